@@ -1,0 +1,61 @@
+# LesionLens in two commands: `make demo` and `make test`. Both set everything up in .venv when that is needed.
+#
+# Settings, from the environment or the command line:
+#   PYTHON                 the Python to build .venv with, instead of the first >= 3.11 that is found
+#   WORKERS                test processes (2)
+#   PIP_EXTRA_INDEX_URL    further package index, such as PyTorch's own for CPU-only builds of torch on Linux
+#   LESIONLENS_NO_APT=1    never install system libraries, only name those that are missing
+# Written for GNU make 3.81 and newer (macOS ships 3.81).
+
+VENV := .venv
+READY := $(VENV)/.ready
+PYTHON ?=
+WORKERS ?= 2
+
+.PHONY: help setup demo test test-slow test-all lint format reference build clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       set up, run the sample scan through the embedded bundle, show it"
+	@echo "make test       set up, run the tests that take less than 20 s each, without a screen"
+	@echo "make test-slow  the tests that take longer"
+	@echo "make lint       ruff, format and types (mypy --strict)"
+	@echo "make format     bring the code into the project's format"
+	@echo "make reference  write docs/reference/command-line.md from the program"
+	@echo "make build      wheel and source archive in dist/"
+	@echo "make clean      remove the environment and everything that was built"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt scripts/setup.sh scripts/system_libraries.py
+	@PYTHON="$(PYTHON)" sh scripts/setup.sh $(VENV)
+	@touch $@
+
+demo: $(READY)
+	$(VENV)/bin/lesionlens demo --out demo-output --overwrite
+
+test: $(READY)
+	sh scripts/run_tests.sh -n $(WORKERS) --dist loadgroup -m "not slow"
+
+test-slow: $(READY)
+	sh scripts/run_tests.sh -n $(WORKERS) --dist loadgroup -m slow
+
+test-all: test test-slow
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(READY)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+reference: $(READY)
+	$(VENV)/bin/python scripts/command_line_reference.py
+
+build: $(READY)
+	$(VENV)/bin/python -m build
+
+clean:
+	rm -rf $(VENV) dist build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

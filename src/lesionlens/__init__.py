@@ -1,0 +1,92 @@
+"""LesionLens shows what a medical imaging model sees. Research software, not a medical device.
+
+>>> import lesionlens as ll
+>>> volume = ll.read("scan.nii.gz")                    # doctest: +SKIP
+>>> bundle = ll.load_bundle("flair-lesions")           # doctest: +SKIP
+>>> heatmaps = ll.predict(bundle, volume)              # doctest: +SKIP
+>>> cam = ll.explain(bundle, volume)                   # doctest: +SKIP
+>>> regions = ll.measure(volume, heatmaps[0])          # doctest: +SKIP
+>>> ll.write(cam, "cam.nii.gz")                        # doctest: +SKIP
+
+Importing the package loads nothing heavy: names are fetched from their modules when they are first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lesionlens.errors import LesionLensError
+    from lesionlens.heatmap import Heatmap, Provenance
+    from lesionlens.io import list_series, read, write
+    from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict
+    from lesionlens.pipeline import RunOptions, run_case
+    from lesionlens.regions import Region, measure
+    from lesionlens.results import CaseResult, read_case, write_case
+    from lesionlens.volume import Grid, Source, Volume
+
+_HOME = {
+    "LesionLensError": "errors",
+    "Heatmap": "heatmap",
+    "Provenance": "heatmap",
+    "list_series": "io",
+    "read": "io",
+    "write": "io",
+    "Bundle": "model",
+    "classify": "model",
+    "explain": "model",
+    "list_bundles": "model",
+    "load_bundle": "model",
+    "predict": "model",
+    "CaseResult": "results",
+    "RunOptions": "pipeline",
+    "run_case": "pipeline",
+    "read_case": "results",
+    "write_case": "results",
+    "Region": "regions",
+    "measure": "regions",
+    "Grid": "volume",
+    "Source": "volume",
+    "Volume": "volume",
+}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bundle",
+    "CaseResult",
+    "Grid",
+    "Heatmap",
+    "LesionLensError",
+    "Provenance",
+    "Region",
+    "RunOptions",
+    "Source",
+    "Volume",
+    "__version__",
+    "classify",
+    "explain",
+    "list_bundles",
+    "list_series",
+    "load_bundle",
+    "measure",
+    "predict",
+    "read",
+    "read_case",
+    "run_case",
+    "write",
+    "write_case",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lesionlens' has no attribute {name!r}")
+    value = getattr(import_module(f"lesionlens.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *globals()])

@@ -1,0 +1,7 @@
+"""``python -m lesionlens``."""
+
+import sys
+
+from lesionlens.cli import main
+
+sys.exit(main())

@@ -1,0 +1,342 @@
+"""The command line: parse, call the core, print. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from lesionlens import __version__
+from lesionlens.errors import LesionLensError
+
+if TYPE_CHECKING:
+    from lesionlens.pipeline import RunOptions
+    from lesionlens.progress import Progress
+    from lesionlens.results import CaseResult
+
+__all__ = ["app", "main"]
+
+NOTICE = "Research use only - not a medical device."
+
+app = typer.Typer(
+    name="lesionlens",
+    help=f"LesionLens shows what a medical imaging model sees. {NOTICE}",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bundles_app = typer.Typer(help="List and show bundles.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bundles_app, name="bundles")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lesionlens {__version__}")
+        raise typer.Exit
+
+
+Input = Annotated[Path, typer.Argument(help="NIfTI file or DICOM folder.", show_default=False)]
+Series = Annotated[str | None, typer.Option(help="UID, number or description of one of several DICOM series.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+BundleName = Annotated[str, typer.Option("--bundle", "-b", help="Embedded bundle, or path of a bundle folder or zip.")]
+BundleArgument = Annotated[str, typer.Argument(help="Embedded bundle, or path of a folder or zip.", show_default=False)]
+Method = Annotated[str, typer.Option(help="Attribution method.")]
+Target = Annotated[str | None, typer.Option(help="Class to explain, name or number. [default: the strongest]")]
+Layer = Annotated[str | None, typer.Option(help="Target layer, dotted name. [default: chosen by the network]")]
+Threshold = Annotated[float, typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1].")]
+Trust = Annotated[bool, typer.Option("--trust", help="Allow a bundle from outside to execute its config.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that the folder holds.")]
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+@app.callback()
+def _root(
+    version: Version = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example:  lesionlens run scan.nii.gz --out results")
+def run(
+    input: Input,
+    out: Out,
+    bundle: BundleName = "flair-lesions",
+    method: Method = "gradcam",
+    target: Target = None,
+    layer: Layer = None,
+    threshold: Threshold = 0.5,
+    series: Series = None,
+    trust: Trust = False,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a bundle on a scan: probability, Grad-CAM, regions, pictures and a record, written to a folder."""
+    from lesionlens.pipeline import RunOptions
+
+    if not 0 < threshold <= 1:
+        raise typer.BadParameter(f"must be above 0 and at most 1, not {threshold:g}", param_hint="--threshold")
+    options = RunOptions(input, bundle, method, target, layer, threshold, series, trust, device)
+    result = _run(options, out, overwrite=overwrite, quiet=quiet or as_json)
+    if as_json:
+        _print_json(_summary(result, out))
+    else:
+        _print_result(result, out)
+
+
+@app.command(epilog="Example:  lesionlens demo --out demo-output")
+def demo(out: Out = Path("demo-output"), overwrite: Overwrite = False, quiet: Quiet = False) -> None:
+    """Run the embedded bundle on the sample scan and show the result in napari where there is a display."""
+    from lesionlens.pipeline import RunOptions
+    from lesionlens.sample import sample_path
+
+    scan = sample_path()
+    result = _run(RunOptions(scan), out, overwrite=overwrite, quiet=quiet)
+    _print_result(result, out)
+    _show_demo(scan, out)
+
+
+def _show_demo(scan: Path, out: Path) -> None:
+    """Open the viewer, or make a screenshot of it on a virtual display, or say what is missing."""
+    import shutil
+    import subprocess
+    from importlib.util import find_spec
+
+    again = f"lesionlens view {scan} {out}"
+    if find_spec("napari") is None:
+        typer.echo(f"The viewer is not installed (pip install 'lesionlens[gui]'); then: {again}")
+    elif _has_display():
+        _open(scan, out, None)
+    elif shutil.which("xvfb-run"):
+        picture = out / "viewer.png"
+        view = [sys.executable, "-m", "lesionlens", "view", str(scan), str(out), "--screenshot", str(picture)]
+        typer.echo("There is no display: making a screenshot of the viewer under Xvfb ...")
+        done = subprocess.run(["xvfb-run", "-a", *view, "--overwrite"], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            typer.echo(f"Screenshot of the viewer: {picture}")
+        else:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            typer.echo(f"The viewer could not be drawn: {reason}")
+    else:
+        typer.echo(f"There is no display. Where there is one, see the result with: {again}")
+
+
+def _has_display() -> bool:
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+@app.command(epilog="Example:  lesionlens info dicom_folder/")
+def info(path: Input, as_json: AsJson = False) -> None:
+    """List the volumes at a path: series, grid, spacing, orientation and geometry verdict."""
+    from dataclasses import asdict
+
+    from lesionlens.io import list_series
+
+    found = list_series(path)
+    if as_json:
+        _print_json([{**asdict(s), "readable": s.readable, "verdict": str(s.verdict)} for s in found])
+        return
+    from lesionlens.report.console import print_table
+
+    rows = []
+    for s in found:
+        size = "x".join(map(str, s.shape)) if s.shape else "-"
+        spacing = "x".join(f"{mm:.3g}" for mm in s.spacing_mm) if s.spacing_mm else "-"
+        number = "-" if s.number is None else str(s.number)
+        rows.append((number, s.description or "-", s.modality or "-", size, spacing, s.axcodes or "-", str(s.verdict)))
+    print_table(("no.", "description", "modality", "voxels", "spacing mm", "axes", "verdict"), rows)
+    for s in found:
+        if len(found) > 1 and s.uid:
+            typer.echo(f"series {'-' if s.number is None else s.number}: {s.uid}")
+
+
+@app.command(epilog="Example:  lesionlens view scan.nii.gz results")
+def view(
+    input: Input,
+    results: Annotated[Path | None, typer.Argument(help="Folder that 'run' wrote.", show_default=False)] = None,
+    series: Series = None,
+    screenshot: Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Open napari with the scan and the overlays of a run."""
+    from importlib.util import find_spec
+
+    if find_spec("napari") is None:
+        raise LesionLensError("The viewer is not installed; install it with: pip install 'lesionlens[gui]'")
+    if not _has_display() and os.environ.get("QT_QPA_PLATFORM") != "offscreen":
+        raise LesionLensError("There is no display to open a window on; set DISPLAY, or use xvfb-run.")
+    _open(input, results, screenshot, series=series, overwrite=overwrite)
+
+
+def _open(
+    scan: Path, results: Path | None, screenshot: Path | None, *, series: str | None = None, overwrite: bool = False
+) -> None:
+    from lesionlens.io import read
+    from lesionlens.io.atomic import atomic_path
+    from lesionlens.results import read_case
+    from lesionlens.ui.open import open_viewer, save_screenshot
+
+    volume = read(scan, series=series)
+    case = None if results is None else read_case(results, volume)
+    if screenshot is None:
+        open_viewer(volume, case, block=True)
+        return
+    with atomic_path(screenshot, overwrite=overwrite) as picture:
+        viewer = open_viewer(volume, case)
+        save_screenshot(viewer, picture)
+        viewer.close()
+
+
+@bundles_app.command("list", epilog="Example:  lesionlens bundles list")
+def bundles_list(as_json: AsJson = False) -> None:
+    """List the bundles that ship with LesionLens."""
+    from lesionlens.model import list_bundles
+
+    found = list_bundles()
+    if as_json:
+        _print_json([_bundle_summary(b) for b in found])
+        return
+    from lesionlens.report.console import print_table
+
+    rows = [(b.name, b.version, b.task, ", ".join(b.inputs), ", ".join(b.outputs)) for b in found]
+    print_table(("name", "version", "task", "input", "output"), rows)
+
+
+@bundles_app.command("show", epilog="Example:  lesionlens bundles show flair-lesions")
+def bundles_show(
+    bundle: BundleArgument,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a bundle's metadata and model card say; nothing of the bundle is executed."""
+    from lesionlens.model.catalogue import describe, locate, model_card, opened
+
+    path, embedded = locate(bundle)
+    with opened(path) as folder:
+        found, card = describe(folder, embedded=embedded, root=path), model_card(folder)
+    if as_json:
+        _print_json(_bundle_summary(found))
+        return
+    typer.echo(f"{found.name} {found.version}: {found.task}\n{found.description}")
+    typer.echo(f"input:  {', '.join(found.inputs)}\noutput: {', '.join(found.outputs)}")
+    if found.intended_use:
+        typer.echo(f"intended use: {found.intended_use}")
+    typer.echo("\n" + card if card else "It has no model card.")
+
+
+def _bundle_summary(bundle: Any) -> dict[str, Any]:
+    names = ("name", "version", "task", "inputs", "outputs", "foreground", "modality", "intended_use", "embedded")
+    return {name: getattr(bundle, name) for name in names}
+
+
+def _run(options: RunOptions, out: Path, *, overwrite: bool, quiet: bool) -> CaseResult:
+    """Run a case and write its results; the folder is tried before the work."""
+    from lesionlens.pipeline import run_case
+    from lesionlens.results import write_case
+
+    results: list[CaseResult] = []
+
+    def work() -> CaseResult:
+        results.append(run_case(options, progress=progress))
+        return results[0]
+
+    with _progress_bars(quiet) as progress:
+        write_case(work, out, overwrite=overwrite, progress=progress)
+    return results[0]
+
+
+@contextmanager
+def _progress_bars(quiet: bool) -> Iterator[Progress]:
+    """Yield a callback that draws one bar per stage on standard error."""
+    from lesionlens.progress import silent
+
+    if quiet:
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+def _summary(result: CaseResult, out: Path) -> dict[str, Any]:
+    from lesionlens.report.table import region_rows
+
+    files = sorted(path.name for path in out.iterdir())
+    return {**result.record, "out": str(out), "files": files, "regions": region_rows(result.regions)}
+
+
+def _print_result(result: CaseResult, out: Path) -> None:
+    from lesionlens.report.console import print_result
+
+    print_result(result)
+    typer.echo(f"Results are in {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
+    typer.echo(NOTICE)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def _stop(*_: object) -> NoReturn:
+    """Turn a polite kill into an exception, so that half-written files are removed on the way out."""
+    raise KeyboardInterrupt
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        0 when all went well, 1 when the work failed or was stopped, 2 for wrong usage.
+    """
+    try:
+        signal.signal(signal.SIGTERM, _stop)
+        app(args=argv, prog_name="lesionlens")
+    except SystemExit as stop:  # typer ends this way: usage errors are printed already
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except LesionLensError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("stopped; nothing was written.")
+    except MemoryError:
+        return _fail("out of memory; use a machine with more memory, or a smaller scan.")
+    except Exception as error:  # a bug of ours; a traceback would tell the user nothing
+        if os.environ.get("LESIONLENS_DEBUG"):
+            raise
+        return _fail(f"unexpected {type(error).__name__}: {error}. Set LESIONLENS_DEBUG=1 for details, and report it.")
+    return 0
+
+
+def _fail(message: str) -> int:
+    typer.echo(f"Error: {' '.join(message.split())}", err=True)
+    return 1

@@ -1,0 +1,93 @@
+"""The errors of LesionLens.
+
+Every message is one sentence a user can act on: what was expected, what was found, where, and what to do.
+The command line prints the message and exits with 1; napari shows it as a notification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "AmbiguousSeriesError",
+    "BundleError",
+    "Cancelled",
+    "ExplainError",
+    "InputError",
+    "IrregularSeriesError",
+    "LesionLensError",
+    "OutputError",
+    "ReadError",
+    "UntrustedBundleError",
+    "unknown_name",
+]
+
+
+class LesionLensError(Exception):
+    """Base of every error that LesionLens raises on purpose."""
+
+
+class ReadError(LesionLensError, ValueError):
+    """A file or folder cannot be read as a volume."""
+
+
+class IrregularSeriesError(ReadError):
+    """The slices of a series do not lie on one regular grid (gap, tilt, duplicates, mixed orientation)."""
+
+
+class AmbiguousSeriesError(ReadError):
+    """A folder holds several volumes and none was chosen.
+
+    Attributes
+    ----------
+    choices : tuple of str
+        What ``series=`` accepts, in the order of the message.
+    """
+
+    def __init__(self, message: str, choices: Sequence[str]) -> None:
+        super().__init__(message)
+        self.choices = tuple(choices)
+
+
+class BundleError(LesionLensError, ValueError):
+    """A bundle is missing, incomplete or does something that is not supported."""
+
+
+class UntrustedBundleError(BundleError):
+    """A bundle from outside could execute code and was not trusted by the user."""
+
+
+class InputError(LesionLensError, ValueError):
+    """A volume does not suit what is to be done with it (channels, grid, constant or non-finite values)."""
+
+
+class ExplainError(LesionLensError, ValueError):
+    """A method, target or layer does not exist or cannot be explained."""
+
+
+class OutputError(LesionLensError, OSError):
+    """A result cannot be written (exists already, folder not writable, disk full)."""
+
+
+class Cancelled(LesionLensError):
+    """The user stopped the work; raised out of the ``progress`` callback."""
+
+
+def unknown_name(what: str, name: object, known: Iterable[str], *, limit: int = 30) -> str:
+    """Say that ``name`` does not exist and list those that do.
+
+    Parameters
+    ----------
+    what
+        The kind of thing, singular and lower case: ``"target class"``.
+    name
+        What was asked for.
+    known
+        The names that exist, in the order to show.
+    limit
+        At most this many are listed; a network can have hundreds of layers.
+    """
+    names = list(known)
+    shown = ", ".join(names[:limit]) or "none"
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"There is no {what} {str(name)!r}; choose one of: {shown}{more}."

@@ -1,0 +1,56 @@
+"""Explanations of networks: torch only, for any ``torch.nn.Module`` with one tensor in.
+
+>>> import torch
+>>> from lesionlens.explain import ClassLogit, Inference, cam
+>>> network = torch.nn.Sequential(
+...     torch.nn.Conv3d(1, 4, 3), torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2)
+... )
+>>> heat = cam(Inference(network, torch.rand(1, 1, 8, 8, 8)), ClassLogit(1))
+>>> heat.layer, heat.values.shape
+('0', (8, 8, 8))
+
+The package has the name of the function ``lesionlens.explain(bundle, volume)``, and Python puts a package into its
+parent as soon as anything imports it. So it can be called as that function, and ``lesionlens.explain`` is always both.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from lesionlens.explain.cam import METHODS, CamMap, Weighting, cam
+from lesionlens.explain.capture import Cut, cut_at
+from lesionlens.explain.inference import Inference
+from lesionlens.explain.layers import LayerInfo, default_layer, list_layers
+from lesionlens.explain.targets import ClassLogit, RegionMargin, Target
+from lesionlens.explain.windows import Windows
+
+__all__ = [
+    "METHODS",
+    "CamMap",
+    "ClassLogit",
+    "Cut",
+    "Inference",
+    "LayerInfo",
+    "RegionMargin",
+    "Target",
+    "Weighting",
+    "Windows",
+    "cam",
+    "cut_at",
+    "default_layer",
+    "list_layers",
+]
+
+
+class _Explain(ModuleType):
+    """The package, which is also the function :func:`lesionlens.model.explain`."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Explain a bundle's result on a volume; see :func:`lesionlens.model.explain`."""
+        return import_module("lesionlens.model").explain(*args, **options)  # here, as model imports this package
+
+
+sys.modules[__name__].__class__ = _Explain

@@ -1,0 +1,302 @@
+"""Run a network as it would run anyway, cut its graph at one layer, and leave it as it was found.
+
+A class activation map needs the activations of one layer and the gradient of a score with respect to them, and nothing
+else. So the layer's output is replaced by a leaf of a new graph: nothing upstream is stored for the backward pass, and
+as all parameters are frozen for the while, no gradient of a parameter is computed. For a layer close to the output of
+a classifier the memory stored for the backward pass is practically zero.
+
+Not safe for several threads that share one network: its flags and hooks change while it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from lesionlens.errors import ExplainError, unknown_name
+
+__all__ = ["Cut", "cut_at", "quiet", "reading_logits", "unwrapped"]
+
+# Modules that turn logits into probabilities: a network that ends in one is read before it.
+_FINAL_ACTIVATIONS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """Return the plain network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``.
+
+    Raises
+    ------
+    ExplainError
+        If it is a TorchScript module: its layers cannot be hooked.
+    """
+    while True:
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            network = network.module
+        elif isinstance(compiled_from := getattr(network, "_orig_mod", None), nn.Module):
+            network = compiled_from
+        else:
+            break
+    if isinstance(network, torch.jit.ScriptModule):
+        raise ExplainError(
+            f"The network is a TorchScript module ({type(network).__name__}), whose layers cannot be hooked; "
+            "load the Python network with the same weights instead."
+        )
+    return network
+
+
+@contextmanager
+def quiet(network: nn.Module) -> Iterator[None]:
+    """Hold a network in evaluation mode with frozen parameters, then restore every flag.
+
+    Inside, gradients can be recorded even when the caller runs under ``no_grad`` or ``inference_mode``. Afterwards,
+    also after an error, ``training`` of every module, ``requires_grad`` of every parameter and the random state of
+    torch are what they were; ``.grad`` is never touched.
+
+    Raises
+    ------
+    ExplainError
+        If parameters were created under ``inference_mode``: autograd refuses such tensors.
+    """
+    if any(tensor.is_inference() for tensor in chain(network.parameters(), network.buffers())):
+        raise ExplainError(
+            "The network's weights were created under torch.inference_mode(), which rules out gradients; "
+            "create or load the network outside of it."
+        )
+    modules = list(network.modules())
+    training = [module.training for module in modules]
+    # Module.compile() leaves this on the module; the compiled code would not see hooks added later.
+    compiled = [(module, module.__dict__["_compiled_call_impl"]) for module in modules if _is_compiled(module)]
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    gpus = sorted({p.device.index for p in network.parameters() if p.device.type == "cuda"})
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(gpus):
+            for module in modules:
+                module.training = False  # not eval(): networks override train() to do other things
+            for module, _ in compiled:
+                module.__dict__["_compiled_call_impl"] = None
+            for parameter in trainable:
+                parameter.requires_grad_(False)
+            yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        for module, implementation in compiled:
+            module.__dict__["_compiled_call_impl"] = implementation
+        for module, flag in zip(modules, training, strict=True):
+            module.training = flag
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return module.__dict__.get("_compiled_call_impl") is not None
+
+
+@contextmanager
+def reading_logits(network: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Yield a function that runs the network and returns its logits.
+
+    The logits are the network's output, or the input of the softmax or sigmoid module that produced the output: the
+    gradient of a probability vanishes where the network is sure.
+    """
+    last: list[Tensor] = []  # output and input of the final activation that ran last
+
+    def remember(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        last[:] = [output, args[0]]
+
+    def logits(image: Tensor) -> Tensor:
+        last.clear()
+        output = _only_tensor(network(image))
+        if last and output is last[0]:
+            output = last[1]
+        last.clear()
+        return output
+
+    finals = [module for module in network.modules() if isinstance(module, _FINAL_ACTIVATIONS)]
+    handles = [module.register_forward_hook(remember) for module in finals]
+    try:
+        yield logits
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _only_tensor(output: object) -> Tensor:
+    """Return the output itself, or the only tensor of a tuple or list (MONAI's ViT adds a list of hidden states)."""
+    tensors = [item for item in output if isinstance(item, Tensor)] if isinstance(output, tuple | list) else [output]
+    if len(tensors) != 1 or not isinstance(tensors[0], Tensor):
+        raise ExplainError(
+            f"A network must return one tensor to be explained; found {_describe(output)}. "
+            "Wrap it in a module that returns the one to explain."
+        )
+    return tensors[0]
+
+
+def _describe(output: object) -> str:
+    if isinstance(output, Tensor):
+        return f"a tensor of shape {tuple(output.shape)}"
+    if isinstance(output, tuple | list):
+        return f"a {type(output).__name__} of {', '.join(_describe(item) for item in output) or 'nothing'}"
+    return f"a {type(output).__name__}"
+
+
+class _Reached(BaseException):
+    """Ends a forward pass at the layer; a BaseException, so that a network's ``except Exception`` lets it through."""
+
+
+class Cut:
+    """A network that runs up to and from one layer; made by :func:`cut_at`.
+
+    Parameters
+    ----------
+    layer
+        Dotted name of the layer, for messages.
+    logits
+        Runs the network, see :func:`reading_logits`.
+    """
+
+    def __init__(self, layer: str, logits: Callable[[Tensor], Tensor]) -> None:
+        self._layer = layer
+        self._logits = logits
+        self._leaf: Tensor | None = None
+        self._version = 0  # of the leaf when it was taken: autograd counts what is written in place
+        self._input_shape: torch.Size | None = None  # while a forward pass runs
+        self._stop = False
+
+    def forward(self, image: Tensor, *, gradients: bool = True) -> tuple[Tensor, Tensor]:
+        """Run the network on a batch.
+
+        Parameters
+        ----------
+        image
+            (N, C, *spatial); the network may overwrite it.
+        gradients
+            Whether to record the graph from the layer to the logits.
+
+        Returns
+        -------
+        logits : torch.Tensor
+            Before softmax; connected to ``activation`` when ``gradients``. Differentiate before the context ends.
+        activation : torch.Tensor
+            (N, channels, *cells), the layer's output: a leaf of the graph. What follows in the network leaves its
+            values alone.
+        """
+        with torch.set_grad_enabled(gradients), self._running(image, stop=False) as fresh:
+            logits = self._logits(fresh)
+        activation = self._taken()
+        if activation._version != self._version:
+            raise ExplainError(
+                f"The network overwrites the output of layer {self._layer!r} in place by a path around the layer; "
+                "choose a layer before or after it."
+            )
+        if gradients and not logits.requires_grad:
+            raise ExplainError(
+                f"The output does not depend on layer {self._layer!r} through gradients (the layer's output is not "
+                "used, or the network detaches it or uses reentrant checkpointing); choose another layer."
+            )
+        return logits, activation
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Run a batch up to the layer only and return its output (N, channels, *cells), without gradients."""
+        # no_grad, not inference_mode: a module may keep a tensor (a cached mask) that later needs gradients.
+        with torch.no_grad(), self._running(image, stop=True) as fresh, suppress(_Reached):
+            self._logits(fresh)
+        return self._taken().detach()
+
+    @contextmanager
+    def _running(self, image: Tensor, *, stop: bool) -> Iterator[Tensor]:
+        self._leaf, self._input_shape, self._stop = None, image.shape, stop
+        try:
+            yield image.clone() if image.is_inference() else image
+        finally:
+            self._input_shape = None
+
+    def _taken(self) -> Tensor:
+        if self._leaf is None:
+            raise ExplainError(f"Layer {self._layer!r} is not used when the network runs; choose another layer.")
+        return self._leaf
+
+    def replace(self, _module: nn.Module, _args: object, output: object) -> Tensor:
+        """Take the place of the layer's output; the forward hook of the layer."""
+        if self._input_shape is None:
+            # Outside a forward pass a layer runs only when checkpointing recomputes it: repeat what it gave before.
+            return self._taken().clone()
+        if self._leaf is not None:
+            raise ExplainError(
+                f"Layer {self._layer!r} runs several times in one pass through the network, so it has no single map; "
+                "choose the block that contains it."
+            )
+        self._leaf = _checked(output, self._input_shape, self._layer).detach()
+        if self._stop:
+            raise _Reached
+        self._version = self._leaf._version
+        if torch.is_grad_enabled():
+            self._leaf.requires_grad_()
+        # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.
+        return self._leaf.clone()
+
+
+def _checked(output: object, input_shape: torch.Size, layer: str) -> Tensor:
+    """Return a layer's output if a map can be made of it."""
+    axes = "(N, C, D, H, W)" if len(input_shape) == 5 else "(N, C, H, W)"
+    if not isinstance(output, Tensor):
+        raise ExplainError(
+            f"Layer {layer!r} must give one tensor {axes}; found {_describe(output)}. Choose another layer."
+        )
+    if output.ndim != len(input_shape) or output.shape[0] != input_shape[0]:
+        raise ExplainError(
+            f"Layer {layer!r} must give a tensor {axes} for an input of shape {tuple(input_shape)}; "
+            f"found shape {tuple(output.shape)}. Choose another layer."
+        )
+    if output.shape[2:].numel() < 2:
+        raise ExplainError(
+            f"Layer {layer!r} gives a single cell for the whole input, not a map; choose an earlier layer."
+        )
+    if not output.is_floating_point():
+        raise ExplainError(f"Layer {layer!r} must give real numbers; found {output.dtype}. Choose another layer.")
+    return output.as_subclass(Tensor)
+
+
+@contextmanager
+def cut_at(network: nn.Module, layer: str) -> Iterator[Cut]:
+    """Cut a network's graph at a layer for the duration of the context.
+
+    Parameters
+    ----------
+    network
+        Any module with one tensor in; see :func:`unwrapped` for wrapped ones.
+    layer
+        Dotted name of a module, as in ``network.named_modules()``.
+
+    Raises
+    ------
+    ExplainError
+        If there is no such layer. Whether it can be explained shows when :class:`Cut` runs.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8, 2))
+    >>> with cut_at(network, "0") as cut:
+    ...     logits, activation = cut.forward(torch.ones(1, 1, 4, 4))
+    ...     (gradient,) = torch.autograd.grad(logits[0, 1], activation)
+    >>> gradient.shape
+    torch.Size([1, 2, 2, 2])
+    """
+    network = unwrapped(network)
+    modules = dict(network.named_modules(remove_duplicate=False))
+    if not layer or layer not in modules:
+        raise ExplainError(unknown_name("layer", layer, sorted(filter(None, modules), key=_depth)))
+    with quiet(network), reading_logits(network) as logits:
+        cut = Cut(layer, logits)
+        handle = modules[layer].register_forward_hook(cut.replace)
+        try:
+            yield cut
+        finally:
+            handle.remove()
+
+
+def _depth(name: str) -> int:
+    """Order names from the outer blocks to the inner ones, which otherwise hide the end of a long network."""
+    return name.count(".")

@@ -1,0 +1,230 @@
+"""Which layers of a network can be explained, and which one to take when nobody says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from lesionlens.errors import ExplainError, unknown_name
+from lesionlens.explain.capture import quiet, reading_logits, unwrapped
+
+__all__ = ["LayerInfo", "default_layer", "existing_layer", "list_layers"]
+
+# Small inputs that show a network's strides at a fraction of the cost of the real one; the true size is tried last. The
+# long axis tells a stage of stride 32 (2 cells) from what has been pooled to one cell.
+_PROBE_SIZES = ((64, 32, 32), (64, 64, 64))
+
+_PASSING_ON = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Dropout3d)  # in evaluation mode
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer that a map can be made of.
+
+    Parameters
+    ----------
+    name
+        Dotted name in the network.
+    kind
+        Class of the module.
+    shape
+        Its output (1, channels, *cells) for the image asked about.
+    stride
+        Voxels for each cell along each axis.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    stride: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One module's part in one forward pass, in order of completion."""
+
+    name: str
+    kind: str
+    is_head: bool  # it mixes channels, as the last one of a network does; a norm does not
+    passes_on: bool  # its output is its input
+    in_channels: int
+    out_shape: tuple[int, ...] | None  # None unless it is one tensor of real numbers
+
+
+def list_layers(network: nn.Module, image_shape: Sequence[int]) -> list[LayerInfo]:
+    """List the layers that can be explained, in the order in which they run.
+
+    These are the modules that run once in a pass and give one tensor (1, channels, *cells) of more than one cell. A
+    transformer's blocks that keep their channels last look alike: whoever names one must know.
+
+    Parameters
+    ----------
+    network
+        Any module with one tensor in.
+    image_shape
+        (1, C, *spatial) of the input, or of one window; the network runs once on zeros of this shape.
+    """
+    calls, _ = _trace(network, tuple(image_shape))
+    return _explainable(calls, tuple(image_shape))
+
+
+def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, str]:
+    """Choose a layer to explain.
+
+    For a classifier the last layer that still has positions, before they are pooled. For a network whose output is an
+    image the coarsest features: its last layers only repeat the output. Without any downsampling, the layer before the
+    head.
+
+    Parameters
+    ----------
+    network
+        Any module with one tensor in. It runs once on zeros, on a small image if it accepts one.
+    image_shape
+        (1, C, *spatial) of the input, or of one window.
+
+    Returns
+    -------
+    name, reason : str
+        The layer, and half a sentence on why.
+    """
+    shape, calls, output = _small_trace(network, tuple(image_shape))
+    passing = {call.name for call in calls if call.passes_on}
+    layers = [layer for layer in _explainable(calls, shape) if layer.name not in passing]
+    if not layers:
+        raise ExplainError("The network has no layer that a map can be made of (none gives (N, channels, *cells)).")
+    if len(output) == 2 or prod(output[2:]) == 1:
+        unpooled = [layer for layer in layers if "pool" not in layer.kind.lower()]
+        return (unpooled or layers)[-1].name, "the last layer before positions are pooled"
+    if min(prod(layer.shape[2:]) for layer in layers) == prod(shape[2:]):
+        return _before_head(calls, layers), "the last layer before the head of a network without downsampling"
+    layer = _bottleneck(calls, layers)
+    stride = " x ".join(f"{s:g}" for s in layer.stride)
+    return layer.name, f"the coarsest features (stride {stride}); later layers repeat the output"
+
+
+def existing_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> str:
+    """Return ``name`` if the network has such a layer; raise an error that lists those that can be explained."""
+    network = unwrapped(network)
+    if name and name in dict(network.named_modules(remove_duplicate=False)):
+        return name
+    shape, calls, _ = _small_trace(network, tuple(image_shape))
+    # Outer blocks first: the many inner ones would push the end of the network out of the message.
+    known = sorted((layer.name for layer in _explainable(calls, shape)), key=lambda layer: layer.count("."))
+    raise ExplainError(unknown_name("layer", name, known))
+
+
+def _small_trace(
+    network: nn.Module, image_shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], list[_Call], tuple[int, ...]]:
+    """Return the smallest input shape that the network accepts, with its calls and output shape."""
+    for size in _PROBE_SIZES:
+        spatial = tuple(min(pair) for pair in zip(image_shape[2:], size, strict=False))
+        shape = (1, image_shape[1], *spatial)
+        try:
+            return shape, *_trace(network, shape)
+        except Exception:  # a network is arbitrary code and may insist on its size in any way; try the next
+            continue
+    return image_shape, *_trace(network, image_shape)
+
+
+def _trace(network: nn.Module, shape: tuple[int, ...]) -> tuple[list[_Call], tuple[int, ...]]:
+    """Run the network on zeros and return what its modules gave, and the shape of its logits."""
+    network = unwrapped(network)
+    calls: list[_Call] = []
+
+    def hook_for(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
+        def record(module: nn.Module, args: tuple[object, ...], output: object) -> None:
+            calls.append(_call(name, module, args, output))
+
+        return record
+
+    handles = [module.register_forward_hook(hook_for(name)) for name, module in network.named_modules() if name]
+    try:
+        with quiet(network), reading_logits(network) as run, torch.no_grad():
+            logits = run(_zeros(network, shape))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls, tuple(logits.shape)
+
+
+def _zeros(network: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    reference = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
+    return torch.zeros(shape, dtype=reference.dtype, device=reference.device)
+
+
+def _call(name: str, module: nn.Module, args: tuple[object, ...], output: object) -> _Call:
+    first = args[0] if args else None
+    return _Call(
+        name=name,
+        kind=type(module).__name__,
+        is_head=any(p is not None and p.ndim > 1 for p in module._parameters.values()),
+        passes_on=isinstance(module, _PASSING_ON),
+        in_channels=first.shape[1] if isinstance(first, Tensor) and first.ndim > 1 else 0,
+        out_shape=tuple(output.shape) if isinstance(output, Tensor) and output.is_floating_point() else None,
+    )
+
+
+def _explainable(calls: list[_Call], image_shape: tuple[int, ...]) -> list[LayerInfo]:
+    times = Counter(call.name for call in calls)
+    return [
+        LayerInfo(
+            name=call.name,
+            kind=call.kind,
+            shape=call.out_shape,
+            stride=tuple(n / cells for n, cells in zip(image_shape[2:], call.out_shape[2:], strict=True)),
+        )
+        for call in calls
+        if call.out_shape is not None
+        and len(call.out_shape) == len(image_shape)
+        and call.out_shape[0] == 1
+        and prod(call.out_shape[2:]) > 1
+        and times[call.name] == 1
+    ]
+
+
+def _before_head(calls: list[_Call], layers: list[LayerInfo]) -> str:
+    """Return the last layer that is complete before the last module that mixes channels, the head."""
+    head = max((i for i, call in enumerate(calls) if call.is_head), default=len(calls))
+    done = {call.name for call in calls[:head]}
+    before = [layer.name for layer in layers if layer.name in done]
+    return before[-1] if before else layers[0].name
+
+
+def _bottleneck(calls: list[_Call], layers: list[LayerInfo]) -> LayerInfo:
+    """Return the last of the coarsest layers with the most channels: whole blocks, and only features of that depth."""
+    cells = min(prod(layer.shape[2:]) for layer in layers)
+    joined = _concatenations(calls)
+    coarsest = [layer for layer in layers if prod(layer.shape[2:]) == cells and layer.name not in joined]
+    # The inside of a block may have more channels than the block gives (an inverted residual), but is not its result.
+    names = {layer.name for layer in coarsest}
+    blocks = [layer for layer in coarsest if not any(outer in names for outer in _outer_names(layer.name))]
+    channels = max(layer.shape[1] for layer in blocks)
+    return [layer for layer in blocks if layer.shape[1] == channels][-1]
+
+
+def _outer_names(name: str) -> list[str]:
+    """Return the names of the modules that contain a module: ``a.b.c`` is in ``a.b`` and ``a``."""
+    parts = name.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def _concatenations(calls: list[_Call]) -> set[str]:
+    """Return the modules that give their input and their last child's output as channels of one tensor.
+
+    The skip connections of a U-Net do: at the lowest level their output is as coarse as the bottleneck, but only in
+    part its features.
+    """
+    found = set()
+    for child, call in pairwise(calls):
+        if not child.name.startswith(f"{call.name}.") or child.out_shape is None or call.out_shape is None:
+            continue
+        if child.out_shape[2:] == call.out_shape[2:] and call.out_shape[1] == call.in_channels + child.out_shape[1]:
+            found.add(call.name)
+    return found

@@ -1,0 +1,175 @@
+"""What is explained: a scalar of a network's output.
+
+A target is called with the logits and returns a scalar; ``describe`` puts it in words for the record. The logits are
+those of the whole image, also when the network saw it through windows: (1, K) of a classifier, (1, K, *spatial) of a
+segmentation network. Any object with these two methods is a target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lesionlens.errors import ExplainError
+
+__all__ = ["ClassLogit", "RegionMargin", "Target"]
+
+# Where nothing is predicted, this share of the voxels (and at least one) stands in for the region: on a head at 1 mm
+# about 0.7 mL, the size of one small lesion.
+TOP_SHARE = 1e-4
+
+
+class Target(Protocol):
+    """A scalar of the logits, differentiable, with words for it."""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return the scalar."""
+        ...
+
+    def describe(self, logits: Tensor) -> str:
+        """Say what the scalar is, for the record."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClassLogit:
+    """The logit of one class of a classifier.
+
+    Parameters
+    ----------
+    index
+        Channel of the logits (1, K).
+    label
+        Name of the class, for the record.
+    """
+
+    index: int
+    label: str = ""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return the class's logit."""
+        _check_class(self.index, logits)
+        if logits[0, 0].numel() != 1:
+            raise ExplainError(
+                f"The logit of a class needs a classifier's output (1, K); found {tuple(logits.shape)}. "
+                "Explain the margin over a region instead."
+            )
+        return logits[0, self.index].squeeze()
+
+    def describe(self, logits: Tensor) -> str:
+        """Return ``"logit of 'lesion'"``."""
+        del logits  # as every target
+        return f"logit of {_named(self.label, self.index)}"
+
+
+@dataclass(frozen=True, eq=False)
+class RegionMargin:
+    """The mean margin of one class over a region: its logit minus the strongest other logit, voxel by voxel.
+
+    Softmax only sees differences of logits: a network may keep the logit of a class flat and decide by that of the
+    background. The margin is what decides; its gradient does not depend on which of the two moves. It is not changed by
+    classes that are nowhere the strongest other one. With a sigmoid every class decides for itself, and the margin is
+    its own logit.
+
+    Parameters
+    ----------
+    index
+        Channel of the logits (1, K, *spatial).
+    label
+        Name of the class, for the record.
+    region
+        (*spatial) bool, array or tensor; None for the region where the network predicts the class (largest logit, or
+        above 0 with a sigmoid), and where it does so nowhere, the voxels of largest margin.
+    region_name
+        What ``region`` is, for the record.
+    sigmoid
+        Whether the classes are independent; a single channel always is.
+    """
+
+    index: int
+    label: str = ""
+    region: Tensor | NDArray[np.bool_] | None = None
+    region_name: str = "the region"
+    sigmoid: bool = False
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return the mean margin."""
+        region, _ = self._where(logits)
+        return self._margin(logits[0][:, region]).mean()
+
+    def describe(self, logits: Tensor) -> str:
+        """Return ``"margin of 'lesion' over the predicted region (1,234 voxels)"``."""
+        region, name = self._where(logits)
+        what = "logit" if self._independent(logits) else "margin"
+        return f"mean {what} of {_named(self.label, self.index)} over {name} ({int(region.sum()):,} voxels)"
+
+    def _independent(self, logits: Tensor) -> bool:
+        return self.sigmoid or logits.shape[1] == 1
+
+    def _margin(self, logits: Tensor) -> Tensor:
+        """Return the margins (n) of logits (K, n)."""
+        if self.sigmoid or logits.shape[0] == 1:
+            return logits[self.index]
+        others = torch.cat([logits[: self.index], logits[self.index + 1 :]])
+        return logits[self.index] - others.max(dim=0).values
+
+    @torch.no_grad()
+    def _where(self, logits: Tensor) -> tuple[Tensor, str]:
+        """Return the region as (*spatial) bool and its name."""
+        _check_class(self.index, logits)
+        if logits.ndim < 4:
+            raise ExplainError(
+                f"A margin over a region needs a segmentation's output (1, K, *spatial); found {tuple(logits.shape)}. "
+                "Explain the logit of a class instead."
+            )
+        if self.region is not None:
+            return self._given(logits), self.region_name
+        predicted = logits[0, self.index] > 0 if self._independent(logits) else logits[0].argmax(dim=0) == self.index
+        if bool(predicted.any()):
+            return predicted, "the predicted region"
+        margin = self._margin(logits[0].flatten(1))
+        count = max(1, round(TOP_SHARE * margin.numel()))
+        top = torch.zeros_like(margin, dtype=torch.bool)
+        top[margin.topk(count).indices] = True
+        return top.view(logits.shape[2:]), "the voxels closest to the class, which is predicted nowhere"
+
+    def _given(self, logits: Tensor) -> Tensor:
+        region = torch.as_tensor(self.region, dtype=torch.bool, device=logits.device)
+        if region.shape != logits.shape[2:]:
+            raise ExplainError(
+                f"The region must have the shape of the network's output {tuple(logits.shape[2:])}; "
+                f"found {tuple(region.shape)}."
+            )
+        if not bool(region.any()):
+            raise ExplainError(f"{self.region_name.capitalize()} holds no voxel; there is nothing to explain.")
+        return region
+
+
+def _check_class(index: int, logits: Tensor) -> None:
+    classes = logits.shape[1]
+    if not 0 <= index < classes:
+        raise ExplainError(f"There is no class {index}; the network's output has {classes} (0 to {classes - 1}).")
+
+
+def _named(label: str, index: int) -> str:
+    return repr(label) if label else f"class {index}"
+
+
+def gradient_at(target: Target, logits: Tensor) -> tuple[float, Tensor]:
+    """Return a target's value and its gradient with respect to the logits, in their shape, float32."""
+    with torch.enable_grad():
+        leaf = logits.detach().float().requires_grad_()
+        score = target(leaf)
+        if not isinstance(score, Tensor) or score.numel() != 1 or not score.requires_grad:
+            raise ExplainError(
+                f"A target must be a scalar that depends on the logits; {target.describe(logits)!r} is {score!r}."
+            )
+        (gradient,) = torch.autograd.grad(score.squeeze(), leaf)
+    if not bool(torch.isfinite(score)):
+        raise ExplainError(f"The {target.describe(logits)} is {score.item()}; it cannot be explained.")
+    return float(score.detach()), gradient

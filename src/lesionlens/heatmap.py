@@ -1,0 +1,125 @@
+"""Heatmaps: raw values on a volume's grid, with the record of how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlens.errors import InputError
+from lesionlens.volume import Grid, Volume, frozen_mapping
+
+__all__ = ["Heatmap", "Kind", "Provenance"]
+
+Kind = Literal["probability", "attribution", "uncertainty", "anomaly", "feature", "attention"]
+
+# Interpolated float32 probabilities may leave [0, 1] by rounding; more than this is a mistake.
+PROBABILITY_SLACK = 1e-4
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a heatmap came about: enough to make it again and to say what it means.
+
+    Parameters
+    ----------
+    bundle
+        Name and version of the bundle, such as ``"flair-lesions 1.0.0"``.
+    bundle_sha256, weights_sha256
+        Hashes of the bundle's files and of its weights.
+    method
+        ``"softmax"``, ``"gradcam"``, ...
+    target
+        What was explained, readable: ``"margin of 'lesion' over the predicted region (1,234 voxels)"``.
+    layer
+        Dotted name of the target layer, for maps that have one.
+    resolution_mm
+        Half the distance between two values of the map before it was brought to the volume's grid, along its own
+        three axes: the map cannot point better than plus or minus this. None for maps on the network's own grid.
+    options
+        Everything else that changes the values.
+    versions
+        Package versions.
+    notes
+        What a reader must know: one sentence each.
+    """
+
+    bundle: str = ""
+    bundle_sha256: str = ""
+    weights_sha256: str = ""
+    method: str = ""
+    target: str = ""
+    layer: str = ""
+    resolution_mm: tuple[float, float, float] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", frozen_mapping(self.options))
+        object.__setattr__(self, "versions", frozen_mapping(self.versions))
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """Raw values of a model on the grid of the volume it saw.
+
+    Parameters
+    ----------
+    volume
+        float32 values (i, j, k) on the grid of the scan. Probabilities in [0, 1]; attributions unbounded, without unit.
+    kind
+        What the values are.
+    label
+        Class that the values speak of, such as ``"lesion"``.
+    signed
+        True when values below zero mean evidence against.
+    provenance
+        How the values came about.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite, or a probability lies outside [0, 1].
+    """
+
+    volume: Volume
+    kind: Kind
+    label: str
+    signed: bool
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(f"A heatmap is one of {', '.join(get_args(Kind))}; found {self.kind!r}.")
+        low, high = float(self.array.min()), float(self.array.max())
+        if not (np.isfinite(low) and np.isfinite(high)):  # min and max propagate NaN
+            raise InputError(f"The {self.kind} map of {self.label!r} holds values that are not finite.")
+        if self.kind == "probability" and (low < -PROBABILITY_SLACK or high > 1 + PROBABILITY_SLACK):
+            raise InputError(f"Probabilities of {self.label!r} must lie in [0, 1]; found {low:g} to {high:g}.")
+
+    @property
+    def array(self) -> NDArray[np.float32]:
+        """(i, j, k) float32, read-only, on :attr:`grid`."""
+        return self.volume.array
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the scan that the model saw."""
+        return self.volume.grid
+
+    @property
+    def name(self) -> str:
+        """Name for layers and files: ``probability_lesion``, ``attribution_gradcam_lesion``."""
+        method = "" if self.kind == "probability" else self.provenance.method
+        return "_".join(slug(part) for part in (self.kind, method, self.label) if part)
+
+
+def slug(text: str) -> str:
+    """Return ``text`` as a safe part of a file name: lower case letters, digits and single dashes."""
+    import re
+
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unnamed"

@@ -1,0 +1,40 @@
+"""Files to values and back: the only place that knows DICOM, LPS and NIfTI.
+
+Names are fetched from their modules when they are first used, so that importing this package loads neither nibabel nor
+pydicom (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lesionlens.io.atomic import atomic_folder, atomic_path
+    from lesionlens.io.reader import list_series, read
+    from lesionlens.io.series import SeriesInfo
+    from lesionlens.io.write import write, write_labels
+
+_HOME = {
+    "SeriesInfo": "series",
+    "atomic_folder": "atomic",
+    "atomic_path": "atomic",
+    "list_series": "reader",
+    "read": "reader",
+    "write": "write",
+    "write_labels": "write",
+}
+
+__all__ = ["SeriesInfo", "atomic_folder", "atomic_path", "list_series", "read", "write", "write_labels"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lesionlens.io' has no attribute {name!r}")
+    value = getattr(import_module(f"lesionlens.io.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *globals()])

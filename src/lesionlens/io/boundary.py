@@ -1,0 +1,80 @@
+"""Where foreign errors and warnings end: whatever a parser does on bad bytes leaves here as one named error."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lesionlens.errors import LesionLensError, ReadError
+
+__all__ = ["PARSER_ERRORS", "counted", "one_line", "quiet", "reading"]
+
+# Parsers and decoders are written for good files; on damaged ones they fail in the middle of their work, with whatever
+# Python raises there. RuntimeError covers RecursionError (deeply nested sequences) and NotImplementedError.
+PARSER_ERRORS: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+# A foreign message can quote a whole file; this much tells the cause.
+_LONGEST_CAUSE = 200
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says in one line, or its type where it says nothing."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = " ".join(text.split()) or type(error).__name__
+    return text if len(text) <= _LONGEST_CAUSE else text[:_LONGEST_CAUSE] + "…"
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number with its noun: ``"1 file"``, ``"2 files"``."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+@contextmanager
+def reading(failure: str, *more: type[Exception], todo: str = "") -> Iterator[None]:
+    """Turn every parser's error inside the block into a :class:`~lesionlens.errors.ReadError`.
+
+    Parameters
+    ----------
+    failure
+        What could not be done, with where: ``"Cannot read scan.nii.gz"``.
+    more
+        Error types of the library used inside that do not descend from Python's own.
+    todo
+        What the user can do about it: one sentence.
+    """
+    try:
+        yield
+    except LesionLensError:
+        raise
+    except (*PARSER_ERRORS, *more) as error:
+        message = f"{failure}: {one_line(error).rstrip('.')}."
+        raise ReadError(f"{message} {todo}".rstrip()) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Ignore warnings inside the block.
+
+    pydicom and nibabel warn about every departure from the standard in values that are not used here; what matters for
+    the voxels and their places is checked by name and ends in an error or in ``Source.decisions``.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

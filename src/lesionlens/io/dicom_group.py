@@ -1,0 +1,253 @@
+"""From files to series, and from several series to the one that is meant: chosen or plain, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lesionlens.errors import AmbiguousSeriesError, ReadError, unknown_name
+from lesionlens.io.boundary import counted
+from lesionlens.io.dicom_geometry import Slice
+from lesionlens.io.dicom_header import Instance
+
+__all__ = ["Series", "choose", "group", "refuse_no_scan"]
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+
+# Storage classes (by the rest of their UID) that describe a scan rather than being one.
+_RESULTS = (
+    "11.", "30", "66", "66.", "88.", "104.", "481.1", "481.2", "481.3", "481.4", "481.5", "481.6", "481.7", "481.8",
+    "481.9",
+)  # fmt: skip
+_SECONDARY_CAPTURE = "7"
+
+# A scout without the LOCALIZER mark: several orientations with no more slices than this in each.
+SCOUT_SLICES = 3
+
+# Orientations with direction cosines closer than this count as the same when scouts are looked for.
+_SAME_COSINE = 0.01
+
+
+@dataclass(frozen=True)
+class Series:
+    """The files of one series.
+
+    Parameters
+    ----------
+    uid, number, description, modality
+        As the headers say.
+    instances
+        The files, without copies, and without localisers that share the series with a volume.
+    decisions
+        One sentence for everything that was left out.
+    aside
+        Why the series is hardly the scan that is meant (``"localiser"``, ``"a single image"``); empty otherwise.
+    """
+
+    uid: str
+    number: int | None
+    description: str
+    modality: str
+    instances: tuple[Instance, ...]
+    decisions: tuple[str, ...]
+    aside: str
+
+    @property
+    def label(self) -> str:
+        """Short name without any of the patient's data: ``"MR series 4"``."""
+        number = "" if self.number is None else f" {self.number}"
+        return f"{self.modality or 'DICOM'} series{number}"
+
+    @property
+    def slices(self) -> tuple[Slice, ...]:
+        """All images of the series."""
+        return tuple(Slice(instance, frame) for instance in self.instances for frame in instance.frames)
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+        return sum(instance.n_frames for instance in self.instances if instance.rows)
+
+    def __str__(self) -> str:
+        title = f" {self.description!r}" if self.description else ""
+        number = "-" if self.number is None else self.number
+        slices = counted(self.n_images, "slice")
+        return f"{number}{title} ({self.modality or 'no modality'}, {slices}, UID {self.uid or 'absent'})"
+
+
+def group(instances: Sequence[Instance]) -> tuple[Series, ...]:
+    """Group files by SeriesInstanceUID; ordered by series number, then UID."""
+    by_uid: dict[str, list[Instance]] = {}
+    for instance in instances:
+        by_uid.setdefault(instance.series_uid, []).append(instance)
+    found = [_series(uid, members) for uid, members in by_uid.items()]
+    return tuple(sorted(found, key=lambda s: (s.number is None, s.number or 0, s.uid)))
+
+
+def choose(series: Sequence[Series], wanted: str | int | None, where: str) -> tuple[Series, tuple[str, ...]]:
+    """Return the series that is meant, and one sentence for every one that was left aside.
+
+    Parameters
+    ----------
+    series
+        All series of a folder, at least one.
+    wanted
+        SeriesInstanceUID, series number (also as digits) or description; None to take the only scan there is.
+    where
+        Folder for messages.
+
+    Raises
+    ------
+    AmbiguousSeriesError
+        If several series could be meant.
+    ReadError
+        If none matches ``wanted``, or none is a scan.
+    """
+    if wanted is not None:
+        return _only(_matching(series, wanted), f"in {where} match {str(wanted)!r}"), ()
+    scans = [one for one in series if not one.aside]
+    if not scans and len(series) > 1:
+        listed = "; ".join(f"{one}: {one.aside}" for one in series)
+        raise ReadError(f"No series in {where} is a scan: {listed}. Choose one with series= to read it nevertheless.")
+    chosen = _only(scans or series, f"in {where} could be meant")
+    left = tuple(f"Series {one} was left aside: {one.aside}." for one in series if one is not chosen)
+    return chosen, left
+
+
+def refuse_no_scan(series: Series) -> None:
+    """Refuse, by name, series that hold no grey-value images of their own."""
+    for instance in series.instances:
+        found = _no_scan(instance)
+        if found:
+            raise ReadError(f"{series.label} is not a scan that can be read: {found} ({instance.name}).")
+
+
+def _no_scan(instance: Instance) -> str:
+    if _is_result(instance):
+        return f"expected images, found {instance.class_name}. Give the series it was made from"
+    if instance.rows < 1 or instance.columns < 1:
+        return f"{instance.class_name} without an image"
+    if instance.samples != 1 or not instance.photometric.startswith("MONOCHROME"):
+        return f"expected grey values, found {instance.photometric or 'unnamed'} colours. Give the original series"
+    if "MOSAIC" in instance.image_type:
+        return "expected one slice per image, found a Siemens mosaic of several. Convert it to NIfTI with dcm2niix"
+    if instance.parts > 1:
+        return f"expected a whole object, found one of {instance.parts} parts of a concatenation"
+    if not instance.frames:
+        return f"expected a place for every frame, found {instance.n_frames} frames of {instance.class_name} without"
+    if instance.modality_lut:
+        return "its values are looked up in a Modality LUT, which is not supported. Export it with rescaled values"
+    stacks = {frame.traits.get("stack", "") for frame in instance.frames}
+    if len(stacks) > 1:
+        return f"expected one stack of frames, found {len(stacks)} (StackID {', '.join(sorted(stacks))})"
+    return ""
+
+
+def _is_result(instance: Instance) -> bool:
+    rest = instance.class_uid.removeprefix(_STORAGE)
+    return rest != instance.class_uid and any(rest == r or (r[-1] == "." and rest.startswith(r)) for r in _RESULTS)
+
+
+def _series(uid: str, members: list[Instance]) -> Series:
+    unique, decisions = _without_copies(members)
+    unique, without = _without_bystanders(unique)
+    first = unique[0]
+    return Series(
+        uid=uid,
+        number=first.number,
+        description=first.description,
+        modality=first.modality,
+        instances=tuple(unique),
+        decisions=decisions + without,
+        aside=_aside(unique),
+    )
+
+
+def _without_copies(members: list[Instance]) -> tuple[list[Instance], tuple[str, ...]]:
+    """Leave out files that repeat another one: same SOPInstanceUID at the same place.
+
+    Both must agree, because some de-identification tools give all files of a series the same UID.
+    """
+    kept: dict[object, Instance] = {}
+    for instance in members:
+        places = [(frame.position, frame.orientation) for frame in instance.frames[:1]]
+        kept.setdefault((instance.uid, *places) if instance.uid else instance.name, instance)
+    n = len(members) - len(kept)
+    note = f"Left out: {counted(n, 'file')} with the same SOPInstanceUID and place as another."
+    return list(kept.values()), (note,) if n else ()
+
+
+def _without_bystanders(members: list[Instance]) -> tuple[list[Instance], tuple[str, ...]]:
+    """Leave out reports and results where the same series also holds images, and localisers beside a volume."""
+    decisions = []
+    images = [instance for instance in members if instance.rows and not _is_result(instance)]
+    if images and len(images) < len(members):
+        n = counted(len(members) - len(images), "file")
+        decisions.append(f"Left out: {n} without a scan's images in the same series.")
+        members = images
+    others = [instance for instance in members if not _is_localiser(instance)]
+    if len(others) < len(members) and sum(instance.n_frames for instance in others) > 1:
+        decisions.append(f"Left out: {counted(len(members) - len(others), 'localiser image')} in the same series.")
+        members = others
+    return members, tuple(decisions)
+
+
+def _is_localiser(instance: Instance) -> bool:
+    return "LOCALIZER" in instance.image_type
+
+
+def _aside(members: list[Instance]) -> str:
+    """Say why a series is hardly the scan that is meant; empty when it may be."""
+    first = members[0]
+    if _is_result(first):
+        return f"{first.class_name}, not a scan"
+    if all(instance.rows < 1 for instance in members):
+        return f"{first.class_name}, without images"
+    if _is_localiser(first):
+        return "localiser"
+    rest = first.class_uid.removeprefix(_STORAGE)
+    if rest == _SECONDARY_CAPTURE or rest.startswith(f"{_SECONDARY_CAPTURE}."):
+        return "secondary capture"
+    if first.samples != 1:
+        return "colour images"
+    if sum(instance.n_frames for instance in members) == 1:
+        return "a single image"
+    return "scout in several orientations" if _is_scout(members) else ""
+
+
+def _is_scout(members: list[Instance]) -> bool:
+    ways: list[tuple[np.ndarray, int]] = []
+    for orientation in (frame.orientation for instance in members for frame in instance.frames):
+        if orientation is None:
+            return False
+        for n, (known, count) in enumerate(ways):
+            if np.abs(known - orientation).max() < _SAME_COSINE:
+                ways[n] = (known, count + 1)
+                break
+        else:
+            ways.append((np.array(orientation), 1))
+    return len(ways) > 1 and max(count for _, count in ways) <= SCOUT_SLICES
+
+
+def _matching(series: Sequence[Series], wanted: str | int) -> list[Series]:
+    """Return the series of this UID, else of this number, else of this description."""
+    text = str(wanted).strip()
+    by_uid = [one for one in series if one.uid == text]
+    by_number = [one for one in series if text.isdecimal() and one.number == int(text)]
+    by_description = [one for one in series if one.description.casefold() == text.casefold() != ""]
+    found = by_uid or by_number or by_description
+    if not found:
+        raise ReadError(unknown_name("series", wanted, [str(one) for one in series]))
+    return found
+
+
+def _only(found: Sequence[Series], what: str) -> Series:
+    if len(found) == 1:
+        return found[0]
+    listed = "; ".join(str(one) for one in found)
+    raise AmbiguousSeriesError(
+        f"{len(found)} series {what}; choose one by UID, number or description with series=: {listed}.",
+        [one.uid for one in found],
+    )

@@ -1,0 +1,240 @@
+"""The header of one DICOM file, reduced to what placing and decoding its images needs.
+
+DICOM's patient coordinates are LPS+ (x to the left, y to the back, z to the head); they stay LPS up to the affine.
+No field that names or describes the patient is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
+from lesionlens.errors import ReadError
+from lesionlens.io.boundary import quiet, reading
+
+__all__ = ["PYDICOM_ERRORS", "Frame", "Instance", "numbers", "read_instance", "scaling_of", "text"]
+
+# Those of pydicom's errors that do not descend from Python's own.
+PYDICOM_ERRORS: tuple[type[Exception], ...] = (BytesLengthException, InvalidDicomError)
+
+# UIDs and descriptions hold at most 64 characters; a damaged length must not draw half the header, and with it the
+# patient's data, into a message.
+_LONGEST_TEXT = 64
+
+_LONGEST_LIST = 1024  # ImageType: up to 64 values of 16 letters
+
+# Read from the file; everything else is skipped. Sequences come with their whole content.
+_WANTED = (
+    "AcquisitionNumber", "BitsAllocated", "BitsStored", "Columns", "DiffusionBValue", "EchoTime",
+    "FrameOfReferenceUID", "HighBit", "ImageOrientationPatient", "ImagePositionPatient", "ImageType",
+    "InConcatenationTotalNumber", "InversionTime", "Modality", "ModalityLUTSequence", "NumberOfFrames",
+    "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue", "PixelRepresentation",
+    "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID", "SOPInstanceUID",
+    "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber", "SharedFunctionalGroupsSequence",
+    "TemporalPositionIdentifier", "TriggerTime",
+)  # fmt: skip
+
+# What can tell apart several images at one position of a classic series, and how to call it.
+_TRAITS = {
+    "EchoTime": "echo time",
+    "TemporalPositionIdentifier": "temporal position",
+    "DiffusionBValue": "b-value",
+    "InversionTime": "inversion time",
+    "TriggerTime": "trigger time",
+    "AcquisitionNumber": "acquisition",
+    "ImageType": "image type",
+}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One 2D image within a file.
+
+    Parameters
+    ----------
+    index
+        Number of the frame in its file, from 0.
+    position
+        ImagePositionPatient: centre of the first pixel, LPS mm; None when absent.
+    orientation
+        ImageOrientationPatient: direction of growing column index, then of growing row index, LPS; None when absent.
+    spacing
+        PixelSpacing: distance between rows, then between columns, in mm; None when absent.
+    slope, intercept
+        value = stored * slope + intercept.
+    rescale_type
+        What the values are afterwards (``"HU"``), or empty.
+    traits
+        What may tell this image from another one at the same position: ``{"echo time": "30"}``.
+    """
+
+    index: int
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    slope: float = 1.0
+    intercept: float = 0.0
+    rescale_type: str = ""
+    traits: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One DICOM file.
+
+    Parameters
+    ----------
+    path, name
+        The file, and its name relative to the folder that was given.
+    class_uid, class_name, uid, series_uid, frame_of_reference
+        SOP class, its readable name, and the unique identifiers.
+    number, description, modality
+        Of the series.
+    image_type
+        Values of ImageType, upper case.
+    rows, columns
+        Size of each image; 0 when the file holds none.
+    samples, photometric
+        Values per pixel, and their meaning.
+    n_frames
+        Images in the file.
+    padding
+        PixelPaddingValue, or None.
+    modality_lut
+        True when values are looked up in a table instead of being rescaled.
+    parts
+        Number of files that a concatenation splits one object into; 1 otherwise.
+    frames
+        The images with their places; empty when the file describes none.
+    """
+
+    path: Path
+    name: str
+    class_uid: str
+    class_name: str
+    uid: str
+    series_uid: str
+    frame_of_reference: str
+    number: int | None
+    description: str
+    modality: str
+    image_type: tuple[str, ...]
+    rows: int
+    columns: int
+    samples: int
+    photometric: str
+    n_frames: int
+    padding: float | None
+    modality_lut: bool
+    parts: int
+    frames: tuple[Frame, ...]
+
+
+def read_instance(path: Path, name: str) -> Instance:
+    """Read the header of one DICOM file.
+
+    Raises
+    ------
+    ReadError
+        If the file is damaged.
+    """
+    failure = f"DICOM file {name} is damaged"
+    with reading(failure, *PYDICOM_ERRORS, todo="Export it again, or take it out of the folder."), quiet():
+        # force: a file without the 128-byte preamble is still DICOM; the caller has looked at the first bytes.
+        dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(_WANTED), force=True)
+        if "SOPClassUID" not in dataset and "Rows" not in dataset:
+            raise ReadError(f"{failure}: it does not say what it holds. Export it again, or take it out of the folder.")
+        return _instance(dataset, path, name)
+
+
+def _instance(dataset: Dataset, path: Path, name: str) -> Instance:
+    class_uid = dataset.get("SOPClassUID")
+    n_frames = int(dataset.get("NumberOfFrames") or 1)
+    return Instance(
+        path=path,
+        name=name,
+        class_uid=str(class_uid or ""),
+        class_name=str(class_uid.name) if class_uid else "unknown object",
+        uid=text(dataset, "SOPInstanceUID"),
+        series_uid=text(dataset, "SeriesInstanceUID"),
+        frame_of_reference=text(dataset, "FrameOfReferenceUID"),
+        number=_integer(dataset, "SeriesNumber"),
+        description=text(dataset, "SeriesDescription"),
+        modality=text(dataset, "Modality"),
+        image_type=tuple(
+            part.strip().upper() for part in text(dataset, "ImageType", longest=_LONGEST_LIST).split("\\") if part
+        ),
+        rows=_integer(dataset, "Rows") or 0,
+        columns=_integer(dataset, "Columns") or 0,
+        samples=_integer(dataset, "SamplesPerPixel") or 1,
+        photometric=text(dataset, "PhotometricInterpretation"),
+        n_frames=n_frames,
+        padding=_padding(dataset),
+        modality_lut="ModalityLUTSequence" in dataset,
+        parts=_integer(dataset, "InConcatenationTotalNumber") or 1,
+        frames=_frames(dataset, n_frames),
+    )
+
+
+def _frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
+    if "PerFrameFunctionalGroupsSequence" in dataset or "SharedFunctionalGroupsSequence" in dataset:
+        from lesionlens.io.dicom_enhanced import enhanced_frames
+
+        return enhanced_frames(dataset, n_frames)
+    if n_frames > 1:
+        return ()  # without functional groups nothing says where each frame lies
+    slope, intercept = scaling_of(dataset)
+    frame = Frame(
+        index=0,
+        position=numbers(dataset, "ImagePositionPatient", 3),
+        orientation=numbers(dataset, "ImageOrientationPatient", 6),
+        spacing=numbers(dataset, "PixelSpacing", 2),
+        slope=slope,
+        intercept=intercept,
+        rescale_type=text(dataset, "RescaleType"),
+        traits={word: text(dataset, keyword) for keyword, word in _TRAITS.items() if text(dataset, keyword)},
+    )
+    return (frame,)
+
+
+def text(dataset: Dataset, keyword: str, *, longest: int = _LONGEST_TEXT) -> str:
+    """Return a value as one printable line, parts joined by backslashes as in the file; empty when absent."""
+    value = dataset.get(keyword)
+    if value is None:
+        return ""
+    parts = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
+    line = "\\".join(str(part).strip() for part in parts)
+    line = "".join(letter if letter.isprintable() else " " for letter in line)
+    return " ".join(line.split())[:longest]
+
+
+def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Return exactly ``count`` finite numbers, or None when they are absent or others."""
+    value: Any = dataset.get(keyword)
+    if value is None or isinstance(value, str | bytes) or not hasattr(value, "__len__") or len(value) != count:
+        return None
+    found = tuple(float(part) for part in value)
+    return found if np.isfinite(found).all() else None
+
+
+def scaling_of(dataset: Dataset) -> tuple[float, float]:
+    """Return RescaleSlope and RescaleIntercept; 1 and 0 when absent."""
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    return (1.0 if slope is None else float(slope)), (0.0 if intercept is None else float(intercept))
+
+
+def _integer(dataset: Dataset, keyword: str) -> int | None:
+    value = dataset.get(keyword)
+    return None if value is None or value == "" else int(value)
+
+
+def _padding(dataset: Dataset) -> float | None:
+    value = dataset.get("PixelPaddingValue")
+    return float(value) if isinstance(value, int | float) else None

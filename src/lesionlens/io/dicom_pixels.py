@@ -1,0 +1,213 @@
+"""From the pixel data of DICOM files to values: decoding, unused bits, sign, rescaling."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+from lesionlens.errors import ReadError
+from lesionlens.io.boundary import quiet, reading
+from lesionlens.io.dicom_geometry import Slice
+from lesionlens.io.dicom_header import PYDICOM_ERRORS
+from lesionlens.progress import Progress, silent
+
+__all__ = ["clean_bits", "read_values", "stored_values"]
+
+# What to install when a compressed transfer syntax has no decoder, by the beginning of its UID.
+_DECODERS = {
+    "1.2.840.10008.1.2.4.50": "pylibjpeg-libjpeg",  # JPEG baseline
+    "1.2.840.10008.1.2.4.51": "pylibjpeg-libjpeg",  # JPEG extended
+    "1.2.840.10008.1.2.4.57": "pylibjpeg-libjpeg",  # JPEG lossless
+    "1.2.840.10008.1.2.4.70": "pylibjpeg-libjpeg",  # JPEG lossless, first-order prediction
+    "1.2.840.10008.1.2.4.80": "pyjpegls",  # JPEG-LS lossless
+    "1.2.840.10008.1.2.4.81": "pyjpegls",  # JPEG-LS near-lossless
+    "1.2.840.10008.1.2.4.90": "pylibjpeg-openjpeg",  # JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.91": "pylibjpeg-openjpeg",  # JPEG 2000
+    "1.2.840.10008.1.2.4.201": "pylibjpeg-openjpeg",  # HTJ2K
+    "1.2.840.10008.1.2.4.202": "pylibjpeg-openjpeg",
+    "1.2.840.10008.1.2.4.203": "pylibjpeg-openjpeg",
+}
+
+_AGAIN = "Export the series again."
+
+
+def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tuple[NDArray[Any], str]:
+    """Decode the images of a series in the order given.
+
+    Stored integers stay integers when no image is rescaled; otherwise every image is rescaled by its own slope and
+    intercept and the result is float32. Each file is read once.
+
+    Parameters
+    ----------
+    slices
+        Images of equal size, in slice order.
+
+    Returns
+    -------
+    values
+        (i, j, k) = (column, row, slice).
+    sha256
+        Over the bytes of the files, in the order in which they first occur.
+
+    Raises
+    ------
+    ReadError
+        If an image cannot be decoded; the message names the file.
+    """
+    rescaled = any((s.frame.slope, s.frame.intercept) != (1.0, 0.0) for s in slices)
+    by_file: dict[str, list[int]] = {}
+    for k, item in enumerate(slices):
+        by_file.setdefault(item.instance.name, []).append(k)
+    digest = hashlib.sha256()
+    stack: NDArray[Any] | None = None  # (slice, row, column), made when the first image shows its type
+    for done, ks in enumerate(by_file.values()):
+        progress("Reading slices", done, len(by_file))
+        frames = _decode(slices[ks[0]], digest)
+        for k in ks:
+            values = _one_frame(frames, slices[k])
+            if rescaled:
+                values = _rescale(values, slices[k])
+            if stack is None:
+                with reading(f"{len(slices)} slices of shape {values.shape} do not fit into memory"):
+                    stack = np.empty((len(slices), *values.shape), dtype=values.dtype)
+            if not np.can_cast(values.dtype, stack.dtype):
+                stack = stack.astype(np.promote_types(values.dtype, stack.dtype))
+            stack[k] = values
+    progress("Reading slices", len(by_file), len(by_file))
+    if stack is None:
+        raise ReadError("A series without images cannot be read.")
+    return stack.transpose(2, 1, 0), digest.hexdigest()
+
+
+def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
+    """Return the stored values of a file as (frame, row, column) integers, noise in unused bits removed.
+
+    Parameters
+    ----------
+    dataset
+        A whole file.
+    name
+        File name for messages.
+
+    Raises
+    ------
+    ReadError
+        If there is no pixel data, no decoder for it, or it does not decode.
+    """
+    if "PixelData" not in dataset:
+        raise ReadError(f"{name} holds no pixel data. Export the series again with its images.")
+    syntax = _transfer_syntax(dataset)
+    _require_decoder(syntax, name)
+    with reading(f"The pixel data of {name} ({syntax.name}) is damaged", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
+        raw = pixel_array(dataset, raw=True)
+        frames = raw if raw.ndim == 3 else raw[np.newaxis]
+        allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
+        signed = int(dataset.PixelRepresentation) == 1
+        high = int(dataset.get("HighBit", stored - 1))
+        if frames.dtype.kind not in "iu" or not 0 < stored <= high + 1 <= allocated:
+            raise ReadError(
+                f"Expected integer pixels in {name}; found {frames.dtype} with {allocated} bits allocated, {stored} "
+                f"stored, highest bit {high}. {_AGAIN}"
+            )
+        if syntax.is_encapsulated and syntax != RLELossless:
+            # A codestream holds the stored bits and no others, already in place.
+            if frames.min() >= (-(2 ** (stored - 1)) if signed else 0) and frames.max() < 2 ** (stored - signed):
+                return frames
+            if not (signed and frames.min() >= 0 and frames.max() < 2**stored):
+                raise ReadError(f"The values of {name} do not fit into the {stored} bits it promises. {_AGAIN}")
+            high = stored - 1
+        return clean_bits(frames, stored=stored, high=high, signed=signed)
+
+
+def clean_bits(values: NDArray[Any], *, stored: int, high: int, signed: bool) -> NDArray[Any]:
+    """Return the stored bits of each value alone, sign extended.
+
+    Parameters
+    ----------
+    values
+        Integers of 8, 16 or 32 bits as they are in the file; bits outside the stored ones can hold anything (old
+        overlays, noise).
+    stored
+        BitsStored.
+    high
+        HighBit: index of the highest stored bit, from 0.
+    signed
+        PixelRepresentation is 1: two's complement.
+    """
+    bits = 8 * values.dtype.itemsize
+    unsigned = values.view(np.dtype(f"u{values.dtype.itemsize}").newbyteorder(values.dtype.byteorder))
+    if stored < bits:
+        unsigned = (unsigned >> (high + 1 - stored)) & ((1 << stored) - 1)
+    unsigned = unsigned.astype(f"u{values.dtype.itemsize}", copy=False)
+    if not signed:
+        return unsigned
+    sign = unsigned.dtype.type(1 << (stored - 1))
+    extended: NDArray[Any] = ((unsigned ^ sign) - sign).view(f"i{values.dtype.itemsize}")
+    return extended
+
+
+def _decode(item: Slice, digest: Any) -> NDArray[Any]:
+    """Read a file once: hash its bytes, return its stored values (frame, row, column)."""
+    name = item.instance.name
+    with reading(f"Cannot read {name}", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
+        content = item.instance.path.read_bytes()
+        digest.update(content)
+        dataset = dcmread(BytesIO(content), force=True)
+        return stored_values(dataset, name)
+
+
+def _one_frame(frames: NDArray[Any], item: Slice) -> NDArray[Any]:
+    expected = (item.instance.rows, item.instance.columns)
+    if item.frame.index >= len(frames) or frames.shape[1:] != expected:
+        raise ReadError(
+            f"Expected {item.instance.n_frames} images of {expected} pixels in {item.instance.name}; found "
+            f"{frames.shape}. {_AGAIN}"
+        )
+    image: NDArray[Any] = frames[item.frame.index]
+    return image
+
+
+def _rescale(values: NDArray[Any], item: Slice) -> NDArray[np.float32]:
+    slope, intercept = item.frame.slope, item.frame.intercept
+    if slope == 0 or not np.isfinite([slope, intercept]).all():
+        raise ReadError(
+            f"RescaleSlope {slope:g} and RescaleIntercept {intercept:g} of {item.name} give no values. {_AGAIN}"
+        )
+    with np.errstate(over="ignore"):
+        scaled = (values * slope + intercept).astype(np.float32)  # double precision, rounded once
+    if not np.isfinite(scaled).all():
+        raise ReadError(f"RescaleSlope {slope:g} of {item.name} gives values beyond single precision. {_AGAIN}")
+    return scaled
+
+
+def _transfer_syntax(dataset: Dataset) -> UID:
+    """Return the transfer syntax; for files without preamble the one in which the header was written."""
+    meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
+    if "TransferSyntaxUID" not in meta:
+        implicit, little = dataset.original_encoding
+        uncompressed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        meta.TransferSyntaxUID = uncompressed if little else ExplicitVRBigEndian
+        dataset.file_meta = meta
+    return UID(meta.TransferSyntaxUID)
+
+
+def _require_decoder(syntax: UID, name: str) -> None:
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        available = False
+    if available:
+        return
+    package = _DECODERS.get(str(syntax))
+    todo = f"Install it with: pip install {package}" if package else "Export the series uncompressed"
+    raise ReadError(f"There is no decoder for the transfer syntax of {name}: {syntax.name} ({syntax}). {todo}.")

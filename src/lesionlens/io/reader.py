@@ -1,0 +1,117 @@
+"""Read a scan, or list what could be read, from whatever path a user gives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lesionlens.errors import ReadError
+from lesionlens.io.series import NIFTI_SUFFIXES, SeriesInfo
+from lesionlens.progress import Progress, silent
+from lesionlens.volume import Volume
+
+__all__ = ["list_series", "read"]
+
+
+def read(path: str | os.PathLike[str], *, series: str | int | None = None, progress: Progress = silent) -> Volume:
+    """Read a scan.
+
+    Parameters
+    ----------
+    path
+        A NIfTI file (``.nii``, ``.nii.gz``, ``.hdr``/``.img``), a folder with DICOM files of any name, or one DICOM
+        file, which stands for its series.
+    series
+        Which series of several: SeriesInstanceUID, series number, or description. DICOM only.
+    progress
+        Called as the work advances; raise :class:`~lesionlens.errors.Cancelled` from it to stop.
+
+    Returns
+    -------
+    Volume
+        Values as stored or rescaled, on a grid in RAS+ mm; ``source`` says where they came from and what was decided.
+
+    Raises
+    ------
+    ReadError
+        If there is nothing to read, or it is not one 3D volume of real, finite numbers on a known, regular grid.
+        Its children say that a choice is needed (:class:`~lesionlens.errors.AmbiguousSeriesError`) or where the slices
+        are irregular (:class:`~lesionlens.errors.IrregularSeriesError`).
+
+    Examples
+    --------
+    >>> volume = read("scan.nii.gz")                       # doctest: +SKIP
+    >>> volume = read("dicom_folder", series=4)            # doctest: +SKIP
+    """
+    place = _existing(path)
+    if place.is_dir():
+        from lesionlens.io.dicom import read_dicom
+
+        return read_dicom(place, series=series, progress=progress)
+    if _is_nifti(place):
+        from lesionlens.io.nifti import read_nifti
+
+        if series is not None:
+            raise ReadError(f"{place.name} is a NIfTI file, which holds no series; leave out series={series!r}.")
+        return read_nifti(place, progress=progress)
+    _require_dicom(place)
+    from lesionlens.io.dicom import read_dicom_file
+
+    return read_dicom_file(place, series=series, progress=progress)
+
+
+def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) -> list[SeriesInfo]:
+    """List what a path holds, from headers alone.
+
+    Parameters
+    ----------
+    path
+        As for :func:`read`.
+    progress
+        Called as headers are read.
+
+    Returns
+    -------
+    list of SeriesInfo
+        Readable or not: each says its geometry verdict, or why it cannot be read.
+
+    Raises
+    ------
+    ReadError
+        If there is nothing to list.
+    """
+    place = _existing(path)
+    if place.is_dir():
+        from lesionlens.io.dicom import list_dicom
+
+        return list_dicom(place, progress=progress)
+    if _is_nifti(place):
+        from lesionlens.io.nifti import describe_nifti
+
+        return [describe_nifti(place)]
+    _require_dicom(place)
+    from lesionlens.io.dicom import list_dicom_file
+
+    return list_dicom_file(place)
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    place = Path(path)
+    if os.path.isdir(place) or os.path.isfile(place):
+        return place
+    if os.path.lexists(place):
+        raise ReadError(f"Expected a file or folder; {place} is neither, or a link to nothing. Check the path.")
+    raise ReadError(f"There is no file or folder {place}. Check the path.")
+
+
+def _is_nifti(place: Path) -> bool:
+    return place.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def _require_dicom(place: Path) -> None:
+    from lesionlens.io.dicom_scan import looks_like_dicom
+
+    if place.stat().st_size == 0:
+        raise ReadError(f"{place.name} is empty (0 bytes). Copy the file again.")
+    if not looks_like_dicom(place, place.name):
+        raise ReadError(f"Expected NIfTI (.nii, .nii.gz, .hdr/.img) or DICOM; {place.name} is neither. Check the file.")

@@ -1,0 +1,56 @@
+"""What a file or folder holds, as a list to choose from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lesionlens.volume import GeometryVerdict
+
+__all__ = ["NIFTI_SUFFIXES", "SeriesInfo"]
+
+# Names that are read as NIfTI; everything else is looked into.
+NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """One series as its headers describe it.
+
+    Parameters
+    ----------
+    uid
+        SeriesInstanceUID; empty for NIfTI.
+    number, description, modality
+        As the headers say; None or empty where they do not.
+    n_slices
+        Number of slices.
+    shape
+        Voxels along (i, j, k), for NIfTI with several volumes all axes; empty where the series holds no image.
+    spacing_mm
+        Distance between voxel centres along (i, j, k) in mm; None where the series has no grid.
+    axcodes
+        Patient directions in which (i, j, k) grow, such as ``"LPS"``; empty where the series has no grid.
+    verdict
+        What was found about the geometry, or the reason why the series cannot be read as a volume.
+    format
+        ``"nifti"`` or ``"dicom"``.
+    files
+        File names relative to the folder given, in slice order where there is one.
+    """
+
+    uid: str
+    number: int | None
+    description: str
+    modality: str
+    n_slices: int
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, float, float] | None
+    axcodes: str
+    verdict: GeometryVerdict | str
+    format: str
+    files: tuple[str, ...]
+
+    @property
+    def readable(self) -> bool:
+        """True when :func:`lesionlens.io.read` would return a volume, as far as the headers tell."""
+        return isinstance(self.verdict, GeometryVerdict) and self.verdict.regular

@@ -1,0 +1,35 @@
+"""From a bundle and a volume to heatmaps: the only place that knows MONAI.
+
+Names are fetched when first used, so that listing the embedded bundles does not load torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lesionlens.model.bundle import Bundle, load_bundle
+    from lesionlens.model.catalogue import BundleInfo, list_bundles
+    from lesionlens.model.explanation import explain
+    from lesionlens.model.prediction import classify, predict
+
+_HOME = {
+    "Bundle": "bundle",
+    "BundleInfo": "catalogue",
+    "classify": "prediction",
+    "explain": "explanation",
+    "list_bundles": "catalogue",
+    "load_bundle": "bundle",
+    "predict": "prediction",
+}
+
+__all__ = ["Bundle", "BundleInfo", "classify", "explain", "list_bundles", "load_bundle", "predict"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lesionlens.model' has no attribute {name!r}")
+    value = getattr(import_module(f"lesionlens.model.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

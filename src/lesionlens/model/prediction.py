@@ -1,0 +1,130 @@
+"""Probabilities: per voxel for segmentation bundles, per class for classification bundles."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import torch
+
+from lesionlens import __version__
+from lesionlens.errors import BundleError
+from lesionlens.heatmap import Heatmap, Provenance
+from lesionlens.model.bundle import Bundle
+from lesionlens.model.inference import Inference, infer
+from lesionlens.model.preprocess import prepare
+from lesionlens.progress import Progress, silent
+from lesionlens.volume import Volume, resample
+
+__all__ = ["class_probabilities", "classify", "predict", "probabilities", "versions"]
+
+# Sums of softmax in float32 leave [0, 1] by a few units in the last place after interpolation.
+_ROUNDING = 1e-6
+
+
+def predict(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Progress = silent) -> list[Heatmap]:
+    """Compute one probability map per foreground class, on the volume's grid.
+
+    The bundle's own preprocessing, network and inferer run; the activation is applied on the network's grid, and the
+    probabilities come back to the volume's grid trilinearly through both affines, never through a discretised mask.
+    Outside what the network saw (cropped away by the bundle) the probability is 0.
+
+    Parameters
+    ----------
+    bundle
+        A segmentation bundle.
+    volume
+        The scan, or one volume per input channel, all on one grid.
+    progress
+        Called after each window.
+
+    Returns
+    -------
+    list of Heatmap
+        kind ``"probability"``, float32 in [0, 1], in the order of the bundle's channels.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is a classifier (use :func:`classify`), or does not do what it states.
+    InputError
+        If the volume does not suit the bundle.
+    """
+    return probabilities(bundle, infer(bundle, prepare(bundle, volume), progress=progress))
+
+
+def classify(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Progress = silent) -> dict[str, float]:
+    """Compute the probability of each class of a classification bundle.
+
+    Returns
+    -------
+    dict
+        Class name to probability in [0, 1], in the order of the bundle's channels.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is a segmentation (use :func:`predict`).
+    InputError
+        If the volume does not suit the bundle.
+    """
+    return class_probabilities(bundle, infer(bundle, prepare(bundle, volume), progress=progress))
+
+
+def activate(bundle: Bundle, logits: torch.Tensor) -> torch.Tensor:
+    """Turn the network's output, channels first, into probabilities."""
+    if bundle.activation == "softmax":
+        return torch.softmax(logits, dim=0)
+    if bundle.activation == "sigmoid":
+        return torch.sigmoid(logits)
+    return logits
+
+
+def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
+    """Bring the probabilities of an inference to the scan's grid; see :func:`predict`."""
+    if bundle.info.task != "segmentation":
+        raise BundleError(
+            f"{bundle.name} is a {bundle.info.task} bundle: it gives one probability per class, not per voxel;"
+            " use classify()."
+        )
+    volume = inference.prepared.volume
+    values = activate(bundle, inference.logits)
+    maps = []
+    for channel, label in enumerate(bundle.info.outputs):
+        if channel == bundle.info.background:
+            continue
+        array = resample(values[channel].numpy(), inference.prepared.grid, volume.grid)
+        array = array.clip(0.0, 1.0) if array.min() >= -_ROUNDING and array.max() <= 1 + _ROUNDING else array
+        named = volume.with_array(array, name=f"probability of {label}", unit="probability")
+        maps.append(Heatmap(named, "probability", label, signed=False, provenance=_provenance(bundle, label)))
+    return maps
+
+
+def class_probabilities(bundle: Bundle, inference: Inference) -> dict[str, float]:
+    """Return the probability of each class of an inference; see :func:`classify`."""
+    if bundle.info.task != "classification":
+        raise BundleError(f"{bundle.name} is a {bundle.info.task} bundle: use predict().")
+    values = activate(bundle, inference.logits).tolist()
+    if any(not math.isfinite(v) or not -_ROUNDING <= v <= 1 + _ROUNDING for v in values):
+        raise BundleError(f"{bundle.name} gives {values} as class probabilities; they must lie in [0, 1].")
+    return dict(zip(bundle.info.outputs, values, strict=True))
+
+
+def _provenance(bundle: Bundle, label: str) -> Provenance:
+    return Provenance(
+        bundle=bundle.title,
+        bundle_sha256=bundle.bundle_sha256,
+        weights_sha256=bundle.weights_sha256,
+        method=bundle.activation,
+        target=f"probability of {label!r}",
+        options={"activation_reason": bundle.activation_reason, "device": str(bundle.device)},
+        versions=versions(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that computes values."""
+    names = ("torch", "monai", "numpy", "scipy", "nibabel", "pydicom")
+    return {"python": platform.python_version(), "lesionlens": __version__, **{name: version(name) for name in names}}

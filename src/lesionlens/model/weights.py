@@ -1,0 +1,91 @@
+"""Weights of a bundle, loaded as data: a pickle is never executed."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lesionlens.errors import BundleError
+
+__all__ = ["find_weights", "load_weights"]
+
+_NAMES = ("model.safetensors", "model.pt", "model.pth")
+# Where training scripts commonly keep the network's parameters inside a checkpoint.
+_WRAPPERS = ("state_dict", "model", "network", "model_state_dict", "net")
+
+
+def find_weights(folder: Path) -> Path:
+    """Return the weights file of an opened bundle: safetensors before pickles.
+
+    Raises
+    ------
+    BundleError
+        If there is none.
+    """
+    for name in _NAMES:
+        if (folder / "models" / name).is_file():
+            return folder / "models" / name
+    raise BundleError(f"Bundle {folder.name} has no weights; expected one of models/{', models/'.join(_NAMES)}.")
+
+
+def load_weights(network: torch.nn.Module, path: Path) -> None:
+    """Load weights into a network, all keys matching.
+
+    Raises
+    ------
+    BundleError
+        If the file holds more than tensors and plain containers, or its keys or shapes do not fit.
+    """
+    state = _state_dict(_read(path), path)
+    expected = network.state_dict()
+    if set(state) != set(expected):
+        state = _without_prefix(state, "module.")
+    missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    if missing or unexpected:
+        raise BundleError(
+            f"The weights {path.name} do not fit the network: {len(missing)} keys missing{_first(missing)},"
+            f" {len(unexpected)} not expected{_first(unexpected)}."
+        )
+    wrong = [k for k in state if tuple(state[k].shape) != tuple(expected[k].shape)]
+    if wrong:
+        shapes = f"{tuple(state[wrong[0]].shape)} in the file, {tuple(expected[wrong[0]].shape)} in the network"
+        raise BundleError(f"The weights {path.name} do not fit the network: {wrong[0]} has shape {shapes}.")
+    network.load_state_dict(state)
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise BundleError(f"{path} cannot be read as safetensors: {error}.") from None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BundleError(f"{path} cannot be loaded as plain weights (weights_only=True): {reason}") from None
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    for name in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping) or not content or not all(torch.is_tensor(v) for v in content.values()):
+        raise BundleError(f"{path} must hold a state dict (names to tensors); found {type(content).__name__}.")
+    return dict(content)
+
+
+def _without_prefix(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Drop what DataParallel puts before every key."""
+    return {k.removeprefix(prefix): v for k, v in state.items()}
+
+
+def _first(keys: list[str]) -> str:
+    return f" (first: {keys[0]})" if keys else ""

@@ -1,0 +1,228 @@
+"""One case from a scan to its results: read, predict, explain, measure.
+
+The command line and the napari widget both fill :class:`RunOptions` and call :func:`run_case`; ``results`` writes what
+it returns and reads it back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lesionlens import __version__
+from lesionlens.heatmap import Heatmap
+from lesionlens.io import read
+from lesionlens.progress import Progress, silent
+from lesionlens.regions import Region, label_regions, measure
+from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE, CaseResult, write_case
+from lesionlens.volume import Array, Volume
+
+if TYPE_CHECKING:
+    from lesionlens.model.bundle import Bundle
+    from lesionlens.model.run import ModelOutput
+
+__all__ = ["CaseResult", "RunOptions", "run_case", "write_case"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to run on which scan. Every front end takes its defaults from here.
+
+    Parameters
+    ----------
+    input
+        NIfTI file or DICOM folder.
+    bundle
+        Name of an embedded bundle, or path of a bundle.
+    method
+        Attribution method.
+    target
+        Class to explain, name or channel number; by default the class with most predicted voxels (segmentation) or the
+        highest probability (classification).
+    layer
+        Target layer, dotted name; by default chosen by the kind of network.
+    threshold
+        Probability from which a voxel belongs to a region, in (0, 1].
+    series
+        UID, number or description of a DICOM series where a folder holds several.
+    trust
+        Allow a bundle from outside to execute its config.
+    device
+        ``"cpu"``, ``"cuda"``, ``"mps"``; by default the fastest there is.
+    """
+
+    input: Path
+    bundle: str = "flair-lesions"
+    method: str = "gradcam"
+    target: str | None = None
+    layer: str | None = None
+    threshold: float = 0.5
+    series: str | None = None
+    trust: bool = False
+    device: str | None = None
+
+
+@dataclass
+class _Stopwatch:
+    """Seconds per stage of a run."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, progress: Progress, text: str) -> Iterator[None]:
+        progress(text, 0, 1)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+        progress(text, 1, 1)
+
+
+def run_case(
+    options: RunOptions,
+    *,
+    volume: Volume | None = None,
+    bundle: Bundle | None = None,
+    progress: Progress = silent,
+) -> CaseResult:
+    """Run a bundle on a scan: probabilities, attribution, regions, and the record of it all.
+
+    Parameters
+    ----------
+    options
+        What to run.
+    volume, bundle
+        Already loaded, to spare reading them again; by default they are loaded as the options say.
+    progress
+        Called as work advances; raise :class:`~lesionlens.errors.Cancelled` from it to stop.
+
+    Raises
+    ------
+    LesionLensError
+        Whatever stage fails says what to do.
+    """
+    clock = _Stopwatch()
+    if volume is None:
+        with clock.stage("read", progress, "Reading the scan"):
+            volume = read(options.input, series=options.series, progress=progress)
+    with clock.stage("load_bundle", progress, "Loading the bundle"):
+        from lesionlens.model.bundle import load_bundle
+        from lesionlens.model.run import run_model
+
+        bundle = bundle or load_bundle(options.bundle, trust=options.trust, device=options.device)
+    output = run_model(
+        bundle, volume, method=options.method, target=options.target, layer=options.layer, progress=progress
+    )
+    clock.seconds.update(output.seconds)
+    with clock.stage("measure", progress, "Measuring regions"):
+        labels, regions = _measure_all(volume, output.probabilities, output.attributions, options.threshold)
+    return CaseResult(
+        volume=volume,
+        bundle=bundle.title,
+        probabilities=output.probabilities,
+        attributions=output.attributions,
+        regions=regions,
+        labels=labels,
+        class_probabilities=output.class_probabilities,
+        threshold=options.threshold,
+        record=_record(options, volume, bundle, output, regions, clock.seconds),
+    )
+
+
+def _measure_all(
+    volume: Volume, probabilities: tuple[Heatmap, ...], attributions: tuple[Heatmap, ...], threshold: float
+) -> tuple[dict[str, Array], dict[str, tuple[Region, ...]]]:
+    labels, regions = {}, {}
+    for heatmap in probabilities:
+        attribution = next((a for a in attributions if a.label == heatmap.label), None)
+        labels[heatmap.label] = label_regions(heatmap, threshold=threshold)
+        found = measure(volume, heatmap, threshold=threshold, attribution=attribution, labels=labels[heatmap.label])
+        regions[heatmap.label] = tuple(found)
+    return labels, regions
+
+
+def _record(
+    options: RunOptions,
+    volume: Volume,
+    bundle: Bundle,
+    output: ModelOutput,
+    regions: dict[str, tuple[Region, ...]],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """Say everything that is needed to make the results again, and to see that they belong to a scan."""
+    from lesionlens.model.prediction import versions
+
+    return {
+        "schema_version": RECORD_SCHEMA,
+        "notice": RESEARCH_USE,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "lesionlens": __version__,
+        "input": _input_record(volume),
+        "bundle": _bundle_record(bundle),
+        "options": {
+            "method": options.method,
+            "target": options.target,
+            "layer": options.layer,
+            "threshold": options.threshold,
+            "series": options.series,
+            "device": str(bundle.device),
+        },
+        "maps": [_map_record(m) for m in (*output.probabilities, *output.attributions)],
+        "class_probabilities": dict(output.class_probabilities),
+        "n_regions": {label: len(found) for label, found in regions.items()},
+        "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
+        "versions": versions(),
+        "seconds": seconds,
+    }
+
+
+def _input_record(volume: Volume) -> dict[str, Any]:
+    source, grid = volume.source, volume.grid
+    return {
+        "name": volume.name,
+        "format": source.format,
+        "sha256": source.sha256,
+        "modality": source.modality,
+        "n_files": len(source.files),
+        "shape": list(grid.shape),
+        "spacing_mm": list(grid.spacing_mm),
+        "axcodes": grid.axcodes,
+        "affine_ras": grid.affine.tolist(),
+        "decisions": list(source.decisions),
+        "verdict": str(source.verdict),
+    }
+
+
+def _bundle_record(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "name": bundle.info.name,
+        "version": bundle.info.version,
+        "sha256": bundle.bundle_sha256,
+        "weights_sha256": bundle.weights_sha256,
+        "task": bundle.info.task,
+        "activation": bundle.activation,
+        "activation_reason": bundle.activation_reason,
+        "classes": list(bundle.info.outputs),
+        "embedded": bundle.info.embedded,
+    }
+
+
+def _map_record(heatmap: Heatmap) -> dict[str, Any]:
+    made = heatmap.provenance
+    return {
+        "file": f"{heatmap.name}.nii.gz",
+        "kind": heatmap.kind,
+        "class": heatmap.label,
+        "method": made.method,
+        "target": made.target,
+        "layer": made.layer,
+        "resolution_mm": made.resolution_mm,
+        "min": float(heatmap.array.min()),
+        "max": float(heatmap.array.max()),
+        "options": dict(made.options),
+        "notes": list(made.notes),
+    }

@@ -1,0 +1,64 @@
+"""Results as text on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from lesionlens.regions import Region
+
+if TYPE_CHECKING:
+    from lesionlens.results import CaseResult
+
+__all__ = ["print_result", "print_table"]
+
+# Piped into a file there is no terminal to fit: rows stay whole.
+_PIPE_WIDTH = 250
+
+# A terminal shows this many; regions.csv holds all.
+_MAX_REGIONS_SHOWN = 15
+
+
+def print_result(case: CaseResult) -> None:
+    """Print what a run found: class probabilities, regions of each class, and what was explained."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    for label, probability in case.class_probabilities.items():
+        console.print(f"probability of {label!r}: {probability:.3f}")
+    for label, regions in case.regions.items():
+        total = sum(region.volume_mm3 for region in regions) / 1000
+        console.print(f"{label}: {len(regions)} region(s) at probability {case.threshold:g} or more, {total:.2f} mL")
+        if regions:
+            _print_regions(regions)
+    for attribution in case.attributions:
+        made = attribution.provenance
+        console.print(f"{made.method}: {made.target}, layer {made.layer!r}")
+        for note in made.notes:
+            console.print(f"  note: {note}")
+
+
+def _print_regions(regions: Sequence[Region]) -> None:
+    header = ("region", "mL", "centroid R A S mm", "mean p", "max p", "attribution")
+    print_table(header, (_cells(region) for region in regions[:_MAX_REGIONS_SHOWN]))
+    if len(regions) > _MAX_REGIONS_SHOWN:
+        Console().print(f"... and {len(regions) - _MAX_REGIONS_SHOWN} more in regions.csv")
+
+
+def _cells(region: Region) -> tuple[str, ...]:
+    place = " ".join(f"{mm:+5.0f}" for mm in region.centroid_ras)
+    share = "-" if region.attribution_share is None else f"{100 * region.attribution_share:.1f} %"
+    mean, highest = (f"{p or 0:.2f}" for p in (region.probability_mean, region.probability_max))
+    return str(region.label), f"{region.volume_mm3 / 1000:.3f}", place, mean, highest, share
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; on a terminal it fits the width, in a pipe rows stay whole."""
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    console.print(table)

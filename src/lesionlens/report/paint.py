@@ -1,0 +1,196 @@
+"""Colours of a picture: window of the scan, colour scales of the maps, outlines, letters.
+
+Colour maps are perceptually even and readable with colour-vision deficiency: *plasma* for probabilities, *managua*
+reversed for attributions: yellow for the class, blue against it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlens.heatmap import Heatmap
+from lesionlens.report.slices import head_mask
+from lesionlens.volume import Volume
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "Scale",
+    "attribution_scale",
+    "draw_colour_bar",
+    "draw_outline",
+    "draw_scale_bar",
+    "probability_scale",
+    "scan_window",
+    "write",
+]
+
+# Robust limits of the grey values inside the head: single bright vessels do not darken the rest.
+WINDOW_PERCENTILES = (0.5, 99.5)
+
+# CT numbers have a meaning; the usual soft-tissue window (level 40, width 400).
+CT_WINDOW_HU = (-160.0, 240.0)
+
+# Attributions beyond this percentile of the volume take the last colour: one outlier must not fade all the rest.
+LIMIT_PERCENTILE = 99.9
+
+# The anatomy has to shine through the colours.
+PROBABILITY_OPACITY = 0.65
+ATTRIBUTION_OPACITY = 0.75
+
+# Seen on grey, on white and on the colours of probabilities and of attribution for a class.
+OUTLINE_COLOUR = "#00e5ff"
+
+_CAPTION_CHARACTERS = 20
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How the values of one map become colours.
+
+    Parameters
+    ----------
+    name
+        Name of the row of pictures.
+    caption
+        What the colours mean, beside the colour bar.
+    limits
+        Values of the first and last colour.
+    ticks
+        Values to name on the bar, with their text.
+    paint
+        Turns (rows, columns) values into (rows, columns, 4) red, green, blue and opacity in [0, 1].
+    """
+
+    name: str
+    caption: str
+    limits: tuple[float, float]
+    ticks: tuple[tuple[float, str], ...]
+    paint: Callable[[NDArray[Any]], Floats]
+
+
+def scan_window(volume: Volume, *, head: NDArray[np.bool_] | None = None) -> tuple[float, float]:
+    """Return the values of the scan that are shown black and white.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    head
+        (i, j, k) True inside the head, when known already.
+    """
+    if volume.unit == "HU":
+        return CT_WINDOW_HU
+    inside = volume.array[head_mask(volume.array) if head is None else head]
+    if not inside.size:
+        return 0.0, max(1.0, 2 * float(np.nanmax(volume.array, initial=0.0)))
+    low, high = (float(value) for value in np.percentile(inside, WINDOW_PERCENTILES))
+    return (low, high) if high > low else (low - 1, high)
+
+
+def probability_scale(probability: Heatmap, threshold: float) -> Scale:
+    """Return the colours of a probability map: 0 to 1 in every picture, transparent below the threshold."""
+
+    def paint(values: NDArray[Any]) -> Floats:
+        colours = _colours("plasma", np.clip(values, 0, 1))
+        colours[..., 3] = np.where(values >= threshold, PROBABILITY_OPACITY, 0)  # the rule of label_regions
+        return colours
+
+    ticks = {0.0: "0", 1.0: "1", threshold: f"{threshold:.2f}"}
+    caption = f"probability of {probability.label}"
+    return Scale("probability", caption, (0.0, 1.0), tuple(ticks.items()), paint)
+
+
+def attribution_scale(attribution: Heatmap) -> Scale:
+    """Return the colours of an attribution map: one scale for the volume, fading to nothing at 0."""
+    values = np.abs(attribution.array)
+    limit, largest = float(np.percentile(values, LIMIT_PERCENTILE)), float(values.max())
+    limit = limit or largest or 1.0  # a map that is 0 nearly everywhere, or everywhere
+    signed = attribution.signed
+
+    def paint(values: NDArray[Any]) -> Floats:
+        strength = np.clip(np.asarray(values, dtype=np.float64) / limit, -1 if signed else 0, 1)
+        # The middle of the map is black: it would darken the scan where the attribution is weak.
+        colours = _colours("managua_r", 0.5 + np.sign(strength) * (0.15 + 0.35 * np.abs(strength)))
+        colours[..., 3] = ATTRIBUTION_OPACITY * np.abs(strength)
+        return colours
+
+    end = "≥" if largest > limit else ""
+    ticks = [(0.0, "0"), (limit / 2, f"{limit / 2:.2g}"), (limit, f"{end}{limit:.2g}")]
+    if signed:
+        ticks += [(-limit / 2, f"{-limit / 2:.2g}"), (-limit, f"{-limit:.2g}")]
+    caption = f"attribution to {attribution.label}, no unit"
+    return Scale("attribution", caption, (-limit if signed else 0.0, limit), tuple(ticks), paint)
+
+
+def draw_colour_bar(axes: Axes, scale: Scale) -> None:
+    """Draw the scale as it looks over grey tissue, with its ticks and caption."""
+    low, high = scale.limits
+    axes.set_facecolor("0.5")
+    ramp = np.linspace(low, high, 256)[:, np.newaxis]
+    axes.imshow(scale.paint(ramp), extent=(0, 1, low, high), origin="lower", aspect="auto", interpolation="nearest")
+    axes.set(xticks=[], ylim=(low, high))
+    axes.yaxis.tick_right()
+    axes.set_yticks([value for value, _ in scale.ticks], [text for _, text in scale.ticks])
+    axes.tick_params(colors="white", labelsize=8, length=2, pad=1)
+    axes.yaxis.set_label_position("right")
+    axes.set_ylabel(textwrap.fill(scale.caption, _CAPTION_CHARACTERS), color="white", size=8)
+    for spine in axes.spines.values():
+        spine.set_edgecolor("0.6")
+
+
+def draw_outline(axes: Axes, mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> None:
+    """Draw the outline of a mask along the edges of its pixels: where it is, not where smoothing would put it."""
+    from matplotlib.collections import LineCollection
+
+    padded = np.pad(mask, 1)
+    height, width = spacing_mm
+    row, column = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
+    level = np.stack([np.stack([column, row], 1), np.stack([column + 1, row], 1)], axis=1)
+    row, column = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
+    upright = np.stack([np.stack([column, row], 1), np.stack([column, row + 1], 1)], axis=1)
+    segments = np.concatenate([level, upright]) * (width, height)
+    axes.add_collection(LineCollection(list(segments), colors=OUTLINE_COLOUR, linewidths=0.5, capstyle="projecting"))
+
+
+def draw_scale_bar(axes: Axes, length_mm: float, size_mm: tuple[float, float]) -> None:
+    """Draw a bar of known length at the lower right of a picture of the given height and width."""
+    height, width = size_mm
+    right, y = 0.96 * width, 0.95 * height
+    axes.plot([right - length_mm, right], [y, y], color="white", linewidth=1.5, solid_capstyle="butt")
+    write(axes, f"{length_mm:.0f} mm", ((right - length_mm / 2) / width, 0.06), "center", "bottom")
+
+
+def write(axes: Axes, text: str, place: tuple[float, float], across: str, along: str) -> None:
+    """Write small text into a picture, readable on any background.
+
+    Parameters
+    ----------
+    axes
+        The picture.
+    text
+        What to write.
+    place
+        (x, y) as fractions of the picture, from its lower left corner.
+    across, along
+        Alignment: ``"left"``, ``"center"`` or ``"right"``; ``"bottom"``, ``"center"`` or ``"top"``.
+    """
+    from matplotlib.patheffects import withStroke
+
+    effects = [withStroke(linewidth=1.5, foreground="black")]
+    axes.text(*place, text, transform=axes.transAxes, color="white", size=7, ha=across, va=along, path_effects=effects)
+
+
+def _colours(name: str, fractions: NDArray[Any]) -> Floats:
+    from matplotlib import colormaps
+
+    return np.array(colormaps[name](np.asarray(fractions, dtype=np.float64)))

@@ -1,0 +1,250 @@
+"""The results of a case: the value, the folder it is written to, and back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lesionlens.errors import ReadError
+from lesionlens.heatmap import Heatmap, Provenance, slug
+from lesionlens.io import read, write, write_labels
+from lesionlens.io.atomic import atomic_folder
+from lesionlens.progress import Progress, silent
+from lesionlens.regions import Region, measure
+from lesionlens.volume import Array, Volume
+
+__all__ = ["RECORD_SCHEMA", "RESEARCH_USE", "CaseResult", "read_case", "write_case"]
+
+# Version of record.json; a newer one is refused, not guessed at.
+RECORD_SCHEMA = 1
+
+RESEARCH_USE = "Research use only. LesionLens is not a medical device; its results are not a diagnosis."
+
+_RECORD = "record.json"
+# What a run may leave in its folder; when a folder is written again, files of the run before must not stay beside.
+_OWN_FILES = ("probability_*.nii.gz", "attribution_*.nii.gz", "regions_*.nii.gz", "regions.csv", "overlay_*.png")
+
+
+@dataclass(frozen=True, eq=False)
+class CaseResult:
+    """Everything that one run found about one scan.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    bundle
+        Name and version of the bundle.
+    probabilities
+        One map per foreground class; empty for classification bundles.
+    attributions
+        Attribution maps of the explained class.
+    regions, labels
+        Per class: the regions, largest first, and the (i, j, k) label array that numbers them from 1.
+    class_probabilities
+        Per class, for classification bundles; otherwise empty.
+    threshold
+        Probability from which a voxel belongs to a region.
+    record
+        What ``record.json`` holds.
+    """
+
+    volume: Volume
+    bundle: str
+    probabilities: tuple[Heatmap, ...]
+    attributions: tuple[Heatmap, ...]
+    regions: Mapping[str, tuple[Region, ...]]
+    labels: Mapping[str, Array]
+    class_probabilities: Mapping[str, float]
+    threshold: float
+    record: Mapping[str, Any]
+
+    def attribution_of(self, label: str) -> Heatmap | None:
+        """Return the attribution of a class, or None where it was not explained."""
+        return next((a for a in self.attributions if a.label == label), None)
+
+
+def write_case(
+    result: CaseResult | Callable[[], CaseResult],
+    out: Path | str,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Path:
+    """Write the results of a case into a folder: all of it, or nothing.
+
+    Parameters
+    ----------
+    result
+        The results, or a function that computes them: the folder is then tried first, so that a folder that cannot be
+        written is reported before the work, not after it.
+    out
+        Folder to make. It must not exist, or be empty, unless ``overwrite``.
+    overwrite
+        Replace what the folder holds.
+    progress
+        Called for each file.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder. ``docs/reference/outputs.md`` describes each file.
+
+    Raises
+    ------
+    OutputError
+        If the folder exists and holds files, or cannot be written.
+    """
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        case = result() if callable(result) else result
+        start = time.perf_counter()
+        tasks = list(_writers(case, folder))
+        for done, task in enumerate(tasks):
+            progress("Writing", done, len(tasks))
+            task()
+        seconds = {**case.record["seconds"], "write": round(time.perf_counter() - start, 3)}
+        record = json.dumps({**case.record, "seconds": seconds}, indent=2)
+        (folder / _RECORD).write_text(record + "\n", encoding="utf-8")
+        written = {path.name for path in folder.iterdir()}
+        progress("Writing", len(tasks), len(tasks))
+    _remove_stale(Path(out), written)
+    return Path(out)
+
+
+def _remove_stale(out: Path, written: set[str]) -> None:
+    """Remove results of an earlier run that this one did not write again: they would be taken for its own."""
+    for pattern in _OWN_FILES:
+        for path in out.glob(pattern):
+            if path.name not in written:
+                path.unlink()
+
+
+def _writers(case: CaseResult, folder: Path) -> Iterator[Callable[[], object]]:
+    """Yield one piece of writing at a time, so that progress and cancellation fall between them."""
+    from lesionlens.report.table import write_table
+
+    for heatmap in (*case.probabilities, *case.attributions):
+        yield partial(write, heatmap, folder / f"{heatmap.name}.nii.gz")
+    for label, array in case.labels.items():
+        yield partial(write_labels, array, case.volume.grid, folder / f"regions_{slug(label)}.nii.gz")
+    if case.regions:
+        yield partial(write_table, case.regions, folder / "regions.csv")
+    for label in case.regions or [attribution.label for attribution in case.attributions]:
+        yield partial(_write_overlay, case, label, folder / f"overlay_{slug(label)}.png")
+
+
+def _write_overlay(case: CaseResult, label: str, path: Path) -> None:
+    from lesionlens.report.montage import write_montage
+
+    write_montage(
+        path,
+        case.volume,
+        next((p for p in case.probabilities if p.label == label), None),
+        case.attribution_of(label),
+        case.labels.get(label),
+        threshold=case.threshold,
+    )
+
+
+def read_case(folder: Path | str, volume: Volume) -> CaseResult:
+    """Read the results of a run back, for the scan that they belong to.
+
+    Parameters
+    ----------
+    folder
+        What :func:`write_case` wrote.
+    volume
+        The scan. Its hash must be the one in the record: results shown on another scan would mislead.
+
+    Raises
+    ------
+    ReadError
+        If the folder holds no results, results of another scan, or of a newer version of LesionLens.
+    """
+    folder = Path(folder)
+    record = _read_record(folder)
+    try:
+        if record["input"]["sha256"] != volume.source.sha256:
+            raise ReadError(
+                f"The results in {folder} were made from another scan ({record['input']['name']!r}), not from"
+                f" {volume.name!r}; open the scan that they belong to."
+            )
+        return _assemble(folder, record, volume)
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__} {error}"
+        raise ReadError(f"{folder / _RECORD} is incomplete: {reason}. Run the case again.") from error
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    path = folder / _RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ReadError(f"{folder} holds no results: {_RECORD} is missing; give a folder that 'run' wrote.") from None
+    except (ValueError, RecursionError) as error:
+        raise ReadError(f"{path} is not readable as JSON: {error}. Run the case again.") from None
+    schema = record.get("schema_version") if isinstance(record, dict) else None
+    if schema != RECORD_SCHEMA:
+        raise ReadError(
+            f"{path} has schema version {schema}; this LesionLens reads version {RECORD_SCHEMA}."
+            " Update LesionLens, or run the case again."
+        )
+    return dict(record)
+
+
+def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResult:
+    maps = [_read_map(folder, entry, record, volume) for entry in record["maps"]]
+    probabilities = tuple(m for m in maps if m.kind == "probability")
+    attributions = tuple(m for m in maps if m.kind == "attribution")
+    threshold = float(record["options"]["threshold"])
+    labels, regions = {}, {}
+    for heatmap in probabilities:
+        array = _on_grid(folder / f"regions_{slug(heatmap.label)}.nii.gz", volume)
+        attribution = next((a for a in attributions if a.label == heatmap.label), None)
+        labels[heatmap.label] = array
+        regions[heatmap.label] = tuple(measure(volume, heatmap, attribution=attribution, labels=array))
+    return CaseResult(
+        volume=volume,
+        bundle=f"{record['bundle']['name']} {record['bundle']['version']}",
+        probabilities=probabilities,
+        attributions=attributions,
+        regions=regions,
+        labels=labels,
+        class_probabilities=dict(record["class_probabilities"]),
+        threshold=threshold,
+        record=record,
+    )
+
+
+def _read_map(folder: Path, entry: dict[str, Any], record: dict[str, Any], volume: Volume) -> Heatmap:
+    resolution = entry["resolution_mm"]
+    provenance = Provenance(
+        bundle=f"{record['bundle']['name']} {record['bundle']['version']}",
+        bundle_sha256=record["bundle"]["sha256"],
+        weights_sha256=record["bundle"]["weights_sha256"],
+        method=entry["method"],
+        target=entry["target"],
+        layer=entry["layer"],
+        resolution_mm=None if resolution is None else (resolution[0], resolution[1], resolution[2]),
+        options=entry["options"],
+        versions=record["versions"],
+        notes=tuple(entry["notes"]),
+    )
+    array = _on_grid(folder / Path(entry["file"]).name, volume)
+    kind = entry["kind"]
+    unit = "probability" if kind == "probability" else ""
+    named = volume.with_array(array, name=f"{entry['method']} of {entry['class']}", unit=unit)
+    return Heatmap(named, kind, entry["class"], signed=kind == "attribution", provenance=provenance)
+
+
+def _on_grid(path: Path, volume: Volume) -> Array:
+    """Read a map or label image and make sure that it lies on the scan's grid."""
+    found = read(path)
+    if not found.grid.same_as(volume.grid):
+        raise ReadError(f"{path} does not lie on the grid of {volume.name!r}; run the case again.")
+    return found.array

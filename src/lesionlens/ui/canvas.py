@@ -1,0 +1,119 @@
+"""What is always written on the canvas: patient directions at its edges, and that this is for research only."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari.components.overlays import TextOverlay
+
+from lesionlens.display import PLANES, Plane
+from lesionlens.ui.layers import volume_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["RESEARCH_USE_ONLY", "annotate", "camera_orientation", "edge_letters", "show_plane"]
+
+RESEARCH_USE_ONLY = "Research use only — not a medical device"
+
+Orientation = tuple[str, str, str]
+
+_BANNER = "lesionlens_research_use_only"
+_EDGE = "lesionlens_edge_{}"
+_POSITIONS = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
+# Patient directions at the low and the high end of the display axes (slice, row, column); see lesionlens.display.
+_ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
+_EVEN_ORDERS = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
+_LETTER_POINTS = 16
+_BANNER_POINTS = 10
+
+
+def annotate(viewer: ViewerModel) -> None:
+    """Write the notice and the patient directions on the canvas, and keep them right from now on.
+
+    Directions appear as soon as a volume of LesionLens is shown. Whenever the axes are exchanged, the head or the front
+    is turned up and the patient's right to the left. Calling it again changes nothing.
+    """
+    overlays = viewer.canvas.overlays
+    if _BANNER in overlays:
+        return
+    overlays[_BANNER] = TextOverlay(
+        text=RESEARCH_USE_ONLY, position="bottom_center", font_size=_BANNER_POINTS, visible=True
+    )
+    for side, position in _POSITIONS.items():
+        overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=_LETTER_POINTS)
+    turn, write = (partial(_with_viewer, weakref.ref(viewer), step) for step in (_turn, _write_edges))
+    viewer.dims.events.order.connect(turn)
+    viewer.layers.events.inserted.connect(turn)
+    for changed in (viewer.dims.events.ndisplay, viewer.scene.camera.events.orientation, viewer.layers.events.removed):
+        changed.connect(write)
+    _turn(viewer)
+
+
+def show_plane(viewer: ViewerModel, plane: Plane) -> None:
+    """Show one anatomical plane in 2D, the whole of it."""
+    viewer.dims.ndisplay = 2
+    viewer.dims.order = plane.order
+    viewer.reset_view()
+
+
+def camera_orientation(order: tuple[int, ...]) -> Orientation:
+    """Return where (depth, vertical, horizontal) axes grow on the screen for an order of the display axes.
+
+    The head is up wherever the slices run vertically, and rows and columns run as stored. The depth keeps a 3D
+    rendering from being mirrored: it depends on whether the order is an even permutation. For the anatomical planes
+    this is :attr:`lesionlens.display.Plane.orientation`.
+    """
+    for plane in PLANES.values():
+        if plane.order == order:
+            return plane.orientation
+    upwards = order[1] == 0
+    depth = "towards" if (order in _EVEN_ORDERS) == upwards else "away"
+    return depth, "up" if upwards else "down", "right"
+
+
+def edge_letters(displayed: tuple[int, ...], vertical: str, horizontal: str) -> dict[str, str]:
+    """Return the patient directions at the edges of the canvas.
+
+    Parameters
+    ----------
+    displayed
+        Display axes (vertical, horizontal) on the screen.
+    vertical, horizontal
+        Where they grow: ``"up"`` or ``"down"``, ``"left"`` or ``"right"``.
+    """
+    top, bottom = _ENDS[displayed[0]] if vertical == "down" else _ENDS[displayed[0]][::-1]
+    left, right = _ENDS[displayed[1]] if horizontal == "right" else _ENDS[displayed[1]][::-1]
+    return {"left": left, "right": right, "top": top, "bottom": bottom}
+
+
+def _with_viewer(
+    reference: weakref.ref[ViewerModel], step: Callable[[ViewerModel], None], _event: object = None
+) -> None:
+    """Call a step with the viewer while it exists; its events must not keep it alive."""
+    viewer = reference()
+    if viewer is not None:
+        step(viewer)
+
+
+def _shows_volume(viewer: ViewerModel) -> bool:
+    return viewer.dims.ndim == 3 and any(volume_of(layer) is not None for layer in viewer.layers)
+
+
+def _turn(viewer: ViewerModel) -> None:
+    if _shows_volume(viewer):
+        viewer.scene.camera.orientation = camera_orientation(tuple(viewer.dims.order))
+    _write_edges(viewer)
+
+
+def _write_edges(viewer: ViewerModel) -> None:
+    shown = _shows_volume(viewer) and viewer.dims.ndisplay == 2
+    vertical, horizontal = (str(direction) for direction in viewer.scene.camera.orientation2d)
+    letters = edge_letters(tuple(viewer.dims.displayed), vertical, horizontal) if shown else {}
+    for side in _POSITIONS:
+        overlay = viewer.canvas.overlays[_EDGE.format(side)]
+        overlay.text = letters.get(side, "")
+        overlay.visible = side in letters

@@ -1,0 +1,97 @@
+"""Colours of overlays: perceptual maps with an exact threshold, below which nothing is painted.
+
+A colour always stands for the same value: raising the threshold hides values, it does not spread the colours anew.
+The threshold is exact because it is the lower contrast limit, which the graphics card compares with every voxel in
+float32, and not an entry of the colour table, which has 1024 steps only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
+
+__all__ = [
+    "ALL_REGIONS",
+    "ATTRIBUTION_COLOURS",
+    "DIVERGING",
+    "OUTLINES",
+    "PROBABILITY_COLOURS",
+    "SELECTED_ONLY",
+    "SEQUENTIAL",
+    "diverging",
+    "outline",
+    "sequential",
+]
+
+# Perceptually even and readable with any colour vision; napari ships all four.
+SEQUENTIAL = ("inferno", "magma", "plasma", "viridis")
+# For signed values: blue against orange differ for every common colour vision.
+DIVERGING = "blue-orange"
+# As in the report's pictures; the two hues cannot be taken for each other.
+PROBABILITY_COLOURS = "plasma"
+ATTRIBUTION_COLOURS = "viridis"
+
+_TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
+# Entries of a colour table; the graphics card interpolates 1024 from them.
+_STEPS = 256
+# The graphics card's table has this many entries; the hidden band is widened by one, so that it never shows too much.
+_TABLE = 1024
+_BLUE = ((0.55, 0.90, 1.00), (0.10, 0.35, 0.65))
+_ORANGE = ((0.60, 0.25, 0.02), (1.00, 0.80, 0.30))
+# Region outlines: no map above has these colours, and they stand out from grey and from purple to yellow.
+_OUTLINE = (0.0, 0.55, 0.65, 1.0)
+_SELECTED = (0.0, 0.95, 1.0, 1.0)
+# Outlines cover the outermost voxels, so that those of all regions would hide the rim of every colour overlay.
+OUTLINES = (SELECTED_ONLY, ALL_REGIONS) = ("selected region", "all regions")
+
+
+def sequential(name: str, limit: float, *, threshold: float) -> tuple[Colormap, tuple[float, float]]:
+    """Return colour map and contrast limits that show values from ``threshold`` to ``limit``.
+
+    Parameters
+    ----------
+    name
+        One of :data:`SEQUENTIAL`.
+    limit
+        Value of the brightest colour; the darkest stands for 0.
+    threshold
+        Values below are transparent; a value equal to it is shown, as regions are measured.
+    """
+    low = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
+    base = ensure_colormap(name)
+    colors = base.map(np.linspace(max(0.0, threshold / limit), 1.0, _STEPS))
+    return Colormap(colors, name=name, low_color=_TRANSPARENT), (low, float(limit))
+
+
+def diverging(limit: float, *, threshold: float) -> tuple[Colormap, tuple[float, float]]:
+    """Return colour map and contrast limits for signed values: blue below zero, orange above.
+
+    Parameters
+    ----------
+    limit
+        Magnitude of the brightest colours.
+    threshold
+        Values whose magnitude is below are transparent, and up to 0.2 % of ``limit`` more.
+    """
+    half = min(0.5, threshold / limit / 2 + 1 / _TABLE)
+    controls = np.array([0, 0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half, 1])
+    clear = [(*_BLUE[1], 0.0), (*_ORANGE[0], 0.0)]
+    colors = [(*_BLUE[0], 1.0), (*_BLUE[1], 1.0), *clear, (*_ORANGE[0], 1.0), (*_ORANGE[1], 1.0)]
+    return Colormap(colors, name=DIVERGING, controls=controls), (-float(limit), float(limit))
+
+
+def outline(name: str, selected: int | None = None) -> DirectLabelColormap:
+    """Return the colours of region outlines.
+
+    Parameters
+    ----------
+    name
+        One of :data:`OUTLINES`: whether the regions that are not selected have an outline.
+    selected
+        Label of the selected region, which is brighter.
+    """
+    colours: dict[int | None, tuple[float, float, float, float]] = {0: _TRANSPARENT}
+    colours[None] = _OUTLINE if name == ALL_REGIONS else _TRANSPARENT
+    if selected is not None:
+        colours[selected] = _SELECTED
+    return DirectLabelColormap(color_dict=colours, name="regions")

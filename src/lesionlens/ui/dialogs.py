@@ -1,0 +1,103 @@
+"""Questions that only a person can answer: which series, and whether to trust a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QApplication,
+    QDialog,
+    QDialogButtonBox,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QMainWindow,
+    QMessageBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lesionlens.io import SeriesInfo
+
+__all__ = ["SeriesDialog", "main_window", "trusts_bundle"]
+
+
+class SeriesDialog(QDialog):
+    """Asks which series of a folder to open; nothing is chosen beforehand.
+
+    Parameters
+    ----------
+    folder
+        Where the series are.
+    series
+        What is there; those that cannot be read are listed with the reason and cannot be chosen.
+    """
+
+    def __init__(self, folder: str, series: Sequence[SeriesInfo], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("LesionLens: choose a series")
+        self.list = QListWidget()
+        buttons = QDialogButtonBox.StandardButton
+        self.buttons = QDialogButtonBox(buttons.Open | buttons.Cancel)
+        self._open = self.buttons.button(buttons.Open)
+        self._open.setEnabled(False)
+        for info in series:
+            self.list.addItem(_item(info))
+        layout = QVBoxLayout(self)
+        question = QLabel(f"{folder} holds several series. Which one do you want to see?")
+        question.setWordWrap(True)
+        layout.addWidget(question)
+        layout.addWidget(self.list)
+        layout.addWidget(self.buttons)
+        self.resize(620, 320)
+        self.list.itemSelectionChanged.connect(lambda: self._open.setEnabled(self.chosen is not None))
+        self.list.itemDoubleClicked.connect(self.accept)
+        self.buttons.accepted.connect(self.accept)
+        self.buttons.rejected.connect(self.reject)
+
+    @property
+    def chosen(self) -> str | None:
+        """UID of the series that is selected, or None."""
+        items = self.list.selectedItems()
+        return str(items[0].data(Qt.ItemDataRole.UserRole)) if items else None
+
+
+def trusts_bundle(path: Path, parent: QWidget | None) -> bool:
+    """Ask whether a bundle from the disk may run; the safe answer is the default."""
+    box = QMessageBox(parent)
+    box.setIcon(QMessageBox.Icon.Warning)
+    box.setWindowTitle("LesionLens: run a bundle from outside?")
+    box.setText(f"This bundle does not come with LesionLens:\n{path}")
+    box.setInformativeText(
+        "Its configuration can execute any code on this computer, with your rights. "
+        "Run it only if you know where it comes from."
+    )
+    run = box.addButton("Run it", QMessageBox.ButtonRole.AcceptRole)
+    box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+    box.exec()
+    trusted = box.clickedButton() is run
+    box.deleteLater()
+    return trusted
+
+
+def main_window() -> QMainWindow | None:
+    """Return a main window that a person can see, or None: then there is nobody to ask."""
+    if QApplication.instance() is None:
+        return None
+    windows = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMainWindow) and w.isVisible()]
+    return next((w for w in windows if w.isActiveWindow()), windows[0] if windows else None)
+
+
+def _item(info: SeriesInfo) -> QListWidgetItem:
+    number = "–" if info.number is None else str(info.number)
+    size = " × ".join(str(n) for n in info.shape)
+    parts = [f"{number}: {info.description or 'without description'}", info.modality, size]
+    item = QListWidgetItem(" · ".join(part for part in parts if part))
+    item.setData(Qt.ItemDataRole.UserRole, info.uid)
+    if not info.readable:
+        item.setText(f"{item.text()} — {info.verdict}")
+        item.setFlags(Qt.ItemFlag.NoItemFlags)
+    item.setToolTip(str(info.verdict))
+    return item

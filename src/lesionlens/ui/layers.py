@@ -1,0 +1,252 @@
+"""Volumes, heatmaps and regions as napari layers, and back: pure functions, no viewer.
+
+Layers look at the arrays that are there through :class:`~lesionlens.display.DisplayView` (no copy, no resampling); the
+values themselves, the true affine and the provenance travel in ``layer.metadata``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlens.display import DisplayView
+from lesionlens.errors import InputError
+from lesionlens.heatmap import Heatmap
+from lesionlens.report.paint import scan_window
+from lesionlens.ui.colours import (
+    ATTRIBUTION_COLOURS,
+    DIVERGING,
+    PROBABILITY_COLOURS,
+    SELECTED_ONLY,
+    diverging,
+    outline,
+    sequential,
+)
+from lesionlens.volume import Grid, Source, Volume
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Layer
+
+__all__ = [
+    "ATTRIBUTION",
+    "PROBABILITY",
+    "REGIONS",
+    "Style",
+    "appearance",
+    "default_styles",
+    "heatmap_layer",
+    "heatmap_name",
+    "heatmap_of",
+    "is_foreign_image",
+    "labels_layer",
+    "method_name",
+    "scan_of",
+    "volume_from_image",
+    "volume_layer",
+    "volume_of",
+]
+
+LayerData = tuple[NDArray[Any], dict[str, Any], str]
+OverlayKind = Literal["probability", "attribution", "regions"]
+
+PROBABILITY: OverlayKind = "probability"
+ATTRIBUTION: OverlayKind = "attribution"
+REGIONS: OverlayKind = "regions"
+
+# Keys of layer.metadata. The first three hold the values themselves.
+VOLUME_KEY = "lesionlens_volume"
+HEATMAP_KEY = "lesionlens_heatmap"
+SCAN_KEY = "lesionlens_scan"
+AFFINE_KEY = "affine_ras_mm"
+GEOMETRY_KEY = "geometry"
+PROVENANCE_KEY = "provenance"
+NOTICE_KEY = "notice"
+NOTICE = "Research use only, not a medical device"
+
+# Directions in which the display axes grow: head (superior), back (posterior), patient's left.
+AXIS_LABELS = ("S", "P", "L")
+
+# Names people know the methods by.
+_METHOD_NAMES = {"gradcam": "Grad-CAM"}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an overlay is shown; changing it recomputes nothing.
+
+    Parameters
+    ----------
+    colours
+        Name of a colour map of :mod:`lesionlens.ui.colours`; for regions, which have an outline.
+    threshold
+        What lies below is transparent: a probability, or a fraction of the largest attribution.
+    opacity
+        Opacity of all that is shown, in [0, 1].
+    visible
+        Whether it is shown at all.
+    """
+
+    colours: str
+    threshold: float
+    opacity: float
+    visible: bool
+
+
+def default_styles(*, threshold: float) -> dict[OverlayKind, Style]:
+    """Return the styles that overlays start with: probability, and the outline of the region that is selected.
+
+    Grad-CAM is coarse and covers most of what the others show, so it waits for a click.
+    """
+    return {
+        PROBABILITY: Style(PROBABILITY_COLOURS, threshold, 0.5, visible=True),
+        ATTRIBUTION: Style(ATTRIBUTION_COLOURS, 0.3, 0.5, visible=False),
+        REGIONS: Style(SELECTED_ONLY, threshold, 0.9, visible=True),
+    }
+
+
+def volume_layer(volume: Volume) -> LayerData:
+    """Return a scan as an image layer in grey."""
+    metadata = {
+        VOLUME_KEY: volume,
+        AFFINE_KEY: volume.grid.affine,
+        GEOMETRY_KEY: str(volume.source.verdict),
+        PROVENANCE_KEY: {"decisions": volume.source.decisions, "sha256": volume.source.sha256},
+        NOTICE_KEY: NOTICE,
+    }
+    options = {"name": volume.name, "colormap": "gray", "contrast_limits": scan_window(volume)}
+    return _layer(volume.array, volume.grid, {**options, "metadata": metadata}, "image")
+
+
+def heatmap_layer(heatmap: Heatmap, scan: Volume, style: Style) -> LayerData:
+    """Return a heatmap as an image layer that is transparent below the style's threshold."""
+    colormap, limits = appearance(heatmap, style)
+    options = {
+        "name": heatmap_name(heatmap),
+        "colormap": colormap,
+        "contrast_limits": limits,
+        "opacity": style.opacity,
+        "visible": style.visible,
+        "metadata": {
+            HEATMAP_KEY: heatmap,
+            SCAN_KEY: scan,
+            AFFINE_KEY: heatmap.grid.affine,
+            PROVENANCE_KEY: _provenance(heatmap),
+            NOTICE_KEY: NOTICE,
+        },
+    }
+    return _layer(heatmap.array, heatmap.grid, options, "image")
+
+
+def labels_layer(labels: NDArray[Any], label: str, scan: Volume, style: Style) -> LayerData:
+    """Return the regions of a class, (i, j, k) integers on the scan's grid, as a labels layer."""
+    metadata = {SCAN_KEY: scan, AFFINE_KEY: scan.grid.affine, "threshold": style.threshold, NOTICE_KEY: NOTICE}
+    options = {
+        "name": f"Regions: {label}",
+        "colormap": outline(style.colours),
+        "opacity": style.opacity,
+        "visible": style.visible,
+        "metadata": metadata,
+    }
+    return _layer(labels, scan.grid, options, "labels")
+
+
+def appearance(heatmap: Heatmap, style: Style) -> tuple[Any, tuple[float, float]]:
+    """Return the colour map and the contrast limits of a heatmap in a style.
+
+    Probabilities span [0, 1]. Attributions have no unit: the brightest colour is the largest value of the volume, so
+    that colours compare between slices.
+    """
+    if heatmap.kind == "probability":
+        return sequential(style.colours, 1.0, threshold=style.threshold)
+    low, high = _extremes(heatmap)
+    limit = max(abs(low), abs(high)) if style.colours == DIVERGING else high
+    limit = limit if limit > 0 else 1.0  # nothing positive: nothing is shown
+    if style.colours == DIVERGING:
+        return diverging(limit, threshold=style.threshold * limit)
+    return sequential(style.colours, limit, threshold=style.threshold * limit)
+
+
+def heatmap_name(heatmap: Heatmap) -> str:
+    """Return the layer name of a heatmap: ``"Probability: lesion"``, ``"Grad-CAM: lesion"``."""
+    if heatmap.kind == "attribution":
+        return f"{method_name(heatmap.provenance.method)}: {heatmap.label}"
+    return f"{heatmap.kind.capitalize()}: {heatmap.label}"
+
+
+def method_name(method: str) -> str:
+    """Return the name that people know an attribution method by: ``"Grad-CAM"``."""
+    return _METHOD_NAMES.get(method, method.capitalize() or "Attribution")
+
+
+def volume_of(layer: Layer) -> Volume | None:
+    """Return the scan that a layer shows, or None for any other layer."""
+    value = layer.metadata.get(VOLUME_KEY)
+    return value if isinstance(value, Volume) else None
+
+
+def heatmap_of(layer: Layer) -> Heatmap | None:
+    """Return the heatmap that a layer shows, or None for any other layer."""
+    value = layer.metadata.get(HEATMAP_KEY)
+    return value if isinstance(value, Heatmap) else None
+
+
+def scan_of(layer: Layer) -> Volume | None:
+    """Return the scan that a layer is an overlay of, or None for any other layer."""
+    value = layer.metadata.get(SCAN_KEY)
+    return value if isinstance(value, Volume) else None
+
+
+def is_foreign_image(layer: Layer) -> bool:
+    """Say whether a layer is a plain 3D grey image that did not come from LesionLens."""
+    ours = volume_of(layer) is not None or heatmap_of(layer) is not None
+    return type(layer).__name__ == "Image" and layer.ndim == 3 and not layer.rgb and not layer.multiscale and not ours
+
+
+def volume_from_image(layer: Image) -> Volume:
+    """Take a plain 3D image layer as a scan, as it stands on the screen.
+
+    Its axes are taken for the display axes of LesionLens (towards head, back, patient's left), its ``scale`` and
+    ``translate`` for mm.
+
+    Raises
+    ------
+    InputError
+        If the layer is rotated or sheared, which neither can be shown slice by slice nor be guessed.
+    """
+    straight = (layer.affine.affine_matrix, np.eye(4)), (layer.rotate, np.eye(3)), (layer.shear, np.zeros(3))
+    if not all(np.allclose(found, plain) for found, plain in straight):
+        raise InputError(
+            f"Layer {layer.name!r} is rotated or sheared, so its place in the patient is unknown;"
+            " open the file with LesionLens instead."
+        )
+    (dz, dy, dx), (z, y, x) = layer.scale, layer.translate
+    affine = np.array([[0, 0, -dx, -x], [0, -dy, 0, -y], [dz, 0, 0, z], [0, 0, 0, 1]])
+    source = Source(decisions=("The affine was made from the napari layer's scale and translate.",))
+    return Volume(np.asarray(layer.data), Grid(layer.data.shape, affine), layer.name, source=source)
+
+
+def _layer(array: NDArray[Any], grid: Grid, options: dict[str, Any], kind: str) -> LayerData:
+    view = DisplayView(grid)
+    place = {"scale": view.scale, "translate": view.translate, "units": ("mm",) * 3, "axis_labels": AXIS_LABELS}
+    return view.to_display(array), {**options, **place}, kind
+
+
+def _provenance(heatmap: Heatmap) -> dict[str, Any]:
+    """Return the provenance as plain values, for whoever looks into the layer."""
+    values = {field.name: getattr(heatmap.provenance, field.name) for field in fields(heatmap.provenance)}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+
+
+def _extremes(heatmap: Heatmap) -> tuple[float, float]:
+    """Return the lowest and highest value, computed once: sliders ask many times a second."""
+    if heatmap not in _EXTREMES:
+        _EXTREMES[heatmap] = float(heatmap.array.min()), float(heatmap.array.max())
+    return _EXTREMES[heatmap]
+
+
+_EXTREMES: WeakKeyDictionary[Heatmap, tuple[float, float]] = WeakKeyDictionary()

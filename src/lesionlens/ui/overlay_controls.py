@@ -1,0 +1,167 @@
+"""Controls that change how overlays are shown, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from superqt import QLabeledDoubleSlider
+
+from lesionlens.display import PLANES, Plane
+from lesionlens.ui.colours import DIVERGING, OUTLINES, SEQUENTIAL
+from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, REGIONS, OverlayKind, Style
+
+__all__ = ["KindControls", "OverlayControls"]
+
+_TITLES: dict[OverlayKind, str] = {PROBABILITY: "Probability", ATTRIBUTION: "Attribution", REGIONS: "Outlines"}
+_COLOURS: dict[OverlayKind, tuple[str, ...]] = {
+    PROBABILITY: SEQUENTIAL,
+    ATTRIBUTION: (*SEQUENTIAL, DIVERGING),
+    REGIONS: OUTLINES,
+}
+_COLOUR_TIPS: dict[OverlayKind, str] = {
+    PROBABILITY: "Colours; the same probability always has the same colour",
+    ATTRIBUTION: "Colours; blue-orange shows evidence against the class too, in blue",
+    REGIONS: "Which regions have an outline; the region chosen in the table is the brightest",
+}
+_THRESHOLDS: dict[OverlayKind, tuple[str, str]] = {
+    PROBABILITY: ("Threshold", "Probabilities below are not shown and belong to no region"),
+    ATTRIBUTION: ("From", "Attributions below this fraction of the largest are not shown"),
+}
+# Regions need a threshold above 0; at 1 nothing but certainty would be left.
+_LOWEST, _HIGHEST, _STEP = 0.01, 0.99, 0.01
+
+
+class KindControls(QWidget):
+    """Visibility, threshold, colours and opacity of one kind of overlay.
+
+    Attributes
+    ----------
+    changed : Signal(str, dict)
+        Kind of overlay, and the fields of :class:`~lesionlens.ui.layers.Style` that changed.
+    """
+
+    changed = Signal(str, dict)
+
+    def __init__(self, kind: OverlayKind, style: Style, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.kind = kind
+        self.visible = QCheckBox(_TITLES[kind])
+        self.visible.setChecked(style.visible)
+        self.opacity = _slider(0.0, 1.0, style.opacity)
+        self.threshold = _slider(_LOWEST, _HIGHEST, style.threshold) if kind in _THRESHOLDS else None
+        self.colours = QComboBox()
+        self._arrange()
+        self.visible.toggled.connect(lambda value: self._emit(visible=value))
+        self.opacity.valueChanged.connect(lambda value: self._emit(opacity=value))
+        if self.threshold is not None:
+            self.threshold.valueChanged.connect(lambda value: self._emit(threshold=round(value, 2)))
+        self.colours.addItems(_COLOURS[kind])
+        self.colours.setCurrentText(style.colours)
+        self.colours.setToolTip(_COLOUR_TIPS[kind])
+        self.colours.currentTextChanged.connect(lambda value: self._emit(colours=value))
+
+    def _emit(self, **changes: object) -> None:
+        self.changed.emit(self.kind, changes)
+
+    def _arrange(self) -> None:
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow(self.visible, self.colours)
+        if self.threshold is not None:
+            label, tip = _THRESHOLDS[self.kind]
+            self.threshold.setToolTip(tip)
+            form.addRow(label, self.threshold)
+        form.addRow("Opacity", self.opacity)
+
+
+class OverlayControls(QWidget):
+    """Plane, class and the controls of every kind of overlay.
+
+    Attributes
+    ----------
+    restyled : Signal(str, dict)
+        As :attr:`KindControls.changed`.
+    class_chosen : Signal(str)
+        The class to show.
+    plane_chosen : Signal(object)
+        The :class:`~lesionlens.display.Plane` to show.
+    """
+
+    restyled = Signal(str, dict)
+    class_chosen = Signal(str)
+    plane_chosen = Signal(object)
+
+    def __init__(self, styles: dict[OverlayKind, Style], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._plane_buttons())
+        self.classes = QComboBox()
+        self.classes.setToolTip("The class whose overlays and regions are shown")
+        self._class_row = QWidget()
+        row = QHBoxLayout(self._class_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel("Class"))
+        row.addWidget(self.classes, 1)
+        layout.addWidget(self._class_row)
+        self.kinds = {kind: KindControls(kind, style) for kind, style in styles.items()}
+        for controls in self.kinds.values():
+            controls.changed.connect(self.restyled)
+            layout.addWidget(controls)
+        self.classes.currentTextChanged.connect(self._choose_class)
+        self.offer([], set())
+
+    @property
+    def threshold(self) -> float:
+        """Probability threshold, in (0, 1)."""
+        slider = self.kinds[PROBABILITY].threshold
+        return 0.5 if slider is None else round(float(slider.value()), 2)
+
+    def set_threshold(self, value: float) -> None:
+        """Move the probability threshold, as the user would."""
+        slider = self.kinds[PROBABILITY].threshold
+        if slider is not None:
+            slider.setValue(value)
+
+    def offer(self, classes: Sequence[str], kinds: set[OverlayKind]) -> None:
+        """Offer the classes and the kinds of overlays that there are."""
+        self.classes.blockSignals(True)
+        self.classes.clear()
+        self.classes.addItems(list(classes))
+        self.classes.blockSignals(False)
+        self._class_row.setVisible(len(classes) > 1)
+        for kind, controls in self.kinds.items():
+            controls.setEnabled(kind in kinds)
+
+    def show_kind(self, kind: OverlayKind) -> None:
+        """Switch one kind of overlay on."""
+        self.kinds[kind].visible.setChecked(True)
+
+    def _choose_class(self, name: str) -> None:
+        if name:
+            self.class_chosen.emit(name)
+
+    def _plane_buttons(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        self.planes = {}
+        for name, plane in PLANES.items():
+            button = QPushButton(name.capitalize())
+            button.setToolTip(f"Show {name} slices")
+            button.clicked.connect(lambda _checked=False, plane=plane: self._choose_plane(plane))
+            self.planes[name] = button
+            row.addWidget(button)
+        return row
+
+    def _choose_plane(self, plane: Plane) -> None:
+        self.plane_chosen.emit(plane)
+
+
+def _slider(low: float, high: float, value: float) -> QLabeledDoubleSlider:
+    slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+    slider.setRange(low, high)
+    slider.setSingleStep(_STEP)  # type: ignore[arg-type]  # superqt hints at Qt's int, its sliders take fractions
+    slider.setDecimals(2)
+    slider.setValue(value)
+    return slider

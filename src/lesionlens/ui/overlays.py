@@ -1,0 +1,134 @@
+"""The overlays of one result in one viewer: which layers there are, and how they are shown right now."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Layer
+
+from lesionlens.display import DisplayView
+from lesionlens.ui.colours import outline
+from lesionlens.ui.layers import (
+    ATTRIBUTION,
+    PROBABILITY,
+    REGIONS,
+    OverlayKind,
+    Style,
+    appearance,
+    heatmap_layer,
+    heatmap_of,
+    labels_layer,
+    scan_of,
+)
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from lesionlens.results import CaseResult
+    from lesionlens.volume import Volume
+
+__all__ = ["Overlays"]
+
+
+class Overlays:
+    """Layers over a scan that change at once, without computing anything again.
+
+    Parameters
+    ----------
+    viewer
+        Where the layers are.
+    styles
+        How each kind of overlay is shown.
+    """
+
+    def __init__(self, viewer: ViewerModel, styles: dict[OverlayKind, Style]) -> None:
+        self._viewer = weakref.proxy(viewer)
+        self.styles = styles
+        self.shown_class = ""
+        self.selected_region: int | None = None
+        self._layers: dict[tuple[OverlayKind, str], Layer] = {}
+
+    @property
+    def kinds(self) -> set[OverlayKind]:
+        """Kinds of overlays that the shown class has."""
+        return {kind for (kind, label), layer in self._layers.items() if label == self.shown_class and self._has(layer)}
+
+    def show(self, result: CaseResult, shown_class: str) -> None:
+        """Put the overlays of a result on the scan, in place of earlier ones of the same scan."""
+        self._forget(result.volume)
+        active = self._viewer.layers.selection.active
+        self.shown_class = shown_class
+        for heatmap in (*result.attributions, *result.probabilities):
+            kind = ATTRIBUTION if heatmap.kind == "attribution" else PROBABILITY
+            self._add(kind, heatmap.label, heatmap_layer(heatmap, result.volume, self.styles[kind]))
+        for label, labels in result.labels.items():
+            self._add(REGIONS, label, labels_layer(labels, label, result.volume, self.styles[REGIONS]))
+        self.show_class(shown_class)
+        # napari selects what was added last; the reader's window and level controls are those of the scan.
+        self._viewer.layers.selection.active = active if active in self._viewer.layers else None
+
+    def show_class(self, label: str) -> None:
+        """Show the overlays of one class and hide those of the others."""
+        self.shown_class = label
+        self.select_region(None)
+        for (kind, of_class), layer in self._layers.items():
+            layer.visible = self.styles[kind].visible and of_class == label
+
+    def restyle(self, kind: OverlayKind, **changes: Any) -> None:
+        """Change colours, threshold, opacity or visibility of one kind of overlay."""
+        self.styles[kind] = style = replace(self.styles[kind], **changes)
+        for (of_kind, label), layer in self._layers.items():
+            if of_kind == kind:
+                layer.opacity = style.opacity
+                layer.visible = style.visible and label == self.shown_class
+                self._colour(layer, style)
+
+    def replace_regions(self, result: CaseResult) -> None:
+        """Show the regions of a result that was measured at another threshold."""
+        for label, labels in result.labels.items():
+            layer = self._layers.get((REGIONS, label))
+            if layer is not None:
+                layer.data = DisplayView(result.volume.grid).to_display(labels)
+        self.select_region(None)
+
+    def select_region(self, region: int | None) -> None:
+        """Mark one region of the shown class, or none."""
+        self.selected_region = region
+        for (kind, _), layer in self._layers.items():
+            if kind == REGIONS:
+                layer.colormap = outline(self.styles[REGIONS].colours, region)
+
+    def _add(self, kind: OverlayKind, label: str, layer_data: tuple[Any, dict[str, Any], str]) -> None:
+        layer = Layer.create(*layer_data)
+        self._colour(layer, self.styles[kind])
+        if kind == REGIONS:
+            layer.contour = 1
+            layer.editable = False  # painting would change a result that carries a record of how it came about
+        self._viewer.add_layer(layer)
+        self._layers[kind, label] = layer
+
+    def _forget(self, scan: Volume) -> None:
+        """Remove what is shown of the same scan, and hide what is shown of others: it lies over this one."""
+        for layer in self._layers.values():
+            layer.visible = False
+        for layer in list(self._viewer.layers):
+            other = scan_of(layer)
+            if other is not None and np.may_share_memory(other.array, scan.array):
+                self._viewer.layers.remove(layer)
+        self._layers = {}
+
+    def _has(self, layer: Layer) -> bool:
+        return layer in self._viewer.layers
+
+    def _colour(self, layer: Layer, style: Style) -> None:
+        heatmap = heatmap_of(layer)
+        if heatmap is None:
+            layer.colormap = outline(style.colours, self.selected_region)
+            return
+        layer.colormap, layer.contrast_limits = appearance(heatmap, style)
+        # The handles of napari's own sliders can then reach every value.
+        low, high = layer.contrast_limits
+        layer.contrast_limits_range = (min(0.0, low), high)

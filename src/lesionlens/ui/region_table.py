@@ -1,0 +1,151 @@
+"""The table of regions: sortable, and a click leads to the region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt, Signal
+from qtpy.QtWidgets import QAbstractItemView, QLabel, QTableView, QVBoxLayout, QWidget
+
+from lesionlens.regions import Region
+
+__all__ = ["RegionTable"]
+
+Value = float | int | tuple[float, float, float] | None
+
+_POINT = "{0[0]:.0f}, {0[1]:.0f}, {0[2]:.0f}"
+
+# Heading, meaning, value, format of the value.
+_COLUMNS: tuple[tuple[str, str, Callable[[Region], Value], str], ...] = (
+    ("#", "Label of the region; 1 is the largest", lambda r: r.label, "{}"),
+    ("mL", "Volume in mL: voxels times the volume of one", lambda r: r.volume_mm3 / 1000, "{:.3f}"),
+    ("mean p", "Mean probability of its voxels", lambda r: r.probability_mean, "{:.2f}"),
+    ("max p", "Highest probability of its voxels", lambda r: r.probability_max, "{:.2f}"),
+    ("share", "Its share of all positive attribution", lambda r: r.attribution_share, "{:.1%}"),
+    (
+        "centre",
+        "Centroid in mm: right, front, head (RAS+)",
+        lambda r: r.centroid_ras,
+        "{0[0]:.0f}, {0[1]:.0f}, {0[2]:.0f}",
+    ),
+)
+# Narrow enough for a dock; the last column takes what is left.
+_WIDTHS = (34, 58, 58, 54, 54, 90)
+_ROW_PIXELS = 22
+_SORT_ROLE = Qt.ItemDataRole.UserRole
+
+
+class _RegionModel(QAbstractTableModel):
+    """Regions as rows, for Qt."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.regions: tuple[Region, ...] = ()
+
+    def set_regions(self, regions: Sequence[Region]) -> None:
+        self.beginResetModel()
+        self.regions = tuple(regions)
+        self.endResetModel()
+
+    def rowCount(self, parent: Any = None) -> int:  # noqa: N802  # Qt's name
+        return 0 if parent is not None and parent.isValid() else len(self.regions)
+
+    def columnCount(self, parent: Any = None) -> int:  # noqa: N802, ARG002  # Qt's name and signature
+        return len(_COLUMNS)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802  # Qt's name
+        if orientation == Qt.Orientation.Horizontal:
+            if role == Qt.ItemDataRole.DisplayRole:
+                return _COLUMNS[section][0]
+            if role == Qt.ItemDataRole.ToolTipRole:
+                return _COLUMNS[section][1]
+        return None
+
+    def data(self, index: Any, role: int = 0) -> Any:
+        _, _, value_of, text = _COLUMNS[index.column()]
+        value = value_of(self.regions[index.row()])
+        if role == Qt.ItemDataRole.DisplayRole:
+            return "–" if value is None else text.format(value)
+        if role == _SORT_ROLE:
+            return value[2] if isinstance(value, tuple) else -1.0 if value is None else value
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        return None
+
+
+class RegionTable(QWidget):
+    """Caption and table of the regions of one class.
+
+    Attributes
+    ----------
+    region_chosen : Signal(object)
+        The :class:`~lesionlens.regions.Region` that was clicked or reached by the arrow keys.
+    """
+
+    region_chosen = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.caption = QLabel()
+        self.caption.setWordWrap(True)
+        self.table = QTableView()
+        self._model = _RegionModel(self)
+        self._proxy = QSortFilterProxyModel(self)
+        self._proxy.setSourceModel(self._model)
+        self._proxy.setSortRole(_SORT_ROLE)
+        self._set_up_table()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.caption)
+        layout.addWidget(self.table, 1)
+        self.clear("Regions appear here after a run.")
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions shown, largest first."""
+        return self._model.regions
+
+    def choose_first(self) -> None:
+        """Choose the first row, where there is one, as a click would."""
+        self.table.selectRow(0)
+
+    def clear(self, message: str) -> None:
+        """Show no region, and why."""
+        self._model.set_regions(())
+        self.caption.setText(message)
+
+    def show_regions(self, label: str, regions: Sequence[Region], threshold: float) -> None:
+        """Show the regions of a class, and at which threshold they were measured."""
+        self._model.set_regions(regions)
+        total = sum(region.volume_mm3 for region in regions) / 1000
+        count = f"{len(regions)} region{'' if len(regions) == 1 else 's'}"
+        self.caption.setText(
+            f"<b>{label}</b>: {count} measured at probability ≥ {threshold:.2f}, {total:.2f} mL in all"
+        )
+
+    def show_measuring(self, threshold: float) -> None:
+        """Say that the table is about to change; until then it keeps the regions of the earlier threshold."""
+        self.caption.setText(f"Measuring at probability ≥ {threshold:.2f}…")
+
+    def _set_up_table(self) -> None:
+        self.table.setModel(self._proxy)
+        self.table.setSortingEnabled(True)
+        self.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.verticalHeader().hide()
+        self.table.verticalHeader().setDefaultSectionSize(_ROW_PIXELS)
+        header = self.table.horizontalHeader()
+        header.setStretchLastSection(True)
+        header.setMinimumSectionSize(min(_WIDTHS))
+        for column, width in enumerate(_WIDTHS):
+            header.resizeSection(column, width)
+        self.table.setMinimumHeight(160)
+        self.table.selectionModel().currentRowChanged.connect(self._choose)
+        self.table.clicked.connect(self._choose)
+
+    def _choose(self, index: QModelIndex, _previous: object = None) -> None:
+        if index.isValid():
+            self.region_chosen.emit(self.regions[self._proxy.mapToSource(index).row()])

@@ -1,0 +1,72 @@
+"""What runs in the background, and what the forms ask the core: no Qt, no viewer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lesionlens.pipeline import RunOptions, run_case
+from lesionlens.progress import Progress
+from lesionlens.regions import label_regions, measure
+from lesionlens.results import CaseResult, read_case
+from lesionlens.ui.layers import volume_from_image, volume_of
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from lesionlens.model.catalogue import BundleInfo
+
+__all__ = ["bundle_info", "bundles", "measure_again", "methods", "read_results", "run"]
+
+
+def bundles() -> list[BundleInfo]:
+    """Return the embedded bundles."""
+    from lesionlens.model import list_bundles
+
+    return list_bundles()
+
+
+def bundle_info(path: Path) -> BundleInfo:
+    """Return what the metadata of a bundle from the disk says; nothing of it is executed."""
+    from lesionlens.model.catalogue import describe, opened
+
+    with opened(path) as folder:
+        return describe(folder, root=path)
+
+
+def methods() -> tuple[str, ...]:
+    """Return the names of the attribution methods."""
+    return (RunOptions(input=Path()).method,)
+
+
+def run(options: RunOptions, layer: Layer, progress: Progress) -> CaseResult:
+    """Run a bundle on the scan that a layer shows."""
+    volume = volume_of(layer) or volume_from_image(layer)
+    return run_case(options, volume=volume, progress=progress)
+
+
+def read_results(folder: Path, layer: Layer, progress: Progress) -> CaseResult:
+    """Read what an earlier run wrote about the scan that a layer shows."""
+    progress("Reading results", 0, 1)
+    return read_case(folder, volume_of(layer) or volume_from_image(layer))
+
+
+def measure_again(result: CaseResult, threshold: float, progress: Progress) -> tuple[CaseResult, CaseResult]:
+    """Measure the regions of a result at another threshold.
+
+    Returns
+    -------
+    before, after
+        The result as given, and the same with other regions.
+    """
+    labels, regions = {}, {}
+    for done, heatmap in enumerate(result.probabilities):
+        progress("Measuring regions", done, len(result.probabilities))
+        found = label_regions(heatmap, threshold=threshold)
+        attribution = result.attribution_of(heatmap.label)
+        labels[heatmap.label] = found
+        regions[heatmap.label] = tuple(
+            measure(result.volume, heatmap, threshold=threshold, attribution=attribution, labels=found)
+        )
+    return result, replace(result, labels=labels, regions=regions, threshold=threshold)

@@ -1,0 +1,64 @@
+"""Fixtures and rules of the whole suite: test data, seeds, one thread for each test process, screens."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# Before numpy and torch are loaded: each test process has one core, and threads would only fight over it.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np  # noqa: E402 - the settings above count only before numpy is loaded
+import pytest  # noqa: E402 - likewise
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SEED = 20260801
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, by name, the tests that look at pixels where nothing can show any."""
+    if _has_screen():
+        return
+    skip = pytest.mark.skip(reason="needs an X display: install xvfb and xauth, or run on a desktop")
+    for item in items:
+        if item.get_closest_marker("xvfb"):
+            item.add_marker(skip)
+
+
+def _has_screen() -> bool:
+    if os.environ.get("QT_QPA_PLATFORM", "") in {"offscreen", "minimal"}:
+        return False
+    return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY"))
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real scans, or skip: it is too large, and partly too personal, for the repository."""
+    default = REPOSITORY.parent / "shared" / "data"
+    folder = Path(os.environ.get("LESIONLENS_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no test data at {folder}; LESIONLENS_TEST_DATA names the folder")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return a generator that starts the same way in every test."""
+    return np.random.default_rng(SEED)
+
+
+@pytest.fixture(autouse=True)
+def _seeded_torch() -> None:
+    """Seed torch, which pytest-randomly leaves alone, in tests that have loaded it."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(SEED)

@@ -1,0 +1,180 @@
+"""Classic DICOM series made from numbers alone, with their geometry known in closed form.
+
+A :class:`Plan` says where the slices lie; :func:`make_series` writes them as files; :func:`voxel_ras` gives the true
+place of any voxel straight from the formula of the standard (PS3.3 C.7.6.2.1.1), without the package under test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, generate_uid
+
+# Direction cosines (growing column index, growing row index) in LPS for the usual ways to cut a patient.
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+
+Change = Callable[[Dataset, int], None]
+
+
+def oblique(degrees: tuple[float, float, float]) -> tuple[float, ...]:
+    """Return direction cosines turned from axial by angles about x, y and z."""
+    x, y, z = np.radians(degrees)
+    about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
+    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
+    turn = about_z @ about_y @ about_x
+    return (*turn[:, 0].tolist(), *turn[:, 1].tolist())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A series to be: numbers in mm and LPS.
+
+    ``shape`` is (columns, rows, slices); ``spacing`` is the distance between columns, rows and slices; ``offsets`` puts
+    each slice at its own distances along (row direction, column direction, normal) and wins over regular steps.
+    """
+
+    shape: tuple[int, int, int] = (7, 6, 5)
+    spacing: tuple[float, float, float] = (0.8, 1.1, 2.5)
+    orientation: tuple[float, ...] = AXIAL
+    origin: tuple[float, float, float] = (-20.5, 31.25, -7.75)
+    offsets: tuple[tuple[float, float, float], ...] | None = None
+    modality: str = "MR"
+    number: int | None = 4
+    description: str = "FLAIR"
+    uid: str = ""
+    signed: bool = False
+    bits: int = 16
+    decimals: int = 6
+    implicit: bool = False
+    sop_class: str = ""
+    image_type: tuple[str, ...] = ("ORIGINAL", "PRIMARY", "M")
+    change: Change | None = field(default=None, compare=False)
+
+    @property
+    def series_uid(self) -> str:
+        """UID given, or one made from the number and description."""
+        return self.uid or generate_uid(entropy_srcs=[f"{self.modality}-{self.number}-{self.description}"])
+
+    def position(self, k: int) -> NDArray[np.float64]:
+        """Place of the first pixel of slice ``k``, LPS mm."""
+        row, column = np.array(self.orientation[:3]), np.array(self.orientation[3:])
+        normal = np.cross(row, column)
+        a, b, c = (0.0, 0.0, k * self.spacing[2]) if self.offsets is None else self.offsets[k]
+        return np.array(self.origin) + a * row + b * column + c * normal
+
+    def values(self) -> NDArray[np.int64]:
+        """Return stored values (i, j, k), different at every voxel, half of them negative where signed."""
+        i, j, k = np.ogrid[: self.shape[0], : self.shape[1], : self.shape[2]]
+        n = i + self.shape[0] * (j + self.shape[1] * k)
+        values: NDArray[np.int64] = n - n.max() // 2 if self.signed else n + 3
+        assert values.max() < 2 ** (self.bits - self.signed), "more voxels than the stored bits can number"
+        return values
+
+
+def voxel_ras(plan: Plan, ijk: tuple[float, float, int]) -> NDArray[np.float64]:
+    """Return the place of a voxel in RAS mm by the standard's formula, term by term."""
+    i, j, k = ijk
+    row, column = np.array(plan.orientation[:3]), np.array(plan.orientation[3:])
+    lps = plan.position(k) + i * plan.spacing[0] * row + j * plan.spacing[1] * column
+    return lps * [-1, -1, 1]
+
+
+def make_series(folder: Path, plan: Plan | None = None, *, names: Callable[[int], str] | None = None) -> list[Path]:
+    """Write a series; return its files in slice order.
+
+    Names default to digests without extension, so that their order says nothing about the slices'.
+    """
+    plan = plan or Plan()
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for k in range(plan.shape[2]):
+        name = names(k) if names else hashlib.sha256(f"{plan.series_uid}{k}".encode()).hexdigest()[:12]
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_slice(plan, k).save_as(path, enforce_file_format=True)
+        paths.append(path)
+    return paths
+
+
+def make_slice(plan: Plan, k: int) -> Dataset:
+    """Return slice ``k`` as a dataset that is ready to be written."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if plan.implicit else ExplicitVRLittleEndian
+    dataset.SOPClassUID = plan.sop_class or (CTImageStorage if plan.modality == "CT" else MRImageStorage)
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=[plan.series_uid, str(k)])
+    dataset.StudyInstanceUID = generate_uid(entropy_srcs=["study"])
+    dataset.SeriesInstanceUID = plan.series_uid
+    dataset.FrameOfReferenceUID = generate_uid(entropy_srcs=["frame of reference"])
+    dataset.Modality, dataset.SeriesNumber, dataset.SeriesDescription = plan.modality, plan.number, plan.description
+    dataset.PatientName, dataset.PatientID = "Secret^Patient", "SECRET-ID"
+    dataset.ImageType = list(plan.image_type)
+    # Counts down, so that ordering by it would turn the volume over.
+    dataset.InstanceNumber = plan.shape[2] - k
+    dataset.ImagePositionPatient = [round(float(x), plan.decimals) for x in plan.position(k)]
+    dataset.ImageOrientationPatient = [round(x, 10) for x in plan.orientation]
+    dataset.PixelSpacing = [plan.spacing[1], plan.spacing[0]]
+    dataset.SliceThickness = plan.spacing[2]
+    _set_pixels(dataset, plan, plan.values()[:, :, k])
+    if plan.change:
+        plan.change(dataset, k)
+    return dataset
+
+
+def _set_pixels(dataset: Dataset, plan: Plan, values: NDArray[np.int64]) -> None:
+    dataset.Columns, dataset.Rows = values.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, plan.bits, plan.bits - 1
+    dataset.PixelRepresentation = int(plan.signed)
+    stored = values.T.astype(np.int16 if plan.signed else np.uint16)
+    if plan.signed and plan.bits < 16:
+        stored = stored.view(np.uint16) & ((1 << plan.bits) - 1)
+    dataset.PixelData = np.ascontiguousarray(stored).astype("<u2" if stored.dtype.kind == "u" else "<i2").tobytes()
+
+
+def make_enhanced(path: Path, plan: Plan, *, order: Sequence[int] | None = None, shared: bool = True) -> None:
+    """Write the series as one enhanced multi-frame file, frames in the given order.
+
+    With ``shared``, orientation and spacing stand once in the shared functional groups, else in every frame.
+    """
+    from pydicom.uid import EnhancedMRImageStorage
+
+    order = list(range(plan.shape[2]) if order is None else order)
+    first = make_slice(plan, 0)
+    first.SOPClassUID = EnhancedMRImageStorage
+    first.NumberOfFrames = len(order)
+    first.PixelData = b"".join(make_slice(plan, k).PixelData for k in order)
+    common, frames = Dataset(), []
+    _add_group(common if shared else Dataset(), plan)
+    for k in order:
+        frame = Dataset()
+        frame.PlanePositionSequence = [Dataset()]
+        frame.PlanePositionSequence[0].ImagePositionPatient = make_slice(plan, k).ImagePositionPatient
+        frame.FrameContentSequence = [Dataset()]
+        frame.FrameContentSequence[0].StackID = "1"
+        if not shared:
+            _add_group(frame, plan)
+        frames.append(frame)
+    first.SharedFunctionalGroupsSequence, first.PerFrameFunctionalGroupsSequence = [common], frames
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(first, keyword)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first.save_as(path, enforce_file_format=True)
+
+
+def _add_group(groups: Dataset, plan: Plan) -> None:
+    """Add orientation and spacing as functional groups."""
+    reference = make_slice(plan, 0)
+    groups.PlaneOrientationSequence = [Dataset()]
+    groups.PlaneOrientationSequence[0].ImageOrientationPatient = reference.ImageOrientationPatient
+    groups.PixelMeasuresSequence = [Dataset()]
+    groups.PixelMeasuresSequence[0].PixelSpacing = reference.PixelSpacing

@@ -1,0 +1,212 @@
+"""Scans, heatmaps and regions as napari layers: shared memory, right places, everything in the metadata."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels, Layer
+
+from lesionlens.errors import InputError
+from lesionlens.ui import layers as la
+from lesionlens.ui.colours import DIVERGING
+from lesionlens.volume import Volume
+from orientations import ORIENTATIONS, Orientation, oblique, reoriented
+from ui_cases import BLOB, attribution_of, grid, phantom, probability_of, result_of
+
+STYLES = la.default_styles(threshold=0.5)
+
+
+def layer_of(data: la.LayerData) -> Layer:
+    """Return the layer that napari makes of layer data."""
+    return Layer.create(*data)
+
+
+def test_a_scan_is_shown_without_a_copy() -> None:
+    """A 600-slice CT must not be held twice."""
+    volume = phantom()
+
+    layer = layer_of(la.volume_layer(volume))
+
+    assert np.shares_memory(layer.data, volume.array)
+
+
+def test_overlays_are_shown_without_copies() -> None:
+    """Three overlays of a large scan must not triple what is in memory."""
+    result = result_of(phantom())
+    heatmap, labels = result.probabilities[0], result.labels["lesion"]
+
+    image = layer_of(la.heatmap_layer(heatmap, result.volume, STYLES["probability"]))
+    regions = layer_of(la.labels_layer(labels, "lesion", result.volume, STYLES["regions"]))
+
+    assert np.shares_memory(image.data, heatmap.array)
+    assert np.shares_memory(regions.data, labels)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS[::5])
+def test_every_stored_orientation_gives_the_same_picture(orientation: Orientation) -> None:
+    """How a scan happens to be stored must not change what is seen, nor where napari puts it."""
+    volume = phantom()
+    stored = Volume(*reoriented(volume.array, volume.grid, orientation))
+
+    expected, found = layer_of(la.volume_layer(volume)), layer_of(la.volume_layer(stored))
+
+    np.testing.assert_array_equal(found.data, expected.data)
+    np.testing.assert_allclose(found.scale, expected.scale)
+    np.testing.assert_allclose(found.translate, expected.translate, atol=1e-9)
+
+
+def test_positions_are_millimetres_along_head_back_and_left() -> None:
+    """Napari's cursor readout is then the patient's position, up to the sign of two axes."""
+    volume = phantom()
+    layer = layer_of(la.volume_layer(volume))
+    ras = volume.grid.world((BLOB[0].start, BLOB[1].start, BLOB[2].start))
+
+    inside = tuple(np.rint(layer.world_to_data((ras[2], -ras[1], -ras[0]))).astype(int))
+    beside = tuple(np.rint(layer.world_to_data((ras[2], -ras[1], -ras[0] + 2))).astype(int))
+
+    assert (layer.data[inside], layer.data[beside]) == (100, 40)
+    assert {str(unit) for unit in layer.units} == {"millimeter"}
+
+
+def test_an_oblique_scan_keeps_its_true_affine() -> None:
+    """The picture is straightened; the numbers must come from the real geometry."""
+    volume = Volume(np.zeros((5, 6, 7)), oblique((5, 6, 7), (0.8, 1.0, 5.0)))
+
+    layer = layer_of(la.volume_layer(volume))
+
+    np.testing.assert_array_equal(layer.metadata[la.AFFINE_KEY], volume.grid.affine)
+    np.testing.assert_array_equal(layer.affine.affine_matrix, np.eye(4))
+    np.testing.assert_array_equal(layer.rotate, np.eye(3))
+
+
+def test_metadata_tells_where_an_overlay_comes_from() -> None:
+    """Whoever finds the layer later must be able to tell what it is, and that it is no diagnosis."""
+    result = result_of(phantom())
+
+    for heatmap in (*result.probabilities, *result.attributions):
+        layer = layer_of(la.heatmap_layer(heatmap, result.volume, STYLES[heatmap.kind]))
+
+        assert la.heatmap_of(layer) is heatmap
+        assert la.scan_of(layer) is result.volume
+        assert layer.metadata[la.PROVENANCE_KEY]["bundle"] == "test 1"
+        assert "not a medical device" in layer.metadata[la.NOTICE_KEY]
+
+
+def test_metadata_tells_the_geometry_verdict_of_a_scan() -> None:
+    """An irregular series may be shown, but never silently."""
+    layer = layer_of(la.volume_layer(phantom()))
+
+    assert layer.metadata[la.GEOMETRY_KEY] == "regular"
+    assert "not a medical device" in layer.metadata[la.NOTICE_KEY]
+
+
+def test_what_a_layer_is_can_be_told_apart() -> None:
+    """A heatmap offered as a scan would be predicted on."""
+    result = result_of(phantom())
+    scan = layer_of(la.volume_layer(result.volume))
+    overlay = layer_of(la.heatmap_layer(result.probabilities[0], result.volume, STYLES["probability"]))
+    foreign, flat = Image(np.zeros((3, 4, 5))), Image(np.zeros((3, 4)))
+    colour, labels = Image(np.zeros((3, 4, 5, 3)), rgb=True), Labels(np.zeros((3, 4, 5), dtype=int))
+
+    assert la.volume_of(scan) is result.volume
+    assert [la.volume_of(layer) for layer in (overlay, foreign, labels)] == [None] * 3
+    assert la.heatmap_of(overlay) is result.probabilities[0]
+    assert la.heatmap_of(scan) is None
+    assert la.scan_of(scan) is None
+    assert [la.is_foreign_image(layer) for layer in (foreign, scan, overlay, flat, colour, labels)] == [True] + [
+        False
+    ] * 5
+
+
+def test_a_plain_image_becomes_the_scan_it_looks_like() -> None:
+    """What is on the left of the screen is taken for the patient's right, in mm of the layer's scale."""
+    array = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    layer = Image(array, scale=(5, 1, 2), translate=(10, 20, 30))
+
+    volume = la.volume_from_image(layer)
+    again = layer_of(la.volume_layer(volume))
+
+    np.testing.assert_array_equal(again.data, array)
+    np.testing.assert_allclose(again.scale, (5, 1, 2))
+    np.testing.assert_allclose(again.translate, (10, 20, 30))
+    np.testing.assert_allclose(volume.grid.world((1, 0, 0)), (-30, -20, 15))
+    assert "napari layer" in volume.source.decisions[0]
+
+
+@pytest.mark.parametrize("turned", [{"rotate": 30}, {"shear": (0.1, 0, 0)}, {"affine": np.diag([2.0, 1, 1, 1])}])
+def test_a_turned_image_is_refused(turned: dict[str, object]) -> None:
+    """Guessing left and right from a rotated layer would be worse than an error."""
+    layer = Image(np.zeros((3, 4, 5)), name="turned", **turned)
+
+    with pytest.raises(InputError, match=r"'turned' is rotated or sheared"):
+        la.volume_from_image(layer)
+
+
+def test_probability_colours_do_not_depend_on_the_threshold() -> None:
+    """A colour that changed its meaning with the slider would mislead."""
+    heatmap = result_of(phantom()).probabilities[0]
+    seen = []
+    for threshold in (0.1, 0.5, 0.8):
+        style = la.Style("plasma", threshold, 1.0, visible=True)
+        colormap, (low, high) = la.appearance(heatmap, style)
+        seen.append(colormap.map([(0.9 - low) / (high - low)])[0])
+
+    np.testing.assert_allclose(seen, [seen[0]] * 3, atol=0.005)  # the colour table has 256 steps
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.3, 0.5, 0.7, 0.99])
+def test_a_voxel_is_shown_exactly_when_it_belongs_to_a_region(threshold: float) -> None:
+    """What is coloured and what is counted must be the same voxels, to the last bit."""
+    at = np.float32(threshold)
+    values = np.array([0, np.nextafter(at, np.float32(0)), at, np.nextafter(at, np.float32(1)), 1], dtype=np.float32)
+    heatmap = probability_of(Volume(np.zeros((5, 1, 1)), grid((5, 1, 1), (1, 1, 1))), values.reshape(5, 1, 1))
+
+    colormap, limits = la.appearance(heatmap, la.Style("plasma", threshold, 1.0, visible=True))
+    low, high = (np.float32(limit) for limit in limits)
+    shown = colormap.map((np.clip(values, low, high) - low) / (high - low))[:, 3] > 0
+
+    np.testing.assert_array_equal(shown, values >= threshold)
+
+
+def test_attribution_colours_end_at_the_largest_value_of_the_volume() -> None:
+    """Attributions have no unit: colours compare between slices only on one scale for the volume."""
+    volume = phantom()
+    heatmap = attribution_of(volume, np.where(volume.array == 100, 8.0, -2.0))
+
+    _, sequential = la.appearance(heatmap, la.Style("viridis", 0.25, 1.0, visible=True))
+    _, diverging = la.appearance(heatmap, la.Style(DIVERGING, 0.25, 1.0, visible=True))
+
+    assert sequential == (pytest.approx(2.0), 8.0)
+    assert diverging == (-8.0, 8.0)
+
+
+def test_signed_colours_hide_the_middle_only() -> None:
+    """Evidence against the class is blue, for it orange, and what says little is not painted."""
+    volume = phantom()
+    heatmap = attribution_of(volume, np.where(volume.array == 100, 8.0, -2.0))
+    colormap, (low, high) = la.appearance(heatmap, la.Style(DIVERGING, 0.25, 1.0, visible=True))
+
+    colours = colormap.map((np.array([-8.0, -2.1, -1.9, 0.0, 1.9, 2.1, 8.0]) - low) / (high - low))
+
+    assert (colours[:, 3] > 0).tolist() == [True, True, False, False, False, True, True]
+    assert (colours[[0, 1], 2] > colours[[0, 1], 0]).all()
+    assert (colours[[5, 6], 0] > colours[[5, 6], 2]).all()
+
+
+def test_an_attribution_that_is_nowhere_positive_shows_nothing() -> None:
+    """No evidence for the class must not look like evidence."""
+    volume = phantom()
+    heatmap = attribution_of(volume, np.full(volume.grid.shape, -1.0))
+
+    colormap, (low, high) = la.appearance(heatmap, la.Style("viridis", 0.3, 1.0, visible=True))
+
+    assert low > -1
+    assert colormap.map([max(0.0, (-1.0 - low) / (high - low))])[0, 3] == 0
+
+
+def test_layer_names_say_what_they_show() -> None:
+    """The layer list is what a reader sees first."""
+    result = result_of(phantom())
+
+    assert la.heatmap_name(result.probabilities[0]) == "Probability: lesion"
+    assert la.heatmap_name(result.attributions[0]) == "Grad-CAM: lesion"

@@ -1,0 +1,650 @@
+"""The LesionLens dock, used as a person would: choose, run, cancel, look, change, click."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.utils.notifications import Notification
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QMessageBox
+
+from lesionlens.display import CORONAL, DisplayView
+from lesionlens.errors import InputError
+from lesionlens.pipeline import RunOptions
+from lesionlens.progress import Progress
+from lesionlens.results import CaseResult, write_case
+from lesionlens.ui import work
+from lesionlens.ui.canvas import RESEARCH_USE_ONLY
+from lesionlens.ui.layers import heatmap_of
+from lesionlens.volume import Volume
+from ui_cases import BLOB, SMALL_BLOB, classification_of, phantom, result_of, write_bundle
+from ui_window import WAIT_MS, Window
+
+pytestmark = pytest.mark.xdist_group("gui")
+
+
+class Stub:
+    """Stands for the pipeline: waits until it is told to go on, then answers.
+
+    Parameters
+    ----------
+    answer
+        What a run returns, or raises.
+    """
+
+    def __init__(self, answer: CaseResult | Exception) -> None:
+        self.answer = answer
+        self.go_on = threading.Event()
+        self.ended = threading.Event()
+        self.options: list[RunOptions] = []
+        self.threads: list[int] = []
+
+    def __call__(self, options: RunOptions, *, volume: Volume, progress: Progress) -> CaseResult:
+        """Run, as :func:`~lesionlens.pipeline.run_case` would."""
+        assert volume.array.ndim == 3
+        self.options.append(options)
+        self.threads.append(threading.get_ident())
+        try:
+            for window in range(10_000_000):
+                progress("Predicting", window % 8, 8)
+                if self.go_on.wait(0.001):
+                    break
+        finally:
+            self.ended.set()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
+    """Return a stand-in for the pipeline that finds two lesions in the phantom."""
+    found = Stub(result_of(phantom()))
+    monkeypatch.setattr(work, "run_case", found)
+    return found
+
+
+def show(window: Window, result: CaseResult) -> None:
+    """Open the scan of a result and show the result over it."""
+    window.open(result.volume)
+    window.widget.show_result(result)
+
+
+def tiny_bundle(window: Window, folder: Path) -> None:
+    """Choose a bundle from the disk as if it shipped with LesionLens."""
+    window.widget.form.open_bundle(str(write_bundle(folder)))
+    window.widget._trusted.add(folder)
+
+
+def test_nothing_can_be_run_before_a_scan_is_open(window: Window) -> None:
+    """An enabled button that only leads to an error would be a trap."""
+    form = window.widget.form
+
+    assert not form.run.isEnabled()
+    assert "Open a scan" in form.volume.currentText()
+
+
+def test_an_opened_scan_is_offered_and_chosen(window: Window) -> None:
+    """Who drags a scan in wants to work on that one."""
+    first, second = window.open(phantom(name="first")), window.open(phantom(name="second"))
+    form = window.widget.form
+
+    assert [form.volume.itemText(i) for i in range(form.volume.count())] == ["first", "second"]
+    assert form.volume.currentData() is second
+
+    window.viewer.layers.remove(second)
+    assert form.volume.currentData() is first
+
+
+def test_overlays_and_flat_images_are_not_offered_as_scans(window: Window) -> None:
+    """Predicting on a probability map would be nonsense with a straight face."""
+    result = result_of(phantom())
+    show(window, result)
+    window.viewer.add_image(np.zeros((8, 8)), name="flat")
+    window.viewer.add_image(np.zeros((4, 8, 8)), name="foreign")
+    form = window.widget.form
+
+    assert [form.volume.itemText(i) for i in range(form.volume.count())] == ["phantom", "foreign"]
+
+
+def test_the_notice_is_on_the_canvas_and_in_the_dock(window: Window) -> None:
+    """It has to be in every screenshot, whichever part is cut out."""
+    overlays = window.viewer.canvas.overlays
+    texts = [o.text for o in overlays.values() if getattr(o, "text", "") and o.visible]
+    labels = [label.text() for label in window.widget.findChildren(type(window.widget.classes).__base__)]
+
+    assert RESEARCH_USE_ONLY in texts
+    assert any(RESEARCH_USE_ONLY in text for text in labels)
+
+
+def test_a_real_bundle_runs_and_its_results_become_layers(window: Window, tmp_path: Path) -> None:
+    """The main job: both blobs are found where they are, with all three overlays, without touching the core by hand."""
+    window.open(phantom())
+    tiny_bundle(window, tmp_path / "bright")
+
+    window.click(window.widget.form.run)
+    assert window.widget.form.cancel.isEnabled()
+    window.wait_for_run()
+
+    result = window.widget.result
+    assert result is not None
+    assert window.names == ["phantom", "Grad-CAM: lesion", "Probability: lesion", "Regions: lesion"]
+    assert [r.n_voxels for r in window.widget.table.regions] == [8 * 16 * 3, 3 * 6 * 2]
+    labels = DisplayView(result.volume.grid).from_display(window.layer("Regions: lesion").data)
+    assert (labels[BLOB] == 1).all()
+    assert (labels[SMALL_BLOB] == 2).all()
+    assert labels.astype(bool).sum() == 8 * 16 * 3 + 3 * 6 * 2
+    assert window.widget.form.run.isEnabled()
+
+
+def test_the_window_stays_alive_while_a_bundle_runs(window: Window, stub: Stub) -> None:
+    """Work on the GUI's thread would freeze the window for minutes."""
+    window.open(phantom())
+    ticks: list[int] = []
+    timer = QTimer(interval=5)
+    timer.timeout.connect(lambda: ticks.append(1))
+
+    window.click(window.widget.form.run)
+    timer.start()
+    window.qtbot.waitUntil(lambda: len(ticks) >= 50 and window.widget.form.progress.maximum() == 8, timeout=WAIT_MS)
+    running, status = window.widget.job is not None, window.widget.form.status.text()
+    stub.go_on.set()
+    window.wait_for_run()
+    timer.stop()
+
+    assert running
+    assert "Predicting" in status
+    assert stub.threads[0] != threading.get_ident()
+    assert "Probability: lesion" in window.names
+
+
+def test_the_form_fills_the_options(window: Window, stub: Stub) -> None:
+    """What is chosen must be what runs; what is left alone must stay the bundle's business."""
+    window.open(phantom())
+    form = window.widget.form
+    stub.go_on.set()
+
+    window.click(form.run)
+    window.wait_for_run()
+    form.layer.setText(" decoder.1 ")
+    form.target.setCurrentIndex(1)
+    window.widget.controls.set_threshold(0.3)
+    window.click(form.run)
+    window.wait_for_run()
+
+    plain, chosen = stub.options
+    assert (plain.target, plain.layer, plain.trust, plain.bundle) == (None, None, False, form.bundle.currentText())
+    assert (plain.method, plain.threshold) == (RunOptions(input=Path()).method, RunOptions(input=Path()).threshold)
+    assert (chosen.target, chosen.layer, chosen.threshold) == (form.target.itemText(1), "decoder.1", 0.3)
+
+
+def test_cancel_stops_a_run_and_leaves_no_layers(window: Window, stub: Stub) -> None:
+    """A run that was started on the wrong scan must not be waited for."""
+    window.open(phantom())
+
+    window.click(window.widget.form.run)
+    window.qtbot.waitUntil(lambda: bool(stub.options), timeout=WAIT_MS)
+    window.click(window.widget.form.cancel)
+    window.wait_for_run()
+
+    assert stub.ended.is_set()
+    assert window.names == ["phantom"]
+    assert window.widget.form.status.text() == "Cancelled."
+    assert window.widget.form.run.isEnabled()
+    assert not window.widget.form.cancel.isEnabled()
+
+
+def test_closing_the_window_ends_the_run(window: Window, stub: Stub) -> None:
+    """Otherwise the process would go on computing, invisible, for minutes."""
+    window.open(phantom())
+    window.click(window.widget.form.run)
+    window.qtbot.waitUntil(lambda: bool(stub.options), timeout=WAIT_MS)
+
+    window.viewer.close()
+
+    window.qtbot.waitUntil(stub.ended.is_set, timeout=WAIT_MS)
+    assert not stub.go_on.is_set()
+
+
+def test_closing_the_dock_ends_the_run_and_the_viewer_goes_on(
+    window: Window, stub: Stub, notifications: list[Notification]
+) -> None:
+    """The viewer must not call a widget that is gone."""
+    window.open(phantom())
+    window.click(window.widget.form.run)
+    window.qtbot.waitUntil(lambda: bool(stub.options), timeout=WAIT_MS)
+
+    window.viewer.window.remove_dock_widget(window.widget)
+    window.widget.deleteLater()
+    window.qtbot.waitUntil(stub.ended.is_set, timeout=WAIT_MS)
+    QApplication.processEvents()
+    window.open(phantom(name="another"))
+
+    assert window.names == ["phantom", "another"]
+    assert notifications == []
+
+
+def test_an_error_becomes_one_readable_notification(
+    window: Window, stub: Stub, notifications: list[Notification]
+) -> None:
+    """A traceback tells a radiologist nothing."""
+    stub.answer = InputError("The bundle takes 2 volumes (FLAIR, T1); found 1.")
+    stub.go_on.set()
+    window.open(phantom())
+
+    window.click(window.widget.form.run)
+    window.wait_for_run()
+
+    assert [n.message for n in notifications] == [str(stub.answer)]
+    assert notifications[0].actions == ()
+    assert window.widget.form.status.text() == str(stub.answer)
+    assert window.widget.form.run.isEnabled()
+
+
+def test_a_layer_that_does_not_exist_is_explained(
+    window: Window, tmp_path: Path, notifications: list[Notification]
+) -> None:
+    """The error of the real core reaches the user in full, with the layers that do exist."""
+    window.open(phantom())
+    tiny_bundle(window, tmp_path / "bright")
+    window.widget.form.layer.setText("nowhere")
+
+    window.click(window.widget.form.run)
+    window.wait_for_run()
+
+    assert len(notifications) == 1
+    assert "nowhere" in notifications[0].message
+    assert "conv" in notifications[0].message
+
+
+def test_an_unexpected_error_is_readable_too(
+    window: Window, stub: Stub, notifications: list[Notification], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug must neither be silent nor end the session; the log keeps what a developer needs."""
+    stub.answer = ZeroDivisionError("division by zero")
+    stub.go_on.set()
+    window.open(phantom())
+
+    window.click(window.widget.form.run)
+    window.wait_for_run()
+
+    assert ["ZeroDivisionError: division by zero" in n.message for n in notifications] == [True]
+    assert "Traceback" in caplog.text
+
+
+def test_a_bundle_from_outside_asks_and_no_means_no(
+    window: Window, tmp_path: Path, answer: Callable[..., list[Any]]
+) -> None:
+    """Its config can execute code: nothing of it may run before a person has agreed."""
+    mark = tmp_path / "executed"
+    path = write_bundle(tmp_path / "evil", code=f"__import__('pathlib').Path({str(mark)!r}).touch()")
+    window.open(phantom())
+    window.widget.form.open_bundle(str(path))
+    asked = answer(lambda box: box.button(QMessageBox.StandardButton.Cancel).click())
+
+    window.click(window.widget.form.run)
+
+    assert str(path) in asked[0].text()
+    assert "execute any code" in asked[0].informativeText()
+    assert window.widget.job is None
+    assert not mark.exists()
+
+
+def test_a_bundle_from_outside_runs_after_a_yes_and_asks_once(
+    window: Window, tmp_path: Path, answer: Callable[..., list[Any]]
+) -> None:
+    """Yes lets it run; asking again for every scan would train people to click it away."""
+    mark = tmp_path / "executed"
+    path = write_bundle(tmp_path / "outside", code=f"__import__('pathlib').Path({str(mark)!r}).touch()")
+    window.open(phantom())
+    window.widget.form.open_bundle(str(path))
+    asked = answer(lambda box: next(b for b in box.buttons() if b.text() == "Run it").click())
+
+    window.click(window.widget.form.run)
+    window.wait_for_run()
+    window.click(window.widget.form.run)
+    window.wait_for_run()
+
+    assert len(asked) == 1
+    assert mark.exists()
+    assert window.names == ["phantom", "Grad-CAM: lesion", "Probability: lesion", "Regions: lesion"]
+
+
+def test_a_folder_that_is_no_bundle_is_refused(
+    window: Window, tmp_path: Path, notifications: list[Notification]
+) -> None:
+    """The wrong folder is picked easily; the message says what is missing."""
+    chosen = window.widget.form.bundle.currentText()
+
+    window.widget.form.open_bundle(str(tmp_path))
+
+    assert len(notifications) == 1
+    assert "metadata.json" in notifications[0].message
+    assert window.widget.form.bundle.currentText() == chosen
+
+
+def test_running_again_replaces_the_overlays(window: Window) -> None:
+    """Stacks of outdated overlays would be mistaken for each other."""
+    volume = phantom()
+    show(window, result_of(volume))
+    window.widget.show_result(result_of(volume))
+
+    assert window.names == ["phantom", "Grad-CAM: lesion", "Probability: lesion", "Regions: lesion"]
+
+
+def test_results_of_another_scan_stay_but_are_hidden(window: Window) -> None:
+    """Two scans lie in the same place: overlays of one must not seem to belong to the other."""
+    show(window, result_of(phantom(name="first")))
+    first = window.layer("Probability: lesion")
+    show(window, result_of(phantom(name="second")))
+
+    assert first in window.viewer.layers
+    assert not first.visible
+    assert len(window.names) == 8
+
+
+def test_the_scan_stays_the_active_layer(window: Window) -> None:
+    """Window and level of the scan are what a reader reaches for after a run."""
+    result = result_of(phantom())
+    scan = window.open(result.volume)
+    window.widget.show_result(result)
+
+    assert window.viewer.layers.selection.active is scan
+
+
+def test_the_threshold_changes_the_picture_at_once_and_computes_no_map(window: Window) -> None:
+    """The slider must feel like a slider: same array, other limits."""
+    result = result_of(phantom())
+    show(window, result)
+    layer = window.layer("Probability: lesion")
+    data = layer.data
+
+    window.widget.controls.set_threshold(0.75)
+
+    assert layer.data is data
+    assert layer.contrast_limits[0] == pytest.approx(0.75)
+    assert layer.colormap.map([0])[0, 3] == 0
+
+
+def test_regions_follow_the_threshold(window: Window) -> None:
+    """The table must always say at which threshold it was measured, and be right about it."""
+    show(window, result_of(phantom()))
+    table = window.widget.table
+
+    assert "0.50" in table.caption.text()
+    assert len(table.regions) == 2
+
+    window.widget.controls.set_threshold(0.75)
+    assert "0.75…" in table.caption.text()
+    window.qtbot.waitUntil(lambda: "measured at probability ≥ 0.75" in table.caption.text(), timeout=WAIT_MS)
+
+    assert [r.n_voxels for r in table.regions] == [8 * 16 * 3]
+    assert int(window.layer("Regions: lesion").data.max()) == 1
+
+    window.widget.controls.set_threshold(0.95)
+    window.qtbot.waitUntil(lambda: "measured at probability ≥ 0.95" in table.caption.text(), timeout=WAIT_MS)
+    assert table.regions == ()
+
+
+def test_only_the_last_threshold_of_a_drag_is_measured(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drag passes dozens of values; measuring each would lag behind the hand."""
+    measured: list[float] = []
+    original = work.measure_again
+
+    def spy(result: CaseResult, threshold: float, progress: Progress) -> CaseResult:
+        measured.append(threshold)
+        return original(result, threshold, progress)
+
+    monkeypatch.setattr(work, "measure_again", spy)
+    show(window, result_of(phantom()))
+
+    for threshold in np.arange(0.51, 0.8, 0.01):
+        window.widget.controls.set_threshold(float(threshold))
+    window.qtbot.waitUntil(lambda: "≥ 0.79," not in window.widget.table.caption.text() and bool(measured))
+    window.qtbot.waitUntil(lambda: "measured" in window.widget.table.caption.text(), timeout=WAIT_MS)
+
+    assert measured == [0.79]
+
+
+def test_a_measurement_that_fails_is_said_once(
+    window: Window, monkeypatch: pytest.MonkeyPatch, notifications: list[Notification]
+) -> None:
+    """An error that repeated itself forever would be worse than none."""
+
+    def fail(*_: object) -> CaseResult:
+        raise InputError("Volume 'phantom' holds values that are not finite.")
+
+    monkeypatch.setattr(work, "measure_again", fail)
+    show(window, result_of(phantom()))
+
+    window.widget.controls.set_threshold(0.7)
+    window.qtbot.waitUntil(lambda: bool(notifications), timeout=WAIT_MS)
+    window.qtbot.wait(600)  # long enough for a second attempt
+
+    assert [n.message for n in notifications] == ["Volume 'phantom' holds values that are not finite."]
+    assert "not finite" in window.widget.table.caption.text()
+
+
+def test_a_new_result_overtakes_a_measurement_of_the_old_one(window: Window) -> None:
+    """Regions of the earlier run over the maps of the later one would be a silent mistake."""
+    volume = phantom()
+    show(window, result_of(volume))
+    window.widget.controls.set_threshold(0.75)
+    array = np.zeros(volume.grid.shape, dtype=np.float32)
+    array[SMALL_BLOB] = 0.8
+    window.widget.show_result(result_of(volume, {"lesion": array}))
+    window.qtbot.wait(600)  # longer than the earlier request would have taken
+
+    assert [r.n_voxels for r in window.widget.table.regions] == [3 * 6 * 2]
+    assert "0.50" in window.widget.table.caption.text()
+
+
+def test_a_click_leads_to_the_centre_of_the_region(window: Window) -> None:
+    """The reader must land on the voxel of the centroid, in every plane, not near it."""
+    volume = phantom()
+    show(window, result_of(volume))
+    view = DisplayView(volume.grid)
+
+    for row, region in enumerate(window.widget.table.regions):
+        window.click_row(row)
+        expected = view.position(np.rint(region.centroid_ijk))
+
+        np.testing.assert_allclose(window.viewer.dims.point, expected)
+        np.testing.assert_allclose(window.viewer.scene.camera.center[-2:], expected[1:])
+        index = tuple(int(i) for i in window.viewer.dims.current_step)
+        assert window.layer("Regions: lesion").data[index] == region.label
+
+    window.widget.controls.planes["coronal"].click()
+    window.click_row(0)
+    expected = view.position(np.rint(window.widget.table.regions[0].centroid_ijk))
+    np.testing.assert_allclose(window.viewer.scene.camera.center[-2:], expected[[0, 2]])
+
+
+def test_the_table_sorts_by_numbers_and_still_leads_to_the_right_region(window: Window) -> None:
+    """Sorted as text, 10 mL would stand before 9 mL; a row that led elsewhere would be worse."""
+    volume = phantom()
+    array = np.full(volume.grid.shape, 0.1, dtype=np.float32)
+    array[BLOB], array[SMALL_BLOB] = 0.6, 0.9
+    show(window, result_of(volume, {"lesion": array}))
+    header = window.widget.table.table.horizontalHeader()
+
+    window.widget.table.table.sortByColumn(2, header.sortIndicatorOrder())  # by mean probability, ascending
+    chosen: list[Any] = []
+    window.widget.table.region_chosen.connect(chosen.append)
+    window.click_row(0)
+    lowest = chosen[-1].probability_mean
+    window.click_row(1)
+
+    assert lowest == pytest.approx(0.6)
+    assert chosen[-1].probability_mean == pytest.approx(0.9)
+
+
+def test_the_arrow_keys_walk_through_the_regions(window: Window) -> None:
+    """Forty lesions are read by keys, not by forty aimed clicks."""
+    from qtpy.QtCore import Qt
+
+    show(window, result_of(phantom()))
+    window.click_row(0)
+    chosen: list[Any] = []
+    window.widget.table.region_chosen.connect(chosen.append)
+
+    window.qtbot.keyClick(window.widget.table.table, Qt.Key.Key_Down)
+
+    assert [region.label for region in chosen] == [2]
+
+
+def test_the_chosen_region_is_outlined(window: Window) -> None:
+    """Among neighbours the reader must see which one the row means."""
+    show(window, result_of(phantom()))
+    layer = window.layer("Regions: lesion")
+    alpha = [float(layer.colormap.map(label)[..., 3]) for label in (0, 1, 2)]
+
+    window.click_row(1)
+    after = [float(layer.colormap.map(label)[..., 3]) for label in (0, 1, 2)]
+    window.widget.controls.kinds["regions"].colours.setCurrentText("all regions")
+    everything = [float(layer.colormap.map(label)[..., 3]) for label in (0, 1, 2)]
+
+    assert alpha == [0, 0, 0]
+    assert after == [0, 0, 1]
+    assert everything == [0, 1, 1]
+
+
+def test_each_overlay_is_switched_and_faded_alone(window: Window) -> None:
+    """Every kind of overlay has its own controls and none moves another."""
+    show(window, result_of(phantom()))
+    probability, cam = window.layer("Probability: lesion"), window.layer("Grad-CAM: lesion")
+    controls = window.widget.controls.kinds
+
+    assert (probability.visible, cam.visible) == (True, False)
+    controls["attribution"].visible.click()
+    controls["probability"].visible.click()
+    assert (probability.visible, cam.visible) == (False, True)
+
+    before = probability.opacity
+    controls["attribution"].opacity.setValue(0.25)
+    assert (probability.opacity, cam.opacity) == (before, 0.25)
+
+
+def test_colours_change_without_a_new_array(window: Window) -> None:
+    """The colour map is a matter of taste and screen, not of computing."""
+    show(window, result_of(phantom()))
+    cam = window.layer("Grad-CAM: lesion")
+    data = cam.data
+
+    window.widget.controls.kinds["attribution"].colours.setCurrentText("blue-orange")
+
+    assert cam.data is data
+    assert cam.colormap.name == "blue-orange"
+    assert cam.contrast_limits[0] == -cam.contrast_limits[1]
+
+
+def test_one_class_is_shown_at_a_time(window: Window) -> None:
+    """Overlays of several classes on top of each other cannot be read."""
+    volume = phantom()
+    large, small = (np.zeros(volume.grid.shape, dtype=np.float32) for _ in range(2))
+    large[BLOB], small[SMALL_BLOB] = 0.9, 0.9
+    show(window, result_of(volume, {"tumour": large, "oedema": small}))
+    controls, table = window.widget.controls, window.widget.table
+
+    assert [controls.classes.itemText(i) for i in range(2)] == ["tumour", "oedema"]
+    assert (window.layer("Probability: tumour").visible, window.layer("Probability: oedema").visible) == (True, False)
+    assert [r.n_voxels for r in table.regions] == [8 * 16 * 3]
+
+    controls.classes.setCurrentText("oedema")
+    assert (window.layer("Probability: tumour").visible, window.layer("Probability: oedema").visible) == (False, True)
+    assert [r.n_voxels for r in table.regions] == [3 * 6 * 2]
+
+
+def test_a_classification_shows_its_probabilities_and_the_cam(window: Window) -> None:
+    """Without a map of probabilities the explanation is what there is to see."""
+    show(window, classification_of(phantom(), {"high": 0.875, "none": 0.125}))
+
+    assert "87.5%" in window.widget.classes.text()
+    assert "none" in window.widget.classes.text()
+    assert window.names == ["phantom", "Grad-CAM: high"]
+    assert window.layer("Grad-CAM: high").visible
+    assert not window.widget.controls.kinds["probability"].isEnabled()
+    assert window.widget.table.regions == ()
+
+    window.widget.show_result(result_of(phantom()))
+    assert window.widget.classes.text() == ""
+
+
+def test_a_plain_image_is_run_with_a_notice(window: Window, stub: Stub, notifications: list[Notification]) -> None:
+    """Its place in the patient is a guess, and the user must know."""
+    window.viewer.add_image(np.zeros((4, 8, 8)), name="foreign")
+    stub.go_on.set()
+
+    window.click(window.widget.form.run)
+    window.wait_for_run()
+
+    assert len(notifications) == 1
+    assert "foreign was not opened by LesionLens" in notifications[0].message
+
+
+def test_results_of_an_earlier_run_are_opened(window: Window, tmp_path: Path) -> None:
+    """A batch ran over night; in the morning its results are read, not computed again."""
+    volume = phantom()
+    result = result_of(volume, threshold=0.4)
+    record = {
+        "schema_version": 1,
+        "input": {"sha256": "", "name": "phantom"},
+        "bundle": {"name": "test", "version": "1", "sha256": "", "weights_sha256": ""},
+        "options": {"threshold": 0.4},
+        "class_probabilities": {},
+        "versions": {},
+        "seconds": {},
+        "maps": [
+            {
+                "file": f"{m.name}.nii.gz",
+                "kind": m.kind,
+                "class": m.label,
+                "method": m.provenance.method,
+                "target": "",
+                "layer": "",
+                "resolution_mm": None,
+                "options": {},
+                "notes": [],
+            }
+            for m in (*result.probabilities, *result.attributions)
+        ],
+    }
+    from dataclasses import replace
+
+    folder = write_case(replace(result, record=record), tmp_path / "results")
+    window.open(volume)
+
+    window.widget.open_results(str(folder))
+    window.wait_for_run()
+
+    assert window.names == ["phantom", "Grad-CAM: lesion", "Probability: lesion", "Regions: lesion"]
+    assert window.widget.controls.threshold == 0.4
+    heatmap = heatmap_of(window.layer("Probability: lesion"))
+    assert heatmap is not None
+    np.testing.assert_array_equal(heatmap.array, result.probabilities[0].array)
+
+
+def test_a_folder_without_results_is_refused(window: Window, tmp_path: Path, notifications: list[Notification]) -> None:
+    """The wrong folder is picked easily."""
+    window.open(phantom())
+
+    window.widget.open_results(str(tmp_path))
+    window.wait_for_run()
+
+    assert len(notifications) == 1
+    assert "record.json" in notifications[0].message
+
+
+def test_plane_buttons_turn_the_view(window: Window) -> None:
+    """The head is up in coronal slices though slices are stored from the feet."""
+    window.open(phantom())
+
+    window.widget.controls.planes["coronal"].click()
+
+    assert tuple(window.viewer.dims.order) == CORONAL.order
+    assert tuple(str(o) for o in window.viewer.scene.camera.orientation) == CORONAL.orientation

@@ -1,0 +1,160 @@
+"""Paint a healthy FLAIR with lesions whose shapes and places come from real lesion masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+import torch
+from scipy import ndimage
+
+from anatomy import Head, smooth
+
+#: Real lesions: median 1.4 x white matter, 10th percentile at the level of grey matter (1.2), 98th at 1.75.
+CONTRAST = (0.28, 0.85)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the lesions of one simulated scan look.
+
+    Parameters
+    ----------
+    contrast
+        Mean brightness above white matter, as a share of white matter.
+    spread
+        Standard deviation between lesions, as a share of ``contrast``.
+    mottle
+        Standard deviation inside lesions, as a share of ``contrast``.
+    edge_mm
+        Standard deviation of the blur of the border.
+    halo
+        Height of the unlabelled haze around lesions, as a share of ``contrast``.
+    """
+
+    contrast: float
+    spread: float
+    mottle: float
+    edge_mm: float
+    halo: float
+
+
+def draw_look(rng: np.random.Generator) -> Look:
+    """Draw the look of one scan's lesions."""
+    return Look(
+        contrast=rng.uniform(*CONTRAST) * rng.uniform(0.8, 1.2),
+        spread=rng.uniform(0.05, 0.3),
+        mottle=rng.uniform(0.05, 0.3),
+        edge_mm=rng.uniform(0.3, 0.8),
+        halo=rng.uniform(0, 0.25) if rng.random() < 0.6 else 0.0,
+    )
+
+
+def noise_field(shape: tuple[int, ...], rng: np.random.Generator, *, scale_mm: float) -> np.ndarray:
+    """Draw a smooth random field with mean 0 and standard deviation 1, (i, j, k) float32."""
+    step = max(1.0, scale_mm / 1.5)
+    coarse = rng.standard_normal([int(np.ceil(n / step)) + 3 for n in shape]).astype(np.float32)
+    coarse = smooth(coarse, 1.0)
+    size = [int(np.ceil(n * step)) for n in coarse.shape]
+    field = torch.nn.functional.interpolate(torch.from_numpy(coarse)[None, None], size, mode="trilinear")[0, 0].numpy()
+    start = int(step)
+    field = field[tuple(slice(start, start + n) for n in shape)]
+    return (field - coarse.mean()) / max(float(coarse.std()), 1e-6)
+
+
+def draw_mask(library: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Draw lesion shapes: one or two real masks, mirrored, displaced, thinned out, grown or shrunk.
+
+    Returns
+    -------
+    (i, j, k) bool on the common grid.
+    """
+    mask = library[rng.integers(len(library))]
+    if rng.random() < 0.15:
+        mask = mask | library[rng.integers(len(library))][::-1]
+    if rng.random() < 0.5:
+        mask = mask[::-1]
+    mask = _displaced(mask, rng)
+    if rng.random() < 0.4:
+        mask = _thinned(mask, rng, keep=rng.uniform(0.05, 0.9))
+    if rng.random() < 0.3:
+        mask = ndimage.binary_dilation(mask)
+    return mask
+
+
+def _displaced(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Move the mask's voxels by a smooth random displacement of a few millimetres."""
+    where = np.argwhere(mask)
+    if len(where) == 0:
+        return mask.copy()
+    low = np.maximum(where.min(0) - 8, 0)
+    box = tuple(slice(a, b + 8) for a, b in zip(low, where.max(0), strict=True))
+    part = mask[box].astype(np.float32)
+    size = rng.uniform(0, 3.0)
+    at = np.indices(part.shape, dtype=np.float32)
+    for axis in range(3):
+        at[axis] += size * noise_field(part.shape, rng, scale_mm=20) + rng.normal(0, 1.5)
+    out = np.zeros_like(mask)
+    out[box] = ndimage.map_coordinates(part, at, order=1) > 0.5
+    return out
+
+
+def _thinned(mask: np.ndarray, rng: np.random.Generator, *, keep: float) -> np.ndarray:
+    """Keep a random share of the connected components."""
+    labels = cc3d.connected_components(mask, connectivity=26)
+    kept = rng.random(labels.max() + 1) < keep
+    kept[0] = False
+    return kept[labels]
+
+
+def fit_to_tissue(mask: np.ndarray, head: Head, rng: np.random.Generator) -> np.ndarray:
+    """Clip a mask to this head: no CSF, no cortex beyond a little, no crumbs."""
+    tissue = (head.csf < 0.5) & head.brain
+    mask = mask & tissue
+    if rng.random() < 0.8:
+        mask &= smooth(head.gm, 1.0) < 0.75
+    labels = cc3d.dust(mask.astype(np.uint8), threshold=4, connectivity=26)
+    return labels > 0
+
+
+def paint(flair: np.ndarray, mask: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
+    """Brighten the masked voxels.
+
+    Parameters
+    ----------
+    flair
+        Healthy FLAIR, white matter = 1, (i, j, k) float32.
+    mask
+        Lesions, (i, j, k) bool.
+    look
+        Brightness, borders, inner structure.
+
+    Returns
+    -------
+    (i, j, k) float32. The border of the label lies where half the lesion's brightness is reached.
+    """
+    where = np.argwhere(mask)
+    if len(where) == 0:
+        return flair
+    box = tuple(slice(max(0, a - 12), b + 12) for a, b in zip(where.min(0), where.max(0), strict=True))
+    part, base = mask[box], flair[box]
+    level = 1 + look.contrast * _relief(part, look, rng)
+    share = np.clip(smooth(part, look.edge_mm) * 1.15 - 0.05, 0, 1)
+    tissue = np.clip((base - 0.4) / 0.4, 0, 1)
+    halo = look.halo * look.contrast * smooth(part, 3.0) * tissue
+    # The background's own structure stays visible, at half strength.
+    inside = level + 0.5 * np.clip(base - 1, -0.2, 0.3)
+    out = flair.copy()
+    out[box] = np.maximum(base + halo, 0) * (1 - share) + share * np.maximum(inside, base)
+    return out
+
+
+def _relief(part: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
+    """Brightness inside lesions relative to the scan's contrast: lesion by lesion, mottled, brighter in the core."""
+    labels = cc3d.connected_components(part, connectivity=26)
+    each = np.clip(1 + look.spread * rng.standard_normal(labels.max() + 1), 0.5, 1.6)
+    nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    own = smooth(each[labels[tuple(nearest)]], 1.0)
+    core = smooth(part, 2.5)
+    return own * (0.85 + 0.3 * core + look.mottle * noise_field(part.shape, rng, scale_mm=5))
