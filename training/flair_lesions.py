@@ -30,7 +30,7 @@ BUNDLE = Path(__file__).parents[1] / "src/lesionlens/bundles/flair-lesions"
 PATIENTS = ("patient07", "patient19")
 PATCH = 64
 #: Weight of the cross-entropy; lesions fill about 1 % of a patch, so its mean over voxels is small.
-CROSS_ENTROPY = 5.0
+CROSS_ENTROPY = 2.0
 
 
 @dataclass
@@ -222,11 +222,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--look", type=float, default=7, help="minutes between looks at the held-out patient")
     parser.add_argument("--start", type=Path, help="weights to start from")
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
+    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--pool", type=int, default=500, help="patches kept")
     parser.add_argument("--patches", type=int, default=20, help="patches cut from a scan")
-    parser.add_argument("--every", type=int, default=25, help="steps between two simulated scans")
+    parser.add_argument("--every", type=int, default=40, help="steps between two simulated scans")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     train(parser.parse_args())

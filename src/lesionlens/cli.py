@@ -306,6 +306,10 @@ def _stop(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+# What typer exits with after Ctrl-C; our exit codes are 0, 1 and 2.
+_TYPER_INTERRUPTED = 130
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line.
 
@@ -323,6 +327,8 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _stop)
         app(args=argv, prog_name="lesionlens")
     except SystemExit as stop:  # typer ends this way: usage errors are printed already
+        if stop.code == _TYPER_INTERRUPTED:
+            return _fail("stopped; nothing was written.")
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except LesionLensError as error:
         return _fail(str(error))

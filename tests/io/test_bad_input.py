@@ -263,6 +263,9 @@ QUICK = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
+# A DICOM example takes three files; fewer of them keep the suite quick.
+QUICK_DICOM = settings(QUICK, max_examples=60)
+
 CHANGES = st.lists(st.tuples(st.integers(0, 399), st.integers(0, 255)), min_size=1, max_size=12)
 
 
@@ -322,7 +325,7 @@ def enhanced_bytes() -> bytes:
 DICOM_CHANGES = st.lists(st.tuples(st.integers(128, 1500), st.integers(0, 255)), min_size=1, max_size=6)
 
 
-@QUICK
+@QUICK_DICOM
 @given(changes=DICOM_CHANGES, which=st.integers(0, 2))
 def test_damaged_dicom_ends_in_a_refusal_or_a_volume(
     tmp_path: Path, changes: list[tuple[int, int]], which: int
@@ -334,7 +337,7 @@ def test_damaged_dicom_ends_in_a_refusal_or_a_volume(
     assert_volume_or_refusal(tmp_path)
 
 
-@QUICK
+@QUICK_DICOM
 @given(changes=DICOM_CHANGES)
 def test_damaged_enhanced_dicom_ends_in_a_refusal_or_a_volume(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
     """Nested sequences fail in their own ways."""

@@ -221,6 +221,10 @@ class _Sweep:
     def _window_weights(self, weighting: Weighting, index: int, seed: Tensor) -> Tensor:
         logits, activation = self.connected or self.cut.forward(self._view(index))
         self._keep(index, activation)
+        if logits.shape != seed.shape:
+            raise ExplainError(
+                f"Logits of shape {tuple(seed.shape)} were given, but the network's have shape {tuple(logits.shape)}."
+            )
         (gradient,) = torch.autograd.grad(logits, activation, seed.to(logits))
         return weighting(activation.detach().float(), gradient.float())
 

@@ -1,7 +1,7 @@
 """Files to values and back: the only place that knows DICOM, LPS and NIfTI.
 
 Names are fetched from their modules when they are first used, so that importing this package loads neither nibabel nor
-pydicom (PEP 562).
+pydicom (PEP 562). No module here may bear the name of a function listed below: importing it would hide the function.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lesionlens.io.atomic import atomic_folder, atomic_path
+    from lesionlens.io.nifti_write import write, write_labels
     from lesionlens.io.reader import list_series, read
     from lesionlens.io.series import SeriesInfo
-    from lesionlens.io.write import write, write_labels
 
 _HOME = {
     "SeriesInfo": "series",
@@ -21,8 +21,8 @@ _HOME = {
     "atomic_path": "atomic",
     "list_series": "reader",
     "read": "reader",
-    "write": "write",
-    "write_labels": "write",
+    "write": "nifti_write",
+    "write_labels": "nifti_write",
 }
 
 __all__ = ["SeriesInfo", "atomic_folder", "atomic_path", "list_series", "read", "write", "write_labels"]

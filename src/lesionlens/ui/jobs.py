@@ -61,13 +61,9 @@ class Job(QObject):
         self._task = _Task(title, work, self._report)
         self._worker: Any = None
 
-    @property
-    def running(self) -> bool:
-        """True from :meth:`start` until ``ended``."""
-        return self._worker is not None
-
     def start(self) -> None:
         """Start the work."""
+        _RUNNING.add(self)
         self._worker = create_worker(self._task, _start_thread=False, _worker_class=FunctionWorker, _ignore_errors=True)
         self._worker.warned.connect(_relay_warning)
         self._worker.finished.connect(self._finish)
@@ -78,20 +74,29 @@ class Job(QObject):
         self._task.stop.set()
 
     def _report(self, stage: str, done: int, total: int) -> None:
-        # napari's own way to stop its workers, when the window closes.
-        if self._task.stop.is_set() or self._worker.abort_requested:
+        if self._stopped():
             raise Cancelled("Stopped by the user.")
         self.progressed.emit(stage, done, total)
 
+    def _stopped(self) -> bool:
+        # The second is napari's own way to stop its workers, when the window closes.
+        return self._task.stop.is_set() or bool(self._worker.abort_requested)
+
     def _finish(self) -> None:
-        task, self._worker = self._task, None
-        if task.stop.is_set() or isinstance(task.error, Cancelled):
+        _RUNNING.discard(self)
+        task = self._task
+        if self._stopped() or isinstance(task.error, Cancelled):
             self.cancelled.emit()
         elif task.error is not None:
             self.failed.emit(readable(task.error))
         else:
             self.done.emit(task.result)
         self.ended.emit()
+
+
+# A Qt object must be deleted in its own thread: without this, the last reference to a job whose window was closed
+# would be dropped by the thread that runs it.
+_RUNNING: set[Job] = set()
 
 
 def start_job(

@@ -52,14 +52,8 @@ def read_results(folder: Path, layer: Layer, progress: Progress) -> CaseResult:
     return read_case(folder, volume_of(layer) or volume_from_image(layer))
 
 
-def measure_again(result: CaseResult, threshold: float, progress: Progress) -> tuple[CaseResult, CaseResult]:
-    """Measure the regions of a result at another threshold.
-
-    Returns
-    -------
-    before, after
-        The result as given, and the same with other regions.
-    """
+def measure_again(result: CaseResult, threshold: float, progress: Progress) -> CaseResult:
+    """Return a result with its regions measured at another threshold."""
     labels, regions = {}, {}
     for done, heatmap in enumerate(result.probabilities):
         progress("Measuring regions", done, len(result.probabilities))
@@ -69,4 +63,4 @@ def measure_again(result: CaseResult, threshold: float, progress: Progress) -> t
         regions[heatmap.label] = tuple(
             measure(result.volume, heatmap, threshold=threshold, attribution=attribution, labels=found)
         )
-    return result, replace(result, labels=labels, regions=regions, threshold=threshold)
+    return replace(result, labels=labels, regions=regions, threshold=threshold)

@@ -1,0 +1,213 @@
+"""Loading bundles: trust, weights, activation, device."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lesionlens.errors import BundleError, ExplainError, InputError, UntrustedBundleError
+from lesionlens.model import load_bundle
+from lesionlens.model.device import choose_device
+from tiny_bundles import SIGMOID, VOXELWISE_STATE, write_bundle
+
+
+def test_bundle_from_outside_executes_nothing_unless_trusted(tmp_path: Path) -> None:
+    """A config is code: without trust not even its imports run."""
+    canary = tmp_path / "canary"
+    bundle = write_bundle(tmp_path / "b", extra={"imports": [f"$open({str(canary)!r}, 'w').close()"]})
+
+    with pytest.raises(UntrustedBundleError, match="--trust"):
+        load_bundle(bundle)
+    assert not canary.exists()
+
+    load_bundle(bundle, trust=True)
+    assert canary.exists()
+
+
+def test_weights_with_code_are_refused_even_when_trusted(tmp_path: Path) -> None:
+    """Trust is for the config; a pickle that calls something is never executed."""
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "canary"),)
+
+    bundle = write_bundle(tmp_path / "b")
+    torch.save({"weight": Evil()}, bundle / "models" / "model.pt")
+
+    with pytest.raises(BundleError, match="weights_only=True"):
+        load_bundle(bundle, trust=True)
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weight": None}, r"1 keys missing \(first: weight\)"),
+        ({"extra": torch.zeros(1)}, r"1 not expected \(first: extra\)"),
+        ({"weight": torch.zeros(3, 1, 1, 1, 1)}, r"weight has shape \(3, 1, 1, 1, 1\) in the file, \(2, 1, 1, 1, 1\)"),
+    ],
+)
+def test_weights_that_do_not_fit_say_which_key(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """A network that runs with half of its weights would look like one that works."""
+    state = {k: v for k, v in {**VOXELWISE_STATE, **change}.items() if v is not None}
+    bundle = write_bundle(tmp_path / "b", state=state)
+
+    with pytest.raises(BundleError, match=message):
+        load_bundle(bundle, trust=True)
+
+
+@pytest.mark.parametrize("wrap", ["model", "state_dict", "module."])
+def test_usual_wrappings_of_weights_are_undone(tmp_path: Path, wrap: str) -> None:
+    """Checkpoints and DataParallel wrap the same tensors."""
+    wrapped = (
+        {f"module.{k}": v for k, v in VOXELWISE_STATE.items()} if wrap == "module." else {wrap: dict(VOXELWISE_STATE)}
+    )
+    bundle = load_bundle(write_bundle(tmp_path / "b", state=wrapped), trust=True)
+
+    assert torch.equal(bundle.network.state_dict()["bias"], VOXELWISE_STATE["bias"])
+
+
+def test_safetensors_are_preferred_over_a_pickle(tmp_path: Path) -> None:
+    """Where both are there, the file that cannot hold code is read."""
+    folder = write_bundle(tmp_path / "b")
+    save_file({k: v + 1 for k, v in VOXELWISE_STATE.items()}, folder / "models" / "model.safetensors")
+
+    bundle = load_bundle(folder, trust=True)
+
+    assert torch.equal(bundle.network.state_dict()["bias"], VOXELWISE_STATE["bias"] + 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "activation", "reason"),
+    [
+        ({}, "softmax", "applies softmax"),
+        ({"postprocessing": [SIGMOID]}, "sigmoid", "applies sigmoid"),
+        ({"postprocessing": [{"_target_": "AsDiscreted", "keys": "pred", "argmax": True}]}, "softmax", "argmax"),
+        ({"postprocessing": []}, "softmax", "2 output channels"),
+        (
+            {
+                "network": {
+                    "_target_": "torch.nn.Sequential",
+                    "_args_": [{"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 2, "kernel_size": 1}],
+                },
+            },
+            "softmax",
+            "applies softmax",
+        ),
+    ],
+)
+def test_activation_is_decided_and_the_reason_kept(
+    tmp_path: Path, options: dict[str, Any], activation: str, reason: str
+) -> None:
+    """Applying softmax twice, or not at all, gives probabilities that are wrong but look fine."""
+    if "network" in options:
+        options = {
+            "network": "$torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1))",
+            "extra": {"imports": ["$import torch"]},
+            "state": {f"0.{k}": v for k, v in VOXELWISE_STATE.items()},
+        }
+    bundle = load_bundle(write_bundle(tmp_path / "b", **options), trust=True)
+
+    assert bundle.activation == activation
+    assert reason in bundle.activation_reason
+
+
+def test_network_that_ends_in_softmax_gets_no_second_one(tmp_path: Path) -> None:
+    """Its output is a probability already."""
+    folder = write_bundle(
+        tmp_path / "b",
+        network="$torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.Softmax(dim=1))",
+        extra={"imports": ["$import torch"]},
+        state={f"0.{k}": v for k, v in VOXELWISE_STATE.items()},
+    )
+
+    bundle = load_bundle(folder, trust=True)
+
+    assert bundle.activation == "none"
+
+
+def test_zip_and_folder_load_alike(tmp_path: Path) -> None:
+    """Both forms of a bundle have the same hashes."""
+    folder = write_bundle(tmp_path / "b")
+    archive = shutil.make_archive(str(tmp_path / "z"), "zip", folder)
+
+    from_zip, from_folder = load_bundle(archive, trust=True), load_bundle(folder, trust=True)
+
+    assert from_zip.weights_sha256 == from_folder.weights_sha256
+    assert from_zip.bundle_sha256 == from_folder.bundle_sha256
+
+
+@pytest.mark.parametrize(
+    ("remove", "message"),
+    [
+        ("models/model.pt", "no weights"),
+        ("configs/inference.json", "no inference config"),
+        ("configs", "no MONAI bundle"),
+    ],
+)
+def test_incomplete_bundles_are_named(tmp_path: Path, remove: str, message: str) -> None:
+    """What is missing is said."""
+    folder = write_bundle(tmp_path / "b")
+    path = folder / remove
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    with pytest.raises(BundleError, match=message):
+        load_bundle(folder, trust=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": {"_target_": "torch.nn.NoSuchLayer"}}, "'network_def'"),
+        ({"steps": [{"_target_": "NoSuchTransformd", "keys": "image"}]}, "'preprocessing'"),
+        ({"network": "$1 + 1"}, "must be a torch module; found int"),
+    ],
+)
+def test_config_that_cannot_be_built_says_which_part(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    """MONAI's errors are wrapped several times; the user gets the part and the root."""
+    with pytest.raises(BundleError, match=message):
+        load_bundle(write_bundle(tmp_path / "b", **options), trust=True)
+
+
+def test_channel_is_found_by_name_or_number(tmp_path: Path) -> None:
+    """Names in any case, numbers as text; others are answered with the list."""
+    bundle = load_bundle(write_bundle(tmp_path / "b"), trust=True)
+
+    assert [bundle.channel(t) for t in ("lesion", "LESION", 1, "1", "background")] == [1, 1, 1, 1, 0]
+    for wrong in ("tumour", 2, "-1"):
+        with pytest.raises(ExplainError, match=r"target class .* background, lesion"):
+            bundle.channel(wrong)
+
+
+def test_fastest_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA before MPS before the CPU; an absent one that was asked for is refused."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device().type == "cuda"
+    assert choose_device("cuda:0").index == 0
+    with pytest.raises(InputError, match="'cuda:1' is not available"):
+        choose_device("cuda:1")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device().type == "mps"
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device() == torch.device("cpu")
+    for wrong in ("cuda", "abacus"):
+        with pytest.raises(InputError, match=f"{wrong!r}.*this machine has: cpu"):
+            choose_device(wrong)
+
+
+def test_network_is_ready_to_run(tmp_path: Path) -> None:
+    """Evaluation mode and frozen weights: nothing that a caller could train by accident."""
+    bundle = load_bundle(write_bundle(tmp_path / "b"), trust=True)
+
+    assert not bundle.network.training
+    assert not any(p.requires_grad for p in bundle.network.parameters())

@@ -1,0 +1,279 @@
+"""The command line as a user meets it: exit codes, one-line errors, JSON, no half-written files."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import lesionlens as ll
+from lesionlens.cli import main
+from tiny_bundles import CENTRE, VOXELWISE_STATE, blob, oblique_grid, write_bundle
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the path of an oblique scan with one bright blob."""
+    return str(ll.write(blob(oblique_grid(), CENTRE), tmp_path_factory.mktemp("scan") / "scan.nii.gz"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the path of the voxelwise bundle, with a layer '0' that can be explained."""
+    folder = write_bundle(
+        tmp_path_factory.mktemp("bundle") / "voxelwise",
+        network="$torch.nn.Sequential(torch.nn.Identity(), torch.nn.Conv3d(1, 2, 1))",
+        state={f"1.{k}": v for k, v in VOXELWISE_STATE.items()},
+        extra={"imports": ["$import torch"]},
+    )
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["demo"], ["info"], ["view"], ["bundles"], ["bundles", "list"], ["bundles", "show"]]
+)
+def test_every_command_explains_itself_with_an_example(command: list[str], capsys: Capture) -> None:
+    """--help exits with 0; every command that does something shows an example."""
+    assert main([*command, "--help"]) == 0
+
+    text = capsys.readouterr().out
+    assert "Usage: lesionlens" in text
+    if command not in ([], ["bundles"]):
+        assert "Example:" in text
+
+
+def test_version_is_the_packages(capsys: Capture) -> None:
+    """--version prints it and does nothing else."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"lesionlens {ll.__version__}"
+
+
+def test_run_prints_a_table_and_writes_the_folder(scan: str, bundle: str, tmp_path: Path, capsys: Capture) -> None:
+    """The main job from the shell."""
+    out = tmp_path / "out"
+
+    code = main(["run", scan, "--bundle", bundle, "--trust", "--layer", "0", "--out", str(out), "--threshold", "0.4"])
+
+    text = capsys.readouterr().out
+    assert code == 0
+    assert "lesion: 1 region(s) at probability 0.4 or more" in text
+    assert "not a medical device" in text
+    assert json.loads((out / "record.json").read_text())["options"]["threshold"] == 0.4
+
+
+def test_json_is_all_that_a_program_reads(scan: str, bundle: str, tmp_path: Path, capsys: Capture) -> None:
+    """With --json standard output is one JSON document with regions and files."""
+    out = tmp_path / "out"
+    options = ["--bundle", bundle, "--trust", "--layer", "0", "--out", str(out), "--json"]
+
+    assert main(["run", scan, *options]) == 0
+
+    found = json.loads(capsys.readouterr().out)
+    assert found["regions"][0]["class"] == "lesion"
+    assert set(found["files"]) == {p.name for p in out.iterdir()}
+
+
+def test_info_describes_a_scan(scan: str, capsys: Capture) -> None:
+    """Size, spacing, orientation and verdict, as a table and as JSON."""
+    assert main(["info", scan]) == 0
+    text = capsys.readouterr().out
+    assert "36x34x26" in text
+    assert "regular" in text
+
+    assert main(["info", scan, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["shape"] == [36, 34, 26]
+    assert found["spacing_mm"] == pytest.approx([1.0, 1.1, 1.8], abs=1e-4)
+    assert found["readable"] is True
+
+
+def test_bundles_are_listed_and_shown(bundle: str, capsys: Capture) -> None:
+    """Embedded ones by list; any by show, which executes nothing and needs no trust."""
+    assert main(["bundles", "list"]) == 0
+    assert "flair-lesions" in capsys.readouterr().out
+
+    assert main(["bundles", "list", "--json"]) == 0
+    assert {b["name"] for b in json.loads(capsys.readouterr().out)} >= {"flair-lesions", "flair-lesion-load"}
+
+    assert main(["bundles", "show", bundle]) == 0
+    assert "background, lesion" in capsys.readouterr().out
+
+    assert main(["bundles", "show", "flair-lesions"]) == 0
+    assert "not a medical device" in capsys.readouterr().out.lower()
+
+
+def _bad_inputs(folder: Path) -> dict[str, Path]:
+    """Write one file of each kind of bad input."""
+    (folder / "empty").mkdir()
+    (folder / "text.nii").write_text("this is no image")
+    good = folder / "good.nii.gz"
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((20, 20, 20)).astype(np.float32), np.eye(4)), good)
+    (folder / "cut.nii.gz").write_bytes(good.read_bytes()[:5000])
+    nib.save(nib.Nifti1Image(np.zeros((8, 8), dtype=np.float32), np.eye(4)), folder / "flat.nii")
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 8, 3), dtype=np.float32), np.eye(4)), folder / "four.nii")
+    nib.save(nib.Nifti1Image(np.full((20, 20, 20), 3, dtype=np.int16), np.eye(4)), folder / "constant.nii")
+    holed = np.ones((20, 20, 20), dtype=np.float32)
+    holed[2, 3, 4] = np.nan
+    nib.save(nib.Nifti1Image(holed, np.eye(4)), folder / "nan.nii")
+    names = ("empty", "text.nii", "cut.nii.gz", "flat.nii", "four.nii", "constant.nii", "nan.nii", "missing.nii")
+    return {name: folder / name for name in names}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("missing.nii", "no file or folder"),
+        ("empty", "empty"),
+        ("text.nii", "NIfTI"),
+        ("cut.nii.gz", "cut"),
+        ("flat.nii", "single slice"),
+        ("four.nii", "one 3D volume"),
+        ("constant.nii", "constant"),
+        ("nan.nii", "not finite|NaN"),
+    ],
+)
+def test_bad_scans_are_one_line_and_exit_code_1(
+    name: str, words: str, bundle: str, tmp_path: Path, capsys: Capture
+) -> None:
+    """Each says what is wrong; nothing is written."""
+    import re
+
+    path = _bad_inputs(tmp_path)[name]
+    out = tmp_path / "out"
+
+    code = main(["run", str(path), "--bundle", bundle, "--trust", "--layer", "0", "--out", str(out), "--quiet"])
+
+    captured = capsys.readouterr()
+    assert code == 1
+    assert len(captured.err.strip().splitlines()) == 1
+    assert re.search(words, captured.err, re.IGNORECASE), captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--target", "tumour"], "background, lesion"),
+        (["--layer", "nowhere"], "choose one of: 0"),
+        (["--method", "magic"], "gradcam"),
+        (["--bundle", "no-such"], "flair-lesions"),
+        (["--device", "abacus"], "cpu"),
+    ],
+)
+def test_names_that_do_not_exist_are_answered_with_those_that_do(
+    options: list[str], words: str, scan: str, bundle: str, tmp_path: Path, capsys: Capture
+) -> None:
+    """Exit code 1, one line, the list."""
+    code = main(["run", scan, "--bundle", bundle, "--trust", "--out", str(tmp_path / "out"), "--quiet", *options])
+
+    error = capsys.readouterr().err
+    assert code == 1
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_untrusted_bundle_says_how_to_trust(scan: str, bundle: str, tmp_path: Path, capsys: Capture) -> None:
+    """Foreign bundles do not run unasked."""
+    assert main(["run", scan, "--bundle", bundle, "--out", str(tmp_path / "out"), "--quiet"]) == 1
+    assert "--trust" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run"], ["run", "x.nii"], ["fly"], ["run", "x.nii", "--out", "y", "--threshold", "2"], ["info", "x", "--nope"]],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: Capture) -> None:
+    """Wrong usage is told apart from failed work."""
+    assert main(arguments) == 2
+    assert "Usage" in capsys.readouterr().err
+
+
+def test_existing_output_and_unwritable_folder_are_refused(
+    scan: str, bundle: str, tmp_path: Path, capsys: Capture
+) -> None:
+    """Before any work: a folder with files, and a path below a file."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "file").write_text("")
+    common = ["run", scan, "--bundle", bundle, "--trust", "--layer", "0", "--quiet"]
+
+    assert main([*common, "--out", str(tmp_path / "full")]) == 1
+    assert "not empty" in capsys.readouterr().err
+    assert main([*common, "--out", str(tmp_path / "file" / "out")]) == 1
+    assert "Cannot write" in capsys.readouterr().err
+    assert {p.name for p in tmp_path.iterdir()} == {"full", "file"}
+
+    assert main([*common, "--out", str(tmp_path / "full"), "--overwrite"]) == 0
+    assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
+
+
+def test_bugs_are_one_line_too(scan: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody foresaw is no traceback at the user, unless asked for."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("lesionlens.pipeline.run_case", broken)
+    arguments = ["run", scan, "--out", str(tmp_path / "out"), "--quiet"]
+
+    assert main(arguments) == 1
+    assert "unexpected ZeroDivisionError: a bug" in capsys.readouterr().err
+
+    monkeypatch.setenv("LESIONLENS_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        main(arguments)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_the_program_leaves_no_half_written_file(
+    sent: signal.Signals, scan: str, bundle: str, tmp_path: Path
+) -> None:
+    """Ctrl-C and kill in the middle of the work: exit code 1 and an empty disk."""
+    config = Path(bundle) / "configs" / "inference.json"
+    slow = tmp_path / "slow"
+    for path in Path(bundle).rglob("*.*"):
+        (slow / path.relative_to(bundle)).parent.mkdir(parents=True, exist_ok=True)
+        (slow / path.relative_to(bundle)).write_bytes(path.read_bytes())
+    network = "$__import__('time').sleep(60)"
+    (slow / "configs" / config.name).write_text(
+        config.read_text().replace('"imports": [', f'"imports": ["{network}", ')
+    )
+    work = tmp_path / "work"
+    work.mkdir()
+    arguments = ["run", scan, "--bundle", str(slow), "--trust", "--out", str(work / "out"), "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lesionlens", *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(work.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)  # until the temporary folder is there: the work has begun
+    assert list(work.iterdir())
+
+    process.send_signal(sent)
+    _, error = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "Traceback" not in error
+    assert not list(work.iterdir())
+
+
+def test_view_without_a_display_says_so(scan: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server has no screen: one line, not a crash of Qt."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+
+    assert main(["view", scan]) == 1
+    assert "no display" in capsys.readouterr().err

@@ -1,0 +1,210 @@
+"""A case through the pipeline, to the disk and back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lesionlens as ll
+from lesionlens.errors import Cancelled, OutputError, ReadError
+from lesionlens.pipeline import RunOptions, run_case
+from lesionlens.results import CaseResult, read_case, write_case
+from tiny_bundles import CENTRE, VOXELWISE_STATE, blob, classifier, oblique_grid, write_bundle
+
+FILES = {
+    "probability_lesion.nii.gz",
+    "attribution_gradcam_lesion.nii.gz",
+    "regions_lesion.nii.gz",
+    "regions.csv",
+    "overlay_lesion.png",
+    "record.json",
+}
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an oblique scan with one bright blob, as a file."""
+    path = tmp_path_factory.mktemp("scan") / "scan.nii.gz"
+    return ll.write(blob(oblique_grid(), CENTRE), path)
+
+
+@pytest.fixture(scope="module")
+def options(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
+    """Return the options of a run of the voxelwise bundle on the scan."""
+    network = "$torch.nn.Sequential(torch.nn.Identity(), torch.nn.Conv3d(1, 2, 1))"
+    folder = write_bundle(
+        tmp_path_factory.mktemp("bundle") / "voxelwise",
+        network=network,
+        state={f"1.{k}": v for k, v in VOXELWISE_STATE.items()},
+        extra={"imports": ["$import torch"]},
+    )
+    return RunOptions(scan, bundle=str(folder), layer="0", trust=True)
+
+
+@pytest.fixture(scope="module")
+def case(options: RunOptions) -> CaseResult:
+    """Return the results of that run."""
+    return run_case(options)
+
+
+def test_one_run_finds_the_blob(case: CaseResult) -> None:
+    """Probability, attribution and region agree about where the lesion is and how large."""
+    (region,) = case.regions["lesion"]
+
+    np.testing.assert_allclose(region.centroid_ras, CENTRE, atol=0.2)
+    assert region.volume_mm3 == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.03)  # p >= 0.5 inside a ball of 6 mm
+    inside = case.labels["lesion"] == 1
+    share = case.volume.array[inside].sum(dtype=float) / case.volume.array.sum(dtype=float)  # the map is alpha x
+    assert region.attribution_share == pytest.approx(share, rel=1e-5)
+    assert case.probabilities[0].grid.same_as(case.volume.grid)
+
+
+def test_written_files_are_raw_and_on_the_input_grid(case: CaseResult, scan: Path, tmp_path: Path) -> None:
+    """An independent reader finds float32 values and the input's affine."""
+    out = write_case(case, tmp_path / "out")
+
+    assert {p.name for p in out.iterdir()} == FILES
+    original = nib.load(scan)
+    for name, expected in (
+        ("probability_lesion", case.probabilities[0].array),
+        ("attribution_gradcam_lesion", case.attributions[0].array),
+    ):
+        image = nib.load(out / f"{name}.nii.gz")
+        assert image.get_data_dtype() == np.float32
+        np.testing.assert_array_equal(np.asarray(image.dataobj), expected)
+        np.testing.assert_allclose(image.affine, original.affine, atol=1e-4)
+    labels = np.asarray(nib.load(out / "regions_lesion.nii.gz").dataobj)
+    np.testing.assert_array_equal(labels, case.labels["lesion"])
+    with (out / "regions.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert float(row["volume_mm3"]) == case.regions["lesion"][0].volume_mm3
+    with Image.open(out / "overlay_lesion.png") as picture:
+        assert picture.size[0] > 400
+
+
+def test_record_tells_how_to_make_it_again(case: CaseResult, scan: Path, tmp_path: Path) -> None:
+    """Hashes, versions, options and timings are all there, and no path of the machine."""
+    out = write_case(case, tmp_path / "out")
+
+    text = (out / "record.json").read_text()
+    record = json.loads(text)
+    assert record["input"]["sha256"] == ll.read(scan).source.sha256
+    assert record["bundle"]["weights_sha256"] == case.probabilities[0].provenance.weights_sha256
+    assert record["options"]["threshold"] == 0.5
+    assert "not a medical device" in record["notice"]
+    assert {"read", "load_bundle", "preprocess", "network", "measure", "write"} <= set(record["seconds"])
+    assert record["versions"]["torch"]
+    assert str(scan.parent) not in text
+
+
+def test_results_read_back_as_they_were(case: CaseResult, scan: Path, tmp_path: Path) -> None:
+    """Write, read, compare: maps, regions, provenance."""
+    out = write_case(case, tmp_path / "out")
+
+    again = read_case(out, ll.read(scan))
+
+    for one, other in zip(
+        (*case.probabilities, *case.attributions), (*again.probabilities, *again.attributions), strict=True
+    ):
+        np.testing.assert_array_equal(one.array, other.array)
+        assert (one.name, one.kind, one.signed) == (other.name, other.kind, other.signed)
+        assert one.provenance.target == other.provenance.target
+        assert one.provenance.resolution_mm == other.provenance.resolution_mm
+    assert again.regions == case.regions
+    assert again.threshold == case.threshold
+
+
+def test_results_of_another_scan_are_refused(case: CaseResult, tmp_path: Path) -> None:
+    """An overlay of one patient over the scan of another is the worst that could happen."""
+    out = write_case(case, tmp_path / "out")
+    other = ll.write(blob(oblique_grid(), (10.0, -5.0, 20.0)), tmp_path / "other.nii.gz")
+
+    with pytest.raises(ReadError, match="made from another scan"):
+        read_case(out, ll.read(other))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 99}, "schema version 99"),
+        ({"maps": None}, "incomplete"),
+        (None, "record.json is missing"),
+        ("{", "not readable as JSON"),
+    ],
+)
+def test_damaged_results_are_named(
+    case: CaseResult, scan: Path, tmp_path: Path, change: dict[str, Any] | str | None, message: str
+) -> None:
+    """A newer, cut or missing record ends in one sentence."""
+    out = write_case(case, tmp_path / "out")
+    path = out / "record.json"
+    if change is None:
+        path.unlink()
+    else:
+        path.write_text(change if isinstance(change, str) else json.dumps({**json.loads(path.read_text()), **change}))
+
+    with pytest.raises(ReadError, match=message):
+        read_case(out, ll.read(scan))
+
+
+def test_existing_results_are_not_overwritten_silently(case: CaseResult, tmp_path: Path) -> None:
+    """The folder is refused before the work; the work is not even started."""
+    out = write_case(case, tmp_path / "out")
+
+    def work() -> CaseResult:
+        pytest.fail("the work was started")
+
+    with pytest.raises(OutputError, match="not empty"):
+        write_case(work, out)
+
+
+def test_overwriting_leaves_no_file_of_the_run_before(case: CaseResult, tmp_path: Path) -> None:
+    """A stale map beside new ones would be taken for one of them; other files are not touched."""
+    out = write_case(case, tmp_path / "out")
+    (out / "probability_tumour.nii.gz").write_bytes(b"stale")
+    (out / "notes.txt").write_text("mine")
+
+    write_case(case, out, overwrite=True)
+
+    assert {p.name for p in out.iterdir()} == FILES | {"notes.txt"}
+
+
+@pytest.mark.parametrize("error", [Cancelled, KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("step", [0, 3, 5])
+def test_whatever_stops_the_writing_leaves_nothing(
+    case: CaseResult, tmp_path: Path, error: type[BaseException], step: int
+) -> None:
+    """Half a result looks like a whole one."""
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == "Writing" and done == step:
+            raise error("stop")
+
+    with pytest.raises(error, match="stop"):
+        write_case(case, tmp_path / "deep" / "out", progress=progress)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_classifier_writes_attribution_and_class_probabilities(scan: Path, tmp_path: Path) -> None:
+    """A classifier has no regions; its probabilities are in the record."""
+    folder = classifier(tmp_path / "b")
+    config = folder / "configs" / "inference.json"
+    config.write_text(config.read_text().replace("Sequential(", "Sequential(torch.nn.Identity(), "))
+    weights = folder / "models" / "model.pt"
+    torch.save({k.replace("2.", "3."): v for k, v in torch.load(weights, weights_only=True).items()}, weights)
+
+    result = run_case(RunOptions(scan, bundle=str(folder), layer="0", trust=True))
+    out = write_case(result, tmp_path / "out")
+
+    assert {p.name for p in out.iterdir()} == {"attribution_gradcam_none.nii.gz", "overlay_none.png", "record.json"}
+    assert sum(result.class_probabilities.values()) == pytest.approx(1)
+    assert read_case(out, ll.read(scan)).class_probabilities == result.class_probabilities
