@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari.layers import Layer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QApplication
 
 from lesionlens.ui.layers import volume_layer
 from lesionlens.ui.open import settle
@@ -57,3 +58,23 @@ class Window:
         """The canvas as it is drawn: (rows, columns, 3) uint8."""
         settle()
         return self.viewer.screenshot(canvas_only=True, flash=False)[..., :3]
+
+
+def dock_into(viewer: Any, qtbot: Any) -> Window:
+    """Add the LesionLens dock to a viewer."""
+    widget = LesionLensWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="LesionLens", area="right")
+    return Window(viewer, widget, qtbot)
+
+
+def close_dock(window: Window) -> None:
+    """Stop what runs and delete the dock, unless the test has done so."""
+    try:
+        window.widget.cancel()
+        window.widget.measurer.drop()
+        window.qtbot.waitUntil(lambda: window.widget.job is None, timeout=WAIT_MS)
+        window.viewer.window.remove_dock_widget(window.widget)
+        window.widget.deleteLater()
+    except (RuntimeError, LookupError):  # deleted already
+        return
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)

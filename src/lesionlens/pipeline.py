@@ -74,7 +74,7 @@ class _Stopwatch:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: str, progress: Progress, text: str) -> Iterator[None]:
+    def stage(self, name: str, progress: Progress = silent, text: str = "") -> Iterator[None]:
         progress(text, 0, 1)
         start = time.perf_counter()
         yield
@@ -107,7 +107,7 @@ def run_case(
     """
     clock = _Stopwatch()
     if volume is None:
-        with clock.stage("read", progress, "Reading the scan"):
+        with clock.stage("read"):  # reading reports its own progress
             volume = read(options.input, series=options.series, progress=progress)
     with clock.stage("load_bundle", progress, "Loading the bundle"):
         from lesionlens.model.bundle import load_bundle

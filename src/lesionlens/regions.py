@@ -346,7 +346,7 @@ def _attribution_columns(groups: _Groups, attribution: Heatmap | None) -> list[l
     if attribution is None:
         return [none, none]
     values = groups.values(attribution.array)
-    # In one fixed order: maps read back from a file have another memory layout, and sums would differ in the last digit.
+    # In one fixed order: maps read back from a file have another memory layout; sums would differ in the last digit.
     every = np.ascontiguousarray(attribution.array)
     total = float(np.sum(every, where=every > 0, dtype=np.float64))
     share = (groups.sum(np.maximum(values, 0)) / total).tolist() if total > 0 else none

@@ -254,6 +254,21 @@ def test_messages_do_not_name_the_patient(tmp_path: Path) -> None:
     assert "SECRET" not in str(caught.value)
 
 
+def test_a_damaged_length_does_not_draw_the_patient_into_messages(tmp_path: Path) -> None:
+    """The patient's name follows the series description in the file: a length that is too long would include it."""
+    make_series(tmp_path / "a", Plan(number=1))
+    (path, *_) = make_series(tmp_path / "b", Plan(number=2), names=str)
+    content = path.read_bytes()
+    start = content.index(b"LO\x06\x00FLAIR ") + 4
+    end = content.index(b"\x10\x00\x20\x00LO")  # the patient's ID: the name lies between
+    path.write_bytes(content[: start - 2] + bytes([end - start, 0]) + content[start:])
+
+    with pytest.raises(ReadError, match=r"2 series in .* could be meant") as caught:
+        read(tmp_path)
+
+    assert "ecret" not in str(caught.value)
+
+
 QUICK = settings(
     max_examples=150,
     deadline=None,

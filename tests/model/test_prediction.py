@@ -216,7 +216,7 @@ def test_progress_counts_windows_and_cancels(bundles: dict[str, Any]) -> None:
         if done == 2:
             raise Cancelled("stopped")
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled, match="stopped"):
         predict(bundles["all"], scan, progress=stop)
 
 

@@ -301,6 +301,21 @@ def test_unusual_cases_are_drawn(
     assert NOTICE in picture.words
 
 
+def test_the_outline_runs_along_the_edges_of_the_voxels() -> None:
+    """An L of three voxels of 2 x 3 mm, one at the border, has the eight edges that a pencil draws."""
+    axes = Figure().add_subplot()
+    mask = np.array([[True, False], [True, True]])
+
+    paint.draw_outline(axes, mask, (2.0, 3.0))
+
+    segments = axes.collections[0].get_segments()
+    drawn = {tuple(sorted(tuple(point) for point in segment.tolist())) for segment in segments}
+    level = {((0, 0), (3, 0)), ((3, 2), (6, 2)), ((0, 4), (3, 4)), ((3, 4), (6, 4))}
+    upright = {((0, 0), (0, 2)), ((0, 2), (0, 4)), ((3, 0), (3, 2)), ((6, 2), (6, 4))}
+    assert drawn == level | upright
+    assert len(segments) == 8
+
+
 def test_values_that_are_not_finite_are_black() -> None:
     """A NaN in the scan does not spoil the window of the rest."""
     grid = Grid((20, 20, 8), np.eye(4))

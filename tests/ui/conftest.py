@@ -1,34 +1,65 @@
-"""A napari window with the LesionLens dock, driven as a person would."""
+"""One napari window per test process, emptied between tests: building a window costs seconds, emptying it none."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+# Before napari is loaded: tests neither read nor change the settings of whoever runs them.
+os.environ["NAPARI_CONFIG"] = os.path.join(tempfile.mkdtemp(prefix="lesionlens-napari-"), "settings.yaml")
+
+import napari
 import pytest
 from napari.utils.notifications import Notification, notification_manager
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from lesionlens.ui.open import settle
-from lesionlens.ui.widget import LesionLensWidget
-from ui_window import Window
+from ui_window import Window, close_dock, dock_into
+
+_SIZE = (1100, 700)
+
+
+@pytest.fixture(scope="session")
+def shared_viewer(qapp: QApplication) -> Iterator[napari.Viewer]:
+    """Return the one hidden viewer of this process."""
+    assert qapp is not None
+    viewer = napari.Viewer(show=False, show_welcome_screen=False)
+    yield viewer
+    viewer.close()
 
 
 @pytest.fixture
-def window(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Window:
+def viewer(shared_viewer: napari.Viewer) -> Iterator[napari.Viewer]:
+    """Return an empty viewer without a dock of ours."""
+    yield shared_viewer
+    for dock in list(shared_viewer.window.dock_widgets):
+        if "LesionLens" in dock:
+            shared_viewer.window.remove_dock_widget(shared_viewer.window.dock_widgets[dock])
+    shared_viewer.layers.clear()
+    shared_viewer.dims.ndisplay = 2
+    shared_viewer.dims.order = tuple(range(shared_viewer.dims.ndim))
+    shared_viewer.scene.camera.orientation = ("towards", "down", "right")
+
+
+@pytest.fixture
+def window(viewer: napari.Viewer, qtbot: Any) -> Iterator[Window]:
     """Return a hidden window with the dock, for everything but pixels."""
-    return _docked(make_napari_viewer(), qtbot)
+    found = dock_into(viewer, qtbot)
+    yield found
+    close_dock(found)
 
 
 @pytest.fixture
-def visible_window(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Window:
+def visible_window(window: Window) -> Iterator[Window]:
     """Return a window that is drawn; its tests are marked xvfb."""
-    viewer = make_napari_viewer(show=True)
-    viewer.window.resize(1100, 700)
-    found = _docked(viewer, qtbot)
+    window.viewer.window.resize(*_SIZE)
+    window.viewer.window.show()
     settle()
-    return found
+    yield window
+    window.viewer.window._qt_window.hide()
 
 
 @pytest.fixture
@@ -42,7 +73,10 @@ def notifications() -> Iterator[list[Notification]]:
 
 @pytest.fixture
 def answer() -> Iterator[Callable[[Callable[[Any], None]], list[Any]]]:
-    """Return a way to answer the next modal dialog: the given function gets it as soon as it is shown."""
+    """Return a way to answer the next modal dialog: the given function gets it as soon as it is shown.
+
+    The list that comes back holds what was noted about the dialog: its texts.
+    """
     timers = []
 
     def prepare(act: Callable[[Any], None]) -> list[Any]:
@@ -54,7 +88,7 @@ def answer() -> Iterator[Callable[[Callable[[Any], None]], list[Any]]]:
             dialog = QApplication.activeModalWidget()
             if dialog is not None:
                 timer.stop()
-                seen.append(dialog)
+                seen.append(" ".join(getattr(dialog, name, str)() for name in ("text", "informativeText")))
                 act(dialog)
 
         timer.timeout.connect(look)
@@ -64,9 +98,3 @@ def answer() -> Iterator[Callable[[Callable[[Any], None]], list[Any]]]:
     yield prepare
     for timer in timers:
         timer.stop()
-
-
-def _docked(viewer: Any, qtbot: Any) -> Window:
-    widget = LesionLensWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="LesionLens", area="right")
-    return Window(viewer, widget, qtbot)

@@ -160,7 +160,7 @@ def cam(
         logits = sweep.logits() if logits is None else _matching(logits, inference)
         score, seed = gradient_at(target, logits)
         weights = sweep.weights(METHODS[method], seed)
-        values, coarse = sweep.map(weights)
+        values, coarse = sweep.blended(weights)
     return CamMap(
         values=_array(values[0, 0]),
         coarse=_array(coarse[0, 0]) if inference.plan.is_whole else None,
@@ -228,7 +228,7 @@ class _Sweep:
         (gradient,) = torch.autograd.grad(logits, activation, seed.to(logits))
         return weighting(activation.detach().float(), gradient.float())
 
-    def map(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def blended(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return the map (1, 1, *spatial), and that of the last window before interpolation (1, 1, *cells)."""
         coarse = torch.empty(0)
 

@@ -24,8 +24,8 @@ __all__ = ["PYDICOM_ERRORS", "Frame", "Instance", "numbers", "read_instance", "s
 # Those of pydicom's errors that do not descend from Python's own.
 PYDICOM_ERRORS: tuple[type[Exception], ...] = (BytesLengthException, InvalidDicomError)
 
-# UIDs and descriptions hold at most 64 characters; a damaged length must not draw half the header, and with it the
-# patient's data, into a message.
+# UIDs and descriptions hold at most 64 characters, all printable. Anything else comes from a damaged length, and would
+# draw the elements that follow, the patient's name among them, into messages and names.
 _LONGEST_TEXT = 64
 
 _LONGEST_LIST = 1024  # ImageType: up to 64 values of 16 letters
@@ -205,14 +205,13 @@ def _frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
 
 
 def text(dataset: Dataset, keyword: str, *, longest: int = _LONGEST_TEXT) -> str:
-    """Return a value as one printable line, parts joined by backslashes as in the file; empty when absent."""
+    """Return a value as one line, parts joined by backslashes as in the file; empty when absent or damaged."""
     value = dataset.get(keyword)
     if value is None:
         return ""
     parts = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
-    line = "\\".join(str(part).strip() for part in parts)
-    line = "".join(letter if letter.isprintable() else " " for letter in line)
-    return " ".join(line.split())[:longest]
+    line = " ".join("\\".join(str(part).strip() for part in parts).split())
+    return line if line.isprintable() and len(line) <= longest else ""
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:

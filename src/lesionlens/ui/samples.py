@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lesionlens import sample
+from lesionlens.io import read
 from lesionlens.ui.layers import LayerData, volume_layer
 
 __all__ = ["sample_scan"]
@@ -9,6 +11,4 @@ __all__ = ["sample_scan"]
 
 def sample_scan() -> list[LayerData]:
     """Return the sample scan, a simulated FLAIR with lesions, as one grey image layer."""
-    from lesionlens.sample import sample_scan as read_sample
-
-    return [volume_layer(read_sample())]
+    return [volume_layer(read(sample.sample_scan()))]

@@ -1,0 +1,94 @@
+"""Letters at the edges of the canvas and the turning of the camera."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lesionlens.display import PLANES
+from lesionlens.ui.canvas import annotate, camera_orientation, edge_letters, show_plane
+from ui_cases import phantom
+from ui_window import Window
+
+# Unit vectors of the display axes (slice, row, column) in the world, and of the letters.
+AXES = np.array([[0, 0, 1], [0, -1, 0], [-1, 0, 0]])
+LETTERS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
+
+
+@pytest.mark.parametrize("plane", list(PLANES.values()), ids=str)
+def test_planes_turn_the_camera_as_the_display_rule_says(plane: Any) -> None:
+    """There is one rule of display, and the camera follows it."""
+    _, vertical, horizontal = camera_orientation(plane.order)
+    letters = edge_letters(plane.order[1:], vertical, horizontal)
+
+    assert camera_orientation(plane.order) == plane.orientation
+    assert tuple(letters[side] for side in ("left", "right", "top", "bottom")) == plane.edges
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_no_order_of_the_axes_mirrors_the_patient(order: tuple[int, int, int]) -> None:
+    """Right, up and towards the viewer must form a right-handed frame, or a 3D rendering swaps left and right."""
+    depth, vertical, horizontal = camera_orientation(order)
+    towards = AXES[order[0]] * (1 if depth == "towards" else -1)
+    up = AXES[order[1]] * (1 if vertical == "up" else -1)
+    right = AXES[order[2]] * (1 if horizontal == "right" else -1)
+
+    np.testing.assert_array_equal(np.cross(right, up), towards)
+
+
+@pytest.mark.parametrize("vertical", ["up", "down"])
+@pytest.mark.parametrize("horizontal", ["left", "right"])
+@pytest.mark.parametrize("displayed", list(permutations(range(3), 2)))
+def test_letters_name_the_directions_of_the_edges(displayed: tuple[int, int], vertical: str, horizontal: str) -> None:
+    """A wrong letter is worse than none: every order and every flip of the camera is right."""
+    letters = edge_letters(displayed, vertical, horizontal)
+    down = AXES[displayed[0]] * (1 if vertical == "down" else -1)
+    right = AXES[displayed[1]] * (1 if horizontal == "right" else -1)
+
+    for side, direction in (("bottom", down), ("top", -down), ("right", right), ("left", -right)):
+        assert LETTERS[letters[side]] == tuple(direction)
+
+
+def shown(window: Window) -> str:
+    """Return the letters on the canvas: left, right, top, bottom."""
+    overlays = [window.viewer.canvas.overlays[f"lesionlens_edge_{s}"] for s in ("left", "right", "top", "bottom")]
+    return "".join(overlay.text for overlay in overlays if overlay.visible)
+
+
+def test_letters_follow_the_view(window: Window) -> None:
+    """They appear with a scan, follow every turn, and vanish in 3D, where edges have no direction."""
+    assert shown(window) == ""
+
+    window.viewer.add_image(np.zeros((3, 4, 5)))
+    assert shown(window) == ""
+
+    layer = window.open(phantom())
+    assert shown(window) == "RLAP"
+
+    show_plane(window.viewer, PLANES["coronal"])
+    assert shown(window) == "RLSI"
+
+    show_plane(window.viewer, PLANES["sagittal"])
+    assert shown(window) == "APSI"
+
+    window.viewer.scene.camera.orientation2d = ("down", "left")
+    assert shown(window) == "PAIS"
+
+    window.viewer.dims.ndisplay = 3
+    assert shown(window) == ""
+
+    window.viewer.dims.ndisplay = 2
+    window.viewer.layers.remove(layer)
+    assert shown(window) == ""
+
+
+def test_annotating_twice_changes_nothing(window: Window) -> None:
+    """A second dock must not write the notice twice."""
+    before = set(window.viewer.canvas.overlays)
+
+    annotate(window.viewer)
+
+    assert set(window.viewer.canvas.overlays) == before
