@@ -19,10 +19,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from lesionlens.sample import sample_path
 
 import lesionlens as ll
 from lesionlens.model.catalogue import embedded_root
+from lesionlens.sample import sample_scan
 from lesionlens.volume import Grid
 
 SHAPE = (182, 218, 182)
@@ -61,7 +61,7 @@ def measured(command: list[str]) -> dict[str, float]:
 
 def standard_scan(folder: Path) -> Path:
     """Write the sample scan on a grid of 182 x 218 x 182 voxels of 1 mm around its centre."""
-    sample = ll.read(sample_path())
+    sample = ll.read(sample_scan())
     affine = np.eye(4)
     middle = sample.grid.world((np.array(sample.grid.shape) - 1) / 2)
     affine[:3, 3] = middle - (np.array(SHAPE) - 1) / 2

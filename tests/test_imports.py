@@ -41,8 +41,9 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 
-# `lesionlens view` opens the viewer, and only then: no other way leads from the core to Qt.
-MAY_IMPORT_LATE = {"cli": {"ui"}}
+# ... and those that it may import inside a function or for type hints alone. `lesionlens view` opens the viewer, and
+# only then: no other way leads from the core to Qt. A report is about results, which are written with its help.
+MAY_IMPORT_LATE = {"cli": {"ui"}, "report": {"results"}}
 
 # Where heavy or special packages may be imported at all, and those that others may import inside a function.
 HOMES = {
@@ -89,17 +90,21 @@ class Import:
 
 
 def imports_of(text: str, file: str) -> Iterator[Import]:
-    """Yield every import of a source text; ``late`` for those inside a function."""
+    """Yield every import of a source text; ``late`` for those inside a function or for type checkers alone."""
     part = Path(file).parts[0].removesuffix(".py")
 
     def visit(node: ast.AST, late: bool) -> Iterator[Import]:
-        late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or _for_types(node)
         for target in _targets(node):
             yield Import(file, getattr(node, "lineno", 0), part, target, late)
         for child in ast.iter_child_nodes(node):
             yield from visit(child, late)
 
     yield from visit(ast.parse(text), late=False)
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _targets(node: ast.AST) -> list[str]:
@@ -163,6 +168,8 @@ def test_imports_follow_the_order() -> None:
         ("pipeline.py", "from lesionlens import ui", "pipeline may not"),
         ("pipeline.py", "def f():\n    from lesionlens.cli import main", "pipeline may not"),
         ("cli.py", "from lesionlens.ui.viewer import show", "cli may not"),
+        ("report/table.py", "from lesionlens.results import CaseResult", "report may not"),
+        ("report/table.py", "if TYPE_CHECKING:\n    from lesionlens.pipeline import RunOptions", "report may not"),
         ("regions.py", "import torch", "belongs in explain, model"),
         ("explain/cam.py", "def f():\n    import monai.networks", "belongs in model"),
         ("report/table.py", "import nibabel as nib", "belongs in io"),
@@ -185,6 +192,7 @@ def test_a_forbidden_import_is_found(file: str, text: str, expected: str) -> Non
         ("model/bundle.py", "import torch\nfrom monai.bundle import ConfigParser\nfrom lesionlens.explain import cam"),
         ("cli.py", "def view():\n    from lesionlens.ui.viewer import show"),
         ("pipeline.py", "def seed():\n    import torch"),
+        ("report/console.py", "if TYPE_CHECKING:\n    from lesionlens.results import CaseResult"),
         (
             "io/nifti.py",
             "import nibabel\nfrom lesionlens import __version__\nfrom lesionlens.io.atomic import atomic_path",

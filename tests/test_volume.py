@@ -7,7 +7,7 @@ from itertools import permutations, product
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 import torch
 from nibabel.processing import resample_from_to
 from numpy.typing import NDArray
@@ -154,14 +154,14 @@ def test_resampling_agrees_with_nibabel_and_simpleitk(rng: np.random.Generator) 
     inner &= ((voxels > 0) & (voxels < np.array(source.shape) - 1)).all(axis=-1)
     assert inner.sum() > 500
     np.testing.assert_allclose(ours[inner], theirs.get_fdata()[inner], atol=1e-5)
-    itk = sitk.Resample(
-        _itk(array, source), _itk(np.zeros(target.shape, np.float32), target), sitk.Transform(), 2, -1.0
+    itk = SimpleITK.Resample(
+        _itk(array, source), _itk(np.zeros(target.shape, np.float32), target), SimpleITK.Transform(), 2, -1.0
     )
-    np.testing.assert_allclose(ours[inner], sitk.GetArrayFromImage(itk).transpose(2, 1, 0)[inner], atol=1e-4)
+    np.testing.assert_allclose(ours[inner], SimpleITK.GetArrayFromImage(itk).transpose(2, 1, 0)[inner], atol=1e-4)
 
 
-def _itk(array: NDArray[np.float32], grid: Grid) -> sitk.Image:
-    image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
+def _itk(array: NDArray[np.float32], grid: Grid) -> SimpleITK.Image:
+    image = SimpleITK.GetImageFromArray(array.transpose(2, 1, 0))
     image.SetSpacing(grid.spacing_mm)
     image.SetDirection((grid.affine[:3, :3] / grid.spacing_mm).ravel().tolist())
     image.SetOrigin(grid.affine[:3, 3].tolist())

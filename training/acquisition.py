@@ -196,7 +196,7 @@ def _field_of_view(
 
 
 def normalise(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Do what the bundle's preprocessing does: crop to the head, 5th percentile to 0, 88th to 1, clip at 3.
+    """Crop to the head and bring the 5th percentile to 0 and the 88th to 1; clip at 3.
 
     The head is the box around everything brighter than the volume's mean, as ``NormalizeIntensityd`` followed by
     ``CropForegroundd`` finds it.
@@ -209,3 +209,11 @@ def normalise(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndar
     image, label = image[tuple(box)], label[tuple(box)]
     low, high = np.percentile(image[::2, ::2, ::2], (5, 88))
     return np.clip((image - low) / max(high - low, 1e-6), None, 3).astype(np.float32), label
+
+
+def stretch(image: np.ndarray) -> np.ndarray:
+    """Clip a normalised scan to 0.5 ... 2 and map 1 to 0 and 1.25 to 1: with ``normalise`` the bundle's preprocessing.
+
+    Air and CSF become one value and tissue contrasts become large, which is what lets the networks learn quickly.
+    """
+    return (np.clip(image, 0.5, 2.0) - 1) * 4

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from acquisition import draw_slices, normalise, scan, warp
+from acquisition import draw_slices, normalise, scan, stretch, warp
 from flair_lesions import PATIENTS, build_network, rate_at, save
 from simulate import MRICRON, World, draw_brain, draw_head, load_world, surround
 
@@ -90,7 +90,7 @@ class Examples:
         present = [c for c in range(3) if self.by_class[c]]
         classes = rng.choice(present, number)
         images = np.stack([self._varied(self.by_class[c][rng.integers(len(self.by_class[c]))], rng) for c in classes])
-        return torch.from_numpy(images[:, None].astype(np.float32)), torch.from_numpy(classes)
+        return torch.from_numpy(stretch(images[:, None].astype(np.float32))), torch.from_numpy(classes)
 
     @staticmethod
     def _varied(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -23,7 +23,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.inferers import SlidingWindowInferer
 
-from acquisition import normalise
+from acquisition import normalise, stretch
 from simulate import MRICRON, Scan, World, draw_scan, load_world
 
 BUNDLE = Path(__file__).parents[1] / "src/lesionlens/bundles/flair-lesions"
@@ -58,8 +58,8 @@ class Pool:
         """Draw patches, mirror them and vary their intensity; (N, 1, D, H, W) float32 each."""
         chosen = [self.patches[i] for i in rng.integers(len(self.patches), size=number)]
         pairs = [_varied(image, label, rng) for image, label in chosen]
-        images, labels = (torch.from_numpy(np.stack(x)[:, None].astype(np.float32)) for x in zip(*pairs, strict=True))
-        return images, labels
+        images, labels = (np.stack(x)[:, None].astype(np.float32) for x in zip(*pairs, strict=True))
+        return torch.from_numpy(stretch(images)), torch.from_numpy(labels)
 
 
 def _places(scan: Scan, rng: np.random.Generator, number: int) -> np.ndarray:
@@ -112,7 +112,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
         self.optimiser.step()
         self.steps += 1
-        keep = min(0.997, 1 - 10 / (10 + self.steps))
+        keep = min(0.99, 1 - 10 / (10 + self.steps))
         with torch.no_grad():
             for a, b in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
                 a.lerp_(b, 1 - keep) if a.is_floating_point() else a.copy_(b)
@@ -160,9 +160,9 @@ def rate_at(share: float, *, peak: float) -> float:
 
 def probability(network: torch.nn.Module, image: np.ndarray) -> np.ndarray:
     """Lesion probability of a normalised scan, (i, j, k) float32."""
-    inferer = SlidingWindowInferer(96, overlap=0.25, mode="gaussian")
+    inferer = SlidingWindowInferer(96, overlap=0.25, mode="gaussian", cval=-2.0)
     with torch.inference_mode():
-        return inferer(torch.from_numpy(image)[None, None], network).softmax(1)[0, 1].numpy()
+        return inferer(torch.from_numpy(stretch(image))[None, None], network).softmax(1)[0, 1].numpy()
 
 
 def dice(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -226,8 +226,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--look", type=float, default=7, help="minutes between looks at the held-out patient")
     parser.add_argument("--start", type=Path, help="weights to start from")
-    parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
-    parser.add_argument("--batch", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--pool", type=int, default=500, help="patches kept")
     parser.add_argument("--patches", type=int, default=20, help="patches cut from a scan")
     parser.add_argument("--every", type=int, default=40, help="steps between two simulated scans")

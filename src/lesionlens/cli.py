@@ -101,9 +101,9 @@ def run(
 def demo(out: Out = Path("demo-output"), overwrite: Overwrite = False, quiet: Quiet = False) -> None:
     """Run the embedded bundle on the sample scan and show the result in napari where there is a display."""
     from lesionlens.pipeline import RunOptions
-    from lesionlens.sample import sample_path
+    from lesionlens.sample import sample_scan
 
-    scan = sample_path()
+    scan = sample_scan()
     result = _run(RunOptions(scan), out, overwrite=overwrite, quiet=quiet)
     _print_result(result, out)
     _show_demo(scan, out)

@@ -71,7 +71,7 @@ SIDES = {
 @pytest.mark.parametrize("plane", list(PLANES))
 def test_right_front_and_head_are_where_a_radiologist_expects_them(visible_window: Window, plane: str) -> None:
     """The blob to the patient's right, front and head is drawn at the left and top, however the scan is stored."""
-    chosen: tuple[Orientation, ...] = (*ORIENTATIONS[:8], *ORIENTATIONS[8::7])
+    chosen: tuple[Orientation, ...] = ORIENTATIONS[:: 48 // 6 + 1]
     for orientation in chosen:
         original = phantom()
         array, grid = reoriented(original.array, original.grid, orientation)

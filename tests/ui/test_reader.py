@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def test_the_manifest_offers_what_the_menus_need(repository: Path) -> None:
         *(manifest.contributions.sample_data or []),
         *(manifest.contributions.widgets or []),
     ):
-        assert callable(commands[contribution.command].get_callable())
+        module, name = str(commands[contribution.command].python_name).split(":")
+        assert callable(getattr(import_module(module), name))
     assert [widget.display_name for widget in manifest.contributions.widgets or []] == ["LesionLens"]
 
 

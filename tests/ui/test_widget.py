@@ -33,10 +33,10 @@ class Stub:
     Parameters
     ----------
     answer
-        What a run returns, or raises.
+        What a run returns or raises; by default what there is to find in the phantom, on the volume that was given.
     """
 
-    def __init__(self, answer: CaseResult | Exception) -> None:
+    def __init__(self, answer: CaseResult | Exception | None = None) -> None:
         self.answer = answer
         self.go_on = threading.Event()
         self.ended = threading.Event()
@@ -57,13 +57,13 @@ class Stub:
             self.ended.set()
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer
+        return self.answer or result_of(volume)
 
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     """Return a stand-in for the pipeline that finds two lesions in the phantom."""
-    found = Stub(result_of(phantom()))
+    found = Stub()
     monkeypatch.setattr(work, "run_case", found)
     return found
 
@@ -403,9 +403,8 @@ def test_only_the_last_threshold_of_a_drag_is_measured(window: Window, monkeypat
     monkeypatch.setattr(work, "measure_again", spy)
     show(window, result_of(phantom()))
 
-    for threshold in np.arange(0.51, 0.8, 0.01):
-        window.widget.controls.set_threshold(float(threshold))
-    window.qtbot.waitUntil(lambda: "≥ 0.79," not in window.widget.table.caption.text() and bool(measured))
+    for hundredths in range(51, 80):
+        window.widget.controls.set_threshold(hundredths / 100)
     window.qtbot.waitUntil(lambda: "measured" in window.widget.table.caption.text(), timeout=WAIT_MS)
 
     assert measured == [0.79]
@@ -577,14 +576,17 @@ def test_a_classification_shows_its_probabilities_and_the_cam(window: Window) ->
 
 def test_a_plain_image_is_run_with_a_notice(window: Window, stub: Stub, notifications: list[Notification]) -> None:
     """Its place in the patient is a guess, and the user must know."""
-    window.viewer.add_image(np.zeros((4, 8, 8)), name="foreign")
+    window.viewer.add_image(np.zeros((40, 80, 12), dtype=np.float32), name="foreign", scale=(2, 1, 1))
     stub.go_on.set()
 
     window.click(window.widget.form.run)
     window.wait_for_run()
+    window.click(window.widget.form.run)
+    window.wait_for_run()
 
-    assert len(notifications) == 1
-    assert "foreign was not opened by LesionLens" in notifications[0].message
+    assert ["foreign was not opened by LesionLens" in n.message for n in notifications] == [True, True]
+    assert window.names == ["foreign", "Grad-CAM: lesion", "Probability: lesion", "Regions: lesion"]
+    assert tuple(window.layer("Probability: lesion").scale) == (2, 1, 1)
 
 
 def test_results_of_an_earlier_run_are_opened(window: Window, tmp_path: Path) -> None:

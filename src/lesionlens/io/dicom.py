@@ -133,6 +133,8 @@ def _notes(stack: Stack) -> tuple[str, ...]:
         notes.append("MONOCHROME1: high values are meant to be shown dark; the values are kept as they are.")
     if first.padding is not None:
         notes.append(f"Pixels outside the scan hold the padding value {first.padding:g} (before rescaling); kept.")
+    if any(item.instance.lossy for item in stack.slices):
+        notes.append("The images were compressed with loss; their values are not exactly those of the scanner.")
     if len(stack.slices) == 2:
         notes.append("Two slices only: whether one is missing between them cannot be checked.")
     return tuple(notes)

@@ -15,6 +15,7 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import UID
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
@@ -34,8 +35,8 @@ _LONGEST_LIST = 1024  # ImageType: up to 64 values of 16 letters
 _WANTED = (
     "AcquisitionNumber", "BitsAllocated", "BitsStored", "Columns", "DiffusionBValue", "EchoTime",
     "FrameOfReferenceUID", "HighBit", "ImageOrientationPatient", "ImagePositionPatient", "ImageType",
-    "InConcatenationTotalNumber", "InversionTime", "Modality", "ModalityLUTSequence", "NumberOfFrames",
-    "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue", "PixelRepresentation",
+    "InConcatenationTotalNumber", "InversionTime", "LossyImageCompression", "Modality", "ModalityLUTSequence",
+    "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue", "PixelRepresentation",
     "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID", "SOPInstanceUID",
     "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber", "SharedFunctionalGroupsSequence",
     "TemporalPositionIdentifier", "TriggerTime",
@@ -107,6 +108,8 @@ class Instance:
         Images in the file.
     padding
         PixelPaddingValue, or None.
+    lossy
+        True when the pixels were once compressed with loss.
     modality_lut
         True when values are looked up in a table instead of being rescaled.
     parts
@@ -132,6 +135,7 @@ class Instance:
     photometric: str
     n_frames: int
     padding: float | None
+    lossy: bool
     modality_lut: bool
     parts: int
     frames: tuple[Frame, ...]
@@ -155,13 +159,13 @@ def read_instance(path: Path, name: str) -> Instance:
 
 
 def _instance(dataset: Dataset, path: Path, name: str) -> Instance:
-    class_uid = dataset.get("SOPClassUID")
+    class_uid = UID(text(dataset, "SOPClassUID"))
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     return Instance(
         path=path,
         name=name,
-        class_uid=str(class_uid or ""),
-        class_name=str(class_uid.name) if class_uid else "unknown object",
+        class_uid=str(class_uid),
+        class_name=str(class_uid.name) or "unknown object",
         uid=text(dataset, "SOPInstanceUID"),
         series_uid=text(dataset, "SeriesInstanceUID"),
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
@@ -177,6 +181,7 @@ def _instance(dataset: Dataset, path: Path, name: str) -> Instance:
         photometric=text(dataset, "PhotometricInterpretation"),
         n_frames=n_frames,
         padding=_padding(dataset),
+        lossy=text(dataset, "LossyImageCompression") == "01",
         modality_lut="ModalityLUTSequence" in dataset,
         parts=_integer(dataset, "InConcatenationTotalNumber") or 1,
         frames=_frames(dataset, n_frames),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -37,6 +38,10 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.202": "pylibjpeg-openjpeg",
     "1.2.840.10008.1.2.4.203": "pylibjpeg-openjpeg",
 }
+
+# pylibjpeg's RLE decoder panics on damaged data, in a way that no except clause but the widest stops; pydicom's own
+# raises a normal error.
+_PLUGINS = {RLELossless: "pydicom"}
 
 _AGAIN = "Export the series again."
 
@@ -109,24 +114,45 @@ def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
     syntax = _transfer_syntax(dataset)
     _require_decoder(syntax, name)
     with reading(f"The pixel data of {name} ({syntax.name}) is damaged", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
-        raw = pixel_array(dataset, raw=True)
+        raw = pixel_array(dataset, raw=True, decoding_plugin=_PLUGINS.get(syntax, ""))
         frames = raw if raw.ndim == 3 else raw[np.newaxis]
-        allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
-        signed = int(dataset.PixelRepresentation) == 1
-        high = int(dataset.get("HighBit", stored - 1))
-        if frames.dtype.kind not in "iu" or not 0 < stored <= high + 1 <= allocated:
+        bits = _bits(dataset)
+        if frames.dtype.kind not in "iu" or not 0 < bits.stored <= bits.high + 1 <= bits.allocated:
             raise ReadError(
-                f"Expected integer pixels in {name}; found {frames.dtype} with {allocated} bits allocated, {stored} "
-                f"stored, highest bit {high}. {_AGAIN}"
+                f"Expected integer pixels in {name}; found {frames.dtype} with {bits.allocated} bits allocated, "
+                f"{bits.stored} stored, highest bit {bits.high}. {_AGAIN}"
             )
         if syntax.is_encapsulated and syntax != RLELossless:
-            # A codestream holds the stored bits and no others, already in place.
-            if frames.min() >= (-(2 ** (stored - 1)) if signed else 0) and frames.max() < 2 ** (stored - signed):
-                return frames
-            if not (signed and frames.min() >= 0 and frames.max() < 2**stored):
-                raise ReadError(f"The values of {name} do not fit into the {stored} bits it promises. {_AGAIN}")
-            high = stored - 1
-        return clean_bits(frames, stored=stored, high=high, signed=signed)
+            return _from_codestream(frames, bits, name)
+        return clean_bits(frames, stored=bits.stored, high=bits.high, signed=bits.signed)
+
+
+@dataclass(frozen=True)
+class _Bits:
+    """What a header says about the bits of its pixels: BitsAllocated, BitsStored, HighBit, PixelRepresentation."""
+
+    allocated: int
+    stored: int
+    high: int
+    signed: bool
+
+
+def _bits(dataset: Dataset) -> _Bits:
+    stored = int(dataset.BitsStored)
+    high = int(dataset.get("HighBit", stored - 1))
+    return _Bits(int(dataset.BitsAllocated), stored, high, int(dataset.PixelRepresentation) == 1)
+
+
+def _from_codestream(frames: NDArray[Any], bits: _Bits, name: str) -> NDArray[Any]:
+    """Return decoded values; a codestream holds the stored bits and no others, so there is nothing to cut off."""
+    low, high = int(frames.min()), int(frames.max())
+    if low >= (-(2 ** (bits.stored - 1)) if bits.signed else 0) and high < 2 ** (bits.stored - bits.signed):
+        return frames
+    if bits.signed and low >= 0 and high < 2**bits.stored:  # decoded without regard to the sign
+        return clean_bits(frames, stored=bits.stored, high=bits.stored - 1, signed=True)
+    raise ReadError(
+        f"The values of {name} ({low} to {high}) do not fit into the {bits.stored} bits that it promises. {_AGAIN}"
+    )
 
 
 def clean_bits(values: NDArray[Any], *, stored: int, high: int, signed: bool) -> NDArray[Any]:
@@ -210,4 +236,5 @@ def _require_decoder(syntax: UID, name: str) -> None:
         return
     package = _DECODERS.get(str(syntax))
     todo = f"Install it with: pip install {package}" if package else "Export the series uncompressed"
-    raise ReadError(f"There is no decoder for the transfer syntax of {name}: {syntax.name} ({syntax}). {todo}.")
+    found = syntax.name if syntax.name == syntax else f"{syntax.name} ({syntax})"
+    raise ReadError(f"There is no decoder for the transfer syntax of {name}: {' '.join(found.split())}. {todo}.")

@@ -23,7 +23,7 @@ _DOCK_AREA = "right"
 # A window in which the dock, the canvas and napari's own controls have room.
 _WINDOW = (1500, 940)
 # Layout, OpenGL and overlays each need a round of the event loop to settle.
-_ROUNDS = 8
+_ROUNDS = 5
 
 
 def open_viewer(

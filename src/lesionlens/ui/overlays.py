@@ -15,13 +15,16 @@ from lesionlens.ui.layers import (
     ATTRIBUTION,
     PROBABILITY,
     REGIONS,
+    LayerData,
     OverlayKind,
     Style,
     appearance,
     heatmap_layer,
     heatmap_of,
+    is_foreign_image,
     labels_layer,
     scan_of,
+    volume_of,
 )
 
 if TYPE_CHECKING:
@@ -60,12 +63,13 @@ class Overlays:
         """Put the overlays of a result on the scan, in place of earlier ones of the same scan."""
         self._forget(result.volume)
         active = self._viewer.layers.selection.active
+        units = self._units_of(result.volume)
         self.shown_class = shown_class
         for heatmap in (*result.attributions, *result.probabilities):
             kind = ATTRIBUTION if heatmap.kind == "attribution" else PROBABILITY
-            self._add(kind, heatmap.label, heatmap_layer(heatmap, result.volume, self.styles[kind]))
+            self._add(kind, heatmap.label, heatmap_layer(heatmap, result.volume, self.styles[kind]), units)
         for label, labels in result.labels.items():
-            self._add(REGIONS, label, labels_layer(labels, label, result.volume, self.styles[REGIONS]))
+            self._add(REGIONS, label, labels_layer(labels, label, result.volume, self.styles[REGIONS]), units)
         self.show_class(shown_class)
         # napari selects what was added last; the reader's window and level controls are those of the scan.
         self._viewer.layers.selection.active = active if active in self._viewer.layers else None
@@ -101,8 +105,10 @@ class Overlays:
             if kind == REGIONS:
                 layer.colormap = outline(self.styles[REGIONS].colours, region)
 
-    def _add(self, kind: OverlayKind, label: str, layer_data: tuple[Any, dict[str, Any], str]) -> None:
+    def _add(self, kind: OverlayKind, label: str, layer_data: LayerData, units: Any) -> None:
         layer = Layer.create(*layer_data)
+        if units is not None:
+            layer.units = units
         self._colour(layer, self.styles[kind])
         if kind == REGIONS:
             layer.contour = 1
@@ -119,6 +125,11 @@ class Overlays:
             if other is not None and np.may_share_memory(other.array, scan.array):
                 self._viewer.layers.remove(layer)
         self._layers = {}
+
+    def _units_of(self, scan: Volume) -> Any:
+        """Return the units of the layer that shows a scan: napari gives up on units where layers disagree."""
+        images = [layer for layer in self._viewer.layers if volume_of(layer) is scan or is_foreign_image(layer)]
+        return next((i.units for i in images if np.may_share_memory(np.asarray(i.data), scan.array)), None)
 
     def _has(self, layer: Layer) -> bool:
         return layer in self._viewer.layers
