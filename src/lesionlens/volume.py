@@ -114,7 +114,8 @@ class Grid:
     def voxel(self, ras: ArrayLike) -> NDArray[np.float64]:
         """Return the voxel indices (..., 3), with fractions, of world positions ``ras`` (..., 3) in mm, RAS+."""
         points = np.asarray(ras, dtype=np.float64) - self.affine[:3, 3]
-        return np.linalg.solve(self.affine[:3, :3], points.reshape(-1, 3).T).T.reshape(points.shape)
+        found = np.linalg.solve(self.affine[:3, :3], points.reshape(-1, 3).T)
+        return np.asarray(found.T.reshape(points.shape), dtype=np.float64)
 
     def contains(self, ras: ArrayLike) -> NDArray[np.bool_]:
         """Say for each world position (..., 3) whether it lies inside the grid's outer faces."""
@@ -292,7 +293,7 @@ def resample(array: ArrayLike, source: Grid, target: Grid, *, order: int = 1, fi
     values = values.astype(np.float32, copy=False)
     if source.same_as(target):
         return values.copy()
-    index = np.linalg.solve(source.affine, target.affine)  # target voxel -> source voxel
+    index = np.asarray(np.linalg.solve(source.affine, target.affine), dtype=np.float64)  # target -> source voxel
     out = np.empty(target.shape, dtype=np.float32)
     rows = max(1, _BLOCK_VOXELS // (target.shape[1] * target.shape[2]))
     for first in range(0, target.shape[0], rows):

@@ -114,6 +114,22 @@ def test_inside_the_context_the_network_is_in_evaluation_mode_and_frozen() -> No
         assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
+def test_networks_own_way_of_switching_modes_is_not_used() -> None:
+    """Networks override ``train()`` to keep parts frozen or to fuse layers; that must happen when the user says so."""
+
+    class Switching(SmallUNet):
+        def train(self, mode: bool = True) -> nn.Module:
+            raise AssertionError(f"train({mode}) was called")
+
+    network = Switching()
+    before = state_of(network)
+
+    gradient_of_cut(network, "act", IMAGE)
+
+    assert before["training"]["norm"]
+    assert state_of(network) == before
+
+
 def test_random_numbers_in_the_network_do_not_advance_the_callers() -> None:
     """A network that draws in evaluation mode does not change what its user draws next."""
     network = Overwriting()
@@ -180,10 +196,14 @@ def test_encode_stops_at_the_layer() -> None:
 
 def test_encode_stops_a_network_that_swallows_exceptions() -> None:
     """A network's own ``except Exception`` must not keep it running, or replace the layer's output."""
-    network = Overwriting()
+    network, ran = Overwriting(), []
+    network.linear.register_forward_hook(lambda *_: ran.append("linear"))
 
     with cut_at(network, "conv") as cut:
-        assert torch.equal(cut.encode(IMAGE.clone()), network.conv(IMAGE * 2))
+        activation = cut.encode(IMAGE.clone())
+
+    assert ran == []
+    assert torch.equal(activation, network.conv(IMAGE * 2))
 
 
 @pytest.mark.parametrize("layer", ["first", "middle", "middle.1"])

@@ -10,6 +10,7 @@ from monai.networks.nets import (
     DenseNet121,
     DynUNet,
     EfficientNetBN,
+    FlexibleUNet,
     SegResNet,
     SEResNet50,
     UNet,
@@ -80,6 +81,12 @@ CHOICES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str, tuple[in
         (1, 32, 32, 32),
         "down_4",
         (2, 2, 2),
+    ),
+    "unet with inverted residuals": (
+        lambda: FlexibleUNet(1, 2, "efficientnet-b0", spatial_dims=2),
+        (1, 96, 64),
+        "encoder._blocks.6",
+        (3, 2),
     ),
     "vnet": (lambda: VNet(spatial_dims=2), (1, 32, 32), "down_tr256", (2, 2)),
     "attentionunet": (

@@ -60,6 +60,16 @@ def test_sigmoid_head_explains_its_own_logit(logits: Tensor, sigmoid: bool) -> N
     assert gradient.sum() == 1.0
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sigmoid_predicts_where_its_logit_is_above_zero(channels: int) -> None:
+    """A probability above one half is a logit above zero, however little."""
+    logits = torch.tensor([0.1, -0.1, 0.0, 4.0]).view(1, 1, 2, 2).repeat(1, channels, 1, 1)
+
+    _, gradient = gradient_at(RegionMargin(0, sigmoid=True), logits)
+
+    assert gradient[0, 0].tolist() == [[0.5, 0.0], [0.0, 0.5]]
+
+
 @pytest.mark.parametrize(
     ("target", "words"),
     [

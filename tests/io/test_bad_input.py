@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.uid import RLELossless
 
 from dicom_factory import Plan, make_enhanced, make_series
 from lesionlens.errors import ReadError
@@ -335,6 +337,20 @@ def enhanced_bytes() -> bytes:
     with TemporaryDirectory() as folder:
         make_enhanced(Path(folder, "all.dcm"), Plan(shape=(7, 6, 3)))
         return Path(folder, "all.dcm").read_bytes()
+
+
+def test_runs_beyond_the_end_of_an_rle_image_do_no_harm(tmp_path: Path) -> None:
+    """One RLE decoder answers them with a panic that ends the program; it is not used."""
+    (path, *_) = make_series(tmp_path, Plan(shape=(64, 65, 3)))
+    dataset = dcmread(path)
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    # Its header is 64 bytes: two segments, the first of which begins after it.
+    start = dataset.PixelData.index(b"\x02\x00\x00\x00\x40\x00\x00\x00") + 64
+    n = len(dataset.PixelData) - start
+    dataset.PixelData = dataset.PixelData[:start] + (b"\x81\x01" * n)[:n]
+    dataset.save_as(path)
+
+    assert_volume_or_refusal(tmp_path)
 
 
 DICOM_CHANGES = st.lists(st.tuples(st.integers(128, 1500), st.integers(0, 255)), min_size=1, max_size=6)

@@ -33,10 +33,10 @@ _LONGEST_LIST = 1024  # ImageType: up to 64 values of 16 letters
 
 # Read from the file; everything else is skipped. Sequences come with their whole content.
 _WANTED = (
-    "AcquisitionNumber", "BitsAllocated", "BitsStored", "Columns", "DiffusionBValue", "EchoTime",
-    "FrameOfReferenceUID", "HighBit", "ImageOrientationPatient", "ImagePositionPatient", "ImageType",
-    "InConcatenationTotalNumber", "InversionTime", "LossyImageCompression", "Modality", "ModalityLUTSequence",
-    "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue", "PixelRepresentation",
+    "AcquisitionNumber", "BitsAllocated", "BitsStored", "Columns", "DiffusionBValue", "EchoTime", "FrameOfReferenceUID",
+    "HighBit", "ImageOrientationPatient", "ImagePositionPatient", "ImageType", "InConcatenationTotalNumber",
+    "InversionTime", "LossyImageCompression", "Modality", "ModalityLUTSequence", "NumberOfFrames",
+    "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue", "PixelRepresentation",
     "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID", "SOPInstanceUID",
     "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber", "SharedFunctionalGroupsSequence",
     "TemporalPositionIdentifier", "TriggerTime",

@@ -1,0 +1,59 @@
+"""The window that the command line opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication
+from ui_cases import BLOB, phantom, result_of
+from ui_window import close_dock, dock_into
+
+from lesionlens.display import DisplayView
+from lesionlens.ui.open import open_viewer, save_screenshot
+from lesionlens.ui.widget import LesionLensWidget
+
+
+@pytest.mark.xvfb
+def test_results_open_on_the_largest_region_and_are_pictured(qapp: QApplication, tmp_path: Path) -> None:
+    """`lesionlens demo` without a display lives from this picture: dock, scan and overlay are in it."""
+    assert qapp is not None
+    volume = phantom()
+    viewer = open_viewer(volume, result_of(volume))
+    docks = [dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, LesionLensWidget)]
+    slice_index = int(viewer.dims.current_step[0])
+    names = [layer.name for layer in viewer.layers]
+
+    path = save_screenshot(viewer, tmp_path / "window.png")
+    viewer.close()
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+
+    assert len(docks) == 1
+    assert names == ["phantom", "Grad-CAM: lesion", "Probability: lesion", "Regions: lesion"]
+    assert slice_index == round(float(DisplayView(volume.grid).display_index([s.start for s in BLOB])[0])) + 1
+    assert pixels.shape[1] > 1000
+    # Cyan, the outline of the selected region, is nowhere else in the window.
+    assert ((pixels[..., 0] < 60) & (pixels[..., 1] > 200) & (pixels[..., 2] > 200)).sum() > 100
+
+
+def test_a_dock_that_is_closed_leaves_no_window_behind(viewer: Any, qtbot: Any) -> None:
+    """Twenty cases a day must not pile up hidden widgets."""
+    close_dock(dock_into(viewer, qtbot))
+    before = len(QApplication.allWidgets())
+
+    for _ in range(3):
+        window = dock_into(viewer, qtbot)
+        window.open(phantom())
+        window.widget.show_result(result_of(window.widget.form.volume.currentData().metadata["lesionlens_volume"]))
+        viewer.layers.clear()
+        close_dock(window)
+        del window
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+    # napari keeps a handful of its own; one dock alone has more than forty.
+    assert len(QApplication.allWidgets()) - before < 40
