@@ -1,6 +1,7 @@
 """Make the pictures of the viewer in docs/images from the sample scan and the embedded bundle.
 
-Needs a display of at least 1600 x 1000 pixels: ``xvfb-run -s "-screen 0 1600x1000x24" python docs/make_screenshots.py``.
+Needs a display of at least 1600 x 1000 pixels; under Xvfb:
+``xvfb-run -s "-screen 0 1600x1000x24" python docs/make_screenshots.py``.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 import typer.main
 
@@ -48,8 +49,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 def help_text(words: tuple[str, ...]) -> str:
     """Return what a command prints for ``--help``, 80 columns wide whatever the terminal."""
-    os.environ["COLUMNS"] = "80"
-    with redirect_stdout(StringIO()) as printed:
+    with patch.dict(os.environ, COLUMNS="80"), redirect_stdout(StringIO()) as printed:
         main([*words, "--help"])
     return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
 

@@ -51,7 +51,8 @@ def empty_environment(wheel: Path, repository: Path, tmp_path_factory: pytest.Te
     venv.create(folder, with_pip=True)
     programs = folder / "bin"
     constraints = repository / "constraints.txt"
-    run(programs / "python", "-m", "pip", "install", "-q", "-c", constraints, wheel, "npe2", folder=folder)
+    install = ("install", "-q", "--no-compile", "-c", constraints)
+    run(programs / "python", "-m", "pip", *install, wheel, "npe2", folder=folder)
     return programs
 
 

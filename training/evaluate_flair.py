@@ -95,7 +95,7 @@ def skulled(case: Case, head: Head, colin: Head, *, seed: int) -> Case:
     rng = np.random.default_rng(seed)
     image = add_skull(case.image, head.brain, colin, rng)
     noise = 0.03 * rng.standard_normal((2, *image.shape)).astype(np.float32)
-    return Case(f"{case.name}, skull", np.hypot(image + noise[0], noise[1]), case.truth, case.affine)
+    return Case(f"{case.name}, skull {seed}", np.hypot(image + noise[0], noise[1]), case.truth, case.affine)
 
 
 def real_cases(head: Head, colin: Head) -> list[Case]:

@@ -83,6 +83,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'lesionlens' has no attribute {name!r}")
+    if name == "explain":
+        # The function and the package share a name; the package can be called and hands over to the function.
+        return import_module("lesionlens.explain")
     value = getattr(import_module(f"lesionlens.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -131,7 +131,7 @@ def _writers(case: CaseResult, folder: Path) -> Iterator[Callable[[], object]]:
     for heatmap in (*case.probabilities, *case.attributions):
         yield partial(write, heatmap, folder / f"{heatmap.name}.nii.gz")
     for label, array in case.labels.items():
-        yield partial(write_labels, array, case.volume.grid, folder / f"regions_{slug(label)}.nii.gz")
+        yield partial(write_labels, array, case.volume, folder / f"regions_{slug(label)}.nii.gz")
     if case.regions:
         yield partial(write_table, case.regions, folder / "regions.csv")
     for label in case.regions or [attribution.label for attribution in case.attributions]:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from lesionlens.display import PLANES
-from lesionlens.ui.canvas import annotate, camera_orientation, edge_letters, show_plane
+from lesionlens.ui.canvas import RESEARCH_USE_ONLY, annotate, camera_orientation, edge_letters, show_plane
+from lesionlens.volume import GeometryVerdict, Source, Volume
+from orientations import oblique
 from ui_cases import phantom
 from ui_window import Window
 
@@ -83,6 +85,24 @@ def test_letters_follow_the_view(window: Window) -> None:
     window.viewer.dims.ndisplay = 2
     window.viewer.layers.remove(layer)
     assert shown(window) == ""
+
+
+def test_what_is_special_about_a_scan_is_written_on_the_canvas(window: Window) -> None:
+    """An oblique or irregular scan looks like any other; a straight and regular one needs no words."""
+    banner = window.viewer.canvas.overlays["lesionlens_research_use_only"]
+    layer = window.open(phantom())
+    assert banner.text == RESEARCH_USE_ONLY
+    window.viewer.layers.remove(layer)
+
+    verdict = GeometryVerdict(("gap between k=3 and k=4",), 2.5)
+    tilted = Volume(
+        np.zeros((5, 6, 7)), oblique((5, 6, 7), (1.0, 1.0, 5.0), 20), "tilted", source=Source(verdict=verdict)
+    )
+    window.open(tilted)
+
+    assert banner.text.startswith(RESEARCH_USE_ONLY)
+    assert "tilted: oblique by up to 2" in banner.text
+    assert "gap between k=3 and k=4" in banner.text
 
 
 def test_annotating_twice_changes_nothing(window: Window) -> None:

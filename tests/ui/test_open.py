@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
-from ui_cases import BLOB, phantom, result_of
-from ui_window import close_dock, dock_into
 
 from lesionlens.display import DisplayView
 from lesionlens.ui.open import open_viewer, save_screenshot
 from lesionlens.ui.widget import LesionLensWidget
+from ui_cases import BLOB, phantom, result_of
+from ui_window import close_dock, dock_into
 
 
 @pytest.mark.xvfb

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from monai.inferers import Inferer
 from monai.transforms import Compose
 
 from lesionlens.errors import BundleError, ExplainError, UntrustedBundleError, unknown_name
+from lesionlens.explain import default_layer
 from lesionlens.model.catalogue import BundleInfo, describe, hash_files, locate, opened
 from lesionlens.model.config import Activation, Loader, read_parts
 from lesionlens.model.device import choose_device
@@ -50,6 +52,20 @@ class Bundle:
     device: torch.device
     bundle_sha256: str
     weights_sha256: str
+    _default_layers: dict[tuple[int, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
+
+    def default_layer(self, window: Sequence[int]) -> tuple[str, str]:
+        """Return the layer that is explained when none is named, and why; probed once for each window size.
+
+        Parameters
+        ----------
+        window
+            Voxels along each axis of what the network sees at a time.
+        """
+        size = tuple(window)
+        if size not in self._default_layers:
+            self._default_layers[size] = default_layer(self.network, (1, len(self.info.inputs), *size))
+        return self._default_layers[size]
 
     @property
     def name(self) -> str:

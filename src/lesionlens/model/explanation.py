@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -89,6 +90,10 @@ def explain_prepared(
     windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
     explained = Explained(bundle.network, prepared.tensor.to(bundle.device), windows)
     chosen = _Chosen(bundle, target)
+    reason: tuple[str, ...] = ()
+    if layer is None:
+        layer, why = bundle.default_layer(windows.size)
+        reason = (f"Layer {layer!r} was chosen: {why}.",)
     inference, logits = None, None
     if len(windows) > 1:
         inference = infer(bundle, prepared, progress=progress)
@@ -98,6 +103,7 @@ def explain_prepared(
         # The engine reads a network before its own final activation; only then its output is not the bundle's.
         seen = None if bundle.activation == "none" else chosen.logits
         inference = infer(bundle, prepared, progress=progress) if seen is None else checked(bundle, prepared, seen)
+    result = replace(result, notes=(*reason, *result.notes))
     return _to_scan(bundle, prepared, result, chosen), inference
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari.components.overlays import TextOverlay
 
-from lesionlens.display import PLANES, Plane
+from lesionlens.display import PLANES, DisplayView, Plane
 from lesionlens.ui.layers import volume_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ _ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
 _EVEN_ORDERS = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
 _LETTER_POINTS = 16
 _BANNER_POINTS = 10
+# Slices of scans that are meant to be straight are often turned by a fraction of a degree.
+_TILT_DEG = 1.0
 
 
 def annotate(viewer: ViewerModel) -> None:
@@ -45,7 +47,7 @@ def annotate(viewer: ViewerModel) -> None:
     )
     for side, position in _POSITIONS.items():
         overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=_LETTER_POINTS)
-    turn, write = (partial(_with_viewer, weakref.ref(viewer), step) for step in (_turn, _write_edges))
+    turn, write = (partial(_with_viewer, weakref.ref(viewer), step) for step in (_turn, _write))
     viewer.dims.events.order.connect(turn)
     viewer.layers.events.inserted.connect(turn)
     for changed in (viewer.dims.events.ndisplay, viewer.scene.camera.events.orientation, viewer.layers.events.removed):
@@ -99,6 +101,18 @@ def _with_viewer(
         step(viewer)
 
 
+def _notices(viewer: ViewerModel) -> list[str]:
+    """Return what must be known about the picture as long as it is seen."""
+    lines = [RESEARCH_USE_ONLY]
+    for volume in filter(None, map(volume_of, viewer.layers)):
+        tilt_deg = DisplayView(volume.grid).tilt_deg
+        if tilt_deg >= _TILT_DEG:
+            lines.append(f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes")
+        if not volume.source.verdict.regular:
+            lines.append(f"{volume.name}: {volume.source.verdict}")
+    return lines
+
+
 def _shows_volume(viewer: ViewerModel) -> bool:
     return viewer.dims.ndim == 3 and any(volume_of(layer) is not None for layer in viewer.layers)
 
@@ -106,10 +120,11 @@ def _shows_volume(viewer: ViewerModel) -> bool:
 def _turn(viewer: ViewerModel) -> None:
     if _shows_volume(viewer):
         viewer.scene.camera.orientation = camera_orientation(tuple(viewer.dims.order))
-    _write_edges(viewer)
+    _write(viewer)
 
 
-def _write_edges(viewer: ViewerModel) -> None:
+def _write(viewer: ViewerModel) -> None:
+    viewer.canvas.overlays[_BANNER].text = "\n".join(_notices(viewer))
     shown = _shows_volume(viewer) and viewer.dims.ndisplay == 2
     vertical, horizontal = (str(direction) for direction in viewer.scene.camera.orientation2d)
     letters = edge_letters(tuple(viewer.dims.displayed), vertical, horizontal) if shown else {}
