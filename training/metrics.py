@@ -12,9 +12,9 @@ SIZES_MM3 = (0, 10, 30, 100, 1000)
 
 
 def dice(prediction: np.ndarray, truth: np.ndarray) -> float | None:
-    """Dice overlap of two masks; None if both are empty."""
+    """Dice overlap of two masks; None without any true lesion."""
     total = float(prediction.sum() + truth.sum())
-    return 2 * float((prediction & truth).sum()) / total if total else None
+    return 2 * float((prediction & truth).sum()) / total if truth.any() else None
 
 
 def size_class(volume_mm3: float) -> str:

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import QApplication
 from lesionlens.ui.open import settle
 from ui_window import Window, close_dock, dock_into
 
-_SIZE = (900, 600)
+_SIZE = (900, 560)
 
 
 @pytest.fixture(scope="session")

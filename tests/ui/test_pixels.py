@@ -71,7 +71,8 @@ SIDES = {
 @pytest.mark.parametrize("plane", list(PLANES))
 def test_right_front_and_head_are_where_a_radiologist_expects_them(visible_window: Window, plane: str) -> None:
     """The blob to the patient's right, front and head is drawn at the left and top, however the scan is stored."""
-    chosen: tuple[Orientation, ...] = ORIENTATIONS[:: 48 // 6 + 1]
+    # Twelve of the 48 between the three planes: the layer tests show that all 48 give one and the same array.
+    chosen: tuple[Orientation, ...] = ORIENTATIONS[4 * list(PLANES).index(plane) :: 13]
     for orientation in chosen:
         original = phantom()
         array, grid = reoriented(original.array, original.grid, orientation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +80,18 @@ def tiny_bundle(window: Window, folder: Path) -> None:
     """Choose a bundle from the disk as if it shipped with LesionLens."""
     window.widget.form.open_bundle(str(write_bundle(folder)))
     window.widget._trusted.add(folder)
+
+
+def test_building_the_dock_loads_no_torch() -> None:
+    """Loading torch and MONAI takes seconds, in which the window would be frozen: that is the worker's business."""
+    code = (
+        "import sys; import lesionlens.ui.widget; from lesionlens.ui import work; assert work.bundles();"
+        "print([name for name in ('torch', 'monai') if name in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
 
 
 def test_nothing_can_be_run_before_a_scan_is_open(window: Window) -> None:
