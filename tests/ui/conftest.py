@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QApplication
 from lesionlens.ui.open import settle
 from ui_window import Window, close_dock, dock_into
 
+_CANVAS = (500, 500)
 _SIZE = (900, 560)
 
 
@@ -53,13 +54,22 @@ def window(viewer: napari.Viewer, qtbot: Any) -> Iterator[Window]:
 
 
 @pytest.fixture
-def visible_window(window: Window) -> Iterator[Window]:
-    """Return a window that is drawn; its tests are marked xvfb."""
-    window.viewer.window.resize(*_SIZE)
-    window.viewer.window.show()
+def visible_window(qapp: QApplication, qtbot: Any) -> Iterator[Window]:
+    """Return a window of its own that is drawn; its tests are marked xvfb.
+
+    Pixels are compared between pictures, so nothing may be left of an earlier test, and the canvas keeps its size
+    whatever the docks around it show.
+    """
+    assert qapp is not None
+    viewer = napari.Viewer(show=False, show_welcome_screen=False)
+    found = dock_into(viewer, qtbot)
+    viewer.window._qt_viewer.canvas.native.setFixedSize(*_CANVAS)
+    viewer.window.resize(*_SIZE)
+    viewer.window.show()
     settle()
-    yield window
-    window.viewer.window._qt_window.hide()
+    yield found
+    close_dock(found)
+    viewer.close()
 
 
 @pytest.fixture
