@@ -190,7 +190,7 @@ def value_of_pixels(
     inside = (row_index >= 0) & (row_index < view.shape[1]) & (column_index >= 0) & (column_index < view.shape[2])
     # Where a pixel's centre falls within a hundredth of a voxel of an edge, rounding decides which voxel it shows.
     inside &= (np.abs(row - row_index) < 0.49) & (np.abs(column - column_index) < 0.49)
-    margin = 60  # pixels at the edges hold letters and the notice
+    margin = 80  # pixels at the edges hold letters and the notice
     inside[:margin] = inside[-margin:] = inside[:, :margin] = inside[:, -margin:] = False
     values = np.full(pixels.shape[:2], np.nan, dtype=np.float32)
     picture = display[int(window.viewer.dims.current_step[0])]
