@@ -22,10 +22,10 @@ from monai.bundle import ConfigParser
 from anatomy import Head, colin_head, icbm_head, lesion_library, real_head
 from evaluate_flair import TEST_LOOK, Case, Slices, mni_affine, skulled, thick
 from flair_lesion_load import BUNDLE, CLASSES, load_class
-from flair_lesions import PATIENTS
 from healthy import simulated_flair
 from lesions import fit_to_tissue, paint
 from simulate import MRICRON
+from subjects import PATIENTS
 
 
 class Classifier:

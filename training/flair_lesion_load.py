@@ -1,7 +1,7 @@
 """Train the classifier of the bundle ``flair-lesion-load``: no, low or high lesion load on a whole FLAIR volume.
 
-``python training/flair_lesion_load.py --data DIR --holdout patient19 --minutes 15 --out runs/load`` (data as for
-``flair_lesions.py``). Each simulated head is brought to 2 mm and scanned three times in different ways.
+``python training/flair_lesion_load.py --subjects runs/subjects --holdout patient19 --out runs/load`` with the heads
+that ``subjects.py`` wrote. Each head is brought to 2 mm and scanned several times in different ways.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from acquisition import draw_slices, normalise, scan, stretch, warp
-from flair_lesions import PATIENTS, build_network, rate_at, save
-from simulate import MRICRON, World, draw_brain, draw_head, load_world, surround
+from acquisition import draw_slices, field_of_view, normalise, scan, stretch, warp
+from flair_lesions import build_network, rate_at, save
+from simulate import Subject
+from subjects import PATIENTS, load_subject, subject_files
 
 BUNDLE = Path(__file__).parents[1] / "src/lesionlens/bundles/flair-lesion-load"
 SHAPE, VOXEL_MM = (96, 112, 96), 2.0
@@ -50,99 +51,133 @@ def _halved(array: np.ndarray, *, mean: bool) -> np.ndarray:
     return array.reshape(array.shape[0] // 2, 2, array.shape[1] // 2, 2, -1, 2).mean((1, 3, 5))
 
 
-def draw_examples(world: World, rng: np.random.Generator, *, number: int = 3) -> list[tuple[np.ndarray, int]]:
-    """Draw one head and scan it several times: (image (96, 112, 96) float16, class)."""
-    head = draw_head(world, rng)
-    image, lesions, _ = draw_brain(head, world, rng, lesion_free=0.4)
-    image = surround(image, head, world, rng)
-    fraction = _halved(lesions.astype(np.float32), mean=True)
-    out = []
-    for _ in range(number):
-        small = np.ascontiguousarray(_halved(image, mean=rng.random() < 0.5), np.float32)
-        warped, lesion = warp([small, fraction], rng, voxel_mm=VOXEL_MM)
-        volume_ml = float(lesion.sum()) * VOXEL_MM**3 / 1000
-        if 0 < volume_ml < FAINT_ML:
-            continue
-        slices = draw_slices(rng)
-        if slices is not None:
-            spacing, thickness = (max(1.0, x / VOXEL_MM) for x in (slices.spacing_mm, slices.thickness_mm))
-            slices = replace(slices, spacing_mm=spacing, thickness_mm=thickness)
-        scanned, mask = scan(warped, lesion, rng, slices=slices, voxel_mm=VOXEL_MM)
-        scanned, _ = normalise(scanned, mask)
-        out.append((fitted(scanned).astype(np.float16), load_class(volume_ml)))
-    return out
+@dataclass(frozen=True)
+class Example:
+    """One scan: image (96, 112, 96) float16 and share of lesion uint8 of the same shape (255 = all), class number."""
+
+    image: np.ndarray
+    lesions: np.ndarray
+    number: int
 
 
-@dataclass
-class Examples:
-    """The latest simulated scans, by class."""
+def draw_example(subject: Subject, rng: np.random.Generator) -> Example | None:
+    """Scan a head at 2 mm in a pose of its own; None where the lesions are too faint to be seen."""
+    mean = rng.random() < 0.5
+    small = np.ascontiguousarray(_halved(subject.image.astype(np.float32), mean=mean))
+    image, lesions = warp([small, _halved(subject.lesions.astype(np.float32), mean=True)], rng, voxel_mm=VOXEL_MM)
+    volume_ml = float(lesions.sum()) * VOXEL_MM**3 / 1000
+    if 0 < volume_ml < FAINT_ML:
+        return None
+    slices = draw_slices(rng)
+    if slices is not None:
+        spacing, thickness = (max(1.0, x / VOXEL_MM) for x in (slices.spacing_mm, slices.thickness_mm))
+        slices = replace(slices, spacing_mm=spacing, thickness_mm=thickness)
+    scanned, _ = scan(image, lesions, rng, slices=slices, voxel_mm=VOXEL_MM)
+    if rng.random() < 0.5:
+        scanned, lesions = scanned[::-1], lesions[::-1]
+    scanned, lesions = normalise(*field_of_view(scanned, lesions, rng, VOXEL_MM), voxel_mm=VOXEL_MM)
+    share = np.round(fitted(lesions) * 255).clip(0, 255)
+    return Example(fitted(scanned).astype(np.float16), share.astype(np.uint8), load_class(volume_ml))
 
-    size: int
-    by_class: list[list[np.ndarray]] = field(default_factory=lambda: [[], [], []])
 
-    def add(self, examples: list[tuple[np.ndarray, int]]) -> None:
-        """Add scans; the oldest of a class go first."""
-        for image, number in examples:
-            self.by_class[number] = [*self.by_class[number], image][-self.size :]
+def draw_examples(files: list[Path], rng: np.random.Generator, *, number: int) -> list[list[Example]]:
+    """Draw scans until every class has ``number`` of them, by class."""
+    by_class: list[list[Example]] = [[], [], []]
+    while min(map(len, by_class)) < number:
+        example = draw_example(load_subject(files[rng.integers(len(files))]), rng)
+        if example is not None and len(by_class[example.number]) < number:
+            by_class[example.number].append(example)
+    return by_class
 
-    def batch(self, rng: np.random.Generator, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw scans, every class equally often, mirrored, shifted and varied in intensity."""
-        present = [c for c in range(3) if self.by_class[c]]
-        classes = rng.choice(present, number)
-        images = np.stack([self._varied(self.by_class[c][rng.integers(len(self.by_class[c]))], rng) for c in classes])
-        return torch.from_numpy(stretch(images[:, None].astype(np.float32))), torch.from_numpy(classes)
 
-    @staticmethod
-    def _varied(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if rng.random() < 0.5:
-            image = image[::-1]
-        image = np.roll(image, rng.integers(-4, 5, 3), (0, 1, 2))
-        return np.minimum(image * np.float16(rng.uniform(0.8, 1.25)), 3)
+def draw_batch(
+    by_class: list[list[Example]], rng: np.random.Generator, number: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Draw scans, every class equally often, shifted and varied in intensity: images, lesion shares, classes."""
+    chosen = [by_class[c][rng.integers(len(by_class[c]))] for c in rng.integers(0, 3, number)]
+    shifts = [tuple(rng.integers(-4, 5, 3)) for _ in chosen]
+    gains = rng.uniform(0.95, 1.05, number).astype(np.float16)
+    images = np.stack([np.roll(e.image, s, (0, 1, 2)) * g for e, s, g in zip(chosen, shifts, gains, strict=True)])
+    lesions = np.stack([np.roll(e.lesions, s, (0, 1, 2)) for e, s in zip(chosen, shifts, strict=True)])
+    return (
+        torch.from_numpy(stretch(images[:, None].astype(np.float32))),
+        torch.from_numpy(lesions[:, None].astype(np.float32) / 255),
+        torch.tensor([e.number for e in chosen]),
+    )
+
+
+class Pointer(torch.nn.Module):
+    """Reads, next to the classes, where the evidence for a lesion lies; only training uses it.
+
+    The class scores of a network with global average pooling are the mean of a score at every place. Asking the score
+    against ``none`` to be high where lesions are teaches in minutes what the class labels alone do not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain, self.bias = torch.nn.Parameter(torch.tensor(1.0)), torch.nn.Parameter(torch.tensor(-3.0))
+
+    def forward(self, network: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Class scores (N, 3) and lesion logits at every place of the last feature map (N, 1, D, H, W)."""
+        head = network.class_layers
+        features = head.relu(network.features(images))
+        scores = torch.einsum("oc,ncdhw->nodhw", head.out.weight, features)
+        place = scores[:, 1:].mean(1, keepdim=True) - scores[:, :1]
+        return head.out(head.flatten(head.pool(features))), self.gain * place + self.bias
+
+
+def loss_of(
+    scores: torch.Tensor, places: torch.Tensor, classes: torch.Tensor, lesions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of the classes and of the places (any lesion in a place's share of the volume)."""
+    share = torch.nn.functional.adaptive_avg_pool3d(lesions, places.shape[2:])
+    weight = 1 + 20 * (share > 0.05)
+    place = torch.nn.functional.binary_cross_entropy_with_logits(places, (share * 2).clamp(max=1), weight=weight)
+    return torch.nn.functional.cross_entropy(scores, classes, label_smoothing=0.02), place
 
 
 def train(options: argparse.Namespace) -> None:
-    """Simulate and train side by side until the time is over."""
-    torch.set_num_threads(1)
+    """Draw the scans, then train until the time is over."""
+    torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
-    world = load_world(options.data, [p for p in PATIENTS if p != options.holdout], mricron=options.mricron)
-    network, examples = build_network(BUNDLE).train(), Examples(options.pool)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=1e-2)
-    for _ in range(12):
-        examples.add(draw_examples(world, rng))
+    by_class = draw_examples(subject_files(options.subjects, without=options.holdout), rng, number=options.examples)
+    print(f"{options.examples} scans of each class", flush=True)
+    network, pointer = build_network(BUNDLE).train(), Pointer()
+    parameters = [*network.parameters(), *pointer.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=1e-2)
     begin = saved = time.monotonic()
-    end, step, recent = begin + 60 * options.minutes, 0, 1.1
+    end, step, recent = begin + 60 * options.minutes, 0, np.array([1.1, 0.5])
     while (now := time.monotonic()) < end:
-        if step % options.every == 0:
-            examples.add(draw_examples(world, rng))
         for group in optimiser.param_groups:
             group["lr"] = rate_at((now - begin) / (end - begin), peak=options.rate)
-        images, classes = examples.batch(rng, options.batch)
+        images, lesions, classes = draw_batch(by_class, rng, options.batch)
+        both = loss_of(*pointer(network, images), classes, lesions)
         optimiser.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(network(images), classes, label_smoothing=0.02)
-        loss.backward()
+        sum(both).backward()
         optimiser.step()
-        step, recent = step + 1, 0.97 * recent + 0.03 * loss.item()
-        if now - saved > 90:
+        step, recent = step + 1, 0.97 * recent + 0.03 * np.array([x.item() for x in both])
+        if now - saved > 60:
             saved = now
             save(network, options.out / "model.pt")
-            sizes = [len(x) for x in examples.by_class]
-            print(f"{(now - begin) / 60:.1f} min, {step} steps, loss {recent:.3f}, scans {sizes}", flush=True)
+            print(
+                f"{(now - begin) / 60:.1f} min, {step} steps, classes {recent[0]:.3f}, places {recent[1]:.3f}",
+                flush=True,
+            )
     save(network, options.out / "model.pt")
-    print(json.dumps({"steps": step, "loss": round(recent, 3)}), flush=True)
+    print(json.dumps({"steps": step, "cross_entropy": round(float(recent[0]), 3)}), flush=True)
 
 
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--mricron", type=Path, default=MRICRON)
-    parser.add_argument("--holdout", choices=PATIENTS, help="never touch this patient's image and mask")
+    parser.add_argument("--subjects", type=Path, required=True, help="folder that subjects.py wrote")
+    parser.add_argument("--holdout", choices=PATIENTS, help="leave out all heads made from this patient")
+    parser.add_argument("--examples", type=int, default=200, help="scans of each class")
     parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--pool", type=int, default=250, help="scans kept of each class")
-    parser.add_argument("--every", type=int, default=4, help="steps between two simulated heads")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     train(parser.parse_args())

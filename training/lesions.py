@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
-import torch
 from scipy import ndimage
 
 from anatomy import Head, smooth
@@ -54,13 +53,17 @@ def draw_look(rng: np.random.Generator) -> Look:
 def noise_field(shape: tuple[int, ...], rng: np.random.Generator, *, scale_mm: float) -> np.ndarray:
     """Draw a smooth random field with mean 0 and standard deviation 1, (i, j, k) float32."""
     step = max(1.0, scale_mm / 1.5)
-    coarse = rng.standard_normal([int(np.ceil(n / step)) + 3 for n in shape]).astype(np.float32)
-    coarse = smooth(coarse, 1.0)
-    size = [int(np.ceil(n * step)) for n in coarse.shape]
-    field = torch.nn.functional.interpolate(torch.from_numpy(coarse)[None, None], size, mode="trilinear")[0, 0].numpy()
-    start = int(step)
-    field = field[tuple(slice(start, start + n) for n in shape)]
-    return (field - coarse.mean()) / max(float(coarse.std()), 1e-6)
+    coarse = smooth(rng.standard_normal([int(np.ceil(n / step)) + 3 for n in shape]).astype(np.float32), 1.0)
+    field = (coarse - coarse.mean()) / max(float(coarse.std()), 1e-6)
+    for axis, n in enumerate(shape):
+        field = np.moveaxis(np.tensordot(_linear(n, field.shape[axis], step), field, (1, axis)), 0, axis)
+    return field
+
+
+def _linear(number: int, nodes: int, step: float) -> np.ndarray:
+    """Weights that interpolate ``number`` samples linearly between nodes ``step`` samples apart, (number, nodes)."""
+    at = 1 + np.arange(number) / step
+    return np.clip(1 - np.abs(at[:, None] - np.arange(nodes)), 0, None).astype(np.float32)
 
 
 def draw_mask(library: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:

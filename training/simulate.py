@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acquisition import draw_slices, normalise, scan, warp
+from acquisition import draw_slices, field_of_view, normalise, scan, warp
 from anatomy import Head, colin_head, icbm_head, lesion_library, real_head
 from healthy import add_skull, healthy_flair, recontrast, strip_badly
 from lesions import draw_look, draw_mask, fit_to_tissue, paint
@@ -52,30 +52,56 @@ class Scan:
     source: str
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A posed head before any scanner saw it.
+
+    Parameters
+    ----------
+    image
+        White matter = 1, (i, j, k) float32 at 1 mm.
+    lesions
+        Share of lesion in each voxel, (i, j, k) float32.
+    source
+        Whose anatomy, what was done to it, ``skull`` or ``bare``.
+    """
+
+    image: np.ndarray
+    lesions: np.ndarray
+    source: str
+
+
 def load_world(data: Path, patients: list[str], *, mricron: Path = MRICRON, test: bool = False) -> World:
-    """Load all anatomy; ``patients`` are the only ones whose images and masks are used."""
+    """Load all anatomy; ``patients`` are the only ones whose images are used.
+
+    Lesion shapes come from the masks without images alone, so that leaving a patient out leaves out all of them.
+    """
     real = tuple(real_head(data, p) for p in patients)
     colin = colin_head(mricron)
-    library = list(lesion_library(data, test=test).values())
-    if not test:
-        library += [h.lesions for h in real if h.lesions is not None]
-    return World(real, (icbm_head(), colin), colin, tuple(library))
+    return World(real, (icbm_head(), colin), colin, tuple(lesion_library(data, test=test).values()))
 
 
 def draw_scan(world: World, rng: np.random.Generator) -> Scan:
-    """Draw one scan as the training sees it."""
+    """Draw one whole scan, normalised."""
+    subject = draw_subject(world, rng)
+    image, label = scan(subject.image, subject.lesions, rng, slices=draw_slices(rng))
+    image, label = normalise(*field_of_view(image, label, rng, 1.0))
+    return Scan(image, label, subject.source)
+
+
+def draw_subject(world: World, rng: np.random.Generator, *, lesion_free: float = LESION_FREE) -> Subject:
+    """Draw a head: anatomy, lesions, skull, pose."""
     head = draw_head(world, rng)
-    image, lesions, source = draw_brain(head, world, rng)
-    image = surround(image, head, world, rng)
-    image, fraction = warp([image, lesions.astype(np.float32)], rng)
-    image, label = scan(image, fraction, rng, slices=draw_slices(rng))
-    image, label = normalise(image, label)
-    return Scan(image, label, source)
+    image, lesions, source = draw_brain(head, world, rng, lesion_free=lesion_free)
+    whole = surround(image, head, world, rng)
+    state = "bare" if whole is image else "skull"
+    image, fraction = warp([whole, lesions.astype(np.float32)], rng)
+    return Subject(image, fraction, f"{source} {state}")
 
 
 def draw_head(world: World, rng: np.random.Generator) -> Head:
-    """Draw whose anatomy the next scan has: three times out of four a real patient's."""
-    if world.real and rng.random() < 0.75:
+    """Draw whose anatomy the next scan has: three times out of five a real patient's."""
+    if world.real and rng.random() < 0.6:
         return world.real[rng.integers(len(world.real))]
     return world.templates[rng.integers(len(world.templates))]
 
