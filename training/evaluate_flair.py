@@ -31,8 +31,12 @@ from metrics import Reliability, case_figures
 from simulate import MRICRON
 
 #: The look of simulated test lesions: median brightness and borders as measured on the two real patients.
-TEST_LOOK = Look(contrast=0.45, spread=0.2, mottle=0.15, edge_mm=0.5, halo=0.1)
+TEST_LOOK = Look(contrast=0.45, spread=0.2, mottle=0.15, core=0.1, edge_mm=0.5, halo=0.1)
 THICK = Slices(axis=2, spacing_mm=8.0, thickness_mm=7.0)
+
+
+#: Markers of a model card between which this script writes.
+BEGIN, END = "<!-- figures: training/evaluate -->", "<!-- /figures -->"
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, object]:
     for patient, weights in (item.split("=", 1) for item in options.loo):
         head, predictor = real_head(options.data, patient), Predictor(Path(weights))
         cases = real_cases(head, colin)
-        out[f"without {patient}"] = {
+        out[f"trained without {patient}"] = {
             "real": run_cases(predictor, cases, real),
             "robustness": run_cases(predictor, robustness_cases(cases[0])) if options.robustness else {},
             "lesion-free": run_cases(predictor, lesion_free_cases([head, icbm_head()], colin)),
@@ -205,13 +209,19 @@ def evaluate(options: argparse.Namespace) -> dict[str, object]:
         }
     if options.final:
         predictor, templates = Predictor(options.final), [icbm_head(), colin]
-        out["final"] = {
+        out["as shipped"] = {
             "lesion-free": run_cases(predictor, lesion_free_cases(templates, colin)),
             "simulated": run_cases(predictor, simulated_cases(templates, colin, library)),
         }
     if options.loo:
         out["calibration"] = {"real": real.figures(), "simulated": simulated.figures()}
     return out
+
+
+def fill_card(card: Path, tables: str) -> None:
+    """Replace what stands between the markers of a model card."""
+    before, rest = card.read_text().split(BEGIN)
+    card.write_text(f"{before}{BEGIN}\n{tables}\n{END}{rest.split(END)[1]}")
 
 
 def lesion_table(cases: list[dict]) -> str:
@@ -241,7 +251,9 @@ def card_tables(figures: dict) -> str:
             continue
         for group, cases in groups.items():
             if cases:
-                parts.append(f"**{network}, {group}**\n\n{case_table(cases)}\n\n{lesion_table(list(cases.values()))}")
+                parts.append(f"### Network {network}: {group}\n\n{case_table(cases)}")
+            if cases and group in ("real", "simulated"):
+                parts.append(f"Lesions by size, all of these cases:\n\n{lesion_table(list(cases.values()))}")
     return "\n\n".join(parts)
 
 
@@ -281,11 +293,15 @@ def main() -> None:
     parser.add_argument("--robustness", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--card", type=Path, help="model card whose tables are replaced")
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     figures = evaluate(options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(figures, indent=1))
-    options.out.with_suffix(".md").write_text(card_tables(figures))
+    if options.card:
+        fill_card(options.card, card_tables(figures))
     if options.plot and "calibration" in figures:
         plot_reliability(figures["calibration"], options.plot)
 

@@ -20,7 +20,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from anatomy import Head, colin_head, icbm_head, lesion_library, real_head
-from evaluate_flair import TEST_LOOK, Case, Slices, mni_affine, skulled, thick
+from evaluate_flair import TEST_LOOK, Case, Slices, fill_card, mni_affine, skulled, thick
 from flair_lesion_load import BUNDLE, CLASSES, load_class
 from healthy import simulated_flair
 from lesions import fit_to_tissue, paint
@@ -68,7 +68,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, object]:
     unseen = [h for h in real if h.name == options.holdout]
     classify = Classifier(options.weights)
     confusion = np.zeros((3, 3), int)
-    rows = {}
+    rows, scans = {}, {}
     for case, true_ml in test_cases([*unseen, icbm_head(), colin], colin, library):
         probability = classify(case)
         confusion[load_class(true_ml), int(probability.argmax())] += 1
@@ -77,15 +77,29 @@ def evaluate(options: argparse.Namespace) -> dict[str, object]:
         plain = Case(head.name, head.original, head.lesions, mni_affine())
         for case in (plain, thick(skulled(plain, head, colin, seed=1))):
             seen = "" if head in unseen else " (seen in training)"
-            rows[case.name + seen] = {"probabilities": classify(case).round(3).tolist()}
+            true_ml = round(float(head.lesions.sum()) / 1000, 1)
+            scans[case.name + seen] = {"true_ml": true_ml, "probabilities": classify(case).round(3).tolist()}
     balanced = float(np.mean(np.diag(confusion) / np.maximum(confusion.sum(1), 1)))
     return {
         "classes": CLASSES,
         "confusion_rows_true": confusion.tolist(),
         "accuracy": round(float(np.trace(confusion) / confusion.sum()), 3),
         "balanced_accuracy": round(balanced, 3),
+        "real": scans,
         "cases": rows,
     }
+
+
+def card_tables(figures: dict) -> str:
+    """Write confusion matrix and real scans as Markdown for the model card."""
+    rows = ["| truth | " + " | ".join(f"called {c}" for c in CLASSES) + " |", "|---" * 4 + "|"]
+    for name, counts in zip(CLASSES, figures["confusion_rows_true"], strict=True):
+        rows.append(f"| {name} | " + " | ".join(map(str, counts)) + " |")
+    rows += ["", f"Accuracy {figures['accuracy']:.2f}, mean over the classes {figures['balanced_accuracy']:.2f}.", ""]
+    rows += ["| real lesions | true mL | none | low | high |", "|---" * 5 + "|"]
+    for name, case in figures["real"].items():
+        rows.append(f"| {name} | {case['true_ml']} | " + " | ".join(f"{p:.2f}" for p in case["probabilities"]) + " |")
+    return "\n".join(rows)
 
 
 def main() -> None:
@@ -96,10 +110,13 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--holdout", choices=PATIENTS)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--card", type=Path, help="model card whose tables are replaced")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     figures = evaluate(options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(figures, indent=1))
+    if options.card:
+        fill_card(options.card, card_tables(figures))
     print({k: v for k, v in figures.items() if k != "cases"})
 
 

@@ -26,6 +26,8 @@ class Look:
         Standard deviation between lesions, as a share of ``contrast``.
     mottle
         Standard deviation inside lesions, as a share of ``contrast``.
+    core
+        How much brighter the middle of a large lesion is than its border, as a share of ``contrast``.
     edge_mm
         Standard deviation of the blur of the border.
     halo
@@ -35,6 +37,7 @@ class Look:
     contrast: float
     spread: float
     mottle: float
+    core: float
     edge_mm: float
     halo: float
 
@@ -45,6 +48,7 @@ def draw_look(rng: np.random.Generator) -> Look:
         contrast=rng.uniform(*CONTRAST) * rng.uniform(0.8, 1.2),
         spread=rng.uniform(0.05, 0.3),
         mottle=rng.uniform(0.05, 0.3),
+        core=rng.uniform(-0.25, 0.35),
         edge_mm=rng.uniform(0.3, 0.8),
         halo=rng.uniform(0, 0.25) if rng.random() < 0.6 else 0.0,
     )
@@ -146,8 +150,9 @@ def paint(flair: np.ndarray, mask: np.ndarray, look: Look, rng: np.random.Genera
     share = np.clip(smooth(part, look.edge_mm) * 1.15 - 0.05, 0, 1)
     tissue = np.clip((base - 0.4) / 0.4, 0, 1)
     halo = look.halo * look.contrast * smooth(part, 3.0) * tissue
-    # The background's own structure stays visible, at half strength.
-    inside = level + 0.5 * np.clip(base - 1, -0.2, 0.3)
+    # Noise and fine structure go on inside: lesions that are smoother than what surrounds them would teach just that.
+    fine = base - smooth(base, 1.2)
+    inside = level + rng.uniform(0.7, 1.2) * np.clip(fine, -0.35, 0.35)
     out = flair.copy()
     out[box] = np.maximum(base + halo, 0) * (1 - share) + share * np.maximum(inside, base)
     return out
@@ -160,4 +165,4 @@ def _relief(part: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarra
     nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
     own = smooth(each[labels[tuple(nearest)]], 1.0)
     core = smooth(part, 2.5)
-    return own * (0.85 + 0.3 * core + look.mottle * noise_field(part.shape, rng, scale_mm=5))
+    return own * (1 - 0.5 * look.core + look.core * core + look.mottle * noise_field(part.shape, rng, scale_mm=5))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from acquisition import LEVEL_MEAN, LEVEL_SD, Slices, draw_slices, scan, stretch
+from anatomy import smooth
 from subjects import load_subject, subject_files
 
 #: Candidates for patch centres kept of each kind and head.
@@ -73,8 +74,10 @@ class Patches:
         slices = draw_slices(rng)
         beside = np.array([BESIDE if slices is not None and a == slices.axis else 2 for a in range(3)])
         head = self._heads[number]
-        cube = [_cut(a, low - beside, size + 2 * beside) for a in (head.image, head.lesions)]
-        return _seen(*cube, rng, slices=slices, beside=beside)
+        image, lesions = (_cut(a, low - beside, size + 2 * beside) for a in (head.image, head.lesions))
+        if "painted" in head.source:
+            image = _roughened(image, lesions, rng)
+        return _seen(image, lesions, rng, slices=slices, beside=beside)
 
 
 def _candidates(image: np.ndarray, lesions: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -93,6 +96,12 @@ def _cut(array: np.ndarray, low: np.ndarray, shape: np.ndarray) -> np.ndarray:
     into = tuple(slice(t.start - a, t.stop - a) for t, a in zip(take, low, strict=True))
     out[into] = array[take]
     return out
+
+
+def _roughened(image: np.ndarray, lesions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Give painted lesions a fine structure of their own: real ones vary more than the white matter around them."""
+    grain = smooth(rng.standard_normal(image.shape, np.float32), 0.5)
+    return image + lesions * grain * (rng.uniform(0, 0.09) / float(grain.std()))
 
 
 def _seen(

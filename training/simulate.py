@@ -19,6 +19,8 @@ from lesions import draw_look, draw_mask, fit_to_tissue, paint
 MRICRON = Path("/usr/share/mricron/templates")
 #: Share of scans without any lesion, and of real scans left with their own lesions.
 LESION_FREE, ORIGINAL = 0.2, 0.3
+#: Share of heads that stay as they are.
+STILL = 0.35
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,9 @@ def draw_subject(world: World, rng: np.random.Generator, *, lesion_free: float =
     image, lesions, source = draw_brain(head, world, rng, lesion_free=lesion_free)
     whole = surround(image, head, world, rng)
     state = "bare" if whole is image else "skull"
-    image, fraction = warp([whole, lesions.astype(np.float32)], rng)
+    posed = [whole, lesions.astype(np.float32)]
+    # Interpolation smooths: a part of the heads keeps the noise of its scan.
+    image, fraction = posed if rng.random() < STILL else warp(posed, rng)
     return Subject(image, fraction, f"{source} {state}")
 
 
