@@ -63,7 +63,7 @@ def test_files_are_found_in_nested_folders_and_beside_others(tmp_path: Path) -> 
     plan = Plan()
     make_series(tmp_path, plan, names=lambda k: f"{'ABC'[k % 3]}/deep/{k}.ima")
     (tmp_path / "A" / "notes.txt").write_text("a note that is no image")
-    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "thumbnail.jpg").write_bytes(b"\xff\xd8\xff\xe0 a picture")
 
     assert_in_place(read(tmp_path), plan)
 

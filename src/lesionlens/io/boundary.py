@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from lesionlens.errors import LesionLensError, ReadError
 
-__all__ = ["PARSER_ERRORS", "counted", "one_line", "quiet", "reading"]
+__all__ = ["PARSER_ERRORS", "counted", "named", "one_line", "quiet", "reading"]
 
 # Parsers and decoders are written for good files; on damaged ones they fail in the middle of their work, with whatever
 # Python raises there. RuntimeError covers RecursionError (deeply nested sequences) and NotImplementedError.
@@ -33,6 +33,9 @@ PARSER_ERRORS: tuple[type[Exception], ...] = (
 # A foreign message can quote a whole file; this much tells the cause.
 _LONGEST_CAUSE = 200
 
+# At most this many files are named in one sentence.
+_MOST_NAMES = 5
+
 
 def one_line(error: BaseException) -> str:
     """Return what an error says in one line, or its type where it says nothing."""
@@ -44,6 +47,12 @@ def one_line(error: BaseException) -> str:
 def counted(n: int, what: str) -> str:
     """Return a number with its noun: ``"1 file"``, ``"2 files"``."""
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def named(names: Sequence[str]) -> str:
+    """Return some names as a list, and how many more there are: ``"a, b and 3 more"``."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager

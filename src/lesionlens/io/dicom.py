@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lesionlens.errors import InputError, IrregularSeriesError, ReadError
-from lesionlens.io.boundary import counted, one_line, reading
+from lesionlens.io.boundary import counted, named, one_line, reading
 from lesionlens.io.dicom_geometry import Stack, lay_out
 from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
@@ -46,7 +46,7 @@ def read_dicom(root: Path, *, series: str | int | None = None, progress: Progres
     if not found.instances:
         raise ReadError(_nothing_found(root, found))
     chosen, aside = choose(group(found.instances), series, str(root))
-    return _volume(chosen, aside, progress)
+    return _volume(chosen, (*aside, *_strangers(found)), progress)
 
 
 def read_dicom_file(path: Path, *, series: str | int | None = None, progress: Progress = silent) -> Volume:
@@ -94,7 +94,7 @@ def _series_of(path: Path, progress: Progress) -> tuple[Series, tuple[str, ...]]
     n = sum(len(one.instances) for one in everything if one is not mine)
     if n:
         notes.append(f"Left aside: {counted(n, 'file')} of other series.")
-    return mine, tuple(notes)
+    return mine, (*notes, *_strangers(found))
 
 
 def _volume(series: Series, aside: tuple[str, ...], progress: Progress) -> Volume:
@@ -185,6 +185,12 @@ def _refuse_damaged(found: Scan) -> None:
     if found.damaged:
         more = f" ({len(found.damaged) - 1} more are damaged)" if len(found.damaged) > 1 else ""
         raise ReadError(found.damaged[0].reason + more)
+
+
+def _strangers(found: Scan) -> tuple[str, ...]:
+    """Name the files that are no DICOM images: whoever misses a slice can look for it among them."""
+    n = len(found.others)
+    return (f"Left aside: {counted(n, 'file')} without DICOM images: {named(found.others)}.",) if n else ()
 
 
 def _nothing_found(root: Path, found: Scan) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lesionlens.errors import AmbiguousSeriesError, ReadError, unknown_name
-from lesionlens.io.boundary import counted
+from lesionlens.io.boundary import counted, named
 from lesionlens.io.dicom_geometry import Slice
 from lesionlens.io.dicom_header import Instance
 
@@ -182,16 +182,22 @@ def _without_copies(members: list[Instance]) -> tuple[list[Instance], tuple[str,
 def _without_bystanders(members: list[Instance]) -> tuple[list[Instance], tuple[str, ...]]:
     """Leave out reports and results where the same series also holds images, and localisers beside a volume."""
     decisions = []
-    images = [instance for instance in members if instance.rows and not _is_result(instance)]
+    images = [instance for instance in members if _is_image(instance)]
     if images and len(images) < len(members):
-        n = counted(len(members) - len(images), "file")
-        decisions.append(f"Left out: {n} without a scan's images in the same series.")
+        left = [instance.name for instance in members if not _is_image(instance)]
+        decisions.append(
+            f"Left out: {counted(len(left), 'file')} without a scan's images in the same series: {named(left)}."
+        )
         members = images
     others = [instance for instance in members if not _is_localiser(instance)]
     if len(others) < len(members) and sum(instance.n_frames for instance in others) > 1:
         decisions.append(f"Left out: {counted(len(members) - len(others), 'localiser image')} in the same series.")
         members = others
     return members, tuple(decisions)
+
+
+def _is_image(instance: Instance) -> bool:
+    return instance.rows > 0 and not _is_result(instance)
 
 
 def _is_localiser(instance: Instance) -> bool:

@@ -6,13 +6,16 @@ No field that names or describes the patient is read.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom import dcmread
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
@@ -30,6 +33,11 @@ PYDICOM_ERRORS: tuple[type[Exception], ...] = (BytesLengthException, InvalidDico
 _LONGEST_TEXT = 64
 
 _LONGEST_LIST = 1024  # ImageType: up to 64 values of 16 letters
+
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+
+# How the names of all storage classes that hold images go on, and of no other class.
+_IMAGES = "Image Storage"
 
 # Read from the file; everything else is skipped. Sequences come with their whole content.
 _WANTED = (
@@ -150,12 +158,37 @@ def read_instance(path: Path, name: str) -> Instance:
         If the file is damaged.
     """
     failure = f"DICOM file {name} is damaged"
-    with reading(failure, *PYDICOM_ERRORS, todo="Export it again, or take it out of the folder."), quiet():
+    todo = "Export it again, or take it out of the folder."
+    with reading(failure, *PYDICOM_ERRORS, todo=todo), quiet(), path.open("rb") as stream:
         # force: a file without the 128-byte preamble is still DICOM; the caller has looked at the first bytes.
-        dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(_WANTED), force=True)
-        if "SOPClassUID" not in dataset and "Rows" not in dataset:
-            raise ReadError(f"{failure}: it does not say what it holds. Export it again, or take it out of the folder.")
+        dataset = dcmread(stream, stop_before_pixels=True, specific_tags=list(_WANTED), force=True)
+        flaw = _flaw(dataset) or _beyond_the_end(stream)
+        if flaw:
+            raise ReadError(f"{failure}: {flaw}. {todo}")
         return _instance(dataset, path, name)
+
+
+def _flaw(dataset: Dataset) -> str:
+    """Say what shows that a file lost its end: pydicom takes the part that is left for the whole."""
+    if "SOPClassUID" not in dataset and "Rows" not in dataset:
+        return "it does not say what it holds"
+    for element in map(dataset.get_item, dataset.keys()):
+        if isinstance(element, RawDataElement) and _is_short(element):
+            return f"it ends inside {keyword_for_tag(element.tag)}"
+    missing = [keyword for keyword in ("Rows", "Columns") if not dataset.get(keyword)]
+    class_name = UID(text(dataset, "SOPClassUID")).name
+    return f"it is of class {class_name} but has no {missing[0]}" if missing and _IMAGES in class_name else ""
+
+
+def _is_short(element: RawDataElement) -> bool:
+    """Say whether a value has fewer bytes than its length promises."""
+    return element.value is not None and len(element.value) < element.length < _UNDEFINED_LENGTH
+
+
+def _beyond_the_end(stream: BinaryIO) -> str:
+    """Say that the last element, whose value was skipped, is longer than what is left of the file."""
+    position, size = stream.tell(), stream.seek(0, os.SEEK_END)
+    return f"it ends after {size} bytes, inside its header" if position > size else ""
 
 
 def _instance(dataset: Dataset, path: Path, name: str) -> Instance:

@@ -1,9 +1,14 @@
-"""Find the DICOM files of a folder, whatever they are called, and read their headers."""
+"""Find the DICOM files of a folder, whatever they are called, and read their headers.
+
+A slice that is lost at the end of a stack is missed by nobody, so a file counts as damaged as soon as it may have been
+a slice: empty, blank where DICOM begins, named like the scan's files, or an image that lacks what every image has.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +22,20 @@ __all__ = ["Damaged", "Scan", "looks_like_dicom", "scan"]
 # Media Storage Directory: an index of files that are found anyway.
 _DICOMDIR = "1.2.840.10008.1.3.10"
 
+# How DICOM files are called where they are called anything. On a Mac, "._name" beside "name" holds no part of it.
+_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
+_NUMBERED = re.compile(r"[0-9a-fA-F]*[0-9][0-9a-fA-F]*")
+
+# A DICOM file begins with a preamble, usually blank, and the letters DICM.
+_PREAMBLE, _START = 128, 132
+
 # A file without preamble begins with an element of one of these groups, little endian, at a low element number.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """A DICOM file whose header cannot be read."""
+    """A DICOM file, or one that may have been, that cannot be read; the reason says what to do."""
 
     name: str
     reason: str
@@ -40,7 +52,7 @@ class Scan:
     damaged
         DICOM files that cannot be read; a slice may be among them.
     others
-        Names of the files that are not DICOM.
+        Names of the files that are not DICOM, or only an index of DICOM files.
     """
 
     instances: tuple[Instance, ...]
@@ -64,22 +76,75 @@ def scan(root: Path, files: Sequence[Path] | None = None, *, progress: Progress 
         If the folder or a file in it cannot be opened: leaving a slice out silently would be worse.
     """
     paths = _all_files(root) if files is None else list(files)
-    instances, damaged, others = [], [], []
+    instances: list[Instance] = []
+    damaged: list[Damaged] = []
+    strangers: dict[str, Path] = {}
+    others: list[str] = []
     for done, path in enumerate(paths):
         progress("Reading headers", done, len(paths))
         name = path.relative_to(root).as_posix()
         if not looks_like_dicom(path, name):
-            others.append(name)
+            strangers[name] = path
             continue
         try:
             instance = read_instance(path, name)
         except ReadError as error:
             damaged.append(Damaged(name, str(error)))
             continue
-        if instance.class_uid != _DICOMDIR:
+        if instance.class_uid == _DICOMDIR:
+            others.append(name)
+        else:
             instances.append(instance)
     progress("Reading headers", len(paths), len(paths))
-    return Scan(tuple(instances), tuple(damaged), tuple(others))
+    lost = _lost(strangers, instances)
+    others += [name for name in strangers if name not in {one.name for one in lost}]
+    return Scan(tuple(instances), (*damaged, *lost, *_without_series(instances)), tuple(sorted(others)))
+
+
+def _lost(strangers: Mapping[str, Path], instances: Sequence[Instance]) -> list[Damaged]:
+    """Return those of the other files that may have been slices; none where nothing else is DICOM."""
+    if not instances:
+        return []
+    patterns = {_pattern(instance.name) for instance in instances}
+    found = []
+    for name, path in strangers.items():
+        reason = _why_lost(path, name, patterns)
+        if reason:
+            todo = "Copy or export it again, or take it out of the folder."
+            found.append(Damaged(name, f"{name} may be a damaged slice: {reason}. {todo}"))
+    return found
+
+
+def _why_lost(path: Path, name: str, patterns: Container[str]) -> str:
+    """Say why a file that does not begin like DICOM may have been a slice; empty where it was none."""
+    if path.name.startswith("."):
+        return ""
+    start = _first_bytes(path, name)
+    if not start:
+        return "it is empty (0 bytes)"
+    if not any(start[:_PREAMBLE]):
+        return f"it begins with {min(len(start), _PREAMBLE)} zeros like DICOM and does not go on like it"
+    if path.suffix.lower() in _SUFFIXES or _pattern(name) in patterns:
+        return "it is named like a DICOM file but does not begin like one"
+    return ""
+
+
+def _pattern(name: str) -> str:
+    """Return what the names of a series' files share: the name with its numbers, decimal or hexadecimal, blanked."""
+    return _NUMBERED.sub("0", name.rpartition("/")[2]).casefold()
+
+
+def _without_series(instances: Sequence[Instance]) -> list[Damaged]:
+    """Return the images that do not say which series they are of, where others do; in a scan without, all lack it."""
+    images = [instance for instance in instances if instance.rows]
+    if not any(instance.series_uid for instance in images):
+        return []
+    todo = "Export it again, or take it out of the folder."
+    return [
+        Damaged(image.name, f"DICOM file {image.name} is damaged: it has no usable SeriesInstanceUID. {todo}")
+        for image in images
+        if not image.series_uid
+    ]
 
 
 def looks_like_dicom(path: Path, name: str) -> bool:
@@ -90,12 +155,16 @@ def looks_like_dicom(path: Path, name: str) -> bool:
     ReadError
         If the file cannot be opened.
     """
-    with reading(f"Cannot open {name}", todo="Check its permissions."), path.open("rb") as stream:
-        start = stream.read(132)
-    if start[128:132] == b"DICM":
+    start = _first_bytes(path, name)
+    if start[_PREAMBLE:] == b"DICM":
         return True
     # Without preamble: group 2 or 8, an element below 0x20, then a value representation or a short length.
     return len(start) >= 8 and start[:2] in _FIRST_GROUPS and start[2] < 0x20 and start[3] == 0 and _short(start[4:8])
+
+
+def _first_bytes(path: Path, name: str) -> bytes:
+    with reading(f"Cannot open {name}", todo="Check its permissions."), path.open("rb") as stream:
+        return stream.read(_START)
 
 
 def _short(field: bytes) -> bool:
