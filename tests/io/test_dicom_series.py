@@ -116,7 +116,8 @@ BYSTANDERS: dict[str, tuple[Plan, str]] = {
     "document": (Plan(shape=(7, 6, 1), sop_class=EncapsulatedPDFStorage, change=without_pixels), "Encapsulated PDF"),
     "segmentation": (Plan(sop_class=SegmentationStorage), "Segmentation Storage, not a scan"),
     "unknown object": (Plan(shape=(7, 6, 1), sop_class="1.2.3.4", change=without_pixels), "1.2.3.4, without images"),
-    "screen captures": (Plan(sop_class=SecondaryCaptureImageStorage), "secondary capture"),
+    "marked scout": (Plan(image_type=("ORIGINAL", "PRIMARY", "SCOUT")), "localiser"),
+    "screen capture": (Plan(shape=(7, 6, 1), sop_class=SecondaryCaptureImageStorage), "a single image"),
     "colour images": (Plan(change=colour), "colour images"),
     "single image": (Plan(shape=(7, 6, 1)), "a single image"),
 }
@@ -155,8 +156,9 @@ def mosaic(dataset: Dataset, k: int) -> None:
         Plan(change=mosaic),
         Plan(change=three_ways, shape=(7, 6, 12)),
         Plan(image_type=("DERIVED", "SECONDARY", "MPR")),
+        Plan(sop_class=SecondaryCaptureImageStorage),
     ],
-    ids=["irregular", "mosaic", "many orientations", "derived"],
+    ids=["irregular", "mosaic", "many orientations", "derived", "captures"],
 )
 def test_a_scan_that_could_be_meant_is_never_passed_over(tmp_path: Path, rival: Plan) -> None:
     """A series that cannot be read may still be the one that is meant: the user decides."""
@@ -211,8 +213,23 @@ def test_bystanders_alone_are_refused_with_their_reasons(tmp_path: Path) -> None
     make_series(tmp_path, Plan(number=1, uid="1.2.1", change=localiser))
     make_series(tmp_path, Plan(number=2, uid="1.2.2", sop_class=SegmentationStorage))
 
-    with pytest.raises(ReadError, match=r"No series in .* is a scan: 1 .*: localiser; 2 .*: Segmentation Storage"):
+    reasons = r"No series in .* is a scan: 1 .*: localiser; 2 .*: Segmentation Storage"
+    with pytest.raises(AmbiguousSeriesError, match=reasons) as caught:
         read(tmp_path)
+
+    assert caught.value.choices == ("1.2.1", "1.2.2")
+
+
+def test_one_of_two_captured_stacks_has_to_be_chosen(tmp_path: Path) -> None:
+    """Some archives hold nothing but secondary captures; napari asks which, as for any two scans."""
+    for plan in (FLAIR, T1):
+        make_series(tmp_path, replace(plan, sop_class=SecondaryCaptureImageStorage))
+
+    with pytest.raises(AmbiguousSeriesError, match=r"2 series in .* could be meant") as caught:
+        read(tmp_path)
+
+    assert caught.value.choices == ("1.2.4", "1.2.5")
+    assert read(tmp_path, series=5).name == "MR series 5"
 
 
 REFUSED: dict[str, tuple[Plan, str]] = {

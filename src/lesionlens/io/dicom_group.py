@@ -21,7 +21,9 @@ _RESULTS = (
     "11.", "30", "66", "66.", "88.", "104.", "481.1", "481.2", "481.3", "481.4", "481.5", "481.6", "481.7", "481.8",
     "481.9",
 )  # fmt: skip
-_SECONDARY_CAPTURE = "7"
+
+# Values of ImageType that say so.
+_SCOUT_MARKS = frozenset({"LOCALIZER", "SCOUT"})
 
 # A scout without the LOCALIZER mark: several orientations with no more slices than this in each.
 SCOUT_SLICES = 3
@@ -101,16 +103,19 @@ def choose(series: Sequence[Series], wanted: str | int | None, where: str) -> tu
     Raises
     ------
     AmbiguousSeriesError
-        If several series could be meant.
+        If several series could be meant, or none of several is a scan.
     ReadError
-        If none matches ``wanted``, or none is a scan.
+        If none matches ``wanted``.
     """
     if wanted is not None:
         return _only(_matching(series, wanted), f"in {where} match {str(wanted)!r}"), ()
     scans = [one for one in series if not one.aside]
     if not scans and len(series) > 1:
         listed = "; ".join(f"{one}: {one.aside}" for one in series)
-        raise ReadError(f"No series in {where} is a scan: {listed}. Choose one with series= to read it nevertheless.")
+        raise AmbiguousSeriesError(
+            f"No series in {where} is a scan: {listed}. Choose one with series= to read it nevertheless.",
+            [one.uid for one in series],
+        )
     chosen = _only(scans or series, f"in {where} could be meant")
     left = tuple(f"Series {one} was left aside: {one.aside}." for one in series if one is not chosen)
     return chosen, left
@@ -201,21 +206,21 @@ def _is_image(instance: Instance) -> bool:
 
 
 def _is_localiser(instance: Instance) -> bool:
-    return "LOCALIZER" in instance.image_type
+    return not _SCOUT_MARKS.isdisjoint(instance.image_type)
 
 
 def _aside(members: list[Instance]) -> str:
-    """Say why a series is hardly the scan that is meant; empty when it may be."""
+    """Say what in its own header shows that a series is not the scan that is meant; empty when it may be.
+
+    A stack of slices without such a mark is never put aside, whatever it was made for.
+    """
     first = members[0]
     if _is_result(first):
         return f"{first.class_name}, not a scan"
     if all(instance.rows < 1 for instance in members):
         return f"{first.class_name}, without images"
-    if _is_localiser(first):
+    if all(_is_localiser(instance) for instance in members):
         return "localiser"
-    rest = first.class_uid.removeprefix(_STORAGE)
-    if rest == _SECONDARY_CAPTURE or rest.startswith(f"{_SECONDARY_CAPTURE}."):
-        return "secondary capture"
     if first.samples != 1:
         return "colour images"
     if sum(instance.n_frames for instance in members) == 1:
