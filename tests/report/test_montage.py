@@ -13,7 +13,7 @@ from PIL import Image
 
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, Kind, Provenance
-from lesionlens.report import draw_montage, paint, write_montage
+from lesionlens.report import draw_montage, montage, paint, write_montage
 from lesionlens.report.montage import NOTICE
 from lesionlens.volume import Grid, Volume
 from orientations import ORIENTATIONS, Orientation, oblique, reoriented
@@ -383,3 +383,31 @@ def test_drawing_leaves_pyplot_alone() -> None:
     draw_montage(head(Grid((20, 20, 8), np.eye(4))))
 
     assert plt.get_fignums() == before
+
+
+ODD_SHAPES = [(64, 2, 64), (200, 2, 2), (2, 200, 2), (2, 2, 200), (2, 2, 2), (3, 300, 40), (300, 3, 40), (1, 50, 1)]
+
+
+@pytest.mark.parametrize("shape", ODD_SHAPES, ids=str)
+def test_scans_of_any_shape_are_drawn(shape: tuple[int, int, int]) -> None:
+    """A stack of two slices or a strip is no head, but its picture must not end a run that has done all its work."""
+    grid = Grid(shape, np.diag([1.0, 1.0, 3.0, 1.0]))
+    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    probability = make_map(values / values.max(), grid)
+
+    picture = Picture(Volume(values, grid, name="strip"), probability, make_map(values, grid, "attribution"))
+
+    assert picture.n_slices >= 1
+    assert max(picture.pixels.shape) < 4000
+
+
+def test_distances_stay_true_in_flat_pictures() -> None:
+    """A strip is shown as a strip, not drawn out to fill its tile."""
+    grid = Grid((100, 4, 20), np.eye(4))
+
+    picture = Picture(Volume(np.arange(8000.0).reshape(grid.shape), grid))
+
+    (axes, *_) = picture.tiles.values()
+    box, (left, right), (low, high) = axes.get_window_extent(), axes.get_xlim(), axes.get_ylim()
+    assert abs((right - left) / (high - low)) > 1.5 / montage._FLATTEST  # flatter than the tile
+    assert box.width / box.height == pytest.approx(abs((right - left) / (high - low)), rel=1e-3)

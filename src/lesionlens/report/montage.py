@@ -50,6 +50,9 @@ _TITLE_CHARACTERS = 150
 # Pictures of a scan with few slices do not grow beyond this share of the page.
 _FEWEST_COLUMNS = 4
 
+# Height of a tile by its width; pictures much flatter or taller, which no head gives, have room around them in it.
+_FLATTEST, _TALLEST = 0.25, 3.0
+
 # The picture says on its own what it must not be used for. Grey noise hardly compresses: take the fast way.
 _PNG: dict[str, Any] = {"metadata": {"Description": NOTICE}, "pil_kwargs": {"compress_level": 3}}
 
@@ -266,7 +269,7 @@ def _draw(scene: _Scene, lines: list[str]) -> Figure:
     rows = 1 + len(scene.overlays)
     across = (_WIDTH - _LEFT - _RIGHT) / max(columns, _FEWEST_COLUMNS)
     height_mm, width_mm = scene.size_mm
-    along = across * height_mm / width_mm
+    along = across * min(max(height_mm / width_mm, _FLATTEST), _TALLEST)
     top = _TOP + _TOP_LINE * len(lines)
     height = top + _BOTTOM + along * rows * bands + _GAP * 4 * (bands - 1)
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="black")
