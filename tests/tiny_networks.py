@@ -79,6 +79,38 @@ class SmallUNet(nn.Module):
         return self.head(torch.cat([enter, self.up(deep)], dim=1))
 
 
+class Ending(nn.Module):
+    """A voxelwise network ``conv`` of two channels that ends as networks in the wild do.
+
+    Parameters
+    ----------
+    how
+        ``"softmax"``, ``"sigmoid"``: by a function, so that no module shows it. ``"gate"``: in its logits, with a
+        sigmoid that is registered last and runs first. ``"tuple"``, ``"dict"``: with something beside the logits.
+        ``"fails"``: not at all.
+    """
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.conv = nn.Conv3d(1, 2, 1)
+        if how == "gate":
+            self.gate = nn.Sigmoid()
+
+    def forward(self, image: Tensor) -> Any:
+        """Return logits or probabilities, alone or not."""
+        if self.how == "fails":
+            raise ValueError("spatial dims must be divisible by 16")
+        if self.how == "gate":
+            return self.conv(image * (1 + 0 * self.gate(image)))
+        logits = self.conv(image)
+        if self.how == "softmax":
+            return torch.softmax(logits, dim=1)
+        if self.how == "sigmoid":
+            return torch.sigmoid(logits)
+        return (logits, image) if self.how == "tuple" else {"hidden": image, "pred": logits}
+
+
 class Odd(nn.Module):
     """A classifier with layers that cannot be explained, each for its own reason, and one that can: ``good``."""
 

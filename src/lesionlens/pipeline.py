@@ -23,6 +23,7 @@ from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE, CaseResult, write_ca
 from lesionlens.volume import Array, Volume
 
 if TYPE_CHECKING:
+    from lesionlens.model.activation import Activation
     from lesionlens.model.bundle import Bundle
     from lesionlens.model.run import ModelOutput
 
@@ -162,7 +163,7 @@ def _record(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "lesionlens": __version__,
         "input": _input_record(volume),
-        "bundle": _bundle_record(bundle),
+        "bundle": _bundle_record(bundle, output.activation),
         "options": {
             "method": options.method,
             "target": options.target,
@@ -175,6 +176,7 @@ def _record(
         "class_probabilities": dict(output.class_probabilities),
         "n_regions": {label: len(found) for label, found in regions.items()},
         "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
+        "warnings": [*output.warnings, *filter(None, (output.activation.doubt,))],
         "versions": versions(),
         "seconds": seconds,
     }
@@ -197,15 +199,16 @@ def _input_record(volume: Volume) -> dict[str, Any]:
     }
 
 
-def _bundle_record(bundle: Bundle) -> dict[str, Any]:
+def _bundle_record(bundle: Bundle, activation: Activation) -> dict[str, Any]:
     return {
         "name": bundle.info.name,
         "version": bundle.info.version,
         "sha256": bundle.bundle_sha256,
         "weights_sha256": bundle.weights_sha256,
         "task": bundle.info.task,
-        "activation": bundle.activation,
-        "activation_reason": bundle.activation_reason,
+        "activation": activation.kind,
+        "activation_in_network": activation.applied,
+        "activation_reason": activation.reason,
         "classes": list(bundle.info.outputs),
         "embedded": bundle.info.embedded,
     }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain.capture import cut_at, quiet, reading_logits, unwrapped
+from lesionlens.explain.capture import cut_at, main_output, quiet, reading_logits, unwrapped
 from tiny_networks import Checkpointed, Odd, Overwriting, OverwrittenBehind, SmallUNet, pooled_linear, state_of
 
 IMAGE = torch.linspace(-1, 1, 64).view(1, 1, 4, 4, 4)
@@ -310,15 +310,24 @@ def test_only_tensor_of_a_tuple_is_the_output() -> None:
         assert torch.equal(logits(IMAGE), IMAGE + 1)
 
 
-@pytest.mark.parametrize("output", [(IMAGE, IMAGE), {"logits": IMAGE}, ()])
-def test_output_that_is_not_one_tensor_is_refused(output: object) -> None:
-    """Which of several outputs is meant is not guessed."""
+@pytest.mark.parametrize(
+    "output", [(IMAGE + 1, IMAGE), [None, IMAGE + 1], {"pred": IMAGE + 1}, {"a": IMAGE + 1, "b": IMAGE}]
+)
+def test_first_of_several_outputs_is_the_main_one(output: object) -> None:
+    """Prediction and explanation follow one rule about what comes beside the answer."""
+    assert torch.equal(main_output(output), IMAGE + 1)
+    assert torch.equal(main_output({"hidden": IMAGE, "pred": IMAGE + 1}), IMAGE + 1)
+
+
+@pytest.mark.parametrize("output", [(), {}, None, [None], "text"])
+def test_output_without_a_tensor_is_refused(output: object) -> None:
+    """What the network gave is said."""
 
     class Fixed(nn.Module):
         def forward(self, _image: Tensor) -> object:
             return output
 
-    with reading_logits(Fixed()) as logits, pytest.raises(ExplainError, match=r"must return one tensor .*; found a"):
+    with reading_logits(Fixed()) as logits, pytest.raises(ExplainError, match=r"must return a tensor.*; found a"):
         logits(IMAGE)
 
 

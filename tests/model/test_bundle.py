@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from lesionlens.errors import BundleError, ExplainError, InputError, UntrustedBundleError
 from lesionlens.model import load_bundle
 from lesionlens.model.device import choose_device
-from tiny_bundles import SIGMOID, VOXELWISE_STATE, write_bundle
+from tiny_bundles import SIGMOID, SOFTMAX, VOXELWISE_STATE, write_bundle
 
 
 def test_bundle_from_outside_executes_nothing_unless_trusted(tmp_path: Path) -> None:
@@ -114,22 +114,42 @@ def test_activation_is_decided_and_the_reason_kept(
         }
     bundle = load_bundle(write_bundle(tmp_path / "b", **options), trust=True)
 
-    assert bundle.activation == activation
-    assert reason in bundle.activation_reason
+    assert bundle.activation.kind == activation
+    assert reason in bundle.activation.reason
 
 
-def test_network_that_ends_in_softmax_gets_no_second_one(tmp_path: Path) -> None:
-    """Its output is a probability already."""
-    folder = write_bundle(
-        tmp_path / "b",
-        network="$torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.Softmax(dim=1))",
-        extra={"imports": ["$import torch"]},
-        state={f"0.{k}": v for k, v in VOXELWISE_STATE.items()},
-    )
+DISABLED = {**SIGMOID, "_disabled_": True}
 
-    bundle = load_bundle(folder, trust=True)
 
-    assert bundle.activation == "none"
+@pytest.mark.parametrize(
+    ("steps", "extra", "kind"),
+    [
+        ([DISABLED, SOFTMAX], {}, "softmax"),
+        ([{**SIGMOID, "softmax": "$False", "sigmoid": "$True"}], {}, "sigmoid"),
+        ([{**SIGMOID, "softmax": [False], "sigmoid": [True]}], {}, "sigmoid"),
+        ([{**SIGMOID, "keys": ["label", "pred"], "sigmoid": [True, False], "softmax": [False, True]}], {}, "softmax"),
+        ([{**SIGMOID, "sigmoid": "@independent", "softmax": "$not @independent"}], {"independent": True}, "sigmoid"),
+        ("$@steps", {"steps": [SIGMOID]}, "sigmoid"),
+        ([SIGMOID, {"_target_": "NoSuchWriterd", "keys": "pred"}], {}, "sigmoid"),
+    ],
+)
+def test_activation_is_what_the_transform_does_not_what_its_text_says(
+    tmp_path: Path, steps: Any, extra: dict[str, Any], kind: str
+) -> None:
+    """Configs switch steps off, compute flags, and refer to them; a step that cannot be built does not hide others."""
+    folder = write_bundle(tmp_path / "b", postprocessing=steps, extra=extra)
+
+    assert load_bundle(folder, trust=True).activation.kind == kind
+
+
+def test_postprocessing_that_cannot_be_read_is_in_the_reason(tmp_path: Path) -> None:
+    """The activation is then a guess, and a reader of the record must see it."""
+    folder = write_bundle(tmp_path / "b", postprocessing=[{"_target_": "NoSuchActivationsd", "keys": "pred"}])
+
+    reason = load_bundle(folder, trust=True).activation.reason
+
+    assert "2 output channels and no activation in the config" in reason
+    assert "postprocessing was not read" in reason
 
 
 def test_zip_and_folder_load_alike(tmp_path: Path) -> None:

@@ -107,13 +107,13 @@ def test_class_is_chosen_by_what_is_predicted(tmp_path: Path) -> None:
     scan = blob(straight_grid(), CENTRE)
 
     assert bundle.info.foreground == ("core", "halo")
-    chosen = _channel(bundle, None, _logits(bundle, scan))
+    chosen = _channel(bundle, None, _logits(bundle, scan), bundle.activation)
 
     assert bundle.info.outputs[chosen] == "halo"
 
 
 def _logits(bundle: Any, scan: Volume) -> torch.Tensor:
-    return infer(bundle, prepare(bundle, scan)).logits[None]
+    return infer(bundle, prepare(bundle, scan)).output[None]
 
 
 @pytest.mark.parametrize(

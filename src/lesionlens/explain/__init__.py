@@ -20,18 +20,20 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from lesionlens.explain.cam import METHODS, CamMap, Weighting, cam
-from lesionlens.explain.capture import Cut, cut_at
+from lesionlens.explain.cam import METHODS, PROBABILITIES_NOTE, CamMap, Weighting, cam
+from lesionlens.explain.capture import Cut, cut_at, main_output, watching_activations
 from lesionlens.explain.inference import Inference
-from lesionlens.explain.layers import LayerInfo, default_layer, list_layers
-from lesionlens.explain.targets import ClassLogit, RegionMargin, Target
+from lesionlens.explain.layers import LayerInfo, default_layer, existing_layer, final_activation, list_layers
+from lesionlens.explain.targets import ClassLogit, FromProbabilities, RegionMargin, Target
 from lesionlens.explain.windows import Windows
 
 __all__ = [
     "METHODS",
+    "PROBABILITIES_NOTE",
     "CamMap",
     "ClassLogit",
     "Cut",
+    "FromProbabilities",
     "Inference",
     "LayerInfo",
     "RegionMargin",
@@ -41,7 +43,11 @@ __all__ = [
     "cam",
     "cut_at",
     "default_layer",
+    "existing_layer",
+    "final_activation",
     "list_layers",
+    "main_output",
+    "watching_activations",
 ]
 
 

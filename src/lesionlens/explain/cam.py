@@ -48,7 +48,7 @@ from lesionlens.explain.layers import default_layer, existing_layer
 from lesionlens.explain.targets import Target, gradient_at
 from lesionlens.progress import Progress, silent
 
-__all__ = ["METHODS", "CamMap", "Weighting", "cam"]
+__all__ = ["METHODS", "PROBABILITIES_NOTE", "CamMap", "Weighting", "cam"]
 
 # Activations kept for the second pass instead of being computed twice. Far below what a network needs to run on one
 # 128³ window, and enough for all windows of a head at the bottleneck of a U-Net.
@@ -56,6 +56,8 @@ KEEP_BYTES = 256 * 2**20
 
 # Softmax in float16 may miss a sum of 1 by this much.
 PROBABILITY_SLACK = 1e-2
+
+PROBABILITIES_NOTE = "The network returns probabilities, whose gradients fade where it is sure, instead of logits."
 
 Weighting = Callable[[Tensor, Tensor], Tensor]
 
@@ -292,7 +294,7 @@ def _findings(logits: Tensor, weights: Tensor, values: Tensor) -> list[str]:
     notes = []
     classes = logits.shape[1]
     if classes > 1 and bool((logits >= 0).all()) and bool(((logits.sum(dim=1) - 1).abs() < PROBABILITY_SLACK).all()):
-        notes.append("The network returns probabilities, whose gradients fade where it is sure, instead of logits.")
+        notes.append(PROBABILITIES_NOTE)
     if not bool(weights.any()):
         notes.append("All gradients are zero: the target does not change with this layer. Choose another layer.")
     elif not bool((values > 0).any()):

@@ -10,16 +10,30 @@ Not safe for several threads that share one network: its flags and hooks change 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError, unknown_name
 
-__all__ = ["Cut", "cut_at", "quiet", "reading_logits", "unwrapped"]
+__all__ = [
+    "Cut",
+    "FinalActivation",
+    "FinalKind",
+    "cut_at",
+    "has_activation_modules",
+    "main_output",
+    "quiet",
+    "reading_logits",
+    "unwrapped",
+    "watching_activations",
+]
+
+FinalKind = Literal["softmax", "log_softmax", "sigmoid"]
 
 # Modules that turn logits into probabilities: a network that ends in one is read before it.
 _FINAL_ACTIVATIONS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
@@ -94,44 +108,97 @@ def _is_compiled(module: nn.Module) -> bool:
     return module.__dict__.get("_compiled_call_impl") is not None
 
 
-@contextmanager
-def reading_logits(network: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Yield a function that runs the network and returns its logits.
+class FinalActivation:
+    """What the softmax and sigmoid modules of a network did in its last pass; made by :func:`watching_activations`.
 
-    The logits are the network's output, or the input of the softmax or sigmoid module that produced the output: the
-    gradient of a probability vanishes where the network is sure.
+    A module counts as final when its output *is* the output of the network: one that is registered last but runs
+    earlier, such as an attention gate, does not.
     """
-    last: list[Tensor] = []  # output and input of the final activation that ran last
 
-    def remember(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        last[:] = [output, args[0]]
+    def __init__(self) -> None:
+        self._module: nn.Module | None = None
+        self._input: Tensor | None = None
+        self._output: Tensor | None = None
 
-    def logits(image: Tensor) -> Tensor:
-        last.clear()
-        output = _only_tensor(network(image))
-        if last and output is last[0]:
-            output = last[1]
-        last.clear()
-        return output
+    def forget(self) -> None:
+        """Let go of the last pass and its tensors."""
+        self._module = self._input = self._output = None
 
-    finals = [module for module in network.modules() if isinstance(module, _FINAL_ACTIVATIONS)]
-    handles = [module.register_forward_hook(remember) for module in finals]
+    def remember(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        """Note one call; the forward hook of the modules."""
+        self._module, self._input, self._output = module, args[0], output
+
+    def before(self, output: Tensor) -> Tensor:
+        """Return what went into the final activation, or ``output`` where there was none."""
+        return self._input if self._input is not None and output is self._output else output
+
+    def kind(self, output: Tensor) -> FinalKind | None:
+        """Return which activation gave ``output``, or None."""
+        if self._module is None or output is not self._output:
+            return None
+        if isinstance(self._module, nn.LogSoftmax):
+            return "log_softmax"
+        return "sigmoid" if isinstance(self._module, nn.Sigmoid) else "softmax"
+
+
+def has_activation_modules(network: nn.Module) -> bool:
+    """Whether a network has softmax or sigmoid modules, wherever they run."""
+    return any(isinstance(module, _FINAL_ACTIVATIONS) for module in network.modules())
+
+
+@contextmanager
+def watching_activations(network: nn.Module) -> Iterator[FinalActivation]:
+    """Watch the softmax and sigmoid modules of a network for the duration of the context."""
+    final = FinalActivation()
+    modules = [module for module in network.modules() if isinstance(module, _FINAL_ACTIVATIONS)]
+    handles = [module.register_forward_hook(final.remember) for module in modules]
     try:
-        yield logits
+        yield final
     finally:
+        final.forget()
         for handle in handles:
             handle.remove()
 
 
-def _only_tensor(output: object) -> Tensor:
-    """Return the output itself, or the only tensor of a tuple or list (MONAI's ViT adds a list of hidden states)."""
-    tensors = [item for item in output if isinstance(item, Tensor)] if isinstance(output, tuple | list) else [output]
-    if len(tensors) != 1 or not isinstance(tensors[0], Tensor):
+@contextmanager
+def reading_logits(network: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Yield a function that runs the network and returns its logits.
+
+    The logits are the network's output (see :func:`main_output`), or the input of the softmax or sigmoid module that
+    produced the output: the gradient of a probability vanishes where the network is sure.
+    """
+    with watching_activations(network) as final:
+
+        def logits(image: Tensor) -> Tensor:
+            final.forget()
+            found = final.before(main_output(network(image)))
+            final.forget()
+            return found
+
+        yield logits
+
+
+def main_output(output: object) -> Tensor:
+    """Return the main tensor of what a network gives: ``pred`` or else the first of a dictionary, the first of several.
+
+    Networks add hidden states, deep supervision or a reconstruction behind their answer.
+
+    Raises
+    ------
+    ExplainError
+        If there is no tensor.
+    """
+    found = output
+    if isinstance(found, Mapping):
+        found = found.get("pred", next(iter(found.values()), None))
+    if isinstance(found, tuple | list):
+        found = next((item for item in found if isinstance(item, Tensor)), None)
+    if not isinstance(found, Tensor):
         raise ExplainError(
-            f"A network must return one tensor to be explained; found {_describe(output)}. "
-            "Wrap it in a module that returns the one to explain."
+            f"A network must return a tensor, several, or a dictionary of them; found {_describe(output)}. "
+            "Wrap it in a module that returns the one that is meant."
         )
-    return tensors[0]
+    return found
 
 
 def _describe(output: object) -> str:

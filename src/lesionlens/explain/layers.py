@@ -12,9 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError, unknown_name
-from lesionlens.explain.capture import quiet, reading_logits, unwrapped
+from lesionlens.explain.capture import (
+    FinalKind,
+    has_activation_modules,
+    main_output,
+    quiet,
+    unwrapped,
+    watching_activations,
+)
 
-__all__ = ["LayerInfo", "default_layer", "existing_layer", "list_layers"]
+__all__ = ["LayerInfo", "default_layer", "existing_layer", "final_activation", "list_layers"]
 
 # Small inputs that show a network's strides at a fraction of the cost of the real one; the true size is tried last. The
 # long axis tells a stage of stride 32 (2 cells) from what has been pooled to one cell.
@@ -46,6 +53,16 @@ class LayerInfo:
 
 
 @dataclass(frozen=True)
+class _Trace:
+    """One forward pass on zeros."""
+
+    shape: tuple[int, ...]  # of the input
+    calls: list[_Call]
+    output: tuple[int, ...]  # shape of the logits
+    final: FinalKind | None  # the activation module that gave the output
+
+
+@dataclass(frozen=True)
 class _Call:
     """One module's part in one forward pass, in order of completion."""
 
@@ -70,8 +87,7 @@ def list_layers(network: nn.Module, image_shape: Sequence[int]) -> list[LayerInf
     image_shape
         (1, C, *spatial) of the input, or of one window; the network runs once on zeros of this shape.
     """
-    calls, _ = _trace(network, tuple(image_shape))
-    return _explainable(calls, tuple(image_shape))
+    return _explainable(_trace(network, tuple(image_shape)))
 
 
 def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, str]:
@@ -93,9 +109,10 @@ def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, 
     name, reason : str
         The layer, and half a sentence on why.
     """
-    shape, calls, output = _small_trace(network, tuple(image_shape))
+    trace = _small_trace(network, tuple(image_shape))
+    calls, shape, output = trace.calls, trace.shape, trace.output
     passing = {call.name for call in calls if call.passes_on}
-    layers = [layer for layer in _explainable(calls, shape) if layer.name not in passing]
+    layers = [layer for layer in _explainable(trace) if layer.name not in passing]
     if not layers:
         raise ExplainError("The network has no layer that a map can be made of (none gives (N, channels, *cells)).")
     if len(output) == 2 or prod(output[2:]) == 1:
@@ -113,28 +130,36 @@ def existing_layer(network: nn.Module, name: str, image_shape: Sequence[int]) ->
     network = unwrapped(network)
     if name and name in dict(network.named_modules(remove_duplicate=False)):
         return name
-    shape, calls, _ = _small_trace(network, tuple(image_shape))
+    trace = _small_trace(network, tuple(image_shape))
     # Outer blocks first: the many inner ones would push the end of the network out of the message.
-    known = sorted((layer.name for layer in _explainable(calls, shape)), key=lambda layer: layer.count("."))
+    known = sorted((layer.name for layer in _explainable(trace)), key=lambda layer: layer.count("."))
     raise ExplainError(unknown_name("layer", name, known))
 
 
-def _small_trace(
-    network: nn.Module, image_shape: tuple[int, ...]
-) -> tuple[tuple[int, ...], list[_Call], tuple[int, ...]]:
-    """Return the smallest input shape that the network accepts, with its calls and output shape."""
+def final_activation(network: nn.Module, image_shape: Sequence[int]) -> FinalKind | None:
+    """Return the activation module whose output is the network's, or None; found by running it, as `default_layer`.
+
+    Where there is one, :func:`~lesionlens.explain.cam` reads the logits that go into it.
+    """
+    if not has_activation_modules(network):
+        return None
+    return _small_trace(network, tuple(image_shape)).final
+
+
+def _small_trace(network: nn.Module, image_shape: tuple[int, ...]) -> _Trace:
+    """Trace the network on the smallest input that it accepts."""
     for size in _PROBE_SIZES:
         spatial = tuple(min(pair) for pair in zip(image_shape[2:], size, strict=False))
         shape = (1, image_shape[1], *spatial)
         try:
-            return shape, *_trace(network, shape)
+            return _trace(network, shape)
         except Exception:  # a network is arbitrary code and may insist on its size in any way; try the next
             continue
-    return image_shape, *_trace(network, image_shape)
+    return _trace(network, image_shape)
 
 
-def _trace(network: nn.Module, shape: tuple[int, ...]) -> tuple[list[_Call], tuple[int, ...]]:
-    """Run the network on zeros and return what its modules gave, and the shape of its logits."""
+def _trace(network: nn.Module, shape: tuple[int, ...]) -> _Trace:
+    """Run the network on zeros and note what its modules gave."""
     network = unwrapped(network)
     calls: list[_Call] = []
 
@@ -146,12 +171,13 @@ def _trace(network: nn.Module, shape: tuple[int, ...]) -> tuple[list[_Call], tup
 
     handles = [module.register_forward_hook(hook_for(name)) for name, module in network.named_modules() if name]
     try:
-        with quiet(network), reading_logits(network) as run, torch.no_grad():
-            logits = run(_zeros(network, shape))
+        with quiet(network), watching_activations(network) as final, torch.no_grad():
+            output = main_output(network(_zeros(network, shape)))
+            kind = final.kind(output)
     finally:
         for handle in handles:
             handle.remove()
-    return calls, tuple(logits.shape)
+    return _Trace(shape, calls, tuple(output.shape), kind)
 
 
 def _zeros(network: nn.Module, shape: tuple[int, ...]) -> Tensor:
@@ -171,18 +197,18 @@ def _call(name: str, module: nn.Module, args: tuple[object, ...], output: object
     )
 
 
-def _explainable(calls: list[_Call], image_shape: tuple[int, ...]) -> list[LayerInfo]:
-    times = Counter(call.name for call in calls)
+def _explainable(trace: _Trace) -> list[LayerInfo]:
+    times = Counter(call.name for call in trace.calls)
     return [
         LayerInfo(
             name=call.name,
             kind=call.kind,
             shape=call.out_shape,
-            stride=tuple(n / cells for n, cells in zip(image_shape[2:], call.out_shape[2:], strict=True)),
+            stride=tuple(n / cells for n, cells in zip(trace.shape[2:], call.out_shape[2:], strict=True)),
         )
-        for call in calls
+        for call in trace.calls
         if call.out_shape is not None
-        and len(call.out_shape) == len(image_shape)
+        and len(call.out_shape) == len(trace.shape)
         and call.out_shape[0] == 1
         and prod(call.out_shape[2:]) > 1
         and times[call.name] == 1

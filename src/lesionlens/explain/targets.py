@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lesionlens.errors import ExplainError
 
-__all__ = ["ClassLogit", "RegionMargin", "Target"]
+__all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target"]
 
 # Where nothing is predicted, this share of the voxels (and at least one) stands in for the region: on a head at 1 mm
 # about 0.7 mL, the size of one small lesion.
@@ -148,6 +148,39 @@ class RegionMargin:
         if not bool(region.any()):
             raise ExplainError(f"{self.region_name.capitalize()} holds no voxel; there is nothing to explain.")
         return region
+
+
+@dataclass(frozen=True, eq=False)
+class FromProbabilities:
+    """A target of a network that returns probabilities and cannot be read before them.
+
+    The target is asked about ``log p`` (softmax) or ``log p - log (1 - p)`` (sigmoid). Margins of these are the margins
+    of the logits that the network keeps to itself, and so are their gradients, unless a probability is so close to 0
+    or 1 that a float32 cannot tell: there the gradient is 0.
+
+    Parameters
+    ----------
+    target
+        A target of logits.
+    sigmoid
+        Whether the classes are independent.
+    """
+
+    target: Target
+    sigmoid: bool = False
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return the target's value."""
+        return self.target(self._logits(logits))
+
+    def describe(self, logits: Tensor) -> str:
+        """Return the target in words."""
+        return self.target.describe(self._logits(logits))
+
+    def _logits(self, probabilities: Tensor) -> Tensor:
+        if self.sigmoid:
+            return torch.logit(probabilities, eps=torch.finfo(torch.float32).eps)
+        return probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def _check_class(index: int, logits: Tensor) -> None:

@@ -11,9 +11,11 @@ from monai.inferers import Inferer
 from monai.transforms import Compose
 
 from lesionlens.errors import BundleError, ExplainError, UntrustedBundleError, unknown_name
-from lesionlens.explain import default_layer
+from lesionlens.explain import default_layer, final_activation
+from lesionlens.explain.capture import FinalKind
+from lesionlens.model.activation import Activation
 from lesionlens.model.catalogue import BundleInfo, describe, hash_files, locate, opened
-from lesionlens.model.config import Activation, Loader, read_parts
+from lesionlens.model.config import Loader, read_parts
 from lesionlens.model.device import choose_device
 from lesionlens.model.weights import find_weights, load_weights
 
@@ -34,8 +36,9 @@ class Bundle:
         The bundle's own transforms without its image loader, for which ``loader`` stands.
     inferer
         The bundle's own, usually a sliding window.
-    activation, activation_reason
-        How the output becomes probabilities, and what decided it.
+    activation
+        How the output becomes probabilities according to the config; the output itself has the last word, see
+        :func:`~lesionlens.model.activation.observed`.
     device
         Where the network runs.
     bundle_sha256, weights_sha256
@@ -48,11 +51,11 @@ class Bundle:
     loader: Loader
     inferer: Inferer
     activation: Activation
-    activation_reason: str
     device: torch.device
     bundle_sha256: str
     weights_sha256: str
     _default_layers: dict[tuple[int, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
+    _final_activations: dict[tuple[int, ...], FinalKind | None] = field(default_factory=dict, repr=False)
 
     def default_layer(self, window: Sequence[int]) -> tuple[str, str]:
         """Return the layer that is explained when none is named, and why; probed once for each window size.
@@ -66,6 +69,13 @@ class Bundle:
         if size not in self._default_layers:
             self._default_layers[size] = default_layer(self.network, (1, len(self.info.inputs), *size))
         return self._default_layers[size]
+
+    def final_activation(self, window: Sequence[int]) -> FinalKind | None:
+        """Return the activation module that the network ends in, if any; probed once for each window size."""
+        size = tuple(window)
+        if size not in self._final_activations:
+            self._final_activations[size] = final_activation(self.network, (1, len(self.info.inputs), *size))
+        return self._final_activations[size]
 
     @property
     def name(self) -> str:
@@ -146,7 +156,6 @@ def _load(folder: Path, path: Path, embedded: bool, device: torch.device) -> Bun
         loader=parts.loader,
         inferer=parts.inferer,
         activation=parts.activation,
-        activation_reason=parts.activation_reason,
         device=device,
         bundle_sha256=hash_files(folder),
         weights_sha256=hash_files(folder, [weights]),

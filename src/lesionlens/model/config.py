@@ -8,9 +8,9 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
@@ -18,10 +18,9 @@ from monai.inferers import Inferer, SimpleInferer
 from monai.transforms import Compose
 
 from lesionlens.errors import BundleError
+from lesionlens.model.activation import Activation, stated
 
-__all__ = ["Activation", "Loader", "Parts", "find_config", "read_parts"]
-
-Activation = Literal["softmax", "sigmoid", "none"]
+__all__ = ["Loader", "Parts", "find_config", "read_parts"]
 
 _CONFIG_NAMES = ("inference.json", "inference.yaml", "inference.yml")
 _NETWORK_KEYS = ("network_def", "network", "net")
@@ -61,7 +60,6 @@ class Parts:
     loader: Loader
     inferer: Inferer
     activation: Activation
-    activation_reason: str
 
 
 def find_config(folder: Path) -> Path:
@@ -106,8 +104,7 @@ def read_parts(folder: Path, device: torch.device, n_outputs: int) -> Parts:
     inferer = _part(parser, config, ("inferer",), default=None) or SimpleInferer()
     if hasattr(inferer, "progress"):
         inferer.progress = False  # progress goes to the caller, not to the terminal
-    activation, reason = decide_activation(config, network, n_outputs)
-    return Parts(network, preprocessing, loader, inferer, activation, reason)
+    return Parts(network, preprocessing, loader, inferer, _stated_activation(parser, config, n_outputs))
 
 
 _REQUIRED = object()
@@ -141,7 +138,7 @@ def _line(error: BaseException) -> str:
 def _with_stand_in(config: dict[str, Any]) -> dict[str, Any]:
     """Return the config with :class:`Loader` in place of every ``LoadImaged``."""
     config = copy.deepcopy(config)
-    for step in _targets(config):
+    for _, step in _targets(config):
         if step["_target_"].rsplit(".", 1)[-1] in _LOADERS:
             step["_target_"] = f"{__name__}.Loader"
     return config
@@ -159,39 +156,40 @@ def _without_loader(preprocessing: Any, path: Path) -> tuple[Compose, Loader]:
     return Compose(kept, lazy=preprocessing.lazy, overrides=preprocessing.overrides), loaders[0]
 
 
-def decide_activation(config: dict[str, Any], network: torch.nn.Module, n_outputs: int) -> tuple[Activation, str]:
-    """Decide how the network's output becomes probabilities, and say why.
-
-    The postprocessing's ``Activations`` decides; else an ``AsDiscrete`` (argmax: softmax, threshold: sigmoid); else the
-    number of outputs (one: sigmoid, several: softmax). A network that ends in a softmax or sigmoid needs none.
-    """
-    last = [m for m in network.modules() if not list(m.children())][-1]
-    if isinstance(last, (torch.nn.Softmax, torch.nn.Sigmoid)):
-        return "none", f"the network ends in {type(last).__name__}"
-    steps = [step for key in _POSTPROCESSING_KEYS for step in _targets(config.get(key))]
-    for step in steps:
-        if "Activations" in step["_target_"]:
-            for name in ("softmax", "sigmoid"):
-                if step.get(name) not in (None, False):
-                    return name, f"postprocessing applies {name}"
-    for step in steps:
-        if "AsDiscrete" in step["_target_"]:
-            if step.get("argmax"):
-                return "softmax", "postprocessing takes the argmax"
-            if step.get("threshold") is not None and n_outputs == 1:
-                return "sigmoid", "postprocessing thresholds one channel"
-    if n_outputs == 1:
-        return "sigmoid", "one output channel and no activation in the config"
-    return "softmax", f"{n_outputs} output channels and no activation in the config"
+def _stated_activation(parser: ConfigParser, config: dict[str, Any], n_outputs: int) -> Activation:
+    """Build the postprocessing and see how it turns the output into probabilities."""
+    found: list[Any] = []
+    problems: list[str] = []
+    for key in (key for key in _POSTPROCESSING_KEYS if config.get(key)):
+        try:
+            found.append(_part(parser, config, (key,)))
+        except BundleError as error:  # a part that is not needed here, such as a writer, may not exist on this machine
+            found.extend(_activations_alone(parser, config[key], key, problems))
+            problems.append(str(error))
+    flat = [step for part in found for step in (part if isinstance(part, list | tuple) else [part])]
+    activation = stated([step for step in flat if step is not None], n_outputs)
+    if problems and not activation.explicit:
+        activation = replace(activation, reason=f"{activation.reason} (postprocessing was not read: {problems[-1]})")
+    return activation
 
 
-def _targets(node: Any) -> Iterator[dict[str, Any]]:
-    """Yield every component (a dict with ``_target_``) below a config node."""
-    if isinstance(node, dict):
-        if isinstance(node.get("_target_"), str):
-            yield node
-        for value in node.values():
-            yield from _targets(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _targets(value)
+def _activations_alone(parser: ConfigParser, node: Any, key: str, problems: list[str]) -> list[Any]:
+    """Build only those steps of a postprocessing that say what becomes of the output."""
+    built = []
+    for place, step in _targets(node, key):
+        if not any(name in step["_target_"] for name in ("Activations", "AsDiscrete")):
+            continue
+        try:
+            built.append(parser.get_parsed_content(place))
+        except Exception as error:  # foreign config code
+            problems.append(_line(error))
+    return built
+
+
+def _targets(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and the content of every component (a dict with ``_target_``) below a config node."""
+    if isinstance(node, dict) and isinstance(node.get("_target_"), str):
+        yield place, node
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _targets(value, f"{place}::{key}")

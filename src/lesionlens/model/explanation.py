@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from lesionlens.errors import ExplainError, unknown_name
-from lesionlens.explain import METHODS, CamMap, ClassLogit, RegionMargin, Target, cam
+from lesionlens.explain import (
+    METHODS,
+    PROBABILITIES_NOTE,
+    CamMap,
+    ClassLogit,
+    FromProbabilities,
+    RegionMargin,
+    Target,
+    Windows,
+    cam,
+    existing_layer,
+)
 from lesionlens.explain import Inference as Explained
+from lesionlens.explain.capture import FinalKind
 from lesionlens.heatmap import Heatmap, Provenance
+from lesionlens.model.activation import Activation, observed
+from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.inference import Inference, checked, infer, windows_of
 from lesionlens.model.prediction import versions
@@ -19,7 +33,10 @@ from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Grid, Volume, resample
 
-__all__ = ["explain", "explain_prepared"]
+__all__ = ["Plan", "check_request", "explain", "explained", "planned"]
+
+# Voxels of the images that a mistyped layer's alternatives are looked for with.
+PROBE_SIZE = (64, 64, 64)
 
 
 def explain(
@@ -66,54 +83,111 @@ def explain(
     InputError
         If the volume does not suit the bundle.
     """
-    _check_request(bundle, method, target)
+    check_request(bundle, method, target, layer)
     prepared = prepare(bundle, volume)
-    heatmap, _ = explain_prepared(bundle, prepared, method=method, target=target, layer=layer, progress=progress)
+    plan = planned(bundle, prepared, layer)
+    inference = infer(bundle, prepared, progress=progress) if len(plan.windows) > 1 else None
+    heatmap, _ = explained(bundle, plan, inference, method=method, target=target, progress=progress)
     return heatmap
 
 
-def explain_prepared(
+def check_request(bundle: Bundle, method: str, target: str | int | None, layer: str | None) -> None:
+    """Refuse what does not exist before any work is done.
+
+    Raises
+    ------
+    ExplainError
+        The message lists what exists.
+    """
+    if method not in METHODS:
+        raise ExplainError(unknown_name("method", method, METHODS))
+    if target is not None:
+        bundle.channel(target)
+    if layer is not None:
+        with foreign_code(bundle):
+            existing_layer(bundle.network, layer, (1, len(bundle.info.inputs), *PROBE_SIZE))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is settled about an explanation before the network sees the scan.
+
+    Parameters
+    ----------
+    prepared
+        The input.
+    windows
+        How the network sees it.
+    layer, notes
+        The target layer, and why it was chosen.
+    final
+        The activation module that the network ends in; logits are read before it.
+    """
+
+    prepared: Prepared
+    windows: Windows
+    layer: str
+    notes: tuple[str, ...]
+    final: FinalKind | None
+
+
+def planned(bundle: Bundle, prepared: Prepared, layer: str | None) -> Plan:
+    """Choose windows and layer.
+
+    Raises
+    ------
+    ExplainError
+        If the inferer cannot be explained, or no layer can.
+    """
+    windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
+    notes: tuple[str, ...] = ()
+    with foreign_code(bundle, prepared):
+        if layer is None:
+            layer, why = bundle.default_layer(windows.size)
+            notes = (f"Layer {layer!r} was chosen: {why}.",)
+        final = bundle.final_activation(windows.size)
+    return Plan(prepared, windows, layer, notes, final)
+
+
+def explained(
     bundle: Bundle,
-    prepared: Prepared,
+    plan: Plan,
+    inference: Inference | None,
     *,
     method: str,
     target: str | int | None,
-    layer: str | None,
     progress: Progress = silent,
 ) -> tuple[Heatmap, Inference]:
-    """Explain a prepared input and return the inference too, so that prediction costs no second pass.
+    """Explain a planned input and return the inference too, so that prediction costs no second pass.
 
-    A network that sees the image whole is run once for both. Through a sliding window the bundle's own inferer
-    predicts, and the explanation then visits the windows again.
+    A network that sees the image whole is run once for both, with ``inference`` None. Through a sliding window the
+    bundle's own inferer predicts, and the explanation then visits the windows again.
     """
-    _check_request(bundle, method, target)
-    windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
-    explained = Explained(bundle.network, prepared.tensor.to(bundle.device), windows)
-    chosen = _Chosen(bundle, target)
-    reason: tuple[str, ...] = ()
-    if layer is None:
-        layer, why = bundle.default_layer(windows.size)
-        reason = (f"Layer {layer!r} was chosen: {why}.",)
-    inference, logits = None, None
-    if len(windows) > 1:
-        inference = infer(bundle, prepared, progress=progress)
-        logits = None if bundle.activation == "none" else inference.logits[None].to(bundle.device)
-    result = cam(explained, chosen, layer=layer, method=method, logits=logits, progress=progress)
+    prepared = plan.prepared
+    subject = Explained(bundle.network, prepared.tensor.to(bundle.device), plan.windows)
+    chosen = _Chosen(bundle, target, plan.final)
+    # The engine reads a network before its own final activation: only without one it sees what the inferer gave.
+    known = inference is not None and plan.final is None
+    logits = inference.output[None].to(bundle.device) if inference is not None and known else None
+    with foreign_code(bundle, prepared):
+        result = cam(subject, chosen, layer=plan.layer, method=method, logits=logits, progress=progress)
     if inference is None:
-        # The engine reads a network before its own final activation; only then its output is not the bundle's.
-        seen = None if bundle.activation == "none" else chosen.logits
-        inference = infer(bundle, prepared, progress=progress) if seen is None else checked(bundle, prepared, seen)
-    result = replace(result, notes=(*reason, *result.notes))
+        assert chosen.logits is not None  # the engine has asked for the target
+        inference = checked(bundle, prepared, chosen.logits, plan.final, before=True)
+    kept = (note for note in result.notes if note != PROBABILITIES_NOTE or not chosen.from_probabilities)
+    result = replace(result, notes=(*plan.notes, *chosen.notes, *kept))
     return _to_scan(bundle, prepared, result, chosen), inference
 
 
 class _Chosen:
     """A target that picks its class when it first sees the logits, and remembers them."""
 
-    def __init__(self, bundle: Bundle, wanted: str | int | None) -> None:
+    def __init__(self, bundle: Bundle, wanted: str | int | None, final: FinalKind | None) -> None:
         self._bundle = bundle
         self._wanted = wanted
+        self._final = final
         self._target: Target | None = None
+        self.activation = bundle.activation
         self.logits: torch.Tensor | None = None
         self.channel = -1
 
@@ -126,9 +200,29 @@ class _Chosen:
     def _chosen(self, logits: torch.Tensor) -> Target:
         if self._target is None:
             self.logits = logits.detach()
-            self.channel = _channel(self._bundle, self._wanted, self.logits)
-            self._target = _target(self._bundle, self.channel)
+            self.activation = observed(self._bundle.activation, self.logits[0], self._final)
+            self.channel = _channel(self._bundle, self._wanted, self.logits, self._scores)
+            target = _target(self._bundle, self.channel, self._scores)
+            sigmoid = self.activation.kind == "sigmoid"
+            self._target = FromProbabilities(target, sigmoid=sigmoid) if self.from_probabilities else target
         return self._target
+
+    @property
+    def _scores(self) -> Activation:
+        """What the numbers that the target sees are: logits, read before a final module, or probabilities."""
+        return replace(self.activation, applied=self.from_probabilities)
+
+    @property
+    def from_probabilities(self) -> bool:
+        """Whether the network returns probabilities and no module gives its logits away."""
+        return self.activation.applied and self._final is None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know about the network's output."""
+        what = "log-odds" if self.activation.kind == "sigmoid" else "logarithms"
+        seen = f"The network returns probabilities; the {what} of these are explained." * self.from_probabilities
+        return tuple(filter(None, (seen, self.activation.doubt)))
 
     @property
     def label(self) -> str:
@@ -136,35 +230,29 @@ class _Chosen:
         return self._bundle.info.outputs[self.channel]
 
 
-def _check_request(bundle: Bundle, method: str, target: str | int | None) -> None:
-    """Refuse what does not exist before any work is done."""
-    if method not in METHODS:
-        raise ExplainError(unknown_name("method", method, METHODS))
-    if target is not None:
-        bundle.channel(target)
-
-
-def _channel(bundle: Bundle, wanted: str | int | None, logits: torch.Tensor) -> int:
+def _channel(bundle: Bundle, wanted: str | int | None, output: torch.Tensor, activation: Activation) -> int:
+    """Return the wanted class, or the one with most predicted voxels or the highest number."""
     if wanted is not None:
         return bundle.channel(wanted)
     if bundle.info.task == "classification":
-        return int(logits[0].argmax())
+        return int(output[0].argmax())
     foreground = [c for c in range(len(bundle.info.outputs)) if c != bundle.info.background]
     if len(foreground) == 1:
         return foreground[0]
-    if bundle.activation == "softmax":
-        winners = logits[0].argmax(dim=0)
+    if activation.kind == "softmax":
+        winners = output[0].argmax(dim=0)
         sizes = [int((winners == c).sum()) for c in foreground]
     else:
-        sizes = [int((logits[0, c] > 0).sum()) for c in foreground]
+        limit = 0.5 if activation.applied else 0.0
+        sizes = [int((output[0, c] > limit).sum()) for c in foreground]
     return foreground[int(np.argmax(sizes))]
 
 
-def _target(bundle: Bundle, channel: int) -> Target:
+def _target(bundle: Bundle, channel: int, activation: Activation) -> Target:
     label = bundle.info.outputs[channel]
     if bundle.info.task == "classification":
         return ClassLogit(channel, label)
-    return RegionMargin(channel, label, sigmoid=bundle.activation == "sigmoid")
+    return RegionMargin(channel, label, sigmoid=activation.kind == "sigmoid")
 
 
 def _to_scan(bundle: Bundle, prepared: Prepared, result: CamMap, chosen: _Chosen) -> Heatmap:
@@ -188,7 +276,8 @@ def _to_scan(bundle: Bundle, prepared: Prepared, result: CamMap, chosen: _Chosen
             "score": result.score,
             "stride_voxels": list(result.stride),
             "network_spacing_mm": list(spacing),
-            "activation": bundle.activation,
+            "activation": chosen.activation.kind,
+            "activation_in_network": chosen.activation.applied,
             "device": str(bundle.device),
         },
         versions=versions(),

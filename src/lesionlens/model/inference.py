@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,13 +11,16 @@ from monai.data.utils import compute_importance_map
 from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
 from monai.utils import fall_back_tuple
 
-from lesionlens.errors import BundleError, ExplainError, InputError
-from lesionlens.explain import Windows
+from lesionlens.errors import BundleError, ExplainError
+from lesionlens.explain import Windows, main_output, watching_activations
+from lesionlens.explain.capture import FinalKind
+from lesionlens.model.activation import Activation, observed
+from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.preprocess import Prepared
 from lesionlens.progress import Progress, silent
 
-__all__ = ["Inference", "checked", "infer", "main_output", "windows_of"]
+__all__ = ["Inference", "checked", "infer", "windows_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +31,20 @@ class Inference:
     ----------
     prepared
         What went in.
-    logits
-        (K, D, H, W) for segmentation, (K,) for classification; float32, on the CPU, before any activation.
+    output
+        (K, D, H, W) for segmentation, (K,) for classification; float32, on the CPU.
+    activation
+        How it becomes probabilities, or that it holds them already.
     """
 
     prepared: Prepared
-    logits: torch.Tensor
+    output: torch.Tensor
+    activation: Activation
+
+    @property
+    def probabilities(self) -> torch.Tensor:
+        """The output as probabilities."""
+        return self.activation.probabilities(self.output)
 
 
 def infer(bundle: Bundle, prepared: Prepared, *, progress: Progress = silent) -> Inference:
@@ -51,46 +62,50 @@ def infer(bundle: Bundle, prepared: Prepared, *, progress: Progress = silent) ->
     total = _n_windows(bundle.inferer, prepared.tensor.shape[2:])
     done = 0
 
+    kinds: set[FinalKind | None] = set()
+
     def network(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         nonlocal done
         progress("Predicting", min(done, total), total)
         output = main_output(bundle.network(window, *args, **kwargs))
+        kinds.add(final.kind(output))
         done += window.shape[0]
         return output
 
-    try:
-        with torch.no_grad():
-            output = bundle.inferer(prepared.tensor.to(bundle.device), network)
-    except RuntimeError as error:
-        raise _explain_failure(bundle, prepared, error) from error
+    with foreign_code(bundle, prepared), torch.no_grad(), watching_activations(bundle.network) as final:
+        output = torch.as_tensor(bundle.inferer(prepared.tensor.to(bundle.device), network))
     progress("Predicting", total, total)
-    return checked(bundle, prepared, torch.as_tensor(output))
+    return checked(bundle, prepared, output, kinds.pop() if len(kinds) == 1 else None)
 
 
-def checked(bundle: Bundle, prepared: Prepared, output: torch.Tensor) -> Inference:
-    """Take a network's assembled output (1, K, ...) for what the bundle states it is, or refuse it."""
-    logits = output[0].detach().to(dtype=torch.float32, device="cpu").as_subclass(torch.Tensor)
-    _check_output(bundle, logits)
-    return Inference(prepared, logits)
+def checked(
+    bundle: Bundle,
+    prepared: Prepared,
+    assembled: torch.Tensor,
+    final: FinalKind | None = None,
+    *,
+    before: bool = False,
+) -> Inference:
+    """Take a network's assembled output (1, K, ...) for what the bundle states it is, or refuse it.
 
-
-def _explain_failure(bundle: Bundle, prepared: Prepared, error: RuntimeError) -> InputError:
-    shape = tuple(prepared.tensor.shape[1:])
-    if "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
-        return InputError(f"{bundle.name} ran out of memory on an input of {shape}; use a machine with more memory.")
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return InputError(f"{bundle.name} cannot process an input of {shape} (channels, x, y, z): {reason}")
-
-
-def main_output(output: Any) -> torch.Tensor:
-    """Return the main tensor of what a network gives: the first of several, ``pred`` of a dictionary."""
-    if isinstance(output, dict):
-        output = output.get("pred", next(iter(output.values())))
-    if isinstance(output, (tuple, list)):
-        output = output[0]
-    if not torch.is_tensor(output):
-        raise BundleError(f"The network must give a tensor; found {type(output).__name__}.")
-    return output
+    Parameters
+    ----------
+    bundle, prepared
+        What ran on what.
+    assembled
+        The output.
+    final
+        The activation module that the network ends in, if it does.
+    before
+        Whether ``assembled`` was read before that module.
+    """
+    output = assembled[0].detach().to(dtype=torch.float32, device="cpu").as_subclass(torch.Tensor)
+    _check_output(bundle, output)
+    activation = observed(bundle.activation, output, final)
+    if before and final is not None:
+        output = replace(activation, applied=False).probabilities(output)
+        activation = replace(activation, applied=True)
+    return Inference(prepared, output, activation)
 
 
 def _check_output(bundle: Bundle, logits: torch.Tensor) -> None:

@@ -7,8 +7,6 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 
-import torch
-
 from lesionlens import __version__
 from lesionlens.errors import BundleError
 from lesionlens.heatmap import Heatmap, Provenance
@@ -73,15 +71,6 @@ def classify(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Pro
     return class_probabilities(bundle, infer(bundle, prepare(bundle, volume), progress=progress))
 
 
-def activate(bundle: Bundle, logits: torch.Tensor) -> torch.Tensor:
-    """Turn the network's output, channels first, into probabilities."""
-    if bundle.activation == "softmax":
-        return torch.softmax(logits, dim=0)
-    if bundle.activation == "sigmoid":
-        return torch.sigmoid(logits)
-    return logits
-
-
 def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
     """Bring the probabilities of an inference to the scan's grid; see :func:`predict`."""
     if bundle.info.task != "segmentation":
@@ -90,7 +79,7 @@ def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
             " use classify()."
         )
     volume = inference.prepared.volume
-    values = activate(bundle, inference.logits)
+    values = inference.probabilities
     maps = []
     for channel, label in enumerate(bundle.info.outputs):
         if channel == bundle.info.background:
@@ -98,7 +87,9 @@ def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
         array = resample(values[channel].numpy(), inference.prepared.grid, volume.grid)
         array = array.clip(0.0, 1.0) if array.min() >= -_ROUNDING and array.max() <= 1 + _ROUNDING else array
         named = volume.with_array(array, name=f"probability of {label}", unit="probability")
-        maps.append(Heatmap(named, "probability", label, signed=False, provenance=_provenance(bundle, label)))
+        maps.append(
+            Heatmap(named, "probability", label, signed=False, provenance=_provenance(bundle, inference, label))
+        )
     return maps
 
 
@@ -106,21 +97,27 @@ def class_probabilities(bundle: Bundle, inference: Inference) -> dict[str, float
     """Return the probability of each class of an inference; see :func:`classify`."""
     if bundle.info.task != "classification":
         raise BundleError(f"{bundle.name} is a {bundle.info.task} bundle: use predict().")
-    values = activate(bundle, inference.logits).tolist()
+    values = inference.probabilities.tolist()
     if any(not math.isfinite(v) or not -_ROUNDING <= v <= 1 + _ROUNDING for v in values):
         raise BundleError(f"{bundle.name} gives {values} as class probabilities; they must lie in [0, 1].")
     return dict(zip(bundle.info.outputs, values, strict=True))
 
 
-def _provenance(bundle: Bundle, label: str) -> Provenance:
+def _provenance(bundle: Bundle, inference: Inference, label: str) -> Provenance:
+    activation = inference.activation
     return Provenance(
         bundle=bundle.title,
         bundle_sha256=bundle.bundle_sha256,
         weights_sha256=bundle.weights_sha256,
-        method=bundle.activation,
+        method=activation.kind,
         target=f"probability of {label!r}",
-        options={"activation_reason": bundle.activation_reason, "device": str(bundle.device)},
+        options={
+            "activation_in_network": activation.applied,
+            "activation_reason": activation.reason,
+            "device": str(bundle.device),
+        },
         versions=versions(),
+        notes=tuple(filter(None, (activation.doubt,))),
     )
 
 

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from lesionlens.errors import ExplainError
 from lesionlens.heatmap import Heatmap
+from lesionlens.model.activation import Activation
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.explanation import explain_prepared
+from lesionlens.model.explanation import check_request, explained, planned
+from lesionlens.model.inference import Inference, infer
 from lesionlens.model.prediction import class_probabilities, probabilities
-from lesionlens.model.preprocess import prepare
+from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
 
@@ -30,6 +33,10 @@ class ModelOutput:
         Attribution maps, one per explained class.
     class_probabilities
         Per class, for classification bundles; otherwise empty.
+    activation
+        How the network's output became probabilities.
+    warnings
+        One sentence for each thing that was asked for and could not be made.
     seconds
         Seconds per stage.
     """
@@ -37,6 +44,8 @@ class ModelOutput:
     probabilities: tuple[Heatmap, ...]
     attributions: tuple[Heatmap, ...]
     class_probabilities: dict[str, float]
+    activation: Activation
+    warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -50,14 +59,13 @@ def run_model(
     progress: Progress = silent,
 ) -> ModelOutput:
     """Predict and explain; see :func:`~lesionlens.predict` and :func:`~lesionlens.explain` for the parameters."""
+    check_request(bundle, method, target, layer)
     times = [time.perf_counter()]
     progress("Preprocessing", 0, 1)
     prepared = prepare(bundle, volume)
     progress("Preprocessing", 1, 1)
     times.append(time.perf_counter())
-    attribution, inference = explain_prepared(
-        bundle, prepared, method=method, target=target, layer=layer, progress=progress
-    )
+    attributions, inference, warnings = _network(bundle, prepared, method, target, layer, progress)
     times.append(time.perf_counter())
     segmentation = bundle.info.task == "segmentation"
     maps = tuple(probabilities(bundle, inference)) if segmentation else ()
@@ -65,4 +73,22 @@ def run_model(
     times.append(time.perf_counter())
     spent = [round(end - start, 3) for start, end in pairwise(times)]
     seconds = dict(zip(("preprocess", "network", "probabilities"), spent, strict=True))
-    return ModelOutput(maps, (attribution,), classes, seconds)
+    return ModelOutput(maps, attributions, classes, inference.activation, warnings, seconds)
+
+
+def _network(
+    bundle: Bundle, prepared: Prepared, method: str, target: str | int | None, layer: str | None, progress: Progress
+) -> tuple[tuple[Heatmap, ...], Inference, tuple[str, ...]]:
+    """Predict, and explain where that can be done: a prediction is worth having without its explanation."""
+    inference: Inference | None = None
+    attributions: tuple[Heatmap, ...] = ()
+    warnings: tuple[str, ...] = ()
+    try:
+        plan = planned(bundle, prepared, layer)
+        if len(plan.windows) > 1:
+            inference = infer(bundle, prepared, progress=progress)
+        heatmap, inference = explained(bundle, plan, inference, method=method, target=target, progress=progress)
+        attributions = (heatmap,)
+    except ExplainError as error:
+        warnings = (f"There is no attribution map: {error}",)
+    return attributions, inference or infer(bundle, prepared, progress=progress), warnings

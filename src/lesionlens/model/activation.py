@@ -1,0 +1,129 @@
+"""How a network's output becomes probabilities: what the config states, and what the output itself shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from monai.transforms import Compose
+from torch import Tensor
+
+from lesionlens.explain.capture import FinalKind
+
+__all__ = ["Activation", "Kind", "observed", "stated"]
+
+Kind = Literal["softmax", "sigmoid", "none"]
+
+# Softmax in float32 and the blend of windows miss a sum of 1 by about 1e-6. Logits that are all positive and sum to 1
+# within this at every voxel do not happen; those of one classification do so about once in 10,000.
+_SUM_SLACK = 1e-4
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Activation:
+    """How an output becomes probabilities.
+
+    Parameters
+    ----------
+    kind
+        ``"softmax"``: one class excludes the others. ``"sigmoid"``: every class decides for itself. ``"none"``: the
+        output is taken as it is.
+    applied
+        Whether the output holds probabilities already, because the network applies the activation itself.
+    reason
+        What decided it.
+    explicit
+        Whether the config names the activation; otherwise it follows from the number of channels.
+    doubt
+        One sentence for the reader where neither config nor output decide; else empty.
+    """
+
+    kind: Kind
+    applied: bool = False
+    reason: str = ""
+    explicit: bool = False
+    doubt: str = ""
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        """Turn an output, channels first, into probabilities."""
+        if self.applied or self.kind == "none":
+            return output
+        return torch.softmax(output, dim=0) if self.kind == "softmax" else torch.sigmoid(output)
+
+
+def stated(postprocessing: Sequence[Any], n_outputs: int) -> Activation:
+    """Decide by the transforms of a bundle's postprocessing, as they were built.
+
+    ``Activations`` decides; else an ``AsDiscrete`` (argmax: softmax, threshold: sigmoid); else the number of outputs
+    (one: sigmoid, several: softmax).
+    """
+    steps = list(_flat(postprocessing))
+    for step in (s for s in steps if "Activations" in type(s).__name__):
+        for name in ("softmax", "sigmoid"):
+            if _flag(step, name):
+                return Activation(name, reason=f"postprocessing applies {name}", explicit=True)
+    for step in (s for s in steps if "AsDiscrete" in type(s).__name__):
+        if _flag(step, "argmax"):
+            return Activation("softmax", reason="postprocessing takes the argmax")
+        if _flag(step, "threshold") is not None:
+            return Activation("sigmoid", reason="postprocessing thresholds every channel by itself")
+    if n_outputs == 1:
+        return Activation("sigmoid", reason="one output channel and no activation in the config")
+    return Activation("softmax", reason=f"{n_outputs} output channels and no activation in the config")
+
+
+def _flat(steps: Sequence[Any]) -> Iterator[Any]:
+    for step in steps:
+        yield from _flat(step.flatten().transforms) if isinstance(step, Compose) else (step,)
+
+
+def _flag(step: Any, name: str) -> Any:
+    """Return a transform's option for the prediction; dictionary transforms hold one for each key."""
+    value = getattr(step, name, None)
+    if isinstance(value, list | tuple):
+        keys = list(getattr(step, "keys", ()))
+        position = keys.index("pred") if "pred" in keys else 0
+        value = value[position] if position < len(value) else None
+    return value
+
+
+def observed(activation: Activation, output: Tensor, final: FinalKind | None = None) -> Activation:
+    """Correct what was stated by what the network shows, so that no activation is applied twice.
+
+    Parameters
+    ----------
+    activation
+        As stated.
+    output
+        The network's output, (K, ...).
+    final
+        The activation module that gave the output, if one did.
+
+    Notes
+    -----
+    A network may call ``torch.softmax`` or ``torch.sigmoid`` where nothing can be seen but the numbers. Channels that
+    are not negative and sum to 1 at every voxel went through a softmax. A map with all values in [0, 1] went through a
+    sigmoid, unless the config asks for a softmax by name: logits of a map are negative somewhere. The few numbers of a
+    classification can be logits in [0, 1] by chance, so there the config is followed, with a doubt.
+    """
+    if final == "log_softmax":
+        return replace(activation, kind="softmax", reason="the network ends in LogSoftmax")
+    if final is not None:
+        return replace(activation, kind=final, applied=True, reason=f"the network ends in {final.capitalize()}")
+    low, high = float(output.min()), float(output.max())
+    if activation.kind == "none" or low < -_ROUNDING or high > 1 + _ROUNDING:
+        return activation
+    if output.shape[0] > 1 and bool(((output.sum(dim=0) - 1).abs() < _SUM_SLACK).all()):
+        reason = "the network's output is a softmax already: nowhere negative, and its channels sum to 1 everywhere"
+        return replace(activation, kind="softmax", applied=True, reason=reason)
+    if output.ndim > 1 and not (activation.explicit and activation.kind == "softmax"):
+        reason = "the network's output is a sigmoid already: all its values lie in [0, 1]"
+        return replace(activation, kind="sigmoid", applied=True, reason=reason)
+    doubt = (
+        f"All outputs lie in [0, 1], so they may be probabilities already; a {activation.kind} was applied to them"
+        f" because {activation.reason}."
+    )
+    return replace(activation, doubt=doubt)

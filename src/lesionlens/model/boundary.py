@@ -1,0 +1,51 @@
+"""The line between LesionLens and the code of bundles: whatever a network raises becomes one sentence with its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lesionlens.errors import InputError, LesionLensError
+
+if TYPE_CHECKING:
+    from lesionlens.model.bundle import Bundle
+    from lesionlens.model.preprocess import Prepared
+
+__all__ = ["foreign_code"]
+
+
+@contextmanager
+def foreign_code(bundle: Bundle, prepared: Prepared | None = None) -> Iterator[None]:
+    """Run a bundle's network or inferer.
+
+    Parameters
+    ----------
+    bundle
+        Whose code runs.
+    prepared
+        What it runs on, for the message.
+
+    Raises
+    ------
+    InputError
+        For any exception of the bundle's code. Errors of LesionLens and a user's stop pass through.
+    """
+    try:
+        yield
+    except (LesionLensError, MemoryError):
+        raise
+    except Exception as error:  # a network is arbitrary code
+        raise InputError(_sentence(bundle, prepared, error)) from error
+
+
+def _sentence(bundle: Bundle, prepared: Prepared | None, error: Exception) -> str:
+    given = "its input" if prepared is None else f"an input of {tuple(prepared.tensor.shape[1:])} (channels, x, y, z)"
+    lines = str(error).strip().splitlines()
+    reason = (lines[0] if lines else type(error).__name__).rstrip(".")
+    if "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
+        return f"{bundle.name} ran out of memory on {given}; use a machine with more memory."
+    return (
+        f"{bundle.name} cannot process {given}: {reason}. It states {len(bundle.info.inputs)} input channel(s) and"
+        f" runs by {type(bundle.inferer).__name__}; check that its network, preprocessing and inferer fit together."
+    )
