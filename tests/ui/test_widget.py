@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -603,15 +604,13 @@ def test_a_plain_image_is_run_with_a_notice(window: Window, stub: Stub, notifica
     assert tuple(window.layer("Probability: lesion").scale) == (2, 1, 1)
 
 
-def test_results_of_an_earlier_run_are_opened(window: Window, tmp_path: Path) -> None:
-    """A batch ran over night; in the morning its results are read, not computed again."""
-    volume = phantom()
-    result = result_of(volume, threshold=0.4)
-    record = {
+def record_of(result: CaseResult) -> dict[str, Any]:
+    """Return as much of a record as reading results back needs."""
+    return {
         "schema_version": 1,
         "input": {"sha256": "", "name": "phantom"},
         "bundle": {"name": "test", "version": "1", "sha256": "", "weights_sha256": ""},
-        "options": {"threshold": 0.4},
+        "options": {"threshold": result.threshold},
         "class_probabilities": {},
         "versions": {},
         "seconds": {},
@@ -630,9 +629,71 @@ def test_results_of_an_earlier_run_are_opened(window: Window, tmp_path: Path) ->
             for m in (*result.probabilities, *result.attributions)
         ],
     }
-    from dataclasses import replace
 
-    folder = write_case(replace(result, record=record), tmp_path / "results")
+
+@pytest.mark.parametrize("threshold", [0.123, 0.6004, 0.995, 1.0, 0.004])
+def test_results_are_shown_at_exactly_their_threshold(window: Window, tmp_path: Path, threshold: float) -> None:
+    """Rounding it would measure again, and show other regions than the folder holds."""
+    volume = phantom()
+    array = np.full(volume.grid.shape, 0.001, dtype=np.float32)
+    array[BLOB], array[SMALL_BLOB] = 1.0, np.nextafter(np.float32(threshold), np.float32(0))  # just not a region
+    result = result_of(volume, {"lesion": array}, threshold=threshold)
+    folder = write_case(replace(result, record=record_of(result)), tmp_path / "results")
+    window.open(volume)
+
+    window.widget.open_results(str(folder))
+    window.wait_for_run()
+    window.qtbot.wait(600)  # longer than the table waits before it measures again
+
+    shown = window.layer("Regions: lesion")
+    assert window.widget.controls.threshold == threshold
+    assert f"measured at probability ≥ {threshold:.4g}" in window.widget.table.caption.text().replace("1.00,", "1,")
+    assert [r.n_voxels for r in window.widget.table.regions] == [r.n_voxels for r in result.regions["lesion"]]
+    np.testing.assert_array_equal(shown.data, DisplayView(volume.grid).to_display(result.labels["lesion"]))
+    assert shown.metadata["threshold"] == threshold
+    assert window.layer("Probability: lesion").contrast_limits[0] == pytest.approx(threshold, abs=1e-6)
+
+
+def test_the_slider_moves_on_from_an_exact_threshold_in_its_own_steps(window: Window) -> None:
+    """Once the user takes hold of it, what the slider shows is what counts; it never reaches 0."""
+    show(window, result_of(phantom(), threshold=0.004))
+    slider = window.widget.controls.kinds["probability"].threshold
+    assert slider is not None
+
+    slider.setValue(0.7512)
+    assert window.widget.controls.threshold == 0.75
+
+    slider.setValue(slider.minimum())
+    assert window.widget.controls.threshold == 0.01
+
+
+def test_a_class_with_a_probability_is_shown_first(window: Window) -> None:
+    """Explaining the background must not open the viewer on a class of which there is no probability to see."""
+    volume = phantom()
+    result = result_of(volume)
+    (cam,) = result.attributions
+    background = replace(cam, label="background")
+    show(window, replace(result, attributions=(background,)))
+    controls = window.widget.controls
+
+    assert controls.classes.currentText() == "lesion"
+    assert window.layer("Probability: lesion").visible
+    assert len(window.widget.table.regions) == 2
+    assert not controls.kinds["attribution"].isEnabled()
+
+    controls.classes.setCurrentText("background")
+    controls.kinds["attribution"].visible.setChecked(True)
+
+    assert controls.kinds["attribution"].isEnabled()
+    assert not controls.kinds["probability"].isEnabled()
+    assert window.layer("Grad-CAM: background").visible
+
+
+def test_results_of_an_earlier_run_are_opened(window: Window, tmp_path: Path) -> None:
+    """A batch ran over night; in the morning its results are read, not computed again."""
+    volume = phantom()
+    result = result_of(volume, threshold=0.4)
+    folder = write_case(replace(result, record=record_of(result)), tmp_path / "results")
     window.open(volume)
 
     window.widget.open_results(str(folder))

@@ -36,6 +36,7 @@ __all__ = [
     "ATTRIBUTION",
     "PROBABILITY",
     "REGIONS",
+    "THRESHOLD_KEY",
     "Style",
     "appearance",
     "default_styles",
@@ -65,6 +66,7 @@ SCAN_KEY = "lesionlens_scan"
 AFFINE_KEY = "affine_ras_mm"
 GEOMETRY_KEY = "geometry"
 PROVENANCE_KEY = "provenance"
+THRESHOLD_KEY = "threshold"
 NOTICE_KEY = "notice"
 NOTICE = "Research use only, not a medical device"
 
@@ -144,7 +146,7 @@ def heatmap_layer(heatmap: Heatmap, scan: Volume, style: Style) -> LayerData:
 
 def labels_layer(labels: NDArray[Any], label: str, scan: Volume, style: Style) -> LayerData:
     """Return the regions of a class, (i, j, k) integers on the scan's grid, as a labels layer."""
-    metadata = {SCAN_KEY: scan, AFFINE_KEY: scan.grid.affine, "threshold": style.threshold, NOTICE_KEY: NOTICE}
+    metadata = {SCAN_KEY: scan, AFFINE_KEY: scan.grid.affine, THRESHOLD_KEY: style.threshold, NOTICE_KEY: NOTICE}
     options = {
         "name": f"Regions: {label}",
         "colormap": outline(style.colours),

@@ -29,8 +29,10 @@ _THRESHOLDS: dict[OverlayKind, tuple[str, str]] = {
     PROBABILITY: ("Threshold", "Probabilities below are not shown and belong to no region"),
     ATTRIBUTION: ("From", "Attributions below this fraction of the largest are not shown"),
 }
-# Regions need a threshold above 0; at 1 nothing but certainty would be left.
+# Regions need a threshold above 0; at 1 nothing but certainty would be left. The slider moves in steps; thresholds
+# that were given elsewhere are kept as they are, to as many decimals as the label of the slider has room for.
 _LOWEST, _HIGHEST, _STEP = 0.01, 0.99, 0.01
+_DECIMALS, _MOST_DECIMALS = 2, 4
 
 
 class KindControls(QWidget):
@@ -38,6 +40,8 @@ class KindControls(QWidget):
 
     Attributes
     ----------
+    exact_threshold : float
+        The threshold that counts: as it was given, or where the user moved the slider.
     changed : Signal(str, dict)
         Kind of overlay, and the fields of :class:`~lesionlens.ui.layers.Style` that changed.
     """
@@ -50,17 +54,34 @@ class KindControls(QWidget):
         self.visible = QCheckBox(_TITLES[kind])
         self.visible.setChecked(style.visible)
         self.opacity = _slider(0.0, 1.0, style.opacity)
+        self.exact_threshold = style.threshold
         self.threshold = _slider(_LOWEST, _HIGHEST, style.threshold) if kind in _THRESHOLDS else None
         self.colours = QComboBox()
         self._arrange()
         self.visible.toggled.connect(lambda value: self._emit(visible=value))
         self.opacity.valueChanged.connect(lambda value: self._emit(opacity=value))
         if self.threshold is not None:
-            self.threshold.valueChanged.connect(lambda value: self._emit(threshold=round(value, 2)))
+            self.threshold.valueChanged.connect(self._threshold_moved)
         self.colours.addItems(_COLOURS[kind])
         self.colours.setCurrentText(style.colours)
         self.colours.setToolTip(_COLOUR_TIPS[kind])
         self.colours.currentTextChanged.connect(lambda value: self._emit(colours=value))
+
+    def set_threshold(self, value: float) -> None:
+        """Take over a threshold exactly; the slider shows it as well as it can."""
+        if self.threshold is None or value == self.exact_threshold:
+            return
+        self.exact_threshold = value
+        self.threshold.blockSignals(True)
+        self.threshold.setDecimals(_decimals(value))
+        self.threshold.setRange(min(_LOWEST, value), max(_HIGHEST, value))
+        self.threshold.setValue(value)
+        self.threshold.blockSignals(False)
+        self._emit(threshold=value)
+
+    def _threshold_moved(self, value: float) -> None:
+        self.exact_threshold = max(_LOWEST, round(float(value), _DECIMALS))
+        self._emit(threshold=self.exact_threshold)
 
     def _emit(self, **changes: object) -> None:
         self.changed.emit(self.kind, changes)
@@ -115,15 +136,12 @@ class OverlayControls(QWidget):
 
     @property
     def threshold(self) -> float:
-        """Probability threshold, in (0, 1)."""
-        slider = self.kinds[PROBABILITY].threshold
-        return 0.5 if slider is None else round(float(slider.value()), 2)
+        """Probability threshold, in (0, 1]."""
+        return self.kinds[PROBABILITY].exact_threshold
 
     def set_threshold(self, value: float) -> None:
-        """Move the probability threshold, as the user would."""
-        slider = self.kinds[PROBABILITY].threshold
-        if slider is not None:
-            slider.setValue(value)
+        """Set the probability threshold, exactly."""
+        self.kinds[PROBABILITY].set_threshold(value)
 
     def offer(self, classes: Sequence[str], kinds: set[OverlayKind]) -> None:
         """Offer the classes and the kinds of overlays that there are."""
@@ -132,6 +150,10 @@ class OverlayControls(QWidget):
         self.classes.addItems(list(classes))
         self.classes.blockSignals(False)
         self._class_row.setVisible(len(classes) > 1)
+        self.allow(kinds)
+
+    def allow(self, kinds: set[OverlayKind]) -> None:
+        """Allow the controls of the kinds of overlays that the shown class has."""
         for kind, controls in self.kinds.items():
             controls.setEnabled(kind in kinds)
 
@@ -158,10 +180,15 @@ class OverlayControls(QWidget):
         self.plane_chosen.emit(plane)
 
 
+def _decimals(value: float) -> int:
+    """Return how many decimals a slider needs to show a value, within its room."""
+    return next((n for n in range(_DECIMALS, _MOST_DECIMALS) if round(value, n) == value), _MOST_DECIMALS)
+
+
 def _slider(low: float, high: float, value: float) -> QLabeledDoubleSlider:
     slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
     slider.setRange(low, high)
     slider.setSingleStep(_STEP)  # type: ignore[arg-type]  # superqt hints at Qt's int, its sliders take fractions
-    slider.setDecimals(2)
+    slider.setDecimals(_DECIMALS)
     slider.setValue(value)
     return slider

@@ -15,6 +15,7 @@ from lesionlens.ui.layers import (
     ATTRIBUTION,
     PROBABILITY,
     REGIONS,
+    THRESHOLD_KEY,
     LayerData,
     OverlayKind,
     Style,
@@ -68,8 +69,9 @@ class Overlays:
         for heatmap in (*result.attributions, *result.probabilities):
             kind = ATTRIBUTION if heatmap.kind == "attribution" else PROBABILITY
             self._add(kind, heatmap.label, heatmap_layer(heatmap, result.volume, self.styles[kind]), units)
+        measured = replace(self.styles[REGIONS], threshold=result.threshold)
         for label, labels in result.labels.items():
-            self._add(REGIONS, label, labels_layer(labels, label, result.volume, self.styles[REGIONS]), units)
+            self._add(REGIONS, label, labels_layer(labels, label, result.volume, measured), units)
         self.show_class(shown_class)
         # napari selects what was added last; the reader's window and level controls are those of the scan.
         self._viewer.layers.selection.active = active if active in self._viewer.layers else None
@@ -96,6 +98,7 @@ class Overlays:
             layer = self._layers.get((REGIONS, label))
             if layer is not None:
                 layer.data = DisplayView(result.volume.grid).to_display(labels)
+                layer.metadata[THRESHOLD_KEY] = result.threshold
         self.select_region(None)
 
     def select_region(self, region: int | None) -> None:

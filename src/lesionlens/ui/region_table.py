@@ -121,12 +121,12 @@ class RegionTable(QWidget):
         total = sum(region.volume_mm3 for region in regions) / 1000
         count = f"{len(regions)} region{'' if len(regions) == 1 else 's'}"
         self.caption.setText(
-            f"<b>{label}</b>: {count} measured at probability ≥ {threshold:.2f}, {total:.2f} mL in all"
+            f"<b>{label}</b>: {count} measured at probability ≥ {_exactly(threshold)}, {total:.2f} mL in all"
         )
 
     def show_measuring(self, threshold: float) -> None:
         """Say that the table is about to change; until then it keeps the regions of the earlier threshold."""
-        self.caption.setText(f"Measuring at probability ≥ {threshold:.2f}…")
+        self.caption.setText(f"Measuring at probability ≥ {_exactly(threshold)}…")
 
     def _set_up_table(self) -> None:
         self.table.setModel(self._proxy)
@@ -149,3 +149,9 @@ class RegionTable(QWidget):
     def _choose(self, index: QModelIndex, _previous: object = None) -> None:
         if index.isValid():
             self.region_chosen.emit(self.regions[self._proxy.mapToSource(index).row()])
+
+
+def _exactly(threshold: float) -> str:
+    """Return a threshold with two decimals, or with all that it has."""
+    text = f"{threshold:.2f}"
+    return text if float(text) == threshold else f"{threshold:g}"

@@ -105,7 +105,7 @@ class LesionLensWidget(QWidget):
         self.measurer.drop()
         self.controls.set_threshold(result.threshold)
         self.form.stop_progress(f"Results of {result.bundle}.")
-        labels = list(dict.fromkeys(m.label for m in (*result.attributions, *result.probabilities)))
+        labels = _classes_of(result)
         self.overlays.show(result, labels[0] if labels else "")
         self.controls.offer(labels, self.overlays.kinds)
         if not result.probabilities:
@@ -154,6 +154,7 @@ class LesionLensWidget(QWidget):
 
     def _show_class(self, label: str) -> None:
         self.overlays.show_class(label)
+        self.controls.allow(self.overlays.kinds)
         self._show_regions()
 
     def _show_regions(self) -> None:
@@ -229,6 +230,13 @@ class LesionLensWidget(QWidget):
         layout.addWidget(notice)
         layout.addWidget(scroll, 1)
         self.setMinimumWidth(_WIDTH)
+
+
+def _classes_of(result: CaseResult) -> list[str]:
+    """Return the classes that there are maps of, the one to show first: explained, and with a probability if any."""
+    explained, predicted = ([m.label for m in maps] for maps in (result.attributions, result.probabilities))
+    both = [label for label in explained if label in predicted]
+    return list(dict.fromkeys([*(both or predicted), *explained, *predicted]))
 
 
 def _line() -> QFrame:
