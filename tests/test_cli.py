@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -51,6 +52,22 @@ def test_every_command_explains_itself_with_an_example(command: list[str], capsy
         assert "Example:" in text
 
 
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        (["run"], "lesionlens run [OPTIONS] INPUT"),
+        (["info"], "lesionlens info [OPTIONS] PATH"),
+        (["view"], "lesionlens view [OPTIONS] INPUT [RESULTS]"),
+        (["bundles", "show"], "lesionlens bundles show [OPTIONS] BUNDLE"),
+    ],
+)
+def test_usage_lines_name_what_has_to_be_given(command: list[str], usage: str, capsys: Capture) -> None:
+    """Braces would look like something to type."""
+    assert main([*command, "--help"]) == 0
+
+    assert f"Usage: {usage}" in capsys.readouterr().out.splitlines()
+
+
 def test_version_is_the_packages(capsys: Capture) -> None:
     """--version prints it and does nothing else."""
     assert main(["--version"]) == 0
@@ -80,6 +97,19 @@ def test_json_is_all_that_a_program_reads(scan: str, bundle: str, tmp_path: Path
     found = json.loads(capsys.readouterr().out)
     assert found["regions"][0]["class"] == "lesion"
     assert set(found["files"]) == {p.name for p in out.iterdir()}
+    assert found["seconds"] == json.loads((out / "record.json").read_text())["seconds"]
+
+
+def test_a_run_that_cannot_explain_warns_and_succeeds(scan: str, tmp_path: Path, capsys: Capture) -> None:
+    """The prediction is there; what is missing is said on standard error."""
+    folder, out = write_bundle(tmp_path / "b"), tmp_path / "out"
+
+    code = main(["run", scan, "--bundle", str(folder), "--trust", "--out", str(out), "-q"])
+
+    assert code == 0
+    assert "Warning: There is no attribution map: The network has no layer" in capsys.readouterr().err
+    assert (out / "probability_lesion.nii.gz").exists()
+    assert main(["run", scan, "--bundle", str(folder), "--trust", "--layer", "x", "--out", str(tmp_path / "o2")]) == 1
 
 
 def test_info_describes_a_scan(scan: str, capsys: Capture) -> None:
@@ -198,6 +228,55 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: Capture) -> No
     """Wrong usage is told apart from failed work."""
     assert main(arguments) == 2
     assert "Usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "x.nii", "--out", ""],
+        ["run", "", "--out", "y"],
+        ["demo", "--out", ""],
+        ["info", ""],
+        ["view", "x.nii", ""],
+        ["view", "x.nii", "--screenshot", ""],
+    ],
+)
+def test_an_empty_path_is_wrong_usage(arguments: list[str], capsys: Capture) -> None:
+    """A variable that is not set must not mean the current folder, which holds something else."""
+    assert main(arguments) == 2
+    assert "expected a path, found an empty text" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_program_runs_in_any_thread(capsys: Capture) -> None:
+    """Whoever calls it from a server or a notebook may not be in the main thread."""
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(main(["bundles", "list"])))
+
+    thread.start()
+    thread.join(timeout=60)
+
+    assert codes == [0]
+    assert capsys.readouterr().err == ""
+
+
+def test_stopping_the_viewer_does_not_deny_the_results(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo has written its folder when the viewer opens."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lesionlens.cli._run", lambda *_, **__: None)
+    monkeypatch.setattr("lesionlens.cli._print_result", lambda *_: None)
+    monkeypatch.setattr("lesionlens.cli._show_demo", stop)
+
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"Error: stopped; the results are in {tmp_path}.\n"
+
+    monkeypatch.setattr("lesionlens.cli._run", stop)
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "Error: stopped; nothing was written.\n"
 
 
 def test_existing_output_and_unwritable_folder_are_refused(

@@ -6,15 +6,17 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from lesionlens import __version__
-from lesionlens.errors import LesionLensError
+from lesionlens.errors import Cancelled, LesionLensError
 
 if TYPE_CHECKING:
     from lesionlens.pipeline import RunOptions
@@ -24,6 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 NOTICE = "Research use only - not a medical device."
+
+
+class _Command(TyperCommand):
+    """A command whose usage line shows what has to be given as ``INPUT``, not ``{INPUT}``."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line after the command."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
 
 app = typer.Typer(
     name="lesionlens",
@@ -44,18 +55,33 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-Input = Annotated[Path, typer.Argument(help="NIfTI file or DICOM folder.", show_default=False)]
+def _path(text: str) -> Path:
+    """Return the path that was given; an empty one, as of a variable that is not set, would be the current folder."""
+    if not text:
+        raise typer.BadParameter("expected a path, found an empty text; give a file or folder")
+    return Path(text)
+
+
+_PATH: dict[str, Any] = {"parser": _path, "show_default": False}
+_SCAN: dict[str, Any] = {**_PATH, "help": "NIfTI file or DICOM folder."}
+
+Input = Annotated[Path, typer.Argument(metavar="INPUT", **_SCAN)]
+Place = Annotated[Path, typer.Argument(metavar="PATH", **_SCAN)]
+Results = Annotated[Path | None, typer.Argument(metavar="RESULTS", help="Folder that 'run' wrote.", **_PATH)]
 Series = Annotated[str | None, typer.Option(help="UID, number or description of one of several DICOM series.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 BundleName = Annotated[str, typer.Option("--bundle", "-b", help="Embedded bundle, or path of a bundle folder or zip.")]
-BundleArgument = Annotated[str, typer.Argument(help="Embedded bundle, or path of a folder or zip.", show_default=False)]
+BundleArgument = Annotated[
+    str, typer.Argument(metavar="BUNDLE", help="Embedded bundle, or path of a folder or zip.", show_default=False)
+]
 Method = Annotated[str, typer.Option(help="Attribution method.")]
 Target = Annotated[str | None, typer.Option(help="Class to explain, name or number. [default: the strongest]")]
 Layer = Annotated[str | None, typer.Option(help="Target layer, dotted name. [default: chosen by the network]")]
 Threshold = Annotated[float, typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1].")]
 Trust = Annotated[bool, typer.Option("--trust", help="Allow a bundle from outside to execute its config.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]
+Screenshot = Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.", **_PATH)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that the folder holds.")]
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
@@ -68,7 +94,7 @@ def _root(
     pass
 
 
-@app.command(epilog="Example:  lesionlens run scan.nii.gz --out results")
+@app.command(cls=_Command, epilog="Example:  lesionlens run scan.nii.gz --out results")
 def run(
     input: Input,
     out: Out,
@@ -95,9 +121,10 @@ def run(
         _print_json(_summary(result, out))
     else:
         _print_result(result, out)
+    _print_warnings(result)
 
 
-@app.command(epilog="Example:  lesionlens demo --out demo-output")
+@app.command(cls=_Command, epilog="Example:  lesionlens demo --out demo-output")
 def demo(out: Out = Path("demo-output"), overwrite: Overwrite = False, quiet: Quiet = False) -> None:
     """Run the embedded bundle on the sample scan and show the result in napari where there is a display."""
     from lesionlens.pipeline import RunOptions
@@ -105,8 +132,9 @@ def demo(out: Out = Path("demo-output"), overwrite: Overwrite = False, quiet: Qu
 
     scan = sample_scan()
     result = _run(RunOptions(scan), out, overwrite=overwrite, quiet=quiet)
-    _print_result(result, out)
-    _show_demo(scan, out)
+    with _written(out):
+        _print_result(result, out)
+        _show_demo(scan, out)
 
 
 def _show_demo(scan: Path, out: Path) -> None:
@@ -140,8 +168,8 @@ def _has_display() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-@app.command(epilog="Example:  lesionlens info dicom_folder/")
-def info(path: Input, as_json: AsJson = False) -> None:
+@app.command(cls=_Command, epilog="Example:  lesionlens info dicom_folder/")
+def info(path: Place, as_json: AsJson = False) -> None:
     """List the volumes at a path: series, grid, spacing, orientation and geometry verdict."""
     from dataclasses import asdict
 
@@ -165,12 +193,12 @@ def info(path: Input, as_json: AsJson = False) -> None:
             typer.echo(f"series {'-' if s.number is None else s.number}: {s.uid}")
 
 
-@app.command(epilog="Example:  lesionlens view scan.nii.gz results")
+@app.command(cls=_Command, epilog="Example:  lesionlens view scan.nii.gz results")
 def view(
     input: Input,
-    results: Annotated[Path | None, typer.Argument(help="Folder that 'run' wrote.", show_default=False)] = None,
+    results: Results = None,
     series: Series = None,
-    screenshot: Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.")] = None,
+    screenshot: Screenshot = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Open napari with the scan and the overlays of a run."""
@@ -202,7 +230,7 @@ def _open(
         viewer.close()
 
 
-@bundles_app.command("list", epilog="Example:  lesionlens bundles list")
+@bundles_app.command("list", cls=_Command, epilog="Example:  lesionlens bundles list")
 def bundles_list(as_json: AsJson = False) -> None:
     """List the bundles that ship with LesionLens."""
     from lesionlens.model import list_bundles
@@ -217,7 +245,7 @@ def bundles_list(as_json: AsJson = False) -> None:
     print_table(("name", "version", "task", "input", "output"), rows)
 
 
-@bundles_app.command("show", epilog="Example:  lesionlens bundles show flair-lesions")
+@bundles_app.command("show", cls=_Command, epilog="Example:  lesionlens bundles show flair-lesions")
 def bundles_show(
     bundle: BundleArgument,
     as_json: AsJson = False,
@@ -260,6 +288,15 @@ def _run(options: RunOptions, out: Path, *, overwrite: bool, quiet: bool) -> Cas
 
 
 @contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """Say, when the user stops what comes after the work, that the results are there."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Cancelled(f"stopped; the results are in {out}.") from None
+
+
+@contextmanager
 def _progress_bars(quiet: bool) -> Iterator[Progress]:
     """Yield a callback that draws one bar per stage on standard error."""
     from lesionlens.progress import silent
@@ -286,7 +323,8 @@ def _summary(result: CaseResult, out: Path) -> dict[str, Any]:
     from lesionlens.report.table import region_rows
 
     files = sorted(path.name for path in out.iterdir())
-    return {**result.record, "out": str(out), "files": files, "regions": region_rows(result.regions)}
+    record = json.loads((out / "record.json").read_text(encoding="utf-8"))  # with the time that writing took
+    return {**record, "out": str(out), "files": files, "regions": region_rows(result.regions)}
 
 
 def _print_result(result: CaseResult, out: Path) -> None:
@@ -295,6 +333,11 @@ def _print_result(result: CaseResult, out: Path) -> None:
     print_result(result)
     typer.echo(f"Results are in {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
     typer.echo(NOTICE)
+
+
+def _print_warnings(result: CaseResult) -> None:
+    for warning in result.record["warnings"]:
+        typer.echo(f"Warning: {' '.join(warning.split())}", err=True)
 
 
 def _print_json(value: Any) -> None:
@@ -324,7 +367,8 @@ def main(argv: list[str] | None = None) -> int:
         0 when all went well, 1 when the work failed or was stopped, 2 for wrong usage.
     """
     try:
-        signal.signal(signal.SIGTERM, _stop)
+        if threading.current_thread() is threading.main_thread():  # Python allows no other to handle signals
+            signal.signal(signal.SIGTERM, _stop)
         app(args=argv, prog_name="lesionlens")
     except SystemExit as stop:  # typer ends this way: usage errors are printed already
         if stop.code == _TYPER_INTERRUPTED:

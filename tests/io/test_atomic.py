@@ -210,3 +210,13 @@ def test_a_full_disk_is_our_error_and_others_pass_unchanged(tmp_path: Path, atom
     with pytest.raises(FileNotFoundError, match="input"), atomic(tmp_path / "out"):
         raise FileNotFoundError(2, "No such file", "input")
     assert everything(tmp_path) == []
+
+
+def test_an_empty_text_is_no_folder_for_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would stand for the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(OutputError, match="found an empty text"), atomic_folder(""):
+        pytest.fail("the work began")
+
+    assert list(tmp_path.iterdir()) == []

@@ -201,6 +201,13 @@ def test_bad_places_are_refused_by_read_and_list(tmp_path: Path, make: Callable[
             function(place)
 
 
+def test_an_empty_text_is_no_path() -> None:
+    """It would stand for the current folder, whatever lies there."""
+    for function in (read, list_series):
+        with pytest.raises(ReadError, match=r"Expected the path of a file or folder; found an empty text\. Give"):
+            function("")
+
+
 def test_a_series_of_a_nifti_file_is_refused(tmp_path: Path) -> None:
     """A choice that cannot apply is not ignored."""
     (tmp_path / "a.nii").write_bytes(GOOD)

@@ -80,6 +80,8 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
         At once, before the block, if the folder holds something, is a file or cannot be written; later if the place is
         full.
     """
+    if not os.fspath(path):
+        raise OutputError("Expected a folder for the results; found an empty text. Give a path.")
     target = Path(path)
     if os.path.lexists(target):
         target = target.resolve()

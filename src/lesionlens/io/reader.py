@@ -96,6 +96,8 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
+    if not os.fspath(path):
+        raise ReadError("Expected the path of a file or folder; found an empty text. Give a path.")
     place = Path(path)
     if os.path.isdir(place) or os.path.isfile(place):
         return place
