@@ -131,6 +131,35 @@ def test_a_plain_image_becomes_the_scan_it_looks_like() -> None:
     np.testing.assert_allclose(again.translate, (10, 20, 30))
     np.testing.assert_allclose(volume.grid.world((1, 0, 0)), (-30, -20, 15))
     assert "napari layer" in volume.source.decisions[0]
+    assert volume.source.decisions[1] == "The layer names no unit of length: its pixels were taken for mm."
+
+
+@pytest.mark.parametrize(
+    ("units", "note"),
+    [
+        (("um", "um", "um"), ("Lengths were converted to mm from micrometer.",)),
+        (("mm", "cm", "m"), ("Lengths were converted to mm from millimeter, centimeter, meter.",)),
+        (("mm", "mm", "mm"), ()),
+    ],
+)
+def test_the_lengths_of_a_plain_image_are_converted(units: tuple[str, ...], note: tuple[str, ...]) -> None:
+    """A volume in cubic micrometres, taken for cubic millimetres, would be wrong by nine digits."""
+    mm = {"um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
+    scale, translate = [(size / mm[u]) for size, u in zip((5, 1, 2), units, strict=True)], [1 / mm[u] for u in units]
+
+    volume = la.volume_from_image(Image(np.zeros((2, 3, 4)), scale=scale, translate=translate, units=units))
+
+    np.testing.assert_allclose(volume.grid.spacing_mm, (5, 1, 2))
+    np.testing.assert_allclose(volume.grid.world((1, 0, 0)), (-1, -1, 6))
+    assert volume.source.decisions[1:] == note
+
+
+def test_an_axis_of_time_is_refused() -> None:
+    """A film of flat images has no volume."""
+    layer = Image(np.zeros((3, 4, 5)), name="film", units=("s", "um", "um"))
+
+    with pytest.raises(InputError, match=r"axes of layer 'film' in a unit of length; found second\. Give its units"):
+        la.volume_from_image(layer)
 
 
 @pytest.mark.parametrize("turned", [{"rotate": 30}, {"shear": (0.1, 0, 0)}, {"affine": np.diag([2.0, 1, 1, 1])}])

@@ -604,6 +604,28 @@ def test_a_plain_image_is_run_with_a_notice(window: Window, stub: Stub, notifica
     assert tuple(window.layer("Probability: lesion").scale) == (2, 1, 1)
 
 
+@pytest.mark.parametrize("unit", ["um", "pixel"])
+def test_overlays_lie_on_a_plain_image_in_any_unit(window: Window, stub: Stub, unit: str) -> None:
+    """The maps are in mm; on the screen they must cover the image, and a click in the table must lead into it."""
+    size = {"um": 1000.0, "pixel": 1.0}[unit]
+    data = np.zeros((40, 80, 12), dtype=np.float32)
+    image = window.viewer.add_image(data, name="foreign", scale=(2 * size, size, size), units=(unit,) * 3)
+    stub.go_on.set()
+
+    window.click(window.widget.form.run)
+    window.wait_for_run()
+    window.widget.table.choose_first()
+
+    shown = window.layer("Probability: lesion")
+    np.testing.assert_allclose(window.viewer.layers._get_extent_world([shown.extent]), shown.extent.world)
+    to_size = (1.0 * image.units[0] / shown.units[0]).to_base_units().magnitude
+    np.testing.assert_allclose(shown.extent.world, image.extent.world * to_size, rtol=1e-6)
+    assert window.viewer.layers.units == image.units
+    (region, *_) = window.widget.table.regions
+    axes = np.rint(region.centroid_ijk) * image.scale
+    np.testing.assert_allclose(window.viewer.dims.point, axes, atol=1e-6 * size)
+
+
 def record_of(result: CaseResult) -> dict[str, Any]:
     """Return as much of a record as reading results back needs."""
     return {

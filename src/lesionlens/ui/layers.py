@@ -44,8 +44,10 @@ __all__ = [
     "heatmap_name",
     "heatmap_of",
     "is_foreign_image",
+    "is_length",
     "labels_layer",
     "method_name",
+    "mm_per_unit",
     "scan_of",
     "volume_from_image",
     "volume_layer",
@@ -213,12 +215,13 @@ def volume_from_image(layer: Image) -> Volume:
     """Take a plain 3D image layer as a scan, as it stands on the screen.
 
     Its axes are taken for the display axes of LesionLens (towards head, back, patient's left), its ``scale`` and
-    ``translate`` for mm.
+    ``translate`` for lengths in its ``units``; pixels, which napari assumes where nothing is said, for mm.
 
     Raises
     ------
     InputError
-        If the layer is rotated or sheared, which neither can be shown slice by slice nor be guessed.
+        If the layer is rotated or sheared, which neither can be shown slice by slice nor be guessed, or an axis is not
+        a length.
     """
     straight = (layer.affine.affine_matrix, np.eye(4)), (layer.rotate, np.eye(3)), (layer.shear, np.zeros(3))
     if not all(np.allclose(found, plain) for found, plain in straight):
@@ -226,10 +229,44 @@ def volume_from_image(layer: Image) -> Volume:
             f"Layer {layer.name!r} is rotated or sheared, so its place in the patient is unknown;"
             " open the file with LesionLens instead."
         )
-    (dz, dy, dx), (z, y, x) = layer.scale, layer.translate
+    to_mm = mm_per_unit(layer)
+    (dz, dy, dx), (z, y, x) = layer.scale * to_mm, layer.translate * to_mm
     affine = np.array([[0, 0, -dx, -x], [0, -dy, 0, -y], [dz, 0, 0, z], [0, 0, 0, 1]])
-    source = Source(decisions=("The affine was made from the napari layer's scale and translate.",))
+    source = Source(decisions=("The affine was made from the napari layer's scale and translate.", *_unit_notes(layer)))
     return Volume(np.asarray(layer.data), Grid(layer.data.shape, affine), layer.name, source=source)
+
+
+def mm_per_unit(layer: Layer) -> NDArray[np.float64]:
+    """Return the length in mm of the unit of each axis of a layer; a pixel counts as 1 mm.
+
+    Raises
+    ------
+    InputError
+        If an axis is neither in a unit of length nor in pixels.
+    """
+    foreign = [str(unit) for unit in layer.units if not (_is_pixel(unit) or is_length(unit))]
+    if foreign:
+        raise InputError(
+            f"Expected axes of layer {layer.name!r} in a unit of length; found {', '.join(foreign)}."
+            " Give its units in mm (layer.units)."
+        )
+    return np.array([1.0 if _is_pixel(unit) else (1.0 * unit).to("mm").magnitude for unit in layer.units])
+
+
+def is_length(unit: Any) -> bool:
+    """Say whether a unit of napari measures lengths."""
+    return bool(unit.is_compatible_with("mm"))
+
+
+def _is_pixel(unit: Any) -> bool:
+    return str(unit) == "pixel"
+
+
+def _unit_notes(layer: Layer) -> tuple[str, ...]:
+    units = dict.fromkeys(str(unit) for unit in layer.units)
+    if "pixel" in units:
+        return ("The layer names no unit of length: its pixels were taken for mm.",)
+    return () if set(units) == {"millimeter"} else (f"Lengths were converted to mm from {', '.join(units)}.",)
 
 
 def _layer(array: NDArray[Any], grid: Grid, options: dict[str, Any], kind: str) -> LayerData:

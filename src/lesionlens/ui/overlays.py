@@ -23,6 +23,7 @@ from lesionlens.ui.layers import (
     heatmap_layer,
     heatmap_of,
     is_foreign_image,
+    is_length,
     labels_layer,
     scan_of,
     volume_of,
@@ -130,9 +131,13 @@ class Overlays:
         self._layers = {}
 
     def _units_of(self, scan: Volume) -> Any:
-        """Return the units of the layer that shows a scan: napari gives up on units where layers disagree."""
+        """Return the units that overlays of a scan must have instead of mm, or None.
+
+        napari converts between lengths, but gives up on units where some layers are in pixels.
+        """
         images = [layer for layer in self._viewer.layers if volume_of(layer) is scan or is_foreign_image(layer)]
-        return next((i.units for i in images if np.may_share_memory(np.asarray(i.data), scan.array)), None)
+        shown = next((i.units for i in images if np.may_share_memory(np.asarray(i.data), scan.array)), ())
+        return None if all(map(is_length, shown)) else shown
 
     def _has(self, layer: Layer) -> bool:
         return layer in self._viewer.layers
