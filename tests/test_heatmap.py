@@ -50,6 +50,13 @@ def test_names_are_safe_for_files() -> None:
     assert slug("///") == "unnamed"
 
 
+def test_names_keep_the_letters_of_every_script() -> None:
+    """Two Chinese class names must not both become 'unnamed'; an accent is one letter however it was typed."""
+    assert slug("病变 (左)") == "病变-左"
+    assert slug("Läsion") == slug("La\u0308sion") == "läsion"
+    assert slug("a_b/../c") == "a-b-c"
+
+
 def test_provenance_cannot_be_changed_afterwards() -> None:
     """A record that can be edited proves nothing."""
     options = {"device": "cpu"}

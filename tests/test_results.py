@@ -99,6 +99,8 @@ def test_record_tells_how_to_make_it_again(case: CaseResult, scan: Path, tmp_pat
     assert record["input"]["sha256"] == ll.read(scan).source.sha256
     assert record["bundle"]["weights_sha256"] == case.probabilities[0].provenance.weights_sha256
     assert record["options"]["threshold"] == 0.5
+    assert (record["options"]["bundle"], record["options"]["trust"]) == ("voxelwise", True)
+    assert record["warnings"] == []
     assert "not a medical device" in record["notice"]
     assert {"read", "load_bundle", "preprocess", "network", "measure", "write"} <= set(record["seconds"])
     assert record["versions"]["torch"]
@@ -208,3 +210,36 @@ def test_classifier_writes_attribution_and_class_probabilities(scan: Path, tmp_p
     assert {p.name for p in out.iterdir()} == {"attribution_gradcam_none.nii.gz", "overlay_none.png", "record.json"}
     assert sum(result.class_probabilities.values()) == pytest.approx(1)
     assert read_case(out, ll.read(scan)).class_probabilities == result.class_probabilities
+
+
+@pytest.fixture
+def inexplicable(tmp_path: Path) -> Path:
+    """Return a bundle whose only layer is the network itself: it predicts, and there is nothing to explain it by."""
+    return write_bundle(tmp_path / "inexplicable")
+
+
+def test_a_prediction_without_explanation_is_written_with_a_warning(
+    inexplicable: Path, scan: Path, tmp_path: Path
+) -> None:
+    """What can be made is made, and the record says what could not and why."""
+    result = run_case(RunOptions(scan, bundle=str(inexplicable), trust=True))
+    out = write_case(result, tmp_path / "out")
+
+    assert {p.name for p in out.iterdir()} == FILES - {"attribution_gradcam_lesion.nii.gz"}
+    (warning,) = json.loads((out / "record.json").read_text())["warnings"]
+    assert "no attribution map: The network has no layer" in warning
+    assert len(read_case(out, ll.read(scan)).regions["lesion"]) == 1
+
+
+def test_class_names_of_one_file_name_are_kept_apart(scan: Path, tmp_path: Path) -> None:
+    """Both classes get their files."""
+    folder = write_bundle(
+        tmp_path / "b",
+        network={"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 3, "kernel_size": 1},
+        state={"weight": torch.tensor([0.0, 10.0, 5.0]).view(3, 1, 1, 1, 1), "bias": torch.tensor([0.0, -5.0, -3.0])},
+        outputs={"0": "background", "1": "ET+", "2": "ET-"},
+    )
+
+    out = write_case(run_case(RunOptions(scan, bundle=str(folder), trust=True)), tmp_path / "out")
+
+    assert {"probability_et-1.nii.gz", "probability_et-2.nii.gz"} <= {p.name for p in out.iterdir()}

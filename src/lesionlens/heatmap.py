@@ -119,7 +119,10 @@ class Heatmap:
 
 
 def slug(text: str) -> str:
-    """Return ``text`` as a safe part of a file name: lower case letters, digits and single dashes."""
+    """Return ``text`` as a safe part of a file name: lower case letters of any script, digits and single dashes."""
     import re
+    import unicodedata
 
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unnamed"
+    # One form for what looks alike: file systems differ in how they store an accent.
+    plain = unicodedata.normalize("NFC", text).lower()
+    return re.sub(r"[\W_]+", "-", plain).strip("-") or "unnamed"

@@ -165,6 +165,8 @@ def _record(
         "input": _input_record(volume),
         "bundle": _bundle_record(bundle, output.activation),
         "options": {
+            "bundle": Path(options.bundle).name,  # folders of this machine are nobody's business
+            "trust": options.trust,
             "method": options.method,
             "target": options.target,
             "layer": options.layer,
@@ -211,6 +213,7 @@ def _bundle_record(bundle: Bundle, activation: Activation) -> dict[str, Any]:
         "activation_reason": activation.reason,
         "classes": list(bundle.info.outputs),
         "embedded": bundle.info.embedded,
+        "decisions": list(bundle.info.decisions),
     }
 
 

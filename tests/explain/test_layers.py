@@ -22,8 +22,15 @@ from torch import Tensor, nn
 from lesionlens.errors import ExplainError
 from lesionlens.explain import layers
 from lesionlens.explain.capture import cut_at
-from lesionlens.explain.layers import default_layer, existing_layer, list_layers
-from tiny_networks import Odd, SmallUNet, pooled_linear, state_of
+from lesionlens.explain.layers import (
+    check_layer,
+    default_layer,
+    existing_layer,
+    final_activation,
+    list_layers,
+    output_shape,
+)
+from tiny_networks import Ending, Odd, SmallUNet, pooled_linear, state_of
 
 
 def meshnet(blocks: int = 4) -> nn.Sequential:
@@ -215,3 +222,33 @@ def test_modules_known_by_two_names_can_be_named_by_either() -> None:
             return cut.encode(image)
 
     assert torch.equal(activation("bottleneck"), activation("skip_layers.next_layer.next_layer"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"), [("shared", "runs several times"), ("unused", "is not used"), ("pool", "a single cell")]
+)
+def test_layer_without_a_map_is_refused_before_the_work(layer: str, message: str) -> None:
+    """The reason is that of the engine itself; a layer that serves passes."""
+    with pytest.raises(ExplainError, match=message):
+        check_layer(Odd(), layer, (1, 1, 8, 8, 8))
+
+    check_layer(Odd(), "good", (1, 1, 8, 8, 8))
+
+
+def test_layer_that_pools_small_images_away_is_tried_with_the_real_size() -> None:
+    """A stage of stride 64 has one cell of the small image and several of the scan."""
+    network = nn.Sequential(nn.AvgPool3d(64), nn.Flatten(), nn.LazyLinear(2))
+    network(torch.zeros(1, 1, 128, 64, 64))
+
+    check_layer(network, "0", (1, 1, 128, 64, 64))
+
+
+def test_end_of_a_network_is_what_ran_last() -> None:
+    """The order in which modules are registered says nothing."""
+    gated = Ending("gate")
+
+    assert final_activation(gated, (1, 1, 8, 8, 8)) is None
+    assert final_activation(nn.Sequential(gated, nn.Softmax(dim=1)), (1, 1, 8, 8, 8)) == "softmax"
+    assert final_activation(nn.Sequential(gated, nn.Sigmoid()), (1, 1, 8, 8, 8)) == "sigmoid"
+    assert final_activation(nn.Sequential(gated, nn.LogSoftmax(dim=1)), (1, 1, 8, 8, 8)) == "log_softmax"
+    assert output_shape(gated, (1, 1, 8, 8, 8)) == (1, 2, 8, 8, 8)

@@ -36,3 +36,15 @@ def test_package_is_the_public_function_too(first: str) -> None:
     )
 
     assert found == "(('bundle', 'volume'), {'target': 'lesion'})"
+
+
+def test_package_shows_the_functions_signature_and_help() -> None:
+    """An editor and help() ask the object for what it takes; they must not be told about a module."""
+    found = run(
+        "import inspect, lesionlens as ll\n"
+        "from lesionlens.model.explanation import explain\n"
+        "print(inspect.signature(ll.explain) == inspect.signature(explain))\n"
+        "print(ll.explain.__doc__ == inspect.getdoc(explain))"
+    )
+
+    assert found.split() == ["True", "True"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lesionlens.errors import BundleError
+from lesionlens.heatmap import slug
 from lesionlens.model import list_bundles
 from lesionlens.model.archive import extract_zip
 from lesionlens.model.catalogue import describe, hash_files, locate, model_card, opened
@@ -68,6 +69,65 @@ def test_channels_are_named_by_channel_def(
     path.write_text(json.dumps(metadata))
 
     assert describe(bundle).outputs == names
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("background", "ET+", "ET-"), ("background", "ET+ 1", "ET- 2")),
+        (("lesion", "Lesion"), ("lesion 0", "Lesion 1")),
+        (("lesion", "lesion", "lesion 1"), ("lesion 0", "lesion 1 1", "lesion 1 2")),
+        (("病变", "病灶"), ("病变", "病灶")),
+        (("+", "-", "~"), ("+ 0", "- 1", "~ 2")),
+    ],
+)
+def test_class_names_that_would_share_a_file_get_their_channel(
+    tmp_path: Path, names: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    """Otherwise the second map would overwrite the first, or end the run when all the work is done."""
+    info = describe(write_bundle(tmp_path / "b", outputs={str(i): name for i, name in enumerate(names)}))
+
+    assert info.outputs == expected
+    assert len({slug(name) for name in info.outputs}) == len(names)
+    assert bool(info.decisions) == (names != expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("Background", True),
+        ("no lesion", True),
+        ("No tumour", True),
+        ("non-lesion", True),
+        ("healthy", True),
+        ("Normal_Tissue", True),
+        ("unlabelled", True),
+        ("non-enhancing tumour", False),
+        ("nodule", False),
+        ("abnormal", False),
+    ],
+)
+def test_background_is_known_by_its_usual_names(tmp_path: Path, name: str, found: bool) -> None:
+    """A map of 'no lesion' would cover the whole scan, and be explained first; the record says what was assumed."""
+    info = describe(write_bundle(tmp_path / "b", outputs={"0": name, "1": "lesion"}))
+
+    assert info.background == (0 if found else None)
+    assert bool(info.decisions) == (found and name != "Background")
+
+
+def test_archive_without_a_name_is_called_by_its_file(tmp_path: Path) -> None:
+    """The folder that it is unpacked into has a random name, which would change the record with every run."""
+    bundle = write_bundle(tmp_path / "b")
+    path = bundle / "configs" / "metadata.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "name"}))
+    archive = tmp_path / "stroke.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for file in bundle.rglob("*"):
+            zipped.write(file, file.relative_to(bundle))
+
+    with opened(archive) as folder:
+        assert describe(folder, root=archive).name == "stroke"
+    assert describe(bundle).name == "b"
 
 
 def test_metadata_without_outputs_is_refused(tmp_path: Path) -> None:

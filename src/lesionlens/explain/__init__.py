@@ -15,6 +15,7 @@ parent as soon as anything imports it. So it can be called as that function, and
 
 from __future__ import annotations
 
+import inspect
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -23,7 +24,14 @@ from typing import Any
 from lesionlens.explain.cam import METHODS, PROBABILITIES_NOTE, CamMap, Weighting, cam
 from lesionlens.explain.capture import Cut, cut_at, main_output, watching_activations
 from lesionlens.explain.inference import Inference
-from lesionlens.explain.layers import LayerInfo, default_layer, existing_layer, final_activation, list_layers
+from lesionlens.explain.layers import (
+    LayerInfo,
+    check_layer,
+    default_layer,
+    existing_layer,
+    final_activation,
+    list_layers,
+)
 from lesionlens.explain.targets import ClassLogit, FromProbabilities, RegionMargin, Target
 from lesionlens.explain.windows import Windows
 
@@ -41,6 +49,7 @@ __all__ = [
     "Weighting",
     "Windows",
     "cam",
+    "check_layer",
     "cut_at",
     "default_layer",
     "existing_layer",
@@ -51,12 +60,23 @@ __all__ = [
 ]
 
 
+def _function() -> Any:
+    return import_module("lesionlens.model").explain  # only when asked for, as model imports this package
+
+
 class _Explain(ModuleType):
-    """The package, which is also the function :func:`lesionlens.model.explain`."""
+    # The package, which is also the function lesionlens.model.explain, with its signature and its documentation.
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """Explain a bundle's result on a volume; see :func:`lesionlens.model.explain`."""
-        return import_module("lesionlens.model").explain(*args, **options)  # here, as model imports this package
+        return _function()(*args, **options)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(_function())
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return inspect.getdoc(_function())
 
 
 sys.modules[__name__].__class__ = _Explain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from lesionlens.errors import ExplainError, unknown_name
 from lesionlens.explain.capture import (
     FinalKind,
+    cut_at,
     has_activation_modules,
     main_output,
     quiet,
@@ -21,7 +23,15 @@ from lesionlens.explain.capture import (
     watching_activations,
 )
 
-__all__ = ["LayerInfo", "default_layer", "existing_layer", "final_activation", "list_layers"]
+__all__ = [
+    "LayerInfo",
+    "check_layer",
+    "default_layer",
+    "existing_layer",
+    "final_activation",
+    "list_layers",
+    "output_shape",
+]
 
 # Small inputs that show a network's strides at a fraction of the cost of the real one; the true size is tried last. The
 # long axis tells a stage of stride 32 (2 cells) from what has been pooled to one cell.
@@ -136,6 +146,22 @@ def existing_layer(network: nn.Module, name: str, image_shape: Sequence[int]) ->
     raise ExplainError(unknown_name("layer", name, known))
 
 
+def check_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> None:
+    """Refuse a layer that no map can be made of, by running zeros through it: small images first.
+
+    Raises
+    ------
+    ExplainError
+        The message says what is wrong with the layer.
+    """
+    for shape in _probe_shapes(tuple(image_shape)):
+        with suppress(Exception), cut_at(network, name) as cut:  # too small for the layer, or for the network
+            cut.forward(_zeros(network, shape))
+            return
+    with cut_at(network, name) as cut:
+        cut.forward(_zeros(network, tuple(image_shape)))
+
+
 def final_activation(network: nn.Module, image_shape: Sequence[int]) -> FinalKind | None:
     """Return the activation module whose output is the network's, or None; found by running it, as `default_layer`.
 
@@ -146,16 +172,25 @@ def final_activation(network: nn.Module, image_shape: Sequence[int]) -> FinalKin
     return _small_trace(network, tuple(image_shape)).final
 
 
+def output_shape(network: nn.Module, image_shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of the network's output for a small image: (1, K) of a classifier, else (1, K, *spatial)."""
+    return _small_trace(network, tuple(image_shape)).output
+
+
 def _small_trace(network: nn.Module, image_shape: tuple[int, ...]) -> _Trace:
     """Trace the network on the smallest input that it accepts."""
-    for size in _PROBE_SIZES:
-        spatial = tuple(min(pair) for pair in zip(image_shape[2:], size, strict=False))
-        shape = (1, image_shape[1], *spatial)
+    for shape in _probe_shapes(image_shape):
         try:
             return _trace(network, shape)
         except Exception:  # a network is arbitrary code and may insist on its size in any way; try the next
             continue
     return _trace(network, image_shape)
+
+
+def _probe_shapes(image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the shapes of small images, none larger along any axis than the one that is asked about."""
+    sizes = [tuple(min(pair) for pair in zip(image_shape[2:], size, strict=False)) for size in _PROBE_SIZES]
+    return [(1, image_shape[1], *size) for size in sizes]
 
 
 def _trace(network: nn.Module, shape: tuple[int, ...]) -> _Trace:

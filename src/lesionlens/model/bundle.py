@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 import torch
@@ -13,13 +14,27 @@ from monai.transforms import Compose
 from lesionlens.errors import BundleError, ExplainError, UntrustedBundleError, unknown_name
 from lesionlens.explain import default_layer, final_activation
 from lesionlens.explain.capture import FinalKind
+from lesionlens.explain.layers import output_shape
 from lesionlens.model.activation import Activation
-from lesionlens.model.catalogue import BundleInfo, describe, hash_files, locate, opened
+from lesionlens.model.catalogue import (
+    BundleInfo,
+    Task,
+    describe,
+    hash_file,
+    hash_files,
+    locate,
+    opened,
+    with_first_as_background,
+    with_task,
+)
 from lesionlens.model.config import Loader, read_parts
 from lesionlens.model.device import choose_device
 from lesionlens.model.weights import find_weights, load_weights
 
 __all__ = ["Bundle", "load_bundle"]
+
+# Voxels that a network is shown where nothing says how many it wants.
+_PROBE_SIZE = (64, 64, 64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +57,7 @@ class Bundle:
     device
         Where the network runs.
     bundle_sha256, weights_sha256
-        Hashes of all files and of the weights.
+        Hashes of all files (see :func:`~lesionlens.model.catalogue.hash_files`) and of the weights file.
     """
 
     info: BundleInfo
@@ -149,8 +164,9 @@ def _load(folder: Path, path: Path, embedded: bool, device: torch.device) -> Bun
     parts = read_parts(folder, device, len(info.outputs))
     load_weights(parts.network, weights)
     network = _placed(parts.network, device)
+    info = info if info.task_stated else _with_shown_task(info, network, parts.inferer)
     return Bundle(
-        info=info,
+        info=with_first_as_background(info) if parts.activation.kind == "softmax" else info,
         network=network,
         preprocessing=parts.preprocessing,
         loader=parts.loader,
@@ -158,8 +174,20 @@ def _load(folder: Path, path: Path, embedded: bool, device: torch.device) -> Bun
         activation=parts.activation,
         device=device,
         bundle_sha256=hash_files(folder),
-        weights_sha256=hash_files(folder, [weights]),
+        weights_sha256=hash_file(weights),
     )
+
+
+def _with_shown_task(info: BundleInfo, network: torch.nn.Module, inferer: Inferer) -> BundleInfo:
+    """Let the network's output say what the metadata leave open: one number for each class, or a map."""
+    roi = getattr(inferer, "roi_size", None) or _PROBE_SIZE
+    size = tuple(n if n > 0 else m for n, m in zip(roi, _PROBE_SIZE, strict=True)) if len(roi) == 3 else _PROBE_SIZE
+    try:
+        shape = output_shape(network, (1, len(info.inputs), *size))
+    except Exception:  # a network is arbitrary code; what the metadata suggest stands, and running it will say more
+        return info
+    task: Task = "classification" if prod(shape[2:]) == 1 else "segmentation"
+    return with_task(info, task, f"The bundle is a {task}: the metadata do not say, the network's output does.")
 
 
 def _placed(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:

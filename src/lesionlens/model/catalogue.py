@@ -4,23 +4,53 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from lesionlens.errors import BundleError, unknown_name
+from lesionlens.heatmap import slug
 from lesionlens.model.archive import extract_zip
 
-__all__ = ["BundleInfo", "describe", "embedded_root", "hash_files", "list_bundles", "locate", "opened"]
+__all__ = [
+    "BundleInfo",
+    "Task",
+    "describe",
+    "embedded_root",
+    "hash_file",
+    "hash_files",
+    "list_bundles",
+    "locate",
+    "opened",
+    "with_first_as_background",
+    "with_task",
+]
 
 Task = Literal["segmentation", "classification"]
 
-# What a channel that stands for "nothing found" is called in channel_def.
-_BACKGROUND_NAMES = frozenset({"background", "bg", "other", "none"})
+# What a channel that stands for "nothing found" is called in channel_def; also every name that begins with "no ".
+_PLAIN_BACKGROUND = frozenset({"background", "bg", "other", "none"})
+_BACKGROUND_NAMES = _PLAIN_BACKGROUND | {
+    *(
+        "back ground",
+        "non lesion",
+        "non tumor",
+        "non tumour",
+        "nothing",
+        "negative",
+        "null",
+        "void",
+        "empty",
+        "outside",
+    ),
+    *("unlabeled", "unlabelled", "unlabeled tissue", "unlabelled tissue", "not labeled", "not labelled", "rest"),
+    *("healthy", "healthy tissue", "healthy brain", "normal", "normal tissue", "normal brain"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +77,10 @@ class BundleInfo:
         Folder or zip file of the bundle.
     embedded
         True for the bundles that ship with LesionLens.
+    task_stated
+        Whether the metadata say what the task is; otherwise the network's output decides when the bundle is loaded.
+    decisions
+        What was taken to be meant where the metadata do not say it: one sentence each.
     """
 
     name: str
@@ -60,6 +94,8 @@ class BundleInfo:
     intended_use: str
     root: Path
     embedded: bool
+    task_stated: bool = True
+    decisions: tuple[str, ...] = ()
 
     @property
     def foreground(self) -> tuple[str, ...]:
@@ -151,23 +187,59 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
         raise BundleError(f"{folder.name}: metadata.json needs network_data_format.outputs with a channel_def.")
     output = _main_entry(formats["outputs"], "pred")
     source = _main_entry(formats.get("inputs") or {}, "image")
-    task: Task = "classification" if _is_classification(metadata, output) else "segmentation"
-    outputs = _channel_names(output, "class")
-    name = metadata.get("name")
     root = root or folder
-    return BundleInfo(
-        name=folder.name if embedded or not isinstance(name, str) or not name else name,
+    task = _stated_task(metadata, output)
+    outputs, renamed = _distinct(_channel_names(output, "class"))
+    info = BundleInfo(
+        name=_name(metadata, folder, root, embedded=embedded),
         version=str(metadata.get("version", "unknown")),
         description=str(metadata.get("description", "")),
-        task=task,
+        task=task or ("classification" if "probabilit" in str(output.get("type")).lower() else "segmentation"),
         inputs=_channel_names(source, "image"),
         outputs=outputs,
-        background=_background(outputs) if task == "segmentation" else None,
+        background=None,
         modality=str(source.get("modality", "")),
         intended_use=str(metadata.get("intended_use", "")),
         root=root,
         embedded=embedded,
+        task_stated=task is not None,
+        decisions=renamed,
     )
+    return with_background(info)
+
+
+def _name(metadata: Mapping[str, Any], folder: Path, root: Path, *, embedded: bool) -> str:
+    """Name of a bundle: what it says, else that of its folder or, without the ending, of its archive."""
+    stated = metadata.get("name")
+    if isinstance(stated, str) and stated and not embedded:
+        return stated
+    return root.stem if root.is_file() else (folder.name or folder.resolve().name)
+
+
+def with_task(info: BundleInfo, task: Task, decision: str) -> BundleInfo:
+    """Return what is known of a bundle once its network has shown its task."""
+    decided = replace(info, task=task, background=None, task_stated=True, decisions=(*info.decisions, decision))
+    return with_background(decided)
+
+
+def with_background(info: BundleInfo) -> BundleInfo:
+    """Find the background channel of a segmentation by its name."""
+    index = _background(info.outputs) if info.task == "segmentation" else None
+    if index is None:
+        return info
+    name = info.outputs[index]
+    obvious = name.strip().lower() in _PLAIN_BACKGROUND
+    decision = () if obvious else (f"Channel {index}, {name!r}, is taken for the background because of its name.",)
+    return replace(info, background=index, decisions=(*info.decisions, *decision))
+
+
+def with_first_as_background(info: BundleInfo) -> BundleInfo:
+    """Take channel 0 of unnamed channels that exclude each other for the background, as is the custom."""
+    unnamed = all(name == f"class {index}" for index, name in enumerate(info.outputs))
+    if info.task != "segmentation" or info.background is not None or not unnamed or len(info.outputs) < 2:
+        return info
+    decision = "Channel 0 is taken for the background: the channels have no names, and exclude each other."
+    return replace(info, background=0, decisions=(*info.decisions, decision))
 
 
 def model_card(folder: Path) -> str:
@@ -183,11 +255,14 @@ def _main_entry(entries: Mapping[str, Any], preferred: str) -> Mapping[str, Any]
     return entry if isinstance(entry, dict) else {}
 
 
-def _is_classification(metadata: Mapping[str, Any], output: Mapping[str, Any]) -> bool:
-    words = f"{output.get('type', '')} {output.get('format', '')}".lower()
-    if "segmentation" in words:
-        return False
-    return "classification" in words or "probabilit" in words or "classification" in str(metadata.get("task")).lower()
+def _stated_task(metadata: Mapping[str, Any], output: Mapping[str, Any]) -> Task | None:
+    """Return the task that the metadata name, the output's own description before that of the bundle."""
+    for words in (f"{output.get('type', '')} {output.get('format', '')}", str(metadata.get("task"))):
+        if "segmentation" in words.lower():
+            return "segmentation"
+        if "classification" in words.lower():
+            return "classification"
+    return None
 
 
 def _channel_names(entry: Mapping[str, Any], fallback: str) -> tuple[str, ...]:
@@ -201,31 +276,42 @@ def _channel_names(entry: Mapping[str, Any], fallback: str) -> tuple[str, ...]:
     return tuple(names.get(index, f"{fallback} {index}") for index in range(n))
 
 
+def _distinct(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Append channel numbers to names that would give files of the same name, and say so."""
+    found = list(names)
+    while len(set(map(slug, found))) < len(found):
+        times = Counter(map(slug, found))
+        found = [f"{name} {index}" if times[slug(name)] > 1 else name for index, name in enumerate(found)]
+    changed = [f"{old!r} to {new!r}" for old, new in zip(names, found, strict=True) if old != new]
+    said = f"Class names that would give files of the same name got their channel's number: {', '.join(changed)}."
+    return tuple(found), (said,) if changed else ()
+
+
 def _background(outputs: Sequence[str]) -> int | None:
-    """Find the background channel: named so, or by convention channel 0 of several unnamed ones."""
+    """Find the background channel by its name."""
     for index, name in enumerate(outputs):
-        if name.strip().lower() in _BACKGROUND_NAMES:
+        words = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+        if words in _BACKGROUND_NAMES or words.startswith("no "):
             return index
     return None
 
 
-def hash_files(root: Path, paths: Sequence[Path] | None = None) -> str:
-    """Return the SHA-256 over names and bytes of files, in the order of their names.
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, as ``sha256sum`` gives it."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    Parameters
-    ----------
-    root
-        Folder to which the names are relative.
-    paths
-        Files below ``root``; by default all of them, without caches and hidden files.
+
+def hash_files(root: Path) -> str:
+    """Return the SHA-256 over names and hashes of the files below a folder, without caches and hidden files.
+
+    The text that is hashed is, for each file in the order of the names, the name relative to ``root`` with ``/``, a
+    zero byte, and the 32 bytes of the file's own SHA-256.
     """
-    if paths is None:
-        paths = [p for p in root.rglob("*") if p.is_file() and not _is_clutter(p.relative_to(root))]
+    paths = [p for p in root.rglob("*") if p.is_file() and not _is_clutter(p.relative_to(root))]
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda p: p.relative_to(root).as_posix()):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + bytes.fromhex(hash_file(path)))
     return digest.hexdigest()
 
 
