@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,7 +17,8 @@ from safetensors.torch import save_file
 from lesionlens.errors import BundleError, ExplainError, InputError, UntrustedBundleError
 from lesionlens.model import load_bundle
 from lesionlens.model.device import choose_device
-from tiny_bundles import SIGMOID, SOFTMAX, VOXELWISE_STATE, write_bundle
+from lesionlens.model.weights import _read as read_weights
+from tiny_bundles import LOAD, SIGMOID, SOFTMAX, VOXELWISE_STATE, classifier, write_bundle
 
 
 def test_bundle_from_outside_executes_nothing_unless_trusted(tmp_path: Path) -> None:
@@ -40,7 +44,7 @@ def test_weights_with_code_are_refused_even_when_trusted(tmp_path: Path) -> None
     bundle = write_bundle(tmp_path / "b")
     torch.save({"weight": Evil()}, bundle / "models" / "model.pt")
 
-    with pytest.raises(BundleError, match="weights_only=True"):
+    with pytest.raises(BundleError, match=r"holds more than tensors and plain containers \(\w+.mkdir\)"):
         load_bundle(bundle, trust=True)
     assert not (tmp_path / "canary").exists()
 
@@ -161,6 +165,32 @@ def test_zip_and_folder_load_alike(tmp_path: Path) -> None:
 
     assert from_zip.weights_sha256 == from_folder.weights_sha256
     assert from_zip.bundle_sha256 == from_folder.bundle_sha256
+    assert from_zip.weights_sha256 == hashlib.sha256((folder / "models" / "model.pt").read_bytes()).hexdigest()
+
+
+def test_first_of_unnamed_exclusive_channels_is_the_background(tmp_path: Path) -> None:
+    """By custom; channels that are independent have none, and neither have those of a classifier."""
+    unnamed = {"0": "class 0", "1": "class 1"}
+    by_softmax = load_bundle(write_bundle(tmp_path / "a", outputs=unnamed), trust=True).info
+    by_sigmoid = load_bundle(write_bundle(tmp_path / "b", outputs=unnamed, postprocessing=[SIGMOID]), trust=True).info
+
+    assert by_softmax.foreground == ("class 1",)
+    assert "Channel 0 is taken for the background" in by_softmax.decisions[0]
+    assert by_sigmoid.foreground == ("class 0", "class 1")
+    assert not by_sigmoid.decisions
+
+
+def test_output_decides_what_the_metadata_do_not_say(tmp_path: Path) -> None:
+    """A segmentation that announces its output as 'probability' gives maps all the same."""
+    maps = load_bundle(write_bundle(tmp_path / "a", output_format="probability"), trust=True).info
+    numbers = classifier(tmp_path / "b")
+    path = numbers / "configs" / "metadata.json"
+    path.write_text(path.read_text().replace('"format": "classification"', '"format": "probability"'))
+    classes = load_bundle(numbers, trust=True).info
+
+    assert (maps.task, maps.foreground) == ("segmentation", ("lesion",))
+    assert (classes.task, classes.foreground) == ("classification", ("none", "high"))
+    assert "the network's output does" in classes.decisions[0]
 
 
 @pytest.mark.parametrize(
@@ -178,6 +208,80 @@ def test_incomplete_bundles_are_named(tmp_path: Path, remove: str, message: str)
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     with pytest.raises(BundleError, match=message):
+        load_bundle(folder, trust=True)
+
+
+def test_config_that_is_a_list_is_named(tmp_path: Path) -> None:
+    """What was expected and what was found, not dict()'s complaint."""
+    folder = write_bundle(tmp_path / "b")
+    (folder / "configs" / "inference.json").write_text("[1, 2]")
+
+    with pytest.raises(BundleError, match=r"inference\.json must hold named parts .*; found list"):
+        load_bundle(folder, trust=True)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_damaged_weights_are_one_sentence(tmp_path: Path, legacy: bool, rng: np.random.Generator) -> None:
+    """Flipped and missing bytes make torch raise almost anything; the user gets the path, and no advice to trust it."""
+    path = tmp_path / "model.pt"
+    torch.save(VOXELWISE_STATE, path, _use_new_zipfile_serialization=not legacy)
+    whole = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    messages = []
+    for _ in range(150):
+        damaged = whole.copy()
+        damaged[rng.integers(0, len(whole), 4)] = rng.integers(0, 256, 4)
+        path.write_bytes(damaged[: rng.integers(1, len(whole) + 1)].tobytes())
+        messages += refusal(path)
+
+    assert len(messages) > 50
+    assert all(str(path) in message and "\n" not in message for message in messages)
+    assert not any("weights_only" in message for message in messages)
+
+
+def refusal(path: Path) -> list[str]:
+    """Return why weights are refused, if they are."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read_weights(path)
+    except BundleError as error:
+        return [str(error)]
+    return []
+
+
+def test_weights_that_hold_code_are_named(tmp_path: Path) -> None:
+    """A whole pickled network is refused; what it would import is said."""
+    path = tmp_path / "model.pt"
+    torch.save(torch.nn.Conv3d(1, 2, 1), path)
+
+    with pytest.raises(BundleError, match=r"holds more than tensors.*torch\.nn.*state_dict\(\) alone"):
+        read_weights(path)
+
+
+EXPRESSION = "$monai.transforms.Compose([monai.transforms.LoadImaged(keys='image', ensure_channel_first=True)])"
+
+
+@pytest.mark.parametrize("preprocessing", [EXPRESSION, LOAD], ids=["expression", "list"])
+def test_preprocessing_may_be_an_expression_or_a_list(tmp_path: Path, preprocessing: Any) -> None:
+    """The bundle's loader is replaced wherever it was made."""
+    extra = {"imports": ["$import monai"], "preprocessing": preprocessing}
+    bundle = load_bundle(write_bundle(tmp_path / "b", extra=extra), trust=True)
+
+    assert bundle.loader.keys == ("image",)
+    assert bundle.loader.channel_first == (preprocessing is EXPRESSION)
+    assert not any("LoadImage" in type(step).__name__ for step in bundle.preprocessing.transforms)
+
+
+@pytest.mark.parametrize(("indices", "refused"), [([0, 3, 1, 2], True), ([0, 1, 2, 3], False)])
+def test_transposing_is_refused(tmp_path: Path, indices: list[int], refused: bool) -> None:
+    """MONAI leaves the affine as it was, so that the map would lie many millimetres from the lesion."""
+    step = {"_target_": "Transposed", "keys": "image", "indices": indices}
+    folder = write_bundle(tmp_path / "b", steps=[step])
+    if not refused:
+        load_bundle(folder, trust=True)
+        return
+
+    with pytest.raises(BundleError, match=r"Transposed, which swaps axes .*use Orientationd"):
         load_bundle(folder, trust=True)
 
 

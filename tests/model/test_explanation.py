@@ -17,6 +17,7 @@ from lesionlens.explain import ClassLogit, Inference, RegionMargin, cam
 from lesionlens.model.explanation import _channel
 from lesionlens.model.inference import infer, windows_of
 from lesionlens.model.preprocess import prepare
+from lesionlens.model.run import run_model
 from lesionlens.volume import Grid, Volume
 from orientations import ORIENTATIONS, reoriented
 from tiny_bundles import (
@@ -128,6 +129,20 @@ def test_unknown_names_list_those_that_exist(coarse: Any, options: dict[str, str
     """A typing error is answered with what could have been meant."""
     with pytest.raises(ExplainError, match=message):
         ll.explain(coarse, blob(straight_grid(), CENTRE), **options)
+
+
+@pytest.mark.parametrize("options", [{"method": "magic"}, {"target": "tumour"}, {"layer": "nowhere"}])
+def test_a_typing_error_costs_no_time(
+    coarse: Any, options: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither preprocessing nor prediction has begun when it is reported, in one map and in a whole run."""
+    monkeypatch.setattr("lesionlens.model.preprocess._run", lambda *_: pytest.fail("the work was started"))
+    scan = blob(straight_grid(), CENTRE)
+
+    with pytest.raises(ExplainError, match="There is no"):
+        ll.explain(coarse, scan, **options)
+    with pytest.raises(ExplainError, match="There is no"):
+        run_model(coarse, scan, **options)
 
 
 def test_sliding_window_map_is_that_of_the_whole_image(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd
 
-from lesionlens.errors import BundleError, Cancelled, InputError
-from lesionlens.model import classify, load_bundle, predict
+from lesionlens.errors import BundleError, Cancelled, ExplainError, InputError
+from lesionlens.model import classify, explain, load_bundle, predict
 from lesionlens.volume import Volume
 from orientations import ORIENTATIONS, reoriented
 from tiny_bundles import (
@@ -248,6 +249,96 @@ def test_input_that_the_network_cannot_take_is_one_sentence(tmp_path: Path) -> N
 
     with pytest.raises(InputError, match=r"cannot process an input of \(1, 40, 38, 24\)"):
         predict(load_bundle(folder, trust=True), blob(straight_grid(), CENTRE))
+
+
+@pytest.mark.parametrize("how", ["tuple", "dict"])
+def test_output_beside_the_main_one_is_left_alone(tmp_path: Path, how: str) -> None:
+    """Networks add hidden states to their answer; the map and its explanation are those of the answer."""
+    network = {"_target_": "tiny_networks.Ending", "how": how}
+    state = {f"conv.{k}": v for k, v in VOXELWISE_STATE.items()}
+    bundle = load_bundle(write_bundle(tmp_path / "b", network=network, state=state, steps=[]), trust=True)
+    scan = blob(straight_grid(), CENTRE)
+
+    (heatmap,) = predict(bundle, scan)
+
+    np.testing.assert_allclose(heatmap.array, 1 / (1 + np.exp(5 - 10 * scan.array)), atol=1e-6)
+    assert explain(bundle, scan, layer="conv").label == "lesion"
+
+
+def test_whatever_a_network_raises_is_one_sentence(tmp_path: Path) -> None:
+    """Networks check sizes with ValueError, assert, anything: the bundle is named, in every function."""
+    network = {"_target_": "tiny_networks.Ending", "how": "fails"}
+    state = {f"conv.{k}": v for k, v in VOXELWISE_STATE.items()}
+    bundle = load_bundle(write_bundle(tmp_path / "b", network=network, state=state), trust=True)
+
+    for work in (predict, explain):
+        with pytest.raises(
+            InputError, match=r"^b cannot process an input of \(1, 40, 38, 24\).*divisible by 16\. It st"
+        ):
+            work(bundle, blob(straight_grid(), CENTRE))
+
+
+def test_networks_of_single_slices_are_predicted_with(tmp_path: Path) -> None:
+    """MONAI's SliceInferer runs a 2D network slice by slice; it cannot be explained exactly, and says so."""
+    folder = write_bundle(
+        tmp_path / "b",
+        network={"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 2, "kernel_size": 1},
+        state={**VOXELWISE_STATE, "weight": VOXELWISE_STATE["weight"][..., 0]},
+        inferer={"_target_": "SliceInferer", "roi_size": [16, 16], "spatial_dim": 2},
+        steps=[],
+    )
+    bundle, scan = load_bundle(folder, trust=True), blob(straight_grid(), CENTRE)
+
+    (heatmap,) = predict(bundle, scan)
+
+    np.testing.assert_allclose(heatmap.array, 1 / (1 + np.exp(5 - 10 * scan.array)), atol=1e-6)
+    with pytest.raises(ExplainError, match="SliceInferer cannot be explained exactly"):
+        explain(bundle, scan)
+
+
+@pytest.mark.parametrize("inferer", [None, SLIDING], ids=["whole", "sliding"])
+def test_output_of_another_size_than_the_input_is_refused(tmp_path: Path, inferer: Any) -> None:
+    """A map of half the size lies on no grid that anybody stated."""
+    folder = write_bundle(
+        tmp_path / "b",
+        network="$torch.nn.Sequential(torch.nn.AvgPool3d(2), torch.nn.Conv3d(1, 2, 1))",
+        state={f"1.{k}": v for k, v in VOXELWISE_STATE.items()},
+        extra={"imports": ["$import torch"]},
+        inferer=inferer,
+    )
+
+    with pytest.raises(
+        BundleError, match=r"must give an output of shape \(2, 40, 38, 24\); it gives .* \(2, 20, 19, 12"
+    ):
+        predict(load_bundle(folder, trust=True), blob(straight_grid(), CENTRE))
+
+
+def test_fully_convolutional_classifier_is_one(tmp_path: Path) -> None:
+    """Its output keeps three axes of one cell; the numbers are those of any other classifier."""
+    folder = write_bundle(
+        tmp_path / "b",
+        network="$torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool3d(1), torch.nn.Conv3d(1, 2, 1))",
+        state={"2.weight": torch.tensor([0.0, 4.0]).view(2, 1, 1, 1, 1), "2.bias": torch.tensor([0.0, -1.0])},
+        outputs={"0": "none", "1": "high"},
+        output_format="classification",
+        extra={"imports": ["$import torch"]},
+        steps=[],
+    )
+    bundle, scan = load_bundle(folder, trust=True), blob(straight_grid(), CENTRE)
+
+    p = 1 / (1 + np.exp(-(4 * scan.array.mean(dtype=np.float64) - 1)))
+    assert classify(bundle, scan) == pytest.approx({"none": 1 - p, "high": p}, abs=1e-6)
+    assert explain(bundle, scan, layer="0", target="high").provenance.target == "logit of 'high'"
+
+
+def test_classifier_behind_a_sliding_window_is_refused(tmp_path: Path) -> None:
+    """The answers of its windows are not the answer for the scan."""
+    folder = classifier(tmp_path / "b")
+    path = folder / "configs" / "inference.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "inferer": SLIDING}))
+
+    with pytest.raises(BundleError, match=r"classifier behind a SlidingWindowInferer.*SimpleInferer"):
+        classify(load_bundle(folder, trust=True), blob(straight_grid(), CENTRE))
 
 
 def test_class_probabilities_are_the_closed_form(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lesionlens.explain.capture import FinalKind
 
 __all__ = ["Activation", "Kind", "observed", "stated"]
 
-Kind = Literal["softmax", "sigmoid", "none"]
+Kind = Literal["softmax", "sigmoid"]
 
 # Softmax in float32 and the blend of windows miss a sum of 1 by about 1e-6. Logits that are all positive and sum to 1
 # within this at every voxel do not happen; those of one classification do so about once in 10,000.
@@ -29,14 +29,13 @@ class Activation:
     Parameters
     ----------
     kind
-        ``"softmax"``: one class excludes the others. ``"sigmoid"``: every class decides for itself. ``"none"``: the
-        output is taken as it is.
+        ``"softmax"``: one class excludes the others. ``"sigmoid"``: every class decides for itself.
     applied
         Whether the output holds probabilities already, because the network applies the activation itself.
     reason
         What decided it.
     explicit
-        Whether the config names the activation; otherwise it follows from the number of channels.
+        Whether the config names the activation, or takes the argmax; otherwise it is a guess.
     doubt
         One sentence for the reader where neither config nor output decide; else empty.
     """
@@ -49,7 +48,7 @@ class Activation:
 
     def probabilities(self, output: Tensor) -> Tensor:
         """Turn an output, channels first, into probabilities."""
-        if self.applied or self.kind == "none":
+        if self.applied:
             return output
         return torch.softmax(output, dim=0) if self.kind == "softmax" else torch.sigmoid(output)
 
@@ -67,7 +66,7 @@ def stated(postprocessing: Sequence[Any], n_outputs: int) -> Activation:
                 return Activation(name, reason=f"postprocessing applies {name}", explicit=True)
     for step in (s for s in steps if "AsDiscrete" in type(s).__name__):
         if _flag(step, "argmax"):
-            return Activation("softmax", reason="postprocessing takes the argmax")
+            return Activation("softmax", reason="postprocessing takes the argmax", explicit=True)
         if _flag(step, "threshold") is not None:
             return Activation("sigmoid", reason="postprocessing thresholds every channel by itself")
     if n_outputs == 1:
@@ -106,15 +105,15 @@ def observed(activation: Activation, output: Tensor, final: FinalKind | None = N
     -----
     A network may call ``torch.softmax`` or ``torch.sigmoid`` where nothing can be seen but the numbers. Channels that
     are not negative and sum to 1 at every voxel went through a softmax. A map with all values in [0, 1] went through a
-    sigmoid, unless the config asks for a softmax by name: logits of a map are negative somewhere. The few numbers of a
-    classification can be logits in [0, 1] by chance, so there the config is followed, with a doubt.
+    sigmoid, unless the config asks for a softmax or an argmax: logits of a map are negative somewhere. The few numbers
+    of a classification can be logits in [0, 1] by chance, so there the config is followed, with a doubt.
     """
     if final == "log_softmax":
         return replace(activation, kind="softmax", reason="the network ends in LogSoftmax")
     if final is not None:
         return replace(activation, kind=final, applied=True, reason=f"the network ends in {final.capitalize()}")
     low, high = float(output.min()), float(output.max())
-    if activation.kind == "none" or low < -_ROUNDING or high > 1 + _ROUNDING:
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
         return activation
     if output.shape[0] > 1 and bool(((output.sum(dim=0) - 1).abs() < _SUM_SLACK).all()):
         reason = "the network's output is a softmax already: nowhere negative, and its channels sum to 1 everywhere"

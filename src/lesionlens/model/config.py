@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 from monai.inferers import Inferer, SimpleInferer
-from monai.transforms import Compose
+from monai.transforms import Compose, LoadImaged, Transpose, Transposed
 
 from lesionlens.errors import BundleError
 from lesionlens.model.activation import Activation, stated
@@ -93,7 +93,9 @@ def read_parts(folder: Path, device: torch.device, n_outputs: int) -> Parts:
         config = ConfigParser.load_config_file(path)
     except Exception as error:  # yaml and json raise families of their own; all mean the same to the user
         raise BundleError(f"{path} cannot be read: {_line(error)}.") from error
-    parser = ConfigParser(_with_stand_in(dict(config)))
+    if not isinstance(config, dict):
+        raise BundleError(f"{path} must hold named parts (network_def, preprocessing, ...); found {_kind(config)}.")
+    parser = ConfigParser(_with_stand_in(config))
     parser["bundle_root"] = str(folder)
     parser["device"] = f"$__import__('torch').device({str(device)!r})"
     _part(parser, config, ("imports",), default=None)
@@ -119,6 +121,8 @@ def _part(parser: ConfigParser, config: dict[str, Any], names: tuple[str, ...], 
             with warnings.catch_warnings():
                 # MONAI announces changed defaults of its own; the user of a bundle can do nothing about them.
                 warnings.simplefilter("ignore", FutureWarning)
+                # Its image readers announce what they lack when an expression makes one; it is replaced at once.
+                warnings.filterwarnings("ignore", "NvImgCodec", UserWarning)
                 return parser.get_parsed_content(name)
         except Exception as error:  # whatever foreign config code raises, the user gets one sentence
             raise BundleError(f"Building {name!r} of the bundle's config failed: {_line(error)}.") from error
@@ -146,14 +150,42 @@ def _with_stand_in(config: dict[str, Any]) -> dict[str, Any]:
 
 def _without_loader(preprocessing: Any, path: Path) -> tuple[Compose, Loader]:
     """Take the loader out of the preprocessing."""
+    if isinstance(preprocessing, list | tuple):
+        preprocessing = Compose(preprocessing)
     if not isinstance(preprocessing, Compose):
-        raise BundleError(f"{path}: preprocessing must be a Compose; found {type(preprocessing).__name__}.")
-    steps = list(preprocessing.flatten().transforms)
+        raise BundleError(
+            f"{path}: preprocessing must be a Compose or a list of transforms; found {_kind(preprocessing)}."
+        )
+    steps = [_stand_in(step) for step in preprocessing.flatten().transforms]
     loaders = [t for t in steps if isinstance(t, Loader)]
     if len(loaders) != 1:
         raise BundleError(f"{path}: preprocessing needs exactly one LoadImaged; found {len(loaders)}.")
     kept = [t for t in steps if t is not loaders[0]]
+    _check_geometry(kept, path)
     return Compose(kept, lazy=preprocessing.lazy, overrides=preprocessing.overrides), loaders[0]
+
+
+def _stand_in(step: Any) -> Any:
+    """Replace a loader that an expression has made, out of reach of :func:`_with_stand_in`."""
+    if not isinstance(step, LoadImaged):
+        return step
+    return Loader([str(key) for key in step.keys], ensure_channel_first=step._loader.ensure_channel_first)
+
+
+def _check_geometry(steps: Sequence[Any], path: Path) -> None:
+    """Refuse transforms that move voxels and leave the affine as it was."""
+    for step in steps:
+        indices = getattr(getattr(step, "transform", step), "indices", None)
+        if isinstance(step, Transpose | Transposed) and list(indices or []) != sorted(indices or [0]):
+            raise BundleError(
+                f"{path}: preprocessing holds {type(step).__name__}, which swaps axes (indices {list(indices or [])})"
+                " and leaves the affine unchanged, so maps would lie in the wrong place; use Orientationd instead."
+            )
+
+
+def _kind(value: object) -> str:
+    """Say in a word what a value is."""
+    return type(value).__name__
 
 
 def _stated_activation(parser: ConfigParser, config: dict[str, Any], n_outputs: int) -> Activation:

@@ -22,6 +22,7 @@ from lesionlens.explain import (
     existing_layer,
 )
 from lesionlens.explain import Inference as Explained
+from lesionlens.explain import check_layer as check_layer_of
 from lesionlens.explain.capture import FinalKind
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.model.activation import Activation, observed
@@ -33,7 +34,7 @@ from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Grid, Volume, resample
 
-__all__ = ["Plan", "check_request", "explain", "explained", "planned"]
+__all__ = ["Plan", "check_layer", "check_request", "explain", "explained", "planned"]
 
 # Voxels of the images that a mistyped layer's alternatives are looked for with.
 PROBE_SIZE = (64, 64, 64)
@@ -85,6 +86,7 @@ def explain(
     """
     check_request(bundle, method, target, layer)
     prepared = prepare(bundle, volume)
+    check_layer(bundle, prepared, layer)
     plan = planned(bundle, prepared, layer)
     inference = infer(bundle, prepared, progress=progress) if len(plan.windows) > 1 else None
     heatmap, _ = explained(bundle, plan, inference, method=method, target=target, progress=progress)
@@ -106,6 +108,18 @@ def check_request(bundle: Bundle, method: str, target: str | int | None, layer: 
     if layer is not None:
         with foreign_code(bundle):
             existing_layer(bundle.network, layer, (1, len(bundle.info.inputs), *PROBE_SIZE))
+
+
+def check_layer(bundle: Bundle, prepared: Prepared, layer: str | None) -> None:
+    """Refuse a layer that was asked for and that no map can be made of, before the network sees the scan."""
+    if layer is None:
+        return
+    try:
+        size = windows_of(bundle.inferer, prepared.tensor.shape[2:]).size
+    except ExplainError:
+        return  # not the layer's fault
+    with foreign_code(bundle, prepared):
+        check_layer_of(bundle.network, layer, (1, len(bundle.info.inputs), *size))
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from monai.data.utils import compute_importance_map
-from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
+from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer, SlidingWindowInfererAdapt
 from monai.utils import fall_back_tuple
 
 from lesionlens.errors import BundleError, ExplainError
@@ -59,6 +59,11 @@ def infer(bundle: Bundle, prepared: Prepared, *, progress: Progress = silent) ->
     Cancelled
         If ``progress`` raises it.
     """
+    if bundle.info.task == "classification" and isinstance(bundle.inferer, SlidingWindowInferer):
+        raise BundleError(
+            f"{bundle.name} is a classifier behind a {type(bundle.inferer).__name__}, whose windows' answers cannot be"
+            " joined into one; its config needs a SimpleInferer, or a preprocessing that gives the size it wants."
+        )
     total = _n_windows(bundle.inferer, prepared.tensor.shape[2:])
     done = 0
 
@@ -100,7 +105,9 @@ def checked(
         Whether ``assembled`` was read before that module.
     """
     output = assembled[0].detach().to(dtype=torch.float32, device="cpu").as_subclass(torch.Tensor)
-    _check_output(bundle, output)
+    if bundle.info.task == "classification" and output.ndim > 1 and output[0].numel() == 1:
+        output = output.flatten()  # a fully convolutional classifier keeps axes of one cell
+    _check_output(prepared, bundle, output)
     activation = observed(bundle.activation, output, final)
     if before and final is not None:
         output = replace(activation, applied=False).probabilities(output)
@@ -108,14 +115,16 @@ def checked(
     return Inference(prepared, output, activation)
 
 
-def _check_output(bundle: Bundle, logits: torch.Tensor) -> None:
-    ndim = 4 if bundle.info.task == "segmentation" else 1
-    if logits.ndim != ndim or logits.shape[0] != len(bundle.info.outputs):
+def _check_output(prepared: Prepared, bundle: Bundle, output: torch.Tensor) -> None:
+    segmentation = bundle.info.task == "segmentation"
+    expected = (len(bundle.info.outputs), *(prepared.grid.shape if segmentation else ()))
+    if tuple(output.shape) != expected:
         raise BundleError(
             f"{bundle.name} states a {bundle.info.task} with {len(bundle.info.outputs)} output channels"
-            f" ({', '.join(bundle.info.outputs)}); its network gives an output of shape {tuple(logits.shape)}."
+            f" ({', '.join(bundle.info.outputs)}), so its network must give an output of shape {expected}; it gives an"
+            f" output of shape {tuple(output.shape)}. Correct network_data_format in metadata.json, or the network."
         )
-    if not bool(torch.isfinite(logits).all()):
+    if not bool(torch.isfinite(output).all()):
         raise BundleError(f"The network of {bundle.name} gives values that are not finite.")
 
 
@@ -127,7 +136,7 @@ def windows_of(inferer: Inferer, shape: Sequence[int]) -> Windows:
     ExplainError
         If the inferer is neither a plain forward nor a sliding window: others cannot be explained exactly.
     """
-    if isinstance(inferer, SlidingWindowInferer) and not inferer.with_coord:
+    if _slides(inferer) and not inferer.with_coord:
         size = _window_size(inferer, shape)
         weights = inferer.roi_weight_map
         if weights is None:
@@ -144,8 +153,13 @@ def windows_of(inferer: Inferer, shape: Sequence[int]) -> Windows:
         return Windows.whole(shape)
     raise ExplainError(
         f"Inference by {type(inferer).__name__} cannot be explained exactly;"
-        " supported are SimpleInferer and SlidingWindowInferer."
+        " supported are SimpleInferer and SlidingWindowInferer (without with_coord)."
     )
+
+
+def _slides(inferer: Inferer) -> TypeGuard[SlidingWindowInferer]:
+    """Whether an inferer is the plain sliding window; of its children one runs 2D networks slice by slice."""
+    return type(inferer) in (SlidingWindowInferer, SlidingWindowInfererAdapt)
 
 
 def _window_size(inferer: SlidingWindowInferer, shape: Sequence[int]) -> tuple[int, ...]:
@@ -155,6 +169,6 @@ def _window_size(inferer: SlidingWindowInferer, shape: Sequence[int]) -> tuple[i
 
 def _n_windows(inferer: Inferer, shape: Sequence[int]) -> int:
     """Count the windows of an inferer, for progress; 1 where it is not a sliding window."""
-    if not isinstance(inferer, SlidingWindowInferer):
+    if not _slides(inferer):
         return 1
     return len(Windows.sliding(shape, _window_size(inferer, shape), overlap=inferer.overlap))

@@ -114,7 +114,9 @@ def _run(bundle: Bundle, channels: tuple[Volume, ...]) -> torch.Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             result = bundle.preprocessing(data)
-    except (RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # transforms are arbitrary code
         reason = f"failed on {channels[0].name!r}: {_root(error)}"
         raise BundleError(f"The preprocessing of {bundle.name} {reason}.") from error
     tensor: torch.Tensor = result["image"] if "image" in result else result[keys[0]]

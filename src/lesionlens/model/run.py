@@ -11,7 +11,7 @@ from lesionlens.errors import ExplainError
 from lesionlens.heatmap import Heatmap
 from lesionlens.model.activation import Activation
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.explanation import check_request, explained, planned
+from lesionlens.model.explanation import check_layer, check_request, explained, planned
 from lesionlens.model.inference import Inference, infer
 from lesionlens.model.prediction import class_probabilities, probabilities
 from lesionlens.model.preprocess import Prepared, prepare
@@ -63,6 +63,7 @@ def run_model(
     times = [time.perf_counter()]
     progress("Preprocessing", 0, 1)
     prepared = prepare(bundle, volume)
+    check_layer(bundle, prepared, layer)
     progress("Preprocessing", 1, 1)
     times.append(time.perf_counter())
     attributions, inference, warnings = _network(bundle, prepared, method, target, layer, progress)

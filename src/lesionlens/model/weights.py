@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ __all__ = ["find_weights", "load_weights"]
 _NAMES = ("model.safetensors", "model.pt", "model.pth")
 # Where training scripts commonly keep the network's parameters inside a checkpoint.
 _WRAPPERS = ("state_dict", "model", "network", "model_state_dict", "net")
+
+# How torch names what it refuses to import from a pickle.
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def find_weights(folder: Path) -> Path:
@@ -59,18 +63,43 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
 
 def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
             return load_file(path)
-        except (SafetensorError, OSError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # see below
             raise BundleError(f"{path} cannot be read as safetensors: {error}.") from None
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BundleError(f"{path} cannot be loaded as plain weights (weights_only=True): {reason}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged pickles raise almost anything: IndexError, struct.error, AssertionError, ...
+        raise BundleError(_sentence(path, error)) from None
+
+
+def _sentence(path: Path, error: Exception) -> str:
+    """Say why weights cannot be loaded; torch's own advice, to load them without protection, is not repeated."""
+    code = _GLOBAL.search(str(error))
+    if code:
+        return (
+            f"{path} holds more than tensors and plain containers ({code.group(1)}), which could execute code; save the"
+            " network's state_dict() alone, or as safetensors."
+        )
+    if path.suffix != ".safetensors" and _is_torchscript(path):
+        return f"{path} is a TorchScript archive; save the network's state_dict() instead."
+    return (
+        f"{path} cannot be read as weights ({type(error).__name__}); it is damaged or of another format. Get it again."
+    )
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
