@@ -119,10 +119,13 @@ def _check_output(prepared: Prepared, bundle: Bundle, output: torch.Tensor) -> N
     segmentation = bundle.info.task == "segmentation"
     expected = (len(bundle.info.outputs), *(prepared.grid.shape if segmentation else ()))
     if tuple(output.shape) != expected:
+        same_channels = segmentation and output.ndim == 4 and output.shape[0] == expected[0]
+        pad = " Let the preprocessing bring the scan to a size that the network keeps (DivisiblePadd)."
+        correct = " Correct network_data_format in metadata.json, or the network."
         raise BundleError(
             f"{bundle.name} states a {bundle.info.task} with {len(bundle.info.outputs)} output channels"
             f" ({', '.join(bundle.info.outputs)}), so its network must give an output of shape {expected}; it gives an"
-            f" output of shape {tuple(output.shape)}. Correct network_data_format in metadata.json, or the network."
+            f" output of shape {tuple(output.shape)}.{pad if same_channels else correct}"
         )
     if not bool(torch.isfinite(output).all()):
         raise BundleError(f"The network of {bundle.name} gives values that are not finite.")
