@@ -51,6 +51,24 @@ def coarse(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return ll.load_bundle(folder, trust=True)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "used", "reason"),
+    [("0", "0", "names it in its metadata"), ("decoder", "1", "names 'decoder', which its network has not")],
+)
+def test_a_bundle_may_name_the_layer(tmp_path: Path, wanted: str, used: str, reason: str) -> None:
+    """Its makers know best, as long as the layer exists; the record says whose choice it was."""
+    folder = write_bundle(
+        tmp_path / "b", network=COARSE, state=COARSE_STATE, steps=[RAS, PAD], extra={"imports": ["$import torch"]}
+    )
+    path = folder / "configs" / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lesionlens": {"target_layer": wanted}}))
+
+    provenance = ll.explain(ll.load_bundle(folder, trust=True), blob(straight_grid(), CENTRE)).provenance
+
+    assert provenance.layer == used
+    assert any(reason in note for note in provenance.notes)
+
+
 @pytest.mark.parametrize("orientation", ORIENTATIONS, ids=str)
 @pytest.mark.parametrize("make_grid", [straight_grid, oblique_grid])
 def test_coarse_map_lies_on_the_lesion_in_every_orientation(coarse: Any, orientation: Any, make_grid: Any) -> None:

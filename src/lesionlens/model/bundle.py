@@ -75,6 +75,8 @@ class Bundle:
     def default_layer(self, window: Sequence[int]) -> tuple[str, str]:
         """Return the layer that is explained when none is named, and why; probed once for each window size.
 
+        The bundle's own choice goes first, as long as its network has such a layer.
+
         Parameters
         ----------
         window
@@ -82,8 +84,16 @@ class Bundle:
         """
         size = tuple(window)
         if size not in self._default_layers:
-            self._default_layers[size] = default_layer(self.network, (1, len(self.info.inputs), *size))
+            self._default_layers[size] = self._choose_layer((1, len(self.info.inputs), *size))
         return self._default_layers[size]
+
+    def _choose_layer(self, image_shape: tuple[int, ...]) -> tuple[str, str]:
+        wanted = self.info.target_layer
+        if wanted in dict(self.network.named_modules()):
+            assert wanted is not None
+            return wanted, "the bundle names it in its metadata"
+        layer, reason = default_layer(self.network, image_shape)
+        return layer, f"{reason}; the bundle names {wanted!r}, which its network has not" if wanted else reason
 
     def final_activation(self, window: Sequence[int]) -> FinalKind | None:
         """Return the activation module that the network ends in, if any; probed once for each window size."""

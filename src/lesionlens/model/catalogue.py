@@ -81,6 +81,9 @@ class BundleInfo:
         Whether the metadata say what the task is; otherwise the network's output decides when the bundle is loaded.
     decisions
         What was taken to be meant where the metadata do not say it: one sentence each.
+    target_layer
+        Layer to explain when none is named, as ``lesionlens.target_layer`` in ``metadata.json``; None where the bundle
+        leaves the choice to LesionLens.
     """
 
     name: str
@@ -96,6 +99,7 @@ class BundleInfo:
     embedded: bool
     task_stated: bool = True
     decisions: tuple[str, ...] = ()
+    target_layer: str | None = None
 
     @property
     def foreground(self) -> tuple[str, ...]:
@@ -204,8 +208,16 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
         embedded=embedded,
         task_stated=task is not None,
         decisions=renamed,
+        target_layer=_target_layer(metadata),
     )
     return with_background(info)
+
+
+def _target_layer(metadata: Mapping[str, Any]) -> str | None:
+    """Return the layer that the makers of a bundle want explained, if they name one."""
+    own = metadata.get("lesionlens")
+    layer = own.get("target_layer") if isinstance(own, dict) else None
+    return layer if isinstance(layer, str) and layer else None
 
 
 def _name(metadata: Mapping[str, Any], folder: Path, root: Path, *, embedded: bool) -> str:
