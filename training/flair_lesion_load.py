@@ -136,6 +136,38 @@ def loss_of(
     return torch.nn.functional.cross_entropy(scores, classes, label_smoothing=0.02), place
 
 
+def refit_head(
+    network: torch.nn.Module, by_class: list[list[Example]], rng: np.random.Generator, *, rounds: int
+) -> float:
+    """Fit the last layer alone to the scans, a convex problem, with the network as it will run; its cross-entropy."""
+    network.eval()
+    head, features, classes = network.class_layers, [], []
+    with torch.no_grad():
+        for _ in range(rounds * sum(map(len, by_class)) // 8):
+            images, _, numbers = draw_batch(by_class, rng, 8)
+            features.append(head.flatten(head.pool(head.relu(network.features(images)))))
+            classes.append(numbers)
+    pooled, numbers = torch.cat(features), torch.cat(classes)
+    mean, deviation = pooled.mean(0), pooled.std(0) + 1e-6
+    scaled = (pooled - mean) / deviation
+    weight = torch.zeros(3, pooled.shape[1], requires_grad=True)
+    bias = torch.zeros(3, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        fit = torch.nn.functional.cross_entropy(scaled @ weight.T + bias, numbers)
+        value = fit + 2e-3 * weight.square().sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    with torch.no_grad():
+        head.out.weight.copy_(weight / deviation)
+        head.out.bias.copy_(bias - (weight * mean / deviation).sum(1))
+        return torch.nn.functional.cross_entropy(head.out(pooled), numbers).item()
+
+
 def train(options: argparse.Namespace) -> None:
     """Draw the scans, then train until the time is over."""
     torch.set_num_threads(options.threads)
@@ -144,6 +176,8 @@ def train(options: argparse.Namespace) -> None:
     by_class = draw_examples(subject_files(options.subjects, without=options.holdout), rng, number=options.examples)
     print(f"{options.examples} scans of each class", flush=True)
     network, pointer = build_network(BUNDLE).train(), Pointer()
+    if options.start is not None:
+        network.load_state_dict(torch.load(options.start, weights_only=True))
     parameters = [*network.parameters(), *pointer.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=1e-2)
     begin = saved = time.monotonic()
@@ -164,8 +198,9 @@ def train(options: argparse.Namespace) -> None:
                 f"{(now - begin) / 60:.1f} min, {step} steps, classes {recent[0]:.3f}, places {recent[1]:.3f}",
                 flush=True,
             )
+    fitted_loss = refit_head(network, by_class, rng, rounds=2)
     save(network, options.out / "model.pt")
-    print(json.dumps({"steps": step, "cross_entropy": round(float(recent[0]), 3)}), flush=True)
+    print(json.dumps({"steps": step, "cross_entropy": round(fitted_loss, 3)}), flush=True)
 
 
 def main() -> None:
@@ -175,6 +210,7 @@ def main() -> None:
     parser.add_argument("--holdout", choices=PATIENTS, help="leave out all heads made from this patient")
     parser.add_argument("--examples", type=int, default=200, help="scans of each class")
     parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--start", type=Path, help="weights to start from")
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
