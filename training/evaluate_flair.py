@@ -106,7 +106,7 @@ def real_cases(head: Head, colin: Head) -> list[Case]:
     """List a patient as delivered, and with a skull in thick slices."""
     assert head.original is not None
     assert head.lesions is not None
-    plain = Case(head.name, head.original * 100, head.lesions, mni_affine())
+    plain = Case(head.name, head.original, head.lesions, mni_affine())
     return [plain, thick(skulled(plain, head, colin, seed=1)), thick(skulled(plain, head, colin, seed=2))]
 
 
@@ -278,7 +278,7 @@ def plot_reliability(figures: dict, path: Path) -> None:
         )
     ax.set(xlabel="predicted lesion probability", ylabel="share of voxels that are lesion", xlim=(0, 1), ylim=(0, 1))
     ax.legend(loc="upper left", frameon=False, fontsize=8)
-    ax.set_title("leave-one-patient-out networks, voxels with p > 0.01", fontsize=8)
+    ax.set_title("networks that have not seen the patient, voxels with p > 0.01", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
