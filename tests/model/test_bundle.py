@@ -180,6 +180,18 @@ def test_first_of_unnamed_exclusive_channels_is_the_background(tmp_path: Path) -
     assert not by_sigmoid.decisions
 
 
+def test_a_trial_run_that_fails_is_on_record(tmp_path: Path) -> None:
+    """What is then only assumed about the task must be seen."""
+    network = "$torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.Unflatten(1, (3, 5)))"
+    state = {"0.weight": torch.zeros(2, 1, 1, 1, 1), "0.bias": torch.zeros(2)}
+    extra = {"imports": ["$import torch"]}
+    folder = write_bundle(tmp_path / "b", network=network, state=state, extra=extra, output_format="probability")
+
+    decisions = load_bundle(folder, trust=True).info.decisions
+
+    assert any("taken for a segmentation" in decision and "RuntimeError" in decision for decision in decisions)
+
+
 def test_output_decides_what_the_metadata_do_not_say(tmp_path: Path) -> None:
     """A segmentation that announces its output as 'probability' gives maps all the same."""
     maps = load_bundle(write_bundle(tmp_path / "a", output_format="probability"), trust=True).info

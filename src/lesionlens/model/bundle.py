@@ -194,8 +194,11 @@ def _with_shown_task(info: BundleInfo, network: torch.nn.Module, inferer: Infere
     size = tuple(n if n > 0 else m for n, m in zip(roi, _PROBE_SIZE, strict=True)) if len(roi) == 3 else _PROBE_SIZE
     try:
         shape = output_shape(network, (1, len(info.inputs), *size))
-    except Exception:  # a network is arbitrary code; what the metadata suggest stands, and running it will say more
-        return info
+    except MemoryError:
+        raise
+    except Exception as error:  # a network is arbitrary code; what the metadata suggest stands, on record
+        reason = f"neither the metadata nor a trial run say ({type(error).__name__})"
+        return with_task(info, info.task, f"The bundle is taken for a {info.task}: {reason}.")
     task: Task = "classification" if prod(shape[2:]) == 1 else "segmentation"
     return with_task(info, task, f"The bundle is a {task}: the metadata do not say, the network's output does.")
 
