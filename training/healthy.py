@@ -15,8 +15,9 @@ DEEP_CENTRE, DEEP_AXES = (91, 122, 78), (36, 36, 20)
 def healthy_flair(head: Head, rng: np.random.Generator) -> np.ndarray:
     """Draw a lesion-free FLAIR brain of this head, white matter = 1, zero outside, (i, j, k) float32."""
     flair = _recontrasted(head, rng) if head.flair is not None else simulated_flair(head, rng)
-    if rng.random() < 0.5:
-        flair = flair + rng.uniform(0, 0.25) * cap(head, rng)
+    # Thin and faint: what is broad or bright there, readers mark as a lesion.
+    if rng.random() < 0.4:
+        flair = flair + rng.uniform(0, 0.15) * cap(head, rng)
     return flair
 
 

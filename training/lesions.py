@@ -119,7 +119,8 @@ def fit_to_tissue(mask: np.ndarray, head: Head, rng: np.random.Generator) -> np.
     """Clip a mask to this head: no CSF, no cortex beyond a little, no crumbs."""
     tissue = (head.csf < 0.5) & head.brain
     mask = mask & tissue
-    if rng.random() < 0.8:
+    # Every other scan keeps the lesions that touch or lie in the cortex.
+    if rng.random() < 0.5:
         mask &= smooth(head.gm, 1.0) < 0.75
     labels = cc3d.dust(mask.astype(np.uint8), threshold=4, connectivity=26)
     return labels > 0

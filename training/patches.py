@@ -14,6 +14,8 @@ from subjects import load_subject, subject_files
 
 #: Candidates for patch centres kept of each kind and head.
 KEPT = 4000
+#: Share of the patches that come from heads with a patient's own lesions: what a reader marked, not what was painted.
+ORIGINAL = 0.35
 #: Voxels beside the patch that thick slices need.
 BESIDE = 10
 
@@ -50,6 +52,7 @@ class Patches:
         if not self._files:
             raise SystemExit(f"no simulated heads in {folder}: run subjects.py first")
         self._heads = [load_subject(path) for path in self._files]
+        self._original = [n for n, h in enumerate(self._heads) if "original" in h.source]
         rng = np.random.default_rng(0)
         self._places = [_candidates(h.image, h.lesions, rng) for h in self._heads]
 
@@ -66,9 +69,9 @@ class Patches:
 
     def _patch(self, rng: np.random.Generator, size: int, shares: Shares) -> tuple[np.ndarray, np.ndarray]:
         kind = np.searchsorted(np.cumsum([shares.lesion, shares.bright]), rng.random())
-        number = int(rng.integers(len(self._heads)))
+        number = self._draw(rng)
         while len(self._places[number][kind]) == 0:
-            number = int(rng.integers(len(self._heads)))
+            number = self._draw(rng)
         centre = self._places[number][kind][rng.integers(len(self._places[number][kind]))]
         low = centre + rng.integers(-size // 4, size // 4 + 1, 3) - size // 2
         slices = draw_slices(rng)
@@ -78,6 +81,12 @@ class Patches:
         if "painted" in head.source:
             image = _roughened(image, lesions, rng)
         return _seen(image, lesions, rng, slices=slices, beside=beside)
+
+    def _draw(self, rng: np.random.Generator) -> int:
+        """Draw the head of a patch."""
+        if self._original and rng.random() < ORIGINAL:
+            return int(rng.choice(self._original))
+        return int(rng.integers(len(self._heads)))
 
 
 def _candidates(image: np.ndarray, lesions: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
