@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,15 @@ def test_a_prediction_without_explanation_is_written_with_a_warning(
     (warning,) = json.loads((out / "record.json").read_text())["warnings"]
     assert "no attribution map: The network has no layer" in warning
     assert len(read_case(out, ll.read(scan)).regions["lesion"]) == 1
+
+
+def test_an_explained_background_gets_its_picture(options: RunOptions, tmp_path: Path) -> None:
+    """Whatever was explained is shown, although there are no regions of it."""
+    result = run_case(replace(options, target="background"))
+
+    out = write_case(result, tmp_path / "out")
+
+    assert {p.name for p in out.glob("overlay_*.png")} == {"overlay_background.png", "overlay_lesion.png"}
 
 
 def test_class_names_of_one_file_name_are_kept_apart(scan: Path, tmp_path: Path) -> None:

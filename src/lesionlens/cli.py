@@ -336,7 +336,7 @@ def _print_result(result: CaseResult, out: Path) -> None:
 
 
 def _print_warnings(result: CaseResult) -> None:
-    for warning in result.record["warnings"]:
+    for warning in result.warnings:
         typer.echo(f"Warning: {' '.join(warning.split())}", err=True)
 
 

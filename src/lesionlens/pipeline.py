@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle
     from lesionlens.model.run import ModelOutput
 
-__all__ = ["CaseResult", "RunOptions", "run_case", "write_case"]
+__all__ = ["CaseResult", "RunOptions", "measure_classes", "run_case", "write_case"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def run_case(
     )
     clock.seconds.update(output.seconds)
     with clock.stage("measure", progress, "Measuring regions"):
-        labels, regions = _measure_all(volume, output.probabilities, output.attributions, options.threshold)
+        labels, regions = measure_classes(volume, output.probabilities, output.attributions, options.threshold)
     return CaseResult(
         volume=volume,
         bundle=bundle.title,
@@ -134,11 +134,24 @@ def run_case(
     )
 
 
-def _measure_all(
-    volume: Volume, probabilities: tuple[Heatmap, ...], attributions: tuple[Heatmap, ...], threshold: float
+def measure_classes(
+    volume: Volume,
+    probabilities: tuple[Heatmap, ...],
+    attributions: tuple[Heatmap, ...],
+    threshold: float,
+    *,
+    progress: Progress = silent,
 ) -> tuple[dict[str, Array], dict[str, tuple[Region, ...]]]:
+    """Measure the regions of every class at a threshold.
+
+    Returns
+    -------
+    labels, regions : dict
+        Per class: the (i, j, k) label array, and its regions, largest first.
+    """
     labels, regions = {}, {}
-    for heatmap in probabilities:
+    for done, heatmap in enumerate(probabilities):
+        progress("Measuring regions", done, len(probabilities))
         attribution = next((a for a in attributions if a.label == heatmap.label), None)
         labels[heatmap.label] = label_regions(heatmap, threshold=threshold)
         found = measure(volume, heatmap, threshold=threshold, attribution=attribution, labels=labels[heatmap.label])

@@ -64,6 +64,11 @@ class CaseResult:
     threshold: float
     record: Mapping[str, Any]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was asked for and could not be made, or had to be assumed: one sentence each, for the user to read."""
+        return tuple(self.record.get("warnings", ()))
+
     def attribution_of(self, label: str) -> Heatmap | None:
         """Return the attribution of a class, or None where it was not explained."""
         return next((a for a in self.attributions if a.label == label), None)
@@ -134,7 +139,7 @@ def _writers(case: CaseResult, folder: Path) -> Iterator[Callable[[], object]]:
         yield partial(write_labels, array, case.volume, folder / f"regions_{slug(label)}.nii.gz")
     if case.regions:
         yield partial(write_table, case.regions, folder / "regions.csv")
-    for label in case.regions or [attribution.label for attribution in case.attributions]:
+    for label in dict.fromkeys([*case.regions, *(attribution.label for attribution in case.attributions)]):
         yield partial(_write_overlay, case, label, folder / f"overlay_{slug(label)}.png")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,29 @@ def test_a_bundle_may_name_the_layer(tmp_path: Path, wanted: str, used: str, rea
 
     assert provenance.layer == used
     assert any(reason in note for note in provenance.notes)
+
+
+def test_threads_take_turns_with_one_bundle(tmp_path: Path) -> None:
+    """An explanation watches layers of the network; what another thread runs meanwhile must not end up in its map."""
+    folder = write_bundle(
+        tmp_path / "b",
+        network=COARSE,
+        state=COARSE_STATE,
+        steps=[RAS, PAD],
+        inferer=SLIDING,
+        extra={"imports": ["$import torch"]},
+    )
+    bundle = ll.load_bundle(folder, trust=True)
+    grid = straight_grid()
+    places = [np.asarray(CENTRE) + shift for shift in ((0, 0, 0), (6, 0, 0), (0, 6, 0), (0, 0, -6))]
+    scans = [blob(grid, tuple(place)) for place in places]
+    alone = [ll.explain(bundle, scan, layer="0").array for scan in scans]
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda scan: ll.explain(bundle, scan, layer="0").array, scans * 5))
+
+    for expected, found in zip(alone * 5, together, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS, ids=str)

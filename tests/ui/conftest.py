@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +22,7 @@ from lesionlens.ui.open import settle
 from ui_window import Window, close_dock, dock_into
 
 _CANVAS = (500, 500)
+atexit.register(shutil.rmtree, os.path.dirname(os.environ["NAPARI_CONFIG"]), ignore_errors=True)
 _SIZE = (900, 560)
 
 

@@ -626,6 +626,16 @@ def test_overlays_lie_on_a_plain_image_in_any_unit(window: Window, stub: Stub, u
     np.testing.assert_allclose(window.viewer.dims.point, axes, atol=1e-6 * size)
 
 
+def test_what_could_not_be_made_is_said(window: Window, notifications: list[Notification]) -> None:
+    """A run that gives probabilities without their explanation does not pass for a complete one."""
+    window.open(phantom())
+    result = result_of(phantom())
+
+    window.widget.show_result(replace(result, record={"warnings": ["There is no attribution map: no layer."]}))
+
+    assert [n.message for n in notifications] == ["There is no attribution map: no layer."]
+
+
 def record_of(result: CaseResult) -> dict[str, Any]:
     """Return as much of a record as reading results back needs."""
     return {

@@ -17,7 +17,7 @@ __all__ = ["foreign_code"]
 
 @contextmanager
 def foreign_code(bundle: Bundle, prepared: Prepared | None = None) -> Iterator[None]:
-    """Run a bundle's network or inferer.
+    """Run a bundle's network or inferer, one thread at a time.
 
     Parameters
     ----------
@@ -32,7 +32,8 @@ def foreign_code(bundle: Bundle, prepared: Prepared | None = None) -> Iterator[N
         For any exception of the bundle's code. Errors of LesionLens and a user's stop pass through.
     """
     try:
-        yield
+        with bundle.lock:
+            yield
     except (LesionLensError, MemoryError):
         raise
     except Exception as error:  # a network is arbitrary code

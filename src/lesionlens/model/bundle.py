@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from threading import RLock
 
 import torch
 from monai.inferers import Inferer
@@ -58,6 +59,8 @@ class Bundle:
         Where the network runs.
     bundle_sha256, weights_sha256
         Hashes of all files (see :func:`~lesionlens.model.catalogue.hash_files`) and of the weights file.
+    lock
+        Held while the network runs: an explanation watches its layers, so threads must take turns.
     """
 
     info: BundleInfo
@@ -69,6 +72,7 @@ class Bundle:
     device: torch.device
     bundle_sha256: str
     weights_sha256: str
+    lock: RLock = field(default_factory=RLock, repr=False)
     _default_layers: dict[tuple[int, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
     _final_activations: dict[tuple[int, ...], FinalKind | None] = field(default_factory=dict, repr=False)
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
@@ -112,6 +112,8 @@ class LesionLensWidget(QWidget):
             self.controls.show_kind(ATTRIBUTION)
         self.classes.show_probabilities(result.class_probabilities)
         self._show_regions()
+        for warning in result.warnings:
+            show_warning(warning)
 
     def _options(self, choices: Choices) -> RunOptions:
         return RunOptions(

@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lesionlens.pipeline import RunOptions, run_case
+from lesionlens.pipeline import RunOptions, measure_classes, run_case
 from lesionlens.progress import Progress
-from lesionlens.regions import label_regions, measure
 from lesionlens.results import CaseResult, read_case
 from lesionlens.ui.layers import volume_from_image, volume_of
 
@@ -54,13 +53,7 @@ def read_results(folder: Path, layer: Layer, progress: Progress) -> CaseResult:
 
 def measure_again(result: CaseResult, threshold: float, progress: Progress) -> CaseResult:
     """Return a result with its regions measured at another threshold."""
-    labels, regions = {}, {}
-    for done, heatmap in enumerate(result.probabilities):
-        progress("Measuring regions", done, len(result.probabilities))
-        found = label_regions(heatmap, threshold=threshold)
-        attribution = result.attribution_of(heatmap.label)
-        labels[heatmap.label] = found
-        regions[heatmap.label] = tuple(
-            measure(result.volume, heatmap, threshold=threshold, attribution=attribution, labels=found)
-        )
+    labels, regions = measure_classes(
+        result.volume, result.probabilities, result.attributions, threshold, progress=progress
+    )
     return replace(result, labels=labels, regions=regions, threshold=threshold)
