@@ -263,12 +263,16 @@ def _turn_error(item: Slice, reference: Vectors) -> float:
 
 
 def _typical_step(along: Vectors) -> float:
-    """Return the median distance in mm between neighbouring positions, all different.
+    """Return the typical distance in mm between neighbouring positions, all different: the mean of those at the median.
 
-    Of an even number of them the lower one in the middle, which is a step that exists: the mean of 3 and 5 does not.
+    Of an even number the median is the lower one in the middle, a step that exists: the mean of 3 and 5 does not. The
+    mean over all that are as wide removes their rounding, which would add up from plane to plane.
     """
     steps = np.diff(along)
-    return float(np.quantile(steps, 0.5, method="lower")) if steps.size else 0.0
+    if not steps.size:
+        return 0.0
+    median = float(np.quantile(steps, 0.5, method="lower"))
+    return float(steps[np.abs(steps - median) <= 2 * step_tolerance_mm(median)].mean())
 
 
 def _upright_error(positions: Vectors, normal: Vectors, step: float) -> float:
