@@ -126,7 +126,8 @@ def test_verdict_says_what_is_irregular() -> None:
     assert not verdict.regular
     assert str(verdict) == "irregular: gap of 6 mm between k=3 and k=4 (worst position error 3 mm)"
     assert str(replace(verdict, handled="as-is")) == f"{verdict}; voxels kept as they are"
-    assert str(replace(verdict, handled="resample")) == f"{verdict}; resampled onto a regular grid at the true positions"
+    resampled = str(replace(verdict, handled="resample"))
+    assert resampled == f"{verdict}; resampled onto a regular grid at the true positions"
 
 
 def test_linear_functions_survive_resampling_exactly() -> None:

@@ -113,9 +113,7 @@ def run_case(
     clock = _Stopwatch()
     if volume is None:
         with clock.stage("read"):  # reading reports its own progress
-            volume = read(
-                options.input, series=options.series, irregular=options.irregular, progress=progress
-            )
+            volume = read(options.input, series=options.series, irregular=options.irregular, progress=progress)
     with clock.stage("load_bundle", progress, "Loading the bundle"):
         from lesionlens.model.bundle import load_bundle
         from lesionlens.model.run import run_model

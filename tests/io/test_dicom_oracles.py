@@ -93,7 +93,9 @@ def tilted(degrees: float, turn: tuple[float, float, float]) -> Plan:
 
 
 @pytest.mark.parametrize("turn", [(-14.0, 0.0, 0.0), (0.0, 0.0, 0.0)], ids=["tilted images", "straight images"])
-def test_dcm2niix_straightens_a_tilted_gantry_onto_the_same_grid(tmp_path: Path, turn: tuple[float, float, float]) -> None:
+def test_dcm2niix_straightens_a_tilted_gantry_onto_the_same_grid(
+    tmp_path: Path, turn: tuple[float, float, float]
+) -> None:
     """Same grid, and values that it rounds to integers where ours keep the fraction."""
     make_series(tmp_path / "in", tilted(-14.0, turn))
     image = converted(tmp_path / "in", tmp_path / "out", "_Tilt_1")

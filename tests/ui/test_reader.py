@@ -100,7 +100,7 @@ def test_bad_input_is_a_readable_error(window: Window, tmp_path: Path) -> None:
 
 
 def test_an_irregular_series_is_refused_with_the_way_to_see_it(tmp_path: Path) -> None:
-    """napari's dialogs have no place for the choice; the command line has."""
+    """The dialogs of napari have no place for the choice; the command line has."""
     make_series(tmp_path, Plan(offsets=tuple((0.0, 0.7 * k, 2.5 * k) for k in range(5))))
 
     with pytest.raises(IrregularSeriesError, match=r"tilt: .* To see it: lesionlens view .* --irregular resample$"):

@@ -410,7 +410,9 @@ def _shift(
     if off.max() <= step_tolerance_mm(typical):
         return ()
     k = starts[int(off.argmax())]
-    return (f"shift: slices lie up to {off.max():.3g} mm beside the line of the others, most k={k} ({ordered[k].name})",)
+    return (
+        f"shift: slices lie up to {off.max():.3g} mm beside the line of the others, most k={k} ({ordered[k].name})",
+    )
 
 
 def _beside(positions: Vectors, normal: Vectors) -> tuple[Vectors, Vectors]:
