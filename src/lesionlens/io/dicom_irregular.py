@@ -43,6 +43,7 @@ _ON_IT = 1e-5
 
 Voxels = NDArray[Any]
 Vectors = NDArray[np.float64]
+Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +230,7 @@ class _Resampling:
             out = np.full(shape[::-1], fill, dtype=np.float32).transpose(2, 1, 0)
             valid = np.zeros(shape[::-1], dtype=np.bool_).transpose(2, 1, 0)
         # Planes go up, so the slices below and above the last one are the only ones that can be wanted again.
-        place = lru_cache(maxsize=2)(lambda k: _moved(np.asarray(values[:, :, k], dtype=np.float64), self.shifts[k]))
+        place = lru_cache(maxsize=2)(lambda k: _moved(np.asarray(values[:, :, k], dtype=np.float32), self.shifts[k]))
         for plane, slices in enumerate(self.weights(shape[2])):
             progress("Resampling slices", plane, shape[2])
             if not slices:
@@ -259,7 +260,7 @@ class _Resampling:
         near = step_tolerance_mm(self.typical_mm) / self.typical_mm
         for plane in range(planes):
             k = int(np.clip(np.searchsorted(self.along, plane, side="right") - 1, 0, len(steps) - 1))
-            weight = (plane - self.along[k]) / steps[k]
+            weight = float((plane - self.along[k]) / steps[k])
             # Within the tolerance a plane beside a gap, or beyond the last slice, is the slice that it lies next to.
             alone = near / steps[k] if k in gaps or weight > 1 else _ON_IT
             if abs(weight) <= alone:
@@ -276,28 +277,27 @@ class _Resampling:
 class _Piece:
     """A slice on the pixels of the grid: values (column, row) and the first and last (exclusive) pixel it covers."""
 
-    values: Vectors
+    values: Image
     first: NDArray[np.int64]
 
     @property
     def last(self) -> NDArray[np.int64]:
         return self.first + self.values.shape
 
-    def part(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> Vectors:
+    def part(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> Image:
         """Return the values from one pixel of the grid up to another, both inside."""
         (i, j), (i_end, j_end) = first - self.first, last - self.first
         return self.values[i:i_end, j:j_end]
 
 
-def _moved(image: Vectors, shift: Vectors) -> _Piece:
+def _moved(image: Image, shift: Vectors) -> _Piece:
     """Move an image by some pixels, with fractions, linearly; pixels that would need one beside it are left out."""
     first = np.zeros(2, dtype=np.int64)
     for axis, whole in enumerate(np.floor(shift + _ON_IT).astype(np.int64)):
-        fraction = shift[axis] - whole
+        fraction = float(shift[axis] - whole)  # a float64 of numpy would widen the image
         first[axis] = whole
         if fraction > _ON_IT:
-            n = image.shape[axis]
-            lower, upper = image.take(range(n - 1), axis=axis), image.take(range(1, n), axis=axis)
-            image = fraction * lower + (1 - fraction) * upper
+            pixels = np.moveaxis(image, axis, 0)
+            image = np.moveaxis(fraction * pixels[:-1] + (1 - fraction) * pixels[1:], 0, axis)
             first[axis] += 1
     return _Piece(image, first)
