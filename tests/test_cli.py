@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import lesionlens as ll
+from dicom_factory import Plan, make_series
 from lesionlens.cli import main
 from tiny_bundles import CENTRE, VOXELWISE_STATE, blob, oblique_grid, write_bundle
 
@@ -124,6 +125,66 @@ def test_info_describes_a_scan(scan: str, capsys: Capture) -> None:
     assert found["shape"] == [36, 34, 26]
     assert found["spacing_mm"] == pytest.approx([1.0, 1.1, 1.8], abs=1e-4)
     assert found["readable"] is True
+
+
+@pytest.fixture(scope="module")
+def tilted(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a CT series of 20 slices with a gantry tilt of 14 degrees, above the bundle's threshold everywhere."""
+    folder = tmp_path_factory.mktemp("tilted")
+    lean = float(np.tan(np.radians(14.0)))
+    offsets = tuple((0.0, 3.0 * k * lean, 3.0 * k) for k in range(20))
+    make_series(folder, Plan(shape=(24, 26, 20), modality="CT", offsets=offsets))
+    return str(folder)
+
+
+def test_info_names_what_is_irregular(tilted: str, capsys: Capture) -> None:
+    """The table and the JSON say what is wrong and by how much; for programs, in parts."""
+    assert main(["info", tilted]) == 0
+    text = capsys.readouterr().out
+    assert "24x26x20" in text
+    assert "irregular: tilt: the slices are stacked 14 degrees off their normal" in text
+
+    assert main(["info", tilted, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["spacing_mm"] == pytest.approx([0.8, 1.1, 3.0], abs=1e-4)
+    assert found["axcodes"] == "LPS"
+    assert found["verdict"].startswith("irregular: tilt: ")
+    assert [problem[:5] for problem in found["problems"]] == ["tilt:"]
+    assert found["worst_error_mm"] == pytest.approx(19 * 3.0 * np.tan(np.radians(14.0)), abs=1e-3)
+    assert found["readable"] is False
+
+
+def test_an_irregular_scan_is_run_as_chosen_and_marked(
+    tilted: str, bundle: str, tmp_path: Path, capsys: Capture
+) -> None:
+    """Refused by default; else the warning, the record and the grid say what was done, and regions hold data only."""
+    options = ["--bundle", bundle, "--trust", "--layer", "0", "-q", "--out"]
+    assert main(["run", tilted, *options, str(tmp_path / "refused")]) == 1
+    assert "--irregular resample" in capsys.readouterr().err
+    assert not (tmp_path / "refused").exists()
+
+    for way, words in (("resample", "resampled onto a regular grid"), ("as-is", "voxels kept as they are")):
+        out = tmp_path / way
+        assert main(["run", tilted, "--irregular", way, *options, str(out)]) == 0
+        said = capsys.readouterr().err
+        assert "Warning: The geometry of CT series 4 is irregular: tilt: " in said
+        assert words in said
+        record = json.loads((out / "record.json").read_text())
+        assert record["options"]["irregular"] == way
+        assert words in record["input"]["verdict"]
+        assert any(words in warning for warning in record["warnings"])
+        volume = ll.read(tilted, irregular=way)  # type: ignore[arg-type]
+        n_valid = volume.array.size if volume.valid is None else np.count_nonzero(volume.valid)
+        assert record["total_volume_mm3"]["lesion"] == pytest.approx(n_valid * volume.grid.voxel_volume_mm3)
+        np.testing.assert_allclose(record["input"]["affine_ras"], volume.grid.affine)
+        assert (ll.read(out / "probability_lesion.nii.gz").array > 0.99).all()
+    assert n_valid == 24 * 26 * 20
+
+
+def test_a_way_that_does_not_exist_is_wrong_usage(tilted: str, tmp_path: Path, capsys: Capture) -> None:
+    """The message lists the three."""
+    assert main(["run", tilted, "--irregular", "guess", "--out", str(tmp_path / "o")]) == 2
+    assert "'refuse', 'resample', 'as-is'" in capsys.readouterr().err
 
 
 def test_bundles_are_listed_and_shown(bundle: str, capsys: Capture) -> None:

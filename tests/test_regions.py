@@ -444,3 +444,69 @@ def test_labels_that_do_not_suit_the_scan_are_refused(labels: NDArray[Any], mess
 
     with pytest.raises(InputError, match=message):
         measure(volume, probability, labels=labels)
+
+
+def masked(volume: Volume, valid: NDArray[np.bool_]) -> Volume:
+    """Return the scan with a validity mask."""
+    return dataclasses.replace(volume, valid=valid)
+
+
+def bar_scene() -> tuple[Volume, Heatmap, NDArray[np.bool_]]:
+    """Return a scan, a bar of ten voxels along k at 0.75, and a mask that takes its fourth and fifth voxel away."""
+    probability = empty_map()
+    probability[4, 4, :] = 0.75
+    scan = np.arange(PLAIN.n_voxels, dtype=np.float64).reshape(PLAIN.shape)
+    scan[4, 4, 3:5] = np.nan  # what is not measured may be anything
+    valid = np.ones(PLAIN.shape, dtype=bool)
+    valid[:, :, 3:5] = False
+    return Volume(scan, PLAIN), make_map(probability, PLAIN), valid
+
+
+def test_regions_do_not_reach_into_voxels_without_data() -> None:
+    """The bar falls into two regions, which are measured without the voxels between them."""
+    volume, probability, valid = bar_scene()
+
+    upper, lower = measure(masked(volume, valid), probability)
+
+    assert (upper.n_voxels, lower.n_voxels) == (5, 3)
+    assert (upper.bbox_ijk, lower.bbox_ijk) == (((4, 4, 5), (4, 4, 9)), ((4, 4, 0), (4, 4, 2)))
+    assert lower.intensity.mean == volume.array[4, 4, :3].mean()
+
+
+def test_labels_of_a_map_stay_out_of_voxels_without_data() -> None:
+    """A map on a masked scan is labelled within the mask, and labels that reach out of it are cut."""
+    volume, probability, valid = bar_scene()
+    on_scan = masked(volume, valid).with_array(probability.array)
+
+    labels = label_regions(Heatmap(on_scan, "probability", "lesion", False, Provenance()), threshold=0.5)
+
+    assert labels[4, 4].tolist() == [2, 2, 2, 0, 0, 1, 1, 1, 1, 1]
+    drawn = np.zeros(PLAIN.shape, dtype=np.uint8)
+    drawn[4, 4, 1:5] = 7
+    (region,) = measure(masked(volume, valid), probability, labels=drawn)
+    assert (region.label, region.n_voxels) == (7, 2)
+
+
+def test_attribution_without_data_counts_nowhere() -> None:
+    """Shares are of the attribution where there is a scan."""
+    volume, probability, valid = bar_scene()
+    values = empty_map()
+    values[4, 4, :] = 1.0
+    attribution = make_map(values, PLAIN, kind="attribution", signed=True)
+
+    regions = measure(masked(volume, valid), probability, attribution=attribution)
+
+    assert [region.attribution_share for region in regions] == [5 / 8, 3 / 8]
+
+
+@pytest.mark.parametrize(("last", "touches"), [(4, True), (3, False)], ids=["beside", "one away"])
+def test_a_region_beside_voxels_without_data_touches_the_border(last: int, touches: bool) -> None:
+    """Where the data end a lesion may go on, as at the face of the grid."""
+    probability = empty_map()
+    probability[3, 3, 2 : last + 1] = 1.0
+    valid = np.ones(PLAIN.shape, dtype=bool)
+    valid[:, :, 5:] = False
+
+    (region,) = measure(Volume(np.zeros(PLAIN.shape), PLAIN, valid=valid), make_map(probability, PLAIN))
+
+    assert region.touches_border is touches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations, product
 
 import nibabel as nib
@@ -124,6 +125,9 @@ def test_verdict_says_what_is_irregular() -> None:
     assert str(GeometryVerdict()) == "regular"
     assert not verdict.regular
     assert str(verdict) == "irregular: gap of 6 mm between k=3 and k=4 (worst position error 3 mm)"
+    assert str(replace(verdict, handled="as-is")) == f"{verdict}; voxels kept as they are"
+    resampled = str(replace(verdict, handled="resample"))
+    assert resampled == f"{verdict}; resampled onto a regular grid at the true positions"
 
 
 def test_linear_functions_survive_resampling_exactly() -> None:
@@ -224,3 +228,47 @@ def test_resampling_refuses_what_it_cannot_do(shape: tuple[int, ...], order: int
     grid = Grid((2, 2, 2), np.eye(4))
     with pytest.raises(InputError, match=message):
         resample(np.zeros(shape), grid, grid, order=order)
+
+
+@pytest.mark.parametrize("valid", [np.ones((2, 2, 3), dtype=bool), np.ones((2, 2, 2))], ids=["shape", "type"])
+def test_validity_masks_that_do_not_fit_are_refused(valid: NDArray[np.bool_]) -> None:
+    """A mask of numbers would invert as something else, one of another shape would be broadcast."""
+    with pytest.raises(InputError, match=r"validity mask of volume 'volume' is Boolean of shape \(2, 2, 2\); found"):
+        Volume(np.zeros((2, 2, 2)), Grid((2, 2, 2), np.eye(4)), valid=valid)
+
+
+def test_validity_follows_to_other_values_on_the_grid_and_cannot_be_changed() -> None:
+    """A map made from a scan has data where the scan has."""
+    valid = np.array([True, False, True]).reshape(1, 1, 3)
+    volume = Volume(np.zeros((1, 1, 3)), Grid((1, 1, 3), np.eye(4)), valid=valid)
+
+    made = volume.with_array(np.ones((1, 1, 3)))
+
+    assert made.valid is not None
+    np.testing.assert_array_equal(made.valid, valid)
+    with pytest.raises(ValueError, match="read-only"):
+        made.valid[0, 0, 0] = False
+
+
+def test_resampled_voxels_are_valid_where_all_that_they_are_made_from_is() -> None:
+    """On a grid of half the step: on and between two valid voxels, not beside an invalid one, not outside."""
+    line = Grid((1, 1, 5), np.eye(4))
+    volume = Volume(np.arange(5.0).reshape(1, 1, 5), line, valid=np.array([1, 1, 1, 0, 1], bool).reshape(1, 1, 5))
+    finer = np.diag([1.0, 1, 0.5, 1])
+    finer[2, 3] = -1.0  # from one voxel before the first, half a voxel of which is outside
+
+    made = volume.resampled(Grid((1, 1, 13), finer))
+
+    assert made.valid is not None
+    assert made.valid.ravel().astype(int).tolist() == [0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 0]
+    np.testing.assert_allclose(made.array.ravel()[2:7], [0, 0.5, 1, 1.5, 2])
+
+
+def test_a_volume_resampled_beyond_its_faces_is_not_valid_there() -> None:
+    """The fill value is no data, even where all of the source is."""
+    volume = Volume(np.ones((4, 4, 4)), Grid((4, 4, 4), np.eye(4)))
+
+    assert volume.resampled(Grid((2, 2, 2), np.eye(4))).valid is None
+    wider = volume.resampled(Grid((4, 4, 6), np.eye(4))).valid
+    assert wider is not None
+    assert wider.all(axis=(0, 1)).tolist() == [True] * 4 + [False] * 2

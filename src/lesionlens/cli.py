@@ -17,8 +17,10 @@ from typer.core import TyperCommand
 
 from lesionlens import __version__
 from lesionlens.errors import Cancelled, LesionLensError
+from lesionlens.io.policy import Irregular
 
 if TYPE_CHECKING:
+    from lesionlens.io.series import SeriesInfo
     from lesionlens.pipeline import RunOptions
     from lesionlens.progress import Progress
     from lesionlens.results import CaseResult
@@ -69,6 +71,13 @@ Input = Annotated[Path, typer.Argument(metavar="INPUT", **_SCAN)]
 Place = Annotated[Path, typer.Argument(metavar="PATH", **_SCAN)]
 Results = Annotated[Path | None, typer.Argument(metavar="RESULTS", help="Folder that 'run' wrote.", **_PATH)]
 Series = Annotated[str | None, typer.Option(help="UID, number or description of one of several DICOM series.")]
+OnIrregular = Annotated[
+    Irregular,
+    typer.Option(
+        "--irregular",
+        help="DICOM slices off a regular grid: refuse, resample at their true positions, or keep as they are.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 BundleName = Annotated[str, typer.Option("--bundle", "-b", help="Embedded bundle, or path of a bundle folder or zip.")]
 BundleArgument = Annotated[
@@ -104,6 +113,7 @@ def run(
     layer: Layer = None,
     threshold: Threshold = 0.5,
     series: Series = None,
+    irregular: OnIrregular = "refuse",
     trust: Trust = False,
     device: Device = None,
     overwrite: Overwrite = False,
@@ -115,7 +125,7 @@ def run(
 
     if not 0 < threshold <= 1:
         raise typer.BadParameter(f"must be above 0 and at most 1, not {threshold:g}", param_hint="--threshold")
-    options = RunOptions(input, bundle, method, target, layer, threshold, series, trust, device)
+    options = RunOptions(input, bundle, method, target, layer, threshold, series, irregular, trust, device)
     result = _run(options, out, overwrite=overwrite, quiet=quiet or as_json)
     if as_json:
         _print_json(_summary(result, out))
@@ -177,7 +187,7 @@ def info(path: Place, as_json: AsJson = False) -> None:
 
     found = list_series(path)
     if as_json:
-        _print_json([{**asdict(s), "readable": s.readable, "verdict": str(s.verdict)} for s in found])
+        _print_json([{**asdict(s), "readable": s.readable, **_verdict(s)} for s in found])
         return
     from lesionlens.report.console import print_table
 
@@ -193,11 +203,19 @@ def info(path: Place, as_json: AsJson = False) -> None:
             typer.echo(f"series {'-' if s.number is None else s.number}: {s.uid}")
 
 
+def _verdict(series: SeriesInfo) -> dict[str, Any]:
+    """Return the verdict in words, and for programs in parts; those are missing where there is no geometry."""
+    verdict = series.verdict
+    parts = {} if isinstance(verdict, str) else {"problems": verdict.problems, "worst_error_mm": verdict.worst_error_mm}
+    return {"verdict": str(verdict), **parts}
+
+
 @app.command(cls=_Command, epilog="Example:  lesionlens view scan.nii.gz results")
 def view(
     input: Input,
     results: Results = None,
     series: Series = None,
+    irregular: OnIrregular = "refuse",
     screenshot: Screenshot = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -208,18 +226,24 @@ def view(
         raise LesionLensError("The viewer is not installed; install it with: pip install 'lesionlens[gui]'")
     if not _has_display() and os.environ.get("QT_QPA_PLATFORM") != "offscreen":
         raise LesionLensError("There is no display to open a window on; set DISPLAY, or use xvfb-run.")
-    _open(input, results, screenshot, series=series, overwrite=overwrite)
+    _open(input, results, screenshot, series=series, irregular=irregular, overwrite=overwrite)
 
 
 def _open(
-    scan: Path, results: Path | None, screenshot: Path | None, *, series: str | None = None, overwrite: bool = False
+    scan: Path,
+    results: Path | None,
+    screenshot: Path | None,
+    *,
+    series: str | None = None,
+    irregular: Irregular = "refuse",
+    overwrite: bool = False,
 ) -> None:
     from lesionlens.io import read
     from lesionlens.io.atomic import atomic_path
     from lesionlens.results import read_case
     from lesionlens.ui.open import open_viewer, save_screenshot
 
-    volume = read(scan, series=series)
+    volume = read(scan, series=series, irregular=irregular)
     case = None if results is None else read_case(results, volume)
     if screenshot is None:
         open_viewer(volume, case, block=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lesionlens import __version__
 from lesionlens.heatmap import Heatmap
 from lesionlens.io import read
+from lesionlens.io.policy import Irregular
 from lesionlens.progress import Progress, silent
 from lesionlens.regions import Region, label_regions, measure
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE, CaseResult, write_case
@@ -54,6 +55,8 @@ class RunOptions:
         Probability from which a voxel belongs to a region, in (0, 1].
     series
         UID, number or description of a DICOM series where a folder holds several.
+    irregular
+        What to do with DICOM slices that do not lie on one regular grid; see :func:`lesionlens.read`.
     trust
         Allow a bundle from outside to execute its config.
     device
@@ -67,6 +70,7 @@ class RunOptions:
     layer: str | None = None
     threshold: float = 0.5
     series: str | None = None
+    irregular: Irregular = "refuse"
     trust: bool = False
     device: str | None = None
 
@@ -116,7 +120,7 @@ def run_case(
         permitted(options.bundle, trust=options.trust)  # before minutes of reading
     if volume is None:
         with clock.stage("read"):  # reading reports its own progress
-            volume = read(options.input, series=options.series, progress=progress)
+            volume = read(options.input, series=options.series, irregular=options.irregular, progress=progress)
     with clock.stage("load_bundle", progress, "Loading the bundle"):
         from lesionlens.model.bundle import load_bundle
         from lesionlens.model.run import run_model
@@ -192,6 +196,7 @@ def _record(
             "layer": options.layer,
             "threshold": options.threshold,
             "series": options.series,
+            "irregular": volume.source.verdict.handled or options.irregular,  # it may have been read before
             "device": str(bundle.device),
         },
         "maps": [_map_record(m) for m in (*output.probabilities, *output.attributions)],
@@ -199,6 +204,7 @@ def _record(
         "n_regions": {label: len(found) for label, found in regions.items()},
         "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
         "warnings": [
+            *_geometry_warnings(volume),
             *output.warnings,
             *filter(None, (output.activation.doubt,)),
             *_beside_the_regions(output, regions),
@@ -219,6 +225,12 @@ def _beside_the_regions(output: ModelOutput, regions: dict[str, tuple[Region, ..
                 f" {attribution.provenance.layer!r} shows little of what they rest on; another may show more."
             )
     return found
+
+
+def _geometry_warnings(volume: Volume) -> tuple[str, ...]:
+    """Say that places and sizes rest on slices that were not regular."""
+    verdict = volume.source.verdict
+    return () if verdict.regular else (f"The geometry of {volume.name} is {verdict}.",)
 
 
 def _input_record(volume: Volume) -> dict[str, Any]:

@@ -84,7 +84,8 @@ class Region:
         Sum of the positive attribution inside the region, divided by the sum of the positive attribution in the whole
         volume, in [0, 1]; None without an attribution map or when that map is positive nowhere.
     touches_border
-        True when a voxel lies on an outer face of the grid: the region may be cut off and larger than measured.
+        True when a voxel lies on an outer face of the grid, or beside a voxel without data: the region may be cut off
+        and larger than measured.
     """
 
     label: int
@@ -116,7 +117,7 @@ def label_regions(heatmap: Heatmap, *, threshold: float) -> NDArray[np.uint32]:
     Parameters
     ----------
     heatmap
-        Map to cut.
+        Map to cut. Where its volume is not valid there are no regions, and none is connected through there.
     threshold
         A voxel belongs to a region when its value is **at or above** this, compared in the map's own precision. In
         (0, 1] for probability maps, any finite number for others.
@@ -132,11 +133,18 @@ def label_regions(heatmap: Heatmap, *, threshold: float) -> NDArray[np.uint32]:
     InputError
         If the threshold is not valid for the kind of map.
     """
+    return _labels(heatmap, threshold, heatmap.volume.valid)
+
+
+def _labels(heatmap: Heatmap, threshold: float, valid: NDArray[np.bool_] | None) -> NDArray[np.uint32]:
     import cc3d
 
     _check_threshold(heatmap, threshold)
+    inside = heatmap.array >= threshold
+    if valid is not None:
+        inside &= valid
     components = np.ascontiguousarray(
-        cc3d.connected_components(np.ascontiguousarray(heatmap.array >= threshold), connectivity=NEIGHBOURHOOD)
+        cc3d.connected_components(np.ascontiguousarray(inside), connectivity=NEIGHBOURHOOD)
     )
     flat = components.reshape(-1)
     foreground = np.flatnonzero(flat)
@@ -164,7 +172,7 @@ def measure(
     Parameters
     ----------
     volume
-        The scan whose intensities are measured.
+        The scan whose intensities are measured. Voxels that are not valid are left out of everything.
     heatmap
         Map that defines the regions, on the scan's grid.
     threshold
@@ -197,7 +205,11 @@ def measure(
         attribution = heatmap
     if attribution is not None:
         check_same_grid(f"The attribution map of {attribution.label!r}", attribution.grid, volume.grid)
-    found = label_regions(heatmap, threshold=threshold) if labels is None else _checked_labels(labels, volume.grid)
+    if labels is None:
+        found: NDArray[Any] = _labels(heatmap, threshold, volume.valid)
+    else:
+        found = _checked_labels(labels, volume.grid)
+        found = found if volume.valid is None else np.where(volume.valid, found, 0)
     groups = _Groups(found)
     if not len(groups.labels):
         return []
@@ -206,8 +218,8 @@ def measure(
         *_peak_columns(groups, heatmap, volume.grid),
         _intensity_column(groups, volume),
         *_probability_columns(groups, heatmap),
-        *_attribution_columns(groups, attribution),
-        _border_column(groups),
+        *_attribution_columns(groups, attribution, volume.valid),
+        _border_column(groups, volume.valid),
     ]
     return [Region(*row) for row in zip(*columns, strict=True)]
 
@@ -341,22 +353,32 @@ def _probability_columns(groups: _Groups, heatmap: Heatmap) -> list[list[Any]]:
     return [groups.mean(values).tolist(), groups.extremes(values)[1].tolist()]
 
 
-def _attribution_columns(groups: _Groups, attribution: Heatmap | None) -> list[list[Any]]:
+def _attribution_columns(
+    groups: _Groups, attribution: Heatmap | None, valid: NDArray[np.bool_] | None
+) -> list[list[Any]]:
     none: list[Any] = [None] * len(groups.labels)
     if attribution is None:
         return [none, none]
     values = groups.values(attribution.array)
     # In one fixed order: maps read back from a file have another memory layout; sums would differ in the last digit.
     every = np.ascontiguousarray(attribution.array)
-    total = float(np.sum(every, where=every > 0, dtype=np.float64))
+    counted = every > 0 if valid is None else (every > 0) & valid
+    total = float(np.sum(every, where=counted, dtype=np.float64))
     share = (groups.sum(np.maximum(values, 0)) / total).tolist() if total > 0 else none
     return [groups.mean(values).tolist(), share]
 
 
-def _border_column(groups: _Groups) -> list[bool]:
+def _border_column(groups: _Groups, valid: NDArray[np.bool_] | None) -> list[bool]:
     first, last = groups.extremes(groups.ijk)
     end = np.array(groups.shape)[:, None] - 1
-    return cast("list[bool]", np.any((first == 0) | (last == end), axis=0).tolist())
+    touches = np.any((first == 0) | (last == end), axis=0)
+    if valid is not None:
+        for axis in range(3):
+            for step in (-1, 1):
+                beside = groups.ijk.copy()
+                beside[axis] = np.clip(beside[axis] + step, 0, end[axis])
+                touches |= groups.sum(~valid[tuple(beside)]) > 0
+    return cast("list[bool]", touches.tolist())
 
 
 def _tuples(points: NDArray[Any]) -> list[Any]:

@@ -26,6 +26,7 @@ RECORD_SCHEMA = 1
 RESEARCH_USE = "Research use only. LesionLens is not a medical device; its results are not a diagnosis."
 
 _RECORD = "record.json"
+_SAME_WAY = "read the scan with the --irregular of that run, or run the case again"
 # What a run may leave in its folder; when a folder is written again, files of the run before must not stay beside.
 _OWN_FILES = ("probability_*.nii.gz", "attribution_*.nii.gz", "regions_*.nii.gz", "regions.csv", "overlay_*.png")
 
@@ -251,5 +252,5 @@ def _on_grid(path: Path, volume: Volume) -> Array:
     """Read a map or label image and make sure that it lies on the scan's grid."""
     found = read(path)
     if not found.grid.same_as(volume.grid):
-        raise ReadError(f"{path} does not lie on the grid of {volume.name!r}; run the case again.")
+        raise ReadError(f"{path} does not lie on the grid of {volume.name!r}; {_SAME_WAY}.")
     return found.array

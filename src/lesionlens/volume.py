@@ -30,6 +30,9 @@ MIN_RELATIVE_DETERMINANT = 1e-6
 # A point this many voxels beyond the outer face of a grid still counts as inside: rounding of affines, not geometry.
 EDGE_SLACK_VOXELS = 1e-3
 
+# Weights of a trilinear interpolation add up to 1 within this; an invalid voxel of so little weight changes nothing.
+_WEIGHT_SLACK = 1e-5
+
 # Rows of the target that are resampled at a time keep the coordinates of a block below about 64 MB.
 _BLOCK_VOXELS = 2_000_000
 
@@ -147,6 +150,14 @@ def _check_affine(affine: NDArray[np.float64]) -> None:
         raise InputError(f"The affine cannot be inverted (axes of length 0 or in one plane): {affine.tolist()}.")
 
 
+# What a verdict says of how its problems were handled.
+_HANDLED = {
+    "": "",
+    "resample": "; resampled onto a regular grid at the true positions",
+    "as-is": "; voxels kept as they are",
+}
+
+
 @dataclass(frozen=True)
 class GeometryVerdict:
     """What loading found about the positions of the slices.
@@ -156,11 +167,16 @@ class GeometryVerdict:
     problems
         One sentence for each irregularity, with where it is; empty when the grid is regular.
     worst_error_mm
-        Largest distance in mm between a voxel's place on the affine grid and its true place in the file.
+        Largest distance in mm between a voxel's place on the affine grid and its true place in the file. The grid is
+        the one that was returned; for slices that were refused or resampled, the upright one that a program would
+        assume that counts slices.
+    handled
+        What was done about the problems: ``"resample"``, ``"as-is"``, or empty where nothing was.
     """
 
     problems: tuple[str, ...] = ()
     worst_error_mm: float = 0.0
+    handled: str = ""
 
     @property
     def regular(self) -> bool:
@@ -170,7 +186,8 @@ class GeometryVerdict:
     def __str__(self) -> str:
         if self.regular:
             return "regular"
-        return f"irregular: {'; '.join(self.problems)} (worst position error {self.worst_error_mm:.3g} mm)"
+        found = f"irregular: {'; '.join(self.problems)} (worst position error {self.worst_error_mm:.3g} mm)"
+        return found + _HANDLED[self.handled]
 
 
 @dataclass(frozen=True)
@@ -220,11 +237,14 @@ class Volume:
         Unit of the values: ``"HU"``, ``"probability"``, or empty when arbitrary.
     source
         Where it came from.
+    valid
+        (i, j, k) True where the files hold data; None where they do everywhere. Other voxels hold a value that means
+        nothing; they are measured nowhere.
 
     Raises
     ------
     InputError
-        If the array is not real, or its shape differs from the grid's.
+        If the array is not real, the mask is not Boolean, or a shape differs from the grid's.
     """
 
     array: Array
@@ -232,6 +252,7 @@ class Volume:
     name: str = "volume"
     unit: str = ""
     source: Source = field(default_factory=Source)
+    valid: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)
@@ -239,9 +260,15 @@ class Volume:
             raise InputError(f"Volume {self.name!r} needs real numbers; found dtype {array.dtype}.")
         if array.shape != self.grid.shape:
             raise InputError(f"Volume {self.name!r} has shape {array.shape}, but its grid has {self.grid.shape}.")
-        view = array.view()
-        view.setflags(write=False)
-        object.__setattr__(self, "array", view)
+        object.__setattr__(self, "array", _read_only(array))
+        if self.valid is not None:
+            valid = np.asarray(self.valid)
+            if valid.dtype != np.bool_ or valid.shape != self.grid.shape:
+                raise InputError(
+                    f"The validity mask of volume {self.name!r} is Boolean of shape {self.grid.shape}; found "
+                    f"{valid.dtype} of shape {valid.shape}."
+                )
+            object.__setattr__(self, "valid", _read_only(valid))
 
     def with_array(self, array: ArrayLike, *, name: str | None = None, unit: str | None = None) -> Volume:
         """Return a volume with other values on the same grid, from the same source."""
@@ -253,8 +280,20 @@ class Volume:
         )
 
     def resampled(self, grid: Grid, *, order: int = 1, fill: float = 0.0) -> Volume:
-        """Return this volume on another grid; see :func:`resample`."""
-        return replace(self, array=resample(self.array, self.grid, grid, order=order, fill=fill), grid=grid)
+        """Return this volume on another grid; see :func:`resample`.
+
+        A voxel of the result is valid when every voxel that it was made from is.
+        """
+        array = resample(self.array, self.grid, grid, order=order, fill=fill)
+        held: Array = np.broadcast_to(np.float32(1), self.grid.shape) if self.valid is None else self.valid
+        valid = resample(held, self.grid, grid, order=order) > 1 - _WEIGHT_SLACK
+        return replace(self, array=array, grid=grid, valid=None if valid.all() else valid)
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 def resample(array: ArrayLike, source: Grid, target: Grid, *, order: int = 1, fill: float = 0.0) -> NDArray[np.float32]:

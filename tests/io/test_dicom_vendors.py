@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -89,6 +91,43 @@ def test_irregular_series_are_refused_with_their_places(shared_data: Path, name:
     for place in places:
         with pytest.raises(IrregularSeriesError, match=place):
             read(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("gantrytilting/001", "v_Tilt_1.nii"), ("sliceincrement/002", "v_Tilt_Eq_1.nii")]
+)
+def test_real_tilts_are_resampled_as_dcm2niix_does(shared_data: Path, tmp_path: Path, name: str, file: str) -> None:
+    """Same grid; same values but for its rounding to integers, and for the missing slice that it makes up."""
+    folder = shared_data / "dicom" / "vendor_pairs" / "failing" / name
+    converter = Path(sys.executable).with_name("dcm2niix")
+    command = [converter, "-b", "n", "-z", "n", "-f", "v", "-o", tmp_path, folder]
+    subprocess.run(command, check=True, capture_output=True)
+    image = nib.load(tmp_path / file)
+
+    volume = read(folder, irregular="resample")
+
+    values, corners = canonical(volume.array, volume.grid.affine)
+    theirs, their_corners = canonical(np.asanyarray(image.dataobj), image.affine)
+    assert volume.valid is not None
+    valid, _ = canonical(volume.valid.astype(np.uint8), volume.grid.affine)
+    np.testing.assert_allclose(corners, their_corners, atol=1e-3)
+    np.testing.assert_allclose(values[valid == 1], theirs[valid == 1], atol=0.51)
+    assert valid.mean() > 0.79
+    assert (valid.any(axis=(0, 1)) == ([True] * 4 if "tilting" in name else [True, True, True, False, True])).all()
+
+
+def test_a_real_gap_is_left_empty(shared_data: Path) -> None:
+    """The slices keep their values at their places; between them nothing is made up."""
+    folder = shared_data / "dicom" / "vendor_pairs" / "failing" / "sliceincrement" / "001"
+
+    volume, kept = read(folder, irregular="resample"), read(folder, irregular="as-is")
+
+    assert volume.valid is not None
+    assert volume.valid.all(axis=(0, 1)).tolist() == [True, True, True, False, True]
+    np.testing.assert_array_equal(volume.array[:, :, [0, 1, 2, 4]], kept.array)
+    np.testing.assert_allclose(volume.grid.world((0, 0, 4))[2], 38.1075, atol=1e-4)
+    # The mean step is 20/3 mm: the third slice, at 10 mm, would be at 40/3.
+    assert kept.source.verdict.worst_error_mm == pytest.approx(10 / 3, abs=1e-4)
 
 
 def test_a_single_real_slice_is_refused(shared_data: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, Kind, Provenance
 from lesionlens.report import draw_montage, montage, paint, write_montage
 from lesionlens.report.montage import NOTICE
-from lesionlens.volume import Grid, Volume
+from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
 from orientations import ORIENTATIONS, Orientation, oblique, reoriented
 
 SCAN, FIRST, SECOND = 0, 1, 2  # rows of tiles
@@ -280,6 +281,17 @@ def test_an_oblique_scan_is_named_so(degrees: float, said: bool) -> None:
     grid = oblique((20, 20, 8), (1.0, 1.0, 6.0), degrees)
 
     assert ("oblique" in Picture(head(grid)).words) is said
+
+
+def test_irregular_geometry_is_written_into_the_picture() -> None:
+    """A picture is passed on without its record; what is wrong with the places has to be in it."""
+    grid = Grid((20, 20, 8), np.diag([1, 1, 6.0, 1]))
+    verdict = GeometryVerdict(("tilt: the slices are stacked 14 degrees off their normal",), 0.0, "as-is")
+
+    assert "geometry" not in Picture(head(grid)).words
+    words = Picture(replace(head(grid), source=Source(verdict=verdict))).words
+    assert "geometry irregular: tilt: the slices are stacked 14 degrees off their normal" in words
+    assert "voxels kept as they are" in words
 
 
 EDGE_CASES = {

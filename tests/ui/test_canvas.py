@@ -102,7 +102,7 @@ def test_what_is_special_about_a_scan_is_written_on_the_canvas(window: Window) -
 
     assert banner.text.startswith(RESEARCH_USE_ONLY)
     assert "tilted: oblique by up to 2" in banner.text
-    assert "gap between k=3 and k=4" in banner.text
+    assert "tilted: geometry irregular: gap between k=3 and k=4 (worst position error 2.5 mm)" in banner.text
 
 
 def test_annotating_twice_changes_nothing(window: Window) -> None:

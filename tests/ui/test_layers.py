@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, Layer
@@ -9,7 +11,7 @@ from napari.layers import Image, Labels, Layer
 from lesionlens.errors import InputError
 from lesionlens.ui import layers as la
 from lesionlens.ui.colours import DIVERGING
-from lesionlens.volume import Volume
+from lesionlens.volume import GeometryVerdict, Source, Volume
 from orientations import ORIENTATIONS, Orientation, oblique, reoriented
 from ui_cases import BLOB, attribution_of, grid, phantom, probability_of, result_of
 
@@ -98,6 +100,8 @@ def test_metadata_tells_the_geometry_verdict_of_a_scan() -> None:
 
     assert layer.metadata[la.GEOMETRY_KEY] == "regular"
     assert "not a medical device" in layer.metadata[la.NOTICE_KEY]
+    kept = replace(phantom(), source=Source(verdict=GeometryVerdict(("tilt: 14 degrees",), 0.0, "as-is")))
+    assert layer_of(la.volume_layer(kept)).metadata[la.GEOMETRY_KEY].startswith("irregular: tilt: 14 degrees")
 
 
 def test_what_a_layer_is_can_be_told_apart() -> None:

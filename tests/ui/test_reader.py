@@ -14,7 +14,7 @@ from npe2 import PluginManager, PluginManifest
 from qtpy.QtWidgets import QDialogButtonBox
 
 from dicom_factory import Plan, make_series, voxel_ras
-from lesionlens.errors import AmbiguousSeriesError, ReadError
+from lesionlens.errors import AmbiguousSeriesError, IrregularSeriesError, ReadError
 from lesionlens.ui.layers import volume_of
 from lesionlens.ui.reader import get_reader, read_layers
 from lesionlens.ui.samples import sample_scan
@@ -97,6 +97,14 @@ def test_bad_input_is_a_readable_error(window: Window, tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"broken\.nii"):
         window.viewer.open(str(path), plugin="lesionlens")
     assert window.names == []
+
+
+def test_an_irregular_series_is_refused_with_the_way_to_see_it(tmp_path: Path) -> None:
+    """The dialogs of napari have no place for the choice; the command line has."""
+    make_series(tmp_path, Plan(offsets=tuple((0.0, 0.7 * k, 2.5 * k) for k in range(5))))
+
+    with pytest.raises(IrregularSeriesError, match=r"tilt: .* To see it: lesionlens view .* --irregular resample$"):
+        read_layers(str(tmp_path))
 
 
 def test_results_are_not_taken_for_scans(tmp_path: Path) -> None:

@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lesionlens.errors import InputError, IrregularSeriesError, ReadError
+from lesionlens.errors import ReadError
 from lesionlens.io.boundary import counted, named, one_line, reading
 from lesionlens.io.dicom_geometry import Stack, lay_out
 from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
+from lesionlens.io.dicom_irregular import lay_down, nominal_grid
 from lesionlens.io.dicom_pixels import read_values
 from lesionlens.io.dicom_scan import Scan, scan
+from lesionlens.io.policy import Irregular
 from lesionlens.io.series import SeriesInfo
 from lesionlens.progress import Progress, silent
-from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
+from lesionlens.volume import Source, Volume
 
 __all__ = ["list_dicom", "list_dicom_file", "read_dicom", "read_dicom_file"]
 
 
-def read_dicom(root: Path, *, series: str | int | None = None, progress: Progress = silent) -> Volume:
+def read_dicom(
+    root: Path, *, series: str | int | None = None, irregular: Irregular = "refuse", progress: Progress = silent
+) -> Volume:
     """Read a series of a folder (and the folders in it) as a volume.
 
     Array axes are i = column, j = row, k = slice; the affine is RAS+ mm. Values are the stored ones, rescaled where the
@@ -31,13 +35,15 @@ def read_dicom(root: Path, *, series: str | int | None = None, progress: Progres
         The folder. Files may have any name.
     series
         SeriesInstanceUID, series number or description; None where there is only one scan.
+    irregular
+        What to do with slices that do not lie on one regular grid.
 
     Raises
     ------
     AmbiguousSeriesError
         If several series could be meant.
     IrregularSeriesError
-        If the slices do not lie on one regular grid.
+        If the slices do not lie on one regular grid and shall be refused, or cannot be resampled.
     ReadError
         If there is no such scan, or it cannot be read.
     """
@@ -46,10 +52,12 @@ def read_dicom(root: Path, *, series: str | int | None = None, progress: Progres
     if not found.instances:
         raise ReadError(_nothing_found(root, found))
     chosen, aside = choose(group(found.instances), series, str(root))
-    return _volume(chosen, (*aside, *_strangers(found)), progress)
+    return _volume(chosen, (*aside, *_strangers(found)), irregular, progress)
 
 
-def read_dicom_file(path: Path, *, series: str | int | None = None, progress: Progress = silent) -> Volume:
+def read_dicom_file(
+    path: Path, *, series: str | int | None = None, irregular: Irregular = "refuse", progress: Progress = silent
+) -> Volume:
     """Read the series that a file belongs to: a multi-frame file alone, else with the files of its series beside it.
 
     Raises
@@ -60,7 +68,7 @@ def read_dicom_file(path: Path, *, series: str | int | None = None, progress: Pr
     mine, aside = _series_of(path, progress)
     if series is not None:
         choose([mine], series, path.name)
-    return _volume(mine, aside, progress)
+    return _volume(mine, aside, irregular, progress)
 
 
 def list_dicom(root: Path, *, progress: Progress = silent) -> list[SeriesInfo]:
@@ -97,13 +105,12 @@ def _series_of(path: Path, progress: Progress) -> tuple[Series, tuple[str, ...]]
     return mine, (*notes, *_strangers(found))
 
 
-def _volume(series: Series, aside: tuple[str, ...], progress: Progress) -> Volume:
+def _volume(series: Series, aside: tuple[str, ...], irregular: Irregular, progress: Progress) -> Volume:
     refuse_no_scan(series)
     stack = lay_out(series.slices, series.label)
-    if not stack.verdict.regular:
-        raise IrregularSeriesError(_irregular(stack.verdict, series.label))
-    grid = _grid(stack, series.label)
-    array, sha256 = read_values(stack.slices, progress=progress)
+    layout = lay_down(stack, series.label, irregular)
+    values, sha256 = read_values(stack.slices, progress=progress)
+    array, valid, left_empty = layout.fill(values, progress=progress)
     files = tuple(dict.fromkeys(item.instance.name for item in stack.slices))
     source = Source(
         format="dicom",
@@ -111,18 +118,10 @@ def _volume(series: Series, aside: tuple[str, ...], progress: Progress) -> Volum
         sha256=sha256,
         uids=tuple(dict.fromkeys(item.instance.uid for item in stack.slices)),
         modality=series.modality,
-        decisions=aside + series.decisions + _notes(stack),
-        verdict=stack.verdict,
+        decisions=aside + series.decisions + _notes(stack) + layout.decisions + left_empty,
+        verdict=layout.verdict,
     )
-    return Volume(array, grid, name=series.label, unit=_unit(stack), source=source)
-
-
-def _irregular(verdict: GeometryVerdict, label: str) -> str:
-    found = "; ".join(verdict.problems)
-    return (
-        f"The slices of {label} do not lie on one regular grid: {found}; worst position error "
-        f"{verdict.worst_error_mm:.3g} mm. Export the series again complete and alone, or convert it with dcm2niix."
-    )
+    return Volume(array, layout.grid, name=series.label, unit=_unit(stack), source=source, valid=valid)
 
 
 def _notes(stack: Stack) -> tuple[str, ...]:
@@ -165,19 +164,12 @@ def _info(series: Series) -> SeriesInfo:
     try:
         refuse_no_scan(series)
         stack = lay_out(series.slices, series.label)
-        grid = _grid(stack, series.label) if stack.verdict.regular else None
+        grid = None if stack.tangled else nominal_grid(stack, series.label)
     except ReadError as error:
         return replace(info, verdict=one_line(error))
     ordered = tuple(dict.fromkeys(item.instance.name for item in stack.slices))
     info = replace(info, shape=stack.shape, verdict=stack.verdict, files=ordered)
     return replace(info, spacing_mm=grid.spacing_mm, axcodes=grid.axcodes) if grid else info
-
-
-def _grid(stack: Stack, label: str) -> Grid:
-    try:
-        return Grid(stack.shape, stack.affine)
-    except InputError as error:
-        raise ReadError(f"{label} cannot be placed in space: {one_line(error)} Export it again.") from error
 
 
 def _refuse_damaged(found: Scan) -> None:

@@ -21,7 +21,7 @@ from lesionlens.errors import IrregularSeriesError, ReadError
 from lesionlens.io.dicom_header import Frame, Instance
 from lesionlens.volume import GeometryVerdict
 
-__all__ = ["Slice", "Stack", "lay_out"]
+__all__ = ["Slice", "Stack", "gap_steps", "grid_error_mm", "lay_out", "step_tolerance_mm"]
 
 # A voxel of a regular series may lie this far from its place on the grid: scanners write positions with as little as
 # one decimal (0.09 mm in space), and no model resolves a tenth of a millimetre.
@@ -41,6 +41,14 @@ TILT_TOLERANCE_DEGREES = 0.1
 
 # Direction cosines may miss unit length and right angles by this much: values with 1e-4 are common in real files.
 COSINE_TOLERANCE = 1e-3
+
+# A step between slices more than this many typical ones wide may hide a missing slice (which makes it two steps wide);
+# neighbouring steps of one series differ less for any other reason than a change of spacing.
+GAP_STEPS = 1.5
+
+# So many equal steps in a row are a spacing of their own, as where a head CT goes from 3 mm to 5 mm; fewer that are
+# whole multiples of the typical step are slices that are missing.
+SPACING_RUN = 3
 
 # At most this many places are spelled out in a message.
 _MOST_PLACES = 3
@@ -73,14 +81,24 @@ class Stack:
     slices
         Ordered along the normal.
     affine
-        (i, j, k) = (column, row, slice) to RAS+ mm; only meaningful when the verdict is regular.
+        (i, j, k) = (column, row, slice) to RAS+ mm, with the mean step from the first slice to the last; exact when
+        the verdict is regular, and for an even tilt, which shears it.
     verdict
-        What was found about the positions.
+        What was found about the positions; its error is that of ``affine`` when regular, else of an upright grid.
+    positions_ras
+        (slice, 3) true places of the first pixels, RAS+ mm.
+    typical_mm
+        Typical distance between neighbouring slices along their normal.
+    tangled
+        True where images share a position or lie in several orientations: they have no order to interpolate in.
     """
 
     slices: tuple[Slice, ...]
     affine: Vectors
     verdict: GeometryVerdict
+    positions_ras: Vectors
+    typical_mm: float
+    tangled: bool
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -113,22 +131,54 @@ def lay_out(slices: Sequence[Slice], label: str) -> Stack:
     ordered = sorted(slices, key=lambda s: _order(s, normal))
     positions = np.array([_position(s) for s in ordered])
     along = positions @ normal
-    typical = _typical_step(along)
+    starts = [0, *(np.flatnonzero(np.diff(along) >= SAME_POSITION_MM) + 1).tolist()]
+    typical = _typical_step(along[starts])
+    affine = _affine(ordered[0], positions)
     if strays:
         problems, worst = _mixed(ordered, reference)
-    elif np.diff(along).min() < SAME_POSITION_MM:
-        problems, distinct = _duplicates(ordered, along)
-        worst = _upright_error(positions[distinct], normal, typical)
     else:
-        problems = _gaps(ordered, along, typical) + _tilt(positions, normal)
-        worst = _upright_error(positions, normal, typical)
-    affine = _affine(ordered[0], positions)
+        problems, judged = _duplicates(ordered, starts)
+        problems += _spacings(ordered, along, starts, typical)
+        problems += _tilt(positions[starts], normal) + _shift(ordered, positions, normal, starts, typical)
+        worst = _upright_error(positions[judged], normal, typical)
     if not problems:
-        worst = _grid_error(ordered, affine)
-        if worst > _tolerance(typical):
-            steps = np.diff(along)
-            problems = (f"uneven slice distances of {steps.min():.4g} to {steps.max():.4g} mm",)
-    return Stack(tuple(ordered), _LPS_TO_RAS @ affine, GeometryVerdict(problems, worst))
+        worst = grid_error_mm(ordered, affine)
+        if worst > step_tolerance_mm(typical):
+            problems = (_uneven(np.diff(along), starts),)
+    return Stack(
+        slices=tuple(ordered),
+        affine=_LPS_TO_RAS @ affine,
+        verdict=GeometryVerdict(problems, worst),
+        positions_ras=positions @ _LPS_TO_RAS[:3, :3],
+        typical_mm=typical,
+        tangled=bool(strays) or len(starts) < len(ordered),
+    )
+
+
+def gap_steps(steps: Vectors, typical: float) -> list[int]:
+    """Return which steps between slices are gaps, where a slice may be missing.
+
+    A gap is wider than :data:`GAP_STEPS` typical steps and either stands alone among narrower ones or is, with fewer
+    than :data:`SPACING_RUN` in a row, a whole multiple of the typical step. Other wide steps are a spacing.
+
+    Parameters
+    ----------
+    steps
+        Distances between neighbouring slices along their normal in mm.
+    typical
+        The typical one.
+    """
+    gaps: list[int] = []
+    for first, last in _runs(steps, typical):
+        width = float(steps[first:last].mean())
+        if width <= GAP_STEPS * typical:
+            continue
+        beside = [steps[n] for n in (first - 1, last) if 0 <= n < len(steps)]
+        alone = last - first == 1 and width > GAP_STEPS * min(beside)
+        off = abs(width - round(width / typical) * typical)
+        if alone or (last - first < SPACING_RUN and off <= 2 * step_tolerance_mm(typical)):
+            gaps.extend(range(first, last))
+    return gaps
 
 
 def _order(item: Slice, normal: Vectors) -> tuple[float, str, int]:
@@ -144,7 +194,8 @@ def _orientation(item: Slice) -> Vectors:
     return np.array(item.frame.orientation, dtype=np.float64)
 
 
-def _tolerance(typical: float) -> float:
+def step_tolerance_mm(typical: float) -> float:
+    """Return how far a slice may lie from its place where the typical step between slices is so many mm."""
     return min(POSITION_TOLERANCE_MM, POSITION_TOLERANCE_STEPS * typical)
 
 
@@ -212,10 +263,16 @@ def _turn_error(item: Slice, reference: Vectors) -> float:
 
 
 def _typical_step(along: Vectors) -> float:
-    """Return the median distance between neighbouring positions in mm, images at the same position not counted."""
+    """Return the typical distance in mm between neighbouring positions, all different: the mean of those at the median.
+
+    Of an even number the median is the lower one in the middle, a step that exists: the mean of 3 and 5 does not. The
+    mean over all that are as wide removes their rounding, which would add up from plane to plane.
+    """
     steps = np.diff(along)
-    apart = steps[steps >= SAME_POSITION_MM]
-    return float(np.median(apart)) if apart.size else 0.0
+    if not steps.size:
+        return 0.0
+    median = float(np.quantile(steps, 0.5, method="lower"))
+    return float(steps[np.abs(steps - median) <= 2 * step_tolerance_mm(median)].mean())
 
 
 def _upright_error(positions: Vectors, normal: Vectors, step: float) -> float:
@@ -239,8 +296,8 @@ def _affine(first: Slice, positions: Vectors) -> Vectors:
     return affine
 
 
-def _grid_error(ordered: Sequence[Slice], affine: Vectors) -> float:
-    """Return the largest distance in mm between a corner voxel's true place and its place on the affine grid."""
+def grid_error_mm(ordered: Sequence[Slice], affine: Vectors) -> float:
+    """Return the largest distance in mm between a corner voxel's true place and its place on an LPS affine grid."""
     columns, rows = ordered[0].instance.columns - 1, ordered[0].instance.rows - 1
     worst = 0.0
     for k, item in enumerate(ordered):
@@ -259,15 +316,16 @@ def _mixed(ordered: Sequence[Slice], reference: Vectors) -> tuple[tuple[str, ...
     return (text,), max(errors)
 
 
-def _duplicates(ordered: Sequence[Slice], along: Vectors) -> tuple[tuple[str, ...], list[int]]:
+def _duplicates(ordered: Sequence[Slice], starts: Sequence[int]) -> tuple[tuple[str, ...], list[int]]:
     """Return the problem, and the k to judge positions by: one volume of several, or all slices as they stand."""
-    starts = [0, *(np.flatnonzero(np.diff(along) >= SAME_POSITION_MM) + 1).tolist()]
     groups = [ordered[a:b] for a, b in zip(starts, [*starts[1:], len(ordered)], strict=True)]
     sizes = {len(group) for group in groups}
+    if sizes == {1}:
+        return (), list(starts)
     differing = _what_differs(max(groups, key=len))
     if len(sizes) == 1:
         text = f"{sizes.pop()} images at each of {len(groups)} positions, several volumes in one series{differing}"
-        return (text,), starts
+        return (text,), list(starts)
     places = [
         f"k={start} and k={start + 1} ({group[0].name}, {group[1].name})"
         for start, group in zip(starts, groups, strict=True)
@@ -288,30 +346,80 @@ def _what_differs(group: Sequence[Slice]) -> str:
     return f" that differ in {', '.join(differing)}" if differing else ""
 
 
-def _gaps(ordered: Sequence[Slice], along: Vectors, typical: float) -> tuple[str, ...]:
-    steps = np.diff(along)
-    # Both ends of a step may be off by the tolerance.
-    wrong = np.flatnonzero(np.abs(steps - typical) > 2 * _tolerance(typical))
-    if wrong.size > len(steps) // 2 or (steps[wrong] < typical).any():
-        return (f"uneven slice distances of {steps.min():.4g} to {steps.max():.4g} mm",)
-    places = [
-        f"between k={k} and k={k + 1} ({ordered[k].name}, {ordered[k + 1].name}) {steps[k]:.4g} mm"
-        for k in wrong.tolist()
-    ]
-    return (f"gap: {_some(places)} instead of {typical:.4g} mm",) if places else ()
+def _spacings(ordered: Sequence[Slice], along: Vectors, starts: Sequence[int], typical: float) -> tuple[str, ...]:
+    """Name the gaps, and where the spacing changes besides; ``starts`` are the first k at each position."""
+    steps = np.diff(along[starts])
+    if not steps.size or np.abs(steps - typical).max() <= 2 * step_tolerance_mm(typical):
+        return ()
+    gaps = gap_steps(steps, typical)
+    problems = []
+    if gaps:
+        pairs = [(starts[n + 1] - 1, starts[n + 1], steps[n]) for n in gaps]
+        places = [f"between k={a} and k={b} ({ordered[a].name}, {ordered[b].name}) {mm:.4g} mm" for a, b, mm in pairs]
+        problems.append(f"gap: {_some(places)} instead of {typical:.4g} mm")
+    rest = [(first, last) for first, last in _runs(steps, typical) if first not in gaps]
+    widths = np.array([steps[first:last].mean() for first, last in rest])
+    if np.ptp(widths) <= 2 * step_tolerance_mm(typical):
+        return tuple(problems)
+    if len(rest) > _MOST_PLACES:
+        return (*problems, _uneven(np.delete(steps, gaps), [s for n, s in enumerate(starts) if n not in gaps]))
+    parts = [f"{mm:.4g} mm from k={starts[a]} to k={starts[b]}" for (a, b), mm in zip(rest, widths, strict=True)]
+    return (*problems, f"spacing changes: {', '.join(parts)}")
+
+
+def _runs(steps: Vectors, typical: float) -> list[tuple[int, int]]:
+    """Return the first step of each run of equal ones, and the step after its last."""
+    runs: list[tuple[int, int]] = []
+    for n, step in enumerate(steps):
+        # Both ends of a step may be off by the tolerance.
+        if runs and abs(step - steps[runs[-1][0]]) <= 2 * step_tolerance_mm(typical):
+            runs[-1] = (runs[-1][0], n + 1)
+        else:
+            runs.append((n, n + 1))
+    return runs
+
+
+def _uneven(steps: Vectors, starts: Sequence[int]) -> str:
+    """Name the range of the steps; ``starts`` are the k that they begin at."""
+    low, high = (starts[int(n)] for n in (steps.argmin(), steps.argmax()))
+    return (
+        f"uneven slice distances of {steps.min():.4g} to {steps.max():.4g} mm, least after k={low}, most after k={high}"
+    )
 
 
 def _tilt(positions: Vectors, normal: Vectors) -> tuple[str, ...]:
-    way = positions[-1] - positions[0]
-    forward = float(way @ normal)
-    sideways = float(np.linalg.norm(way - forward * normal))
-    angle = float(np.degrees(np.arctan2(sideways, forward)))
+    forward, beside = _beside(positions, normal)
+    sideways = float(np.linalg.norm(beside[-1]))
+    angle = float(np.degrees(np.arctan2(sideways, forward[-1])))
     if angle <= TILT_TOLERANCE_DEGREES or sideways <= POSITION_TOLERANCE_MM:  # rounding makes short stacks lean
         return ()
     return (
         f"tilt: the slices are stacked {angle:.3g} degrees off their normal, {sideways:.3g} mm sideways from k=0 to "
         f"k={len(positions) - 1}",
     )
+
+
+def _shift(
+    ordered: Sequence[Slice], positions: Vectors, normal: Vectors, starts: Sequence[int], typical: float
+) -> tuple[str, ...]:
+    """Name the slice that lies furthest beside the line from the first slice to the last."""
+    forward, beside = _beside(positions[starts], normal)
+    if len(starts) < 3:
+        return ()
+    off = np.linalg.norm(beside - np.outer(forward / forward[-1], beside[-1]), axis=1)
+    if off.max() <= step_tolerance_mm(typical):
+        return ()
+    k = starts[int(off.argmax())]
+    return (
+        f"shift: slices lie up to {off.max():.3g} mm beside the line of the others, most k={k} ({ordered[k].name})",
+    )
+
+
+def _beside(positions: Vectors, normal: Vectors) -> tuple[Vectors, Vectors]:
+    """Return how far each position lies along the normal from the first, and the (k, 3) way that it lies beside."""
+    way = positions - positions[0]
+    forward = way @ normal
+    return forward, way - forward[:, None] * normal
 
 
 def _some(places: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from lesionlens.errors import ReadError
+from lesionlens.io.policy import Irregular, check_irregular
 from lesionlens.io.series import NIFTI_SUFFIXES, SeriesInfo
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
@@ -13,7 +14,13 @@ from lesionlens.volume import Volume
 __all__ = ["list_series", "read"]
 
 
-def read(path: str | os.PathLike[str], *, series: str | int | None = None, progress: Progress = silent) -> Volume:
+def read(
+    path: str | os.PathLike[str],
+    *,
+    series: str | int | None = None,
+    irregular: Irregular = "refuse",
+    progress: Progress = silent,
+) -> Volume:
     """Read a scan.
 
     Parameters
@@ -23,6 +30,11 @@ def read(path: str | os.PathLike[str], *, series: str | int | None = None, progr
         file, which stands for its series.
     series
         Which series of several: SeriesInstanceUID, series number, or description. DICOM only.
+    irregular
+        What to do with DICOM slices that do not lie on one regular grid (tilt, gap, changing distances): ``"refuse"``;
+        ``"resample"`` puts them on a regular grid at their true positions, with ``Volume.valid`` False where there is
+        no data; ``"as-is"`` keeps the voxels in slice order with the affine that fits best. What was done is in
+        ``source.verdict`` and ``source.decisions``.
     progress
         Called as the work advances; raise :class:`~lesionlens.errors.Cancelled` from it to stop.
 
@@ -33,6 +45,8 @@ def read(path: str | os.PathLike[str], *, series: str | int | None = None, progr
 
     Raises
     ------
+    InputError
+        If ``irregular`` is none of the three.
     ReadError
         If there is nothing to read, or it is not one 3D volume of real, finite numbers on a known, regular grid.
         Its children say that a choice is needed (:class:`~lesionlens.errors.AmbiguousSeriesError`) or where the slices
@@ -42,12 +56,14 @@ def read(path: str | os.PathLike[str], *, series: str | int | None = None, progr
     --------
     >>> volume = read("scan.nii.gz")                       # doctest: +SKIP
     >>> volume = read("dicom_folder", series=4)            # doctest: +SKIP
+    >>> volume = read("tilted_ct", irregular="resample")   # doctest: +SKIP
     """
+    check_irregular(irregular)
     place = _existing(path)
     if place.is_dir():
         from lesionlens.io.dicom import read_dicom
 
-        return read_dicom(place, series=series, progress=progress)
+        return read_dicom(place, series=series, irregular=irregular, progress=progress)
     if _is_nifti(place):
         from lesionlens.io.nifti import read_nifti
 
@@ -58,7 +74,7 @@ def read(path: str | os.PathLike[str], *, series: str | int | None = None, progr
     _require_dicom(place)
     from lesionlens.io.dicom import read_dicom_file
 
-    return read_dicom_file(place, series=series, progress=progress)
+    return read_dicom_file(place, series=series, irregular=irregular, progress=progress)
 
 
 def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) -> list[SeriesInfo]:

@@ -27,7 +27,8 @@ class SeriesInfo:
     shape
         Voxels along (i, j, k), for NIfTI with several volumes all axes; empty where the series holds no image.
     spacing_mm
-        Distance between voxel centres along (i, j, k) in mm; None where the series has no grid.
+        Distance between voxel centres along (i, j, k) in mm; None where the series has no grid. Irregular slices have
+        the typical distance along their normal.
     axcodes
         Patient directions in which (i, j, k) grow, such as ``"LPS"``; empty where the series has no grid.
     verdict

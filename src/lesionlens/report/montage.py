@@ -160,7 +160,10 @@ def draw_montage(
     lines = textwrap.wrap(_title(volume, probability or attribution) if title is None else title, _TITLE_CHARACTERS)
     if attribution is not None:
         lines += textwrap.wrap(_making(attribution), _TITLE_CHARACTERS)
-    return _draw(scene, [*lines, _status(volume, labels, scene, threshold)])
+    lines.append(_status(volume, labels, scene, threshold))
+    if not volume.source.verdict.regular:
+        lines += textwrap.wrap(f"geometry {volume.source.verdict}", _TITLE_CHARACTERS)
+    return _draw(scene, lines)
 
 
 def _title(volume: Volume, heatmap: Heatmap | None) -> str:

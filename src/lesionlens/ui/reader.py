@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lesionlens.errors import AmbiguousSeriesError, ReadError
+from lesionlens.errors import AmbiguousSeriesError, IrregularSeriesError, ReadError
 from lesionlens.io import list_series, read
 from lesionlens.volume import Volume
 
@@ -37,7 +37,8 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
     Raises
     ------
     ReadError
-        If there is nothing to read, or several series and nobody to ask.
+        If there is nothing to read, several series and nobody to ask, or slices off a regular grid: napari has no place
+        for the choice what to do with them, so the message names the command that has.
     """
     from lesionlens.ui.layers import volume_layer
 
@@ -52,6 +53,8 @@ def _read(path: str) -> Volume | None:
         )
     try:
         return read(path)
+    except IrregularSeriesError as error:
+        raise IrregularSeriesError(f"{error} To see it: lesionlens view {path} --irregular resample") from error
     except AmbiguousSeriesError:
         from lesionlens.ui.dialogs import SeriesDialog, main_window
 
