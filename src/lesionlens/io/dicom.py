@@ -1,17 +1,19 @@
-"""DICOM folders and files to volumes: classic series of single images, and enhanced files of one stack."""
+"""DICOM folders and files to volumes: classic series of single images, mosaics, and enhanced files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lesionlens.errors import InputError, IrregularSeriesError, ReadError
 from lesionlens.io.boundary import counted, named, one_line, reading
-from lesionlens.io.dicom_geometry import Stack, lay_out
+from lesionlens.io.dicom_geometry import Stack
 from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
 from lesionlens.io.dicom_pixels import read_values
 from lesionlens.io.dicom_scan import Scan, scan
+from lesionlens.io.dicom_stacks import NamedStack, choose_stack, split
 from lesionlens.io.series import SeriesInfo
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
@@ -19,7 +21,9 @@ from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
 __all__ = ["list_dicom", "list_dicom_file", "read_dicom", "read_dicom_file"]
 
 
-def read_dicom(root: Path, *, series: str | int | None = None, progress: Progress = silent) -> Volume:
+def read_dicom(
+    root: Path, *, series: str | int | None = None, stack: str | int | None = None, progress: Progress = silent
+) -> Volume:
     """Read a series of a folder (and the folders in it) as a volume.
 
     Array axes are i = column, j = row, k = slice; the affine is RAS+ mm. Values are the stored ones, rescaled where the
@@ -28,14 +32,18 @@ def read_dicom(root: Path, *, series: str | int | None = None, progress: Progres
     Parameters
     ----------
     root
-        The folder. Files may have any name.
+        The folder, or the DICOMDIR of one. Files may have any name.
     series
         SeriesInstanceUID, series number or description; None where there is only one scan.
+    stack
+        Which of several volumes in the series: name, or number from 0; None where there is only one.
 
     Raises
     ------
     AmbiguousSeriesError
         If several series could be meant.
+    AmbiguousStackError
+        If the series holds several volumes.
     IrregularSeriesError
         If the slices do not lie on one regular grid.
     ReadError
@@ -46,10 +54,12 @@ def read_dicom(root: Path, *, series: str | int | None = None, progress: Progres
     if not found.instances:
         raise ReadError(_nothing_found(root, found))
     chosen, aside = choose(group(found.instances), series, str(root))
-    return _volume(chosen, (*aside, *_strangers(found)), progress)
+    return _volume(chosen, (*aside, *_strangers(found)), stack, progress)
 
 
-def read_dicom_file(path: Path, *, series: str | int | None = None, progress: Progress = silent) -> Volume:
+def read_dicom_file(
+    path: Path, *, series: str | int | None = None, stack: str | int | None = None, progress: Progress = silent
+) -> Volume:
     """Read the series that a file belongs to: a multi-frame file alone, else with the files of its series beside it.
 
     Raises
@@ -60,7 +70,7 @@ def read_dicom_file(path: Path, *, series: str | int | None = None, progress: Pr
     mine, aside = _series_of(path, progress)
     if series is not None:
         choose([mine], series, path.name)
-    return _volume(mine, aside, progress)
+    return _volume(mine, aside, stack, progress)
 
 
 def list_dicom(root: Path, *, progress: Progress = silent) -> list[SeriesInfo]:
@@ -81,7 +91,7 @@ def list_dicom_file(path: Path) -> list[SeriesInfo]:
 
 def _series_of(path: Path, progress: Progress) -> tuple[Series, tuple[str, ...]]:
     instance = read_instance(path, path.name)
-    if instance.n_frames > 1 or not instance.rows:
+    if (instance.n_frames > 1 and not instance.concatenation) or not instance.rows:
         return group([instance])[0], ()
     with reading(f"Cannot open folder {path.parent}", todo="Check its permissions."):
         beside = sorted(entry for entry in path.parent.iterdir() if entry.is_file())
@@ -97,12 +107,15 @@ def _series_of(path: Path, progress: Progress) -> tuple[Series, tuple[str, ...]]
     return mine, (*notes, *_strangers(found))
 
 
-def _volume(series: Series, aside: tuple[str, ...], progress: Progress) -> Volume:
+def _volume(series: Series, aside: tuple[str, ...], wanted: str | int | None, progress: Progress) -> Volume:
     refuse_no_scan(series)
-    stack = lay_out(series.slices, series.label)
+    stacks = split(series.slices, series.label)
+    chosen = choose_stack(stacks, wanted, series.label)
+    label = f"{series.label}, {chosen.name}" if chosen.name else series.label
+    stack = chosen.lay_out(series.label)
     if not stack.verdict.regular:
-        raise IrregularSeriesError(_irregular(stack.verdict, series.label))
-    grid = _grid(stack, series.label)
+        raise IrregularSeriesError(_irregular(stack.verdict, label))
+    grid = _grid(stack, label)
     array, sha256 = read_values(stack.slices, progress=progress)
     files = tuple(dict.fromkeys(item.instance.name for item in stack.slices))
     source = Source(
@@ -111,10 +124,17 @@ def _volume(series: Series, aside: tuple[str, ...], progress: Progress) -> Volum
         sha256=sha256,
         uids=tuple(dict.fromkeys(item.instance.uid for item in stack.slices)),
         modality=series.modality,
-        decisions=aside + series.decisions + _notes(stack),
+        decisions=aside + series.decisions + _one_of(stacks, chosen) + _notes(stack),
         verdict=stack.verdict,
+        stack=chosen.name,
     )
-    return Volume(array, grid, name=series.label, unit=_unit(stack), source=source)
+    return Volume(array, grid, name=label, unit=_unit(stack), source=source)
+
+
+def _one_of(stacks: Sequence[NamedStack], chosen: NamedStack) -> tuple[str, ...]:
+    if len(stacks) == 1:
+        return ()
+    return (f"Volume {stacks.index(chosen)} of {len(stacks)} in the series was read: {chosen.name}.",)
 
 
 def _irregular(verdict: GeometryVerdict, label: str) -> str:
@@ -135,6 +155,10 @@ def _notes(stack: Stack) -> tuple[str, ...]:
         notes.append(f"Pixels outside the scan hold the padding value {first.padding:g} (before rescaling); kept.")
     if any(item.instance.lossy for item in stack.slices):
         notes.append("The images were compressed with loss; their values are not exactly those of the scanner.")
+    if first.note:
+        notes.append(first.note)
+    if first.concatenation and not first.concatenation.total:
+        notes.append("The files are parts of one object and do not say how many there are; the last may be missing.")
     if len(stack.slices) == 2:
         notes.append("Two slices only: whether one is missing between them cannot be checked.")
     return tuple(notes)
@@ -143,9 +167,11 @@ def _notes(stack: Stack) -> tuple[str, ...]:
 def _unit(stack: Stack) -> str:
     """Return "HU" for CT whose values were rescaled, as long as the file does not name another type."""
     frames = [item.frame for item in stack.slices]
-    is_ct = stack.slices[0].instance.modality == "CT"
+    first = stack.slices[0].instance
     rescaled = any((frame.slope, frame.intercept) != (1.0, 0.0) for frame in frames)
-    return "HU" if is_ct and rescaled and all(frame.rescale_type in ("", "HU") for frame in frames) else ""
+    silent_type = () if first.modality_lut else ("",)  # a table says what it gives
+    is_hu = (rescaled or first.modality_lut) and all(frame.rescale_type in ("HU", *silent_type) for frame in frames)
+    return "HU" if first.modality == "CT" and is_hu else ""
 
 
 def _info(series: Series) -> SeriesInfo:
@@ -164,13 +190,43 @@ def _info(series: Series) -> SeriesInfo:
     )
     try:
         refuse_no_scan(series)
-        stack = lay_out(series.slices, series.label)
+        stacks = split(series.slices, series.label)
+        if len(stacks) > 1:
+            return _info_of_several(info, stacks, series.label)
+        stack = stacks[0].lay_out(series.label)
         grid = _grid(stack, series.label) if stack.verdict.regular else None
     except ReadError as error:
         return replace(info, verdict=one_line(error))
     ordered = tuple(dict.fromkeys(item.instance.name for item in stack.slices))
     info = replace(info, shape=stack.shape, verdict=stack.verdict, files=ordered)
     return replace(info, spacing_mm=grid.spacing_mm, axcodes=grid.axcodes) if grid else info
+
+
+def _info_of_several(info: SeriesInfo, stacks: Sequence[NamedStack], label: str) -> SeriesInfo:
+    """Describe what the volumes of a series have in common, and what is wrong with each."""
+    shapes, spacings, axes, problems, worst = set(), set(), set(), [], 0.0
+    for one in stacks:
+        try:
+            stack = one.lay_out(label)
+            grid = _grid(stack, label)
+        except ReadError as error:
+            problems.append(f"{one.name}: {one_line(error)}")
+            continue
+        problems += [f"{one.name}: {problem}" for problem in stack.verdict.problems]
+        worst = max(worst, stack.verdict.worst_error_mm)
+        shapes.add(stack.shape)
+        spacings.add(tuple(round(mm, 3) for mm in grid.spacing_mm))
+        axes.add(grid.axcodes)
+    shape = (*shapes.pop(), len(stacks)) if len(shapes) == 1 else ()
+    spacing = spacings.pop() if len(spacings) == 1 else None
+    return replace(
+        info,
+        stacks=tuple(stack.name for stack in stacks),
+        shape=shape,
+        spacing_mm=spacing,
+        axcodes=axes.pop() if len(axes) == 1 else "",
+        verdict=GeometryVerdict(tuple(problems), worst),
+    )
 
 
 def _grid(stack: Stack, label: str) -> Grid:

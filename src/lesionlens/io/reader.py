@@ -13,7 +13,13 @@ from lesionlens.volume import Volume
 __all__ = ["list_series", "read"]
 
 
-def read(path: str | os.PathLike[str], *, series: str | int | None = None, progress: Progress = silent) -> Volume:
+def read(
+    path: str | os.PathLike[str],
+    *,
+    series: str | int | None = None,
+    stack: str | int | None = None,
+    progress: Progress = silent,
+) -> Volume:
     """Read a scan.
 
     Parameters
@@ -23,6 +29,8 @@ def read(path: str | os.PathLike[str], *, series: str | int | None = None, progr
         file, which stands for its series.
     series
         Which series of several: SeriesInstanceUID, series number, or description. DICOM only.
+    stack
+        Which of several volumes in one series (echoes, time points, b-values): name as listed, or number from 0.
     progress
         Called as the work advances; raise :class:`~lesionlens.errors.Cancelled` from it to stop.
 
@@ -35,8 +43,9 @@ def read(path: str | os.PathLike[str], *, series: str | int | None = None, progr
     ------
     ReadError
         If there is nothing to read, or it is not one 3D volume of real, finite numbers on a known, regular grid.
-        Its children say that a choice is needed (:class:`~lesionlens.errors.AmbiguousSeriesError`) or where the slices
-        are irregular (:class:`~lesionlens.errors.IrregularSeriesError`).
+        Its children say that a choice is needed (:class:`~lesionlens.errors.AmbiguousSeriesError`,
+        :class:`~lesionlens.errors.AmbiguousStackError`) or where the slices are irregular
+        (:class:`~lesionlens.errors.IrregularSeriesError`).
 
     Examples
     --------
@@ -47,7 +56,7 @@ def read(path: str | os.PathLike[str], *, series: str | int | None = None, progr
     if place.is_dir():
         from lesionlens.io.dicom import read_dicom
 
-        return read_dicom(place, series=series, progress=progress)
+        return read_dicom(place, series=series, stack=stack, progress=progress)
     if _is_nifti(place):
         from lesionlens.io.nifti import read_nifti
 
@@ -57,7 +66,7 @@ def read(path: str | os.PathLike[str], *, series: str | int | None = None, progr
     _require_dicom(place)
     from lesionlens.io.dicom import read_dicom_file
 
-    return read_dicom_file(place, series=series, progress=progress)
+    return read_dicom_file(place, series=series, stack=stack, progress=progress)
 
 
 def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) -> list[SeriesInfo]:
