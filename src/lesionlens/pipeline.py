@@ -51,6 +51,8 @@ class RunOptions:
         Probability from which a voxel belongs to a region, in (0, 1].
     series
         UID, number or description of a DICOM series where a folder holds several.
+    stack
+        Name or number of a volume where a series or file holds several.
     trust
         Allow a bundle from outside to execute its config.
     device
@@ -66,6 +68,7 @@ class RunOptions:
     series: str | None = None
     trust: bool = False
     device: str | None = None
+    stack: str | None = None
 
 
 @dataclass
@@ -109,7 +112,7 @@ def run_case(
     clock = _Stopwatch()
     if volume is None:
         with clock.stage("read"):  # reading reports its own progress
-            volume = read(options.input, series=options.series, progress=progress)
+            volume = read(options.input, series=options.series, stack=options.stack, progress=progress)
     with clock.stage("load_bundle", progress, "Loading the bundle"):
         from lesionlens.model.bundle import load_bundle
         from lesionlens.model.run import run_model
@@ -185,6 +188,7 @@ def _record(
             "layer": options.layer,
             "threshold": options.threshold,
             "series": options.series,
+            "stack": options.stack,
             "device": str(bundle.device),
         },
         "maps": [_map_record(m) for m in (*output.probabilities, *output.attributions)],
@@ -204,6 +208,7 @@ def _input_record(volume: Volume) -> dict[str, Any]:
         "format": source.format,
         "sha256": source.sha256,
         "modality": source.modality,
+        "stack": source.stack,
         "n_files": len(source.files),
         "shape": list(grid.shape),
         "spacing_mm": list(grid.spacing_mm),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lesionlens.errors import InputError, IrregularSeriesError, ReadError
 from lesionlens.io.boundary import counted, named, one_line, reading
+from lesionlens.io.dicom_folder import is_dicomdir, scan_dicomdir
 from lesionlens.io.dicom_geometry import Stack
 from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
@@ -49,7 +50,7 @@ def read_dicom(
     ReadError
         If there is no such scan, or it cannot be read.
     """
-    found = scan(root, progress=progress)
+    found = _scan(root, progress)
     _refuse_damaged(found)
     if not found.instances:
         raise ReadError(_nothing_found(root, found))
@@ -62,11 +63,15 @@ def read_dicom_file(
 ) -> Volume:
     """Read the series that a file belongs to: a multi-frame file alone, else with the files of its series beside it.
 
+    A DICOMDIR stands for its folder.
+
     Raises
     ------
     ReadError
         As :func:`read_dicom`.
     """
+    if is_dicomdir(path):
+        return read_dicom(path, series=series, stack=stack, progress=progress)
     mine, aside = _series_of(path, progress)
     if series is not None:
         choose([mine], series, path.name)
@@ -74,8 +79,8 @@ def read_dicom_file(
 
 
 def list_dicom(root: Path, *, progress: Progress = silent) -> list[SeriesInfo]:
-    """List the series of a folder by their headers, damaged files last."""
-    found = scan(root, progress=progress)
+    """List the series of a folder, or of the folder of a DICOMDIR, by their headers, damaged files last."""
+    found = _scan(root, progress)
     if not found.instances and not found.damaged:
         raise ReadError(_nothing_found(root, found))
     return [_info(one) for one in group(found.instances)] + [
@@ -86,7 +91,12 @@ def list_dicom(root: Path, *, progress: Progress = silent) -> list[SeriesInfo]:
 
 def list_dicom_file(path: Path) -> list[SeriesInfo]:
     """Describe the series that :func:`read_dicom_file` would read."""
-    return [_info(_series_of(path, silent)[0])]
+    return list_dicom(path) if is_dicomdir(path) else [_info(_series_of(path, silent)[0])]
+
+
+def _scan(root: Path, progress: Progress) -> Scan:
+    """Read the headers of a folder, or of the folder of a DICOMDIR."""
+    return scan(root, progress=progress) if root.is_dir() else scan_dicomdir(root, progress=progress)
 
 
 def _series_of(path: Path, progress: Progress) -> tuple[Series, tuple[str, ...]]:

@@ -25,8 +25,8 @@ def read(
     Parameters
     ----------
     path
-        A NIfTI file (``.nii``, ``.nii.gz``, ``.hdr``/``.img``), a folder with DICOM files of any name, or one DICOM
-        file, which stands for its series.
+        A NIfTI file (``.nii``, ``.nii.gz``, ``.hdr``/``.img``), a folder with DICOM files of any name, one DICOM
+        file, which stands for its series, a DICOMDIR, which stands for its folder, or a zip of any of these.
     series
         Which series of several: SeriesInstanceUID, series number, or description. DICOM only.
     stack
@@ -63,6 +63,11 @@ def read(
         if series is not None:
             raise ReadError(f"{place.name} is a NIfTI file, which holds no series; leave out series={series!r}.")
         return read_nifti(place, progress=progress)
+    from lesionlens.io.archive import is_archive, unpacked
+
+    if is_archive(place):
+        with unpacked(place, progress=progress) as inside:
+            return read(inside, series=series, stack=stack, progress=progress)
     _require_dicom(place)
     from lesionlens.io.dicom import read_dicom_file
 
@@ -98,6 +103,11 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
         from lesionlens.io.nifti import describe_nifti
 
         return [describe_nifti(place)]
+    from lesionlens.io.archive import is_archive, unpacked
+
+    if is_archive(place):
+        with unpacked(place, progress=progress) as inside:
+            return list_series(inside, progress=progress)
     _require_dicom(place)
     from lesionlens.io.dicom import list_dicom_file
 
@@ -125,4 +135,6 @@ def _require_dicom(place: Path) -> None:
     if place.stat().st_size == 0:
         raise ReadError(f"{place.name} is empty (0 bytes). Copy the file again.")
     if not looks_like_dicom(place, place.name):
-        raise ReadError(f"Expected NIfTI (.nii, .nii.gz, .hdr/.img) or DICOM; {place.name} is neither. Check the file.")
+        raise ReadError(
+            f"Expected NIfTI (.nii, .nii.gz, .hdr/.img), DICOM or a zip of them; {place.name} is none. Check the file."
+        )
