@@ -218,9 +218,13 @@ def _sorted(parts: dict[str, list[Slice]]) -> list[tuple[str, list[Slice]]]:
     return sorted(parts.items(), key=lambda part: _sortable(part[0]))
 
 
-def _sortable(value: str) -> tuple[tuple[bool, float, str], ...]:
-    """Return a key that sorts numbers by size, before texts."""
-    return tuple((number is None, number or 0.0, part) for part in value.split("\\") for number in (_number(part),))
+def _sortable(value: str) -> tuple[tuple[int, float, str], ...]:
+    """Return a key that sorts what is absent first, then numbers by size, then texts."""
+    keys = []
+    for part in value.split("\\"):
+        number = _number(part)
+        keys.append((1, number, "") if number is not None else (2 if part else 0, 0.0, part))
+    return tuple(keys)
 
 
 def _number(text: str) -> float | None:
