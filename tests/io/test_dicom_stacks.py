@@ -176,6 +176,15 @@ def test_an_unknown_stack_is_refused_with_those_that_exist(tmp_path: Path, wante
         read(tmp_path, stack=wanted)
 
 
+def test_names_are_never_the_same(tmp_path: Path) -> None:
+    """Directions that are closer than the decimals of their names are told apart by number."""
+    directions = ([0.6, 0.8, 0.0], [0.60004, 0.79997, 0.0])
+    make_volumes(tmp_path, [replace(PLAN, change=setting(DiffusionGradientOrientation=d)) for d in directions])
+
+    assert list_series(tmp_path)[0].stacks == ("direction (0.6, 0.8, 0) (0)", "direction (0.6, 0.8, 0) (1)")
+    assert_in_place(read(tmp_path, stack="direction (0.6, 0.8, 0) (1)"), replace(PLAN, volume=1))
+
+
 def test_a_single_volume_needs_no_choice(tmp_path: Path) -> None:
     """Number 0 is it; a name that does not exist is refused and not ignored."""
     make_series(tmp_path, PLAN)
@@ -333,7 +342,7 @@ def test_a_time_point_that_lost_its_last_slice_is_named(tmp_path: Path) -> None:
     last.unlink()
 
     (info,) = list_series(tmp_path)
-    with pytest.raises(IrregularSeriesError, match="temporal position 2 .*4 slices where the other volumes .* have 5"):
+    with pytest.raises(IrregularSeriesError, match=r"temporal position 2 .*4 slices where the other volumes .* have 5"):
         read(tmp_path, stack=1)
 
     assert not info.readable
@@ -376,7 +385,9 @@ def test_planes_are_split_by_name(tmp_path: Path) -> None:
 def test_each_plane_is_split_again(tmp_path: Path) -> None:
     """Two echoes in two planes."""
     plans = [
-        replace(PLAN, orientation=way, change=setting(EchoTime=time)) for way in (AXIAL, CORONAL) for time in ("30", "80")
+        replace(PLAN, orientation=way, change=setting(EchoTime=time))
+        for way in (AXIAL, CORONAL)
+        for time in ("30", "80")
     ]
     make_volumes(tmp_path, plans)
 
@@ -451,7 +462,7 @@ def test_a_change_of_spacing_is_not_split_into_acquisitions(tmp_path: Path) -> N
     make_volumes(tmp_path, [first, second])
 
     assert list_series(tmp_path)[0].stacks == ()
-    with pytest.raises(IrregularSeriesError, match="uneven slice distances|gap"):
+    with pytest.raises(IrregularSeriesError, match=r"uneven slice distances|gap"):
         read(tmp_path)
 
 

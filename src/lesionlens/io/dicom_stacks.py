@@ -335,6 +335,8 @@ def _agreed(found: Sequence[Split], slices: Sequence[Slice], values: dict[str, l
         parts.append((tuple(_sortable(value) for value in own), own, members, lack))
     parts.sort(key=lambda part: part[0])
     names = [", ".join(_name(word, own[i], values[word]) for i, word in enumerate(words)) for _, own, _, _ in parts]
+    if len(set(names)) < len(names):  # values that are closer than what is shown of them
+        names = [f"{name} ({n})" for n, name in enumerate(names)]
     return [
         NamedStack(name, tuple(slices[k] for k in members), _lack(lack, len(members)))
         for name, (_, _, members, lack) in zip(names, parts, strict=True)
