@@ -216,7 +216,9 @@ def make_mosaic(
         picture[column * columns : (column + 1) * columns, row * rows : (row + 1) * rows] = plan.values()[:, :, k]
     dataset = make_slice(plan, order[0])
     along_row, along_column = np.array(plan.orientation[:3]), np.array(plan.orientation[3:])
-    shift = along_row * plan.spacing[0] * (side - 1) * columns / 2 + along_column * plan.spacing[1] * (side - 1) * rows / 2
+    shift = (
+        along_row * plan.spacing[0] * (side - 1) * columns / 2 + along_column * plan.spacing[1] * (side - 1) * rows / 2
+    )
     dataset.ImagePositionPatient = [round(float(x), plan.decimals) for x in plan.position(order[0]) - shift]
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
     dataset.SpacingBetweenSlices, dataset.InstanceNumber = plan.spacing[2], plan.volume + 1

@@ -347,9 +347,7 @@ def test_a_time_point_that_lost_its_last_slice_is_named(tmp_path: Path) -> None:
 
     assert not info.readable
     assert isinstance(info.verdict, GeometryVerdict)
-    assert info.verdict.problems == (
-        "temporal position 2: 4 slices where the other volumes of the series have 5",
-    )
+    assert info.verdict.problems == ("temporal position 2: 4 slices where the other volumes of the series have 5",)
     assert_in_place(read(tmp_path, stack=0), PLAN)
 
 

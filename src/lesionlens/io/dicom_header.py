@@ -193,11 +193,11 @@ def _class_uid(dataset: Dataset) -> str:
 
 def _flaw(dataset: Dataset) -> str:
     """Say what shows that a file lost its end: pydicom takes the part that is left for the whole."""
-    if not _class_uid(dataset) and "Rows" not in dataset:
-        return "it does not say what it holds"
-    for element in map(dataset.get_item, dataset.keys()):
+    for element in map(dataset.get_item, dataset.keys()):  # before any value is asked for: it would be no raw one then
         if isinstance(element, RawDataElement) and _is_short(element):
             return f"it ends inside {keyword_for_tag(element.tag)}"
+    if not _class_uid(dataset) and "Rows" not in dataset:
+        return "it does not say what it holds"
     missing = [keyword for keyword in ("Rows", "Columns") if not dataset.get(keyword)]
     class_name = UID(_class_uid(dataset)).name
     return f"it is of class {class_name} but has no {missing[0]}" if missing and _IMAGES in class_name else ""

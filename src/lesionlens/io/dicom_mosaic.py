@@ -82,7 +82,9 @@ def _with_tiles(instance: Instance, dataset: Dataset) -> Instance:
 def _numbered(frames: tuple[Frame, ...], dataset: Dataset) -> tuple[Frame, ...]:
     """Add the number of the mosaic in its series to the traits: each mosaic is a volume, whatever else it says."""
     number = text(dataset, "InstanceNumber")
-    return tuple(replace(frame, traits={**frame.traits, **({"instance": number} if number else {})}) for frame in frames)
+    return tuple(
+        replace(frame, traits={**frame.traits, **({"instance": number} if number else {})}) for frame in frames
+    )
 
 
 def _number_and_direction(dataset: Dataset) -> tuple[int, NDArray[np.float64]]:

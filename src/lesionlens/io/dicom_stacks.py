@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -393,7 +393,10 @@ def _by_time(whole: Stack) -> list[NamedStack]:
         table = np.take_along_axis(table, order, axis=1)
         if np.isfinite(table).all() and (table[:, :-1].max(axis=0) < table[:, 1:].min(axis=0)).all():
             return [
-                NamedStack(f"{word} {n + 1} of {sizes[0]}", tuple(whole.slices[a + k] for a, k in zip(starts, ks, strict=False)))
+                NamedStack(
+                    f"{word} {n + 1} of {sizes[0]}",
+                    tuple(whole.slices[a + k] for a, k in zip(starts, ks, strict=False)),
+                )
                 for n, ks in enumerate(order.T)
             ]
     return []
@@ -407,7 +410,7 @@ def _by_acquisition(slices: Sequence[Slice], label: str) -> list[NamedStack]:
     if not all(lay_out(members, label).verdict.regular for _, members in parts):
         return []
     spans = sorted((np.sort(_along([slices[0], *members])[1:]) for _, members in parts), key=lambda span: span[0])
-    for before, after in zip(spans[:-1], spans[1:], strict=True):
+    for before, after in pairwise(spans):
         step = max(np.diff(before).max(), np.diff(after).max())
         if SAME_POSITION_MM <= after[0] - before[-1] <= BLOCK_GAP_STEPS * step:
             return []
