@@ -116,9 +116,14 @@ def test_noise_in_unused_bits_is_removed_from_real_pixels(shared_data: Path, nam
 
 
 def converted(folder: Path, out: Path, pattern: str) -> list[nib.Nifti1Image]:
-    """Return what dcm2niix makes of a folder, ordered by name, axes in the closest RAS order."""
+    """Return what dcm2niix makes of a folder, ordered by name, axes in the closest RAS order.
+
+    By default it gives Philips images another scale, from a private attribute; ``-p n`` keeps to the standard's slope.
+    """
     converter = Path(sys.executable).with_name("dcm2niix")
-    subprocess.run([converter, "-b", "n", "-z", "n", "-f", pattern, "-o", out, folder], check=True, capture_output=True)
+    subprocess.run(
+        [converter, "-b", "n", "-z", "n", "-p", "n", "-f", pattern, "-o", out, folder], check=True, capture_output=True
+    )
     return [nib.as_closest_canonical(nib.load(path)) for path in sorted(out.glob("*.nii"))]
 
 

@@ -214,7 +214,11 @@ def _info(series: Series) -> SeriesInfo:
 
 def _info_of_several(info: SeriesInfo, stacks: Sequence[NamedStack], label: str) -> SeriesInfo:
     """Describe what the volumes of a series have in common, and what is wrong with each."""
-    shapes, spacings, axes, problems, worst = set(), set(), set(), [], 0.0
+    shapes: set[tuple[int, ...]] = set()
+    spacings: set[tuple[float, float, float]] = set()
+    axes: set[str] = set()
+    problems: list[str] = []
+    worst = 0.0
     for one in stacks:
         try:
             stack = one.lay_out(label)
@@ -225,7 +229,8 @@ def _info_of_several(info: SeriesInfo, stacks: Sequence[NamedStack], label: str)
         problems += [f"{one.name}: {problem}" for problem in stack.verdict.problems]
         worst = max(worst, stack.verdict.worst_error_mm)
         shapes.add(stack.shape)
-        spacings.add(tuple(round(mm, 3) for mm in grid.spacing_mm))
+        between_columns, between_rows, between_slices = (round(mm, 3) for mm in grid.spacing_mm)
+        spacings.add((between_columns, between_rows, between_slices))
         axes.add(grid.axcodes)
     shape = (*shapes.pop(), len(stacks)) if len(shapes) == 1 else ()
     spacing = spacings.pop() if len(spacings) == 1 else None

@@ -107,6 +107,6 @@ def _traits(own: Dataset, shared: Dataset) -> dict[str, str]:
 
 
 def _dimensions(content: Dataset) -> dict[str, str]:
-    """Return the frame's index in every dimension that the file counts along: they tell apart what nothing else does."""
+    """Return the frame's index in every dimension of the file; some tell apart what nothing else does."""
     indices = trait(content.get("DimensionIndexValues"))
     return {f"dimension {n}": value for n, value in enumerate(indices.split("\\"), 1) if value}

@@ -45,7 +45,7 @@ def scan_dicomdir(path: Path, *, progress: Progress = silent) -> Scan:
         If the folder, or the DICOMDIR, cannot be read.
     """
     found = scan(path.parent, progress=progress)
-    present = {*(one.name for one in (*found.instances, *found.damaged)), *found.others}
+    present = {one.name for one in found.instances} | {one.name for one in found.damaged} | set(found.others)
     folded = {name.casefold() for name in present}  # discs are mounted with names in either case
     lost = []
     for parts in _referenced(path):

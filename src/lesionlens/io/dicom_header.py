@@ -18,6 +18,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from lesionlens.errors import ReadError
@@ -48,8 +49,10 @@ _WANTED = (
     "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue",
     "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID",
     "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
-    "SharedFunctionalGroupsSequence", *STANDARD_TRAITS, *PRIVATE_TAGS,
+    "SharedFunctionalGroupsSequence", *STANDARD_TRAITS,
 )  # fmt: skip
+
+_WANTED_TAGS: list[int] = [*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS]
 
 # Media Storage Directory: an index of files that are found anyway.
 DICOMDIR = "1.2.840.10008.1.3.10"
@@ -172,7 +175,7 @@ def read_instance(path: Path, name: str) -> Instance:
     todo = "Export it again, or take it out of the folder."
     with reading(failure, *PYDICOM_ERRORS, todo=todo), quiet(), path.open("rb") as stream:
         # force: a file without the 128-byte preamble is still DICOM; the caller has looked at the first bytes.
-        dataset = dcmread(stream, stop_before_pixels=True, specific_tags=list(_WANTED), force=True)
+        dataset = dcmread(stream, stop_before_pixels=True, specific_tags=_WANTED_TAGS, force=True)
         flaw = _flaw(dataset) or _beyond_the_end(stream)
         if flaw:
             raise ReadError(f"{failure}: {flaw}. {todo}")

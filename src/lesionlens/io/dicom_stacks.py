@@ -315,7 +315,7 @@ def _lacks(labels: Labels, along: NDArray[np.float64], *, complete: bool) -> lis
         apart = np.abs(part - reference[nearest]).max()
         if apart > SAME_PLACE_STEPS * step or np.unique(nearest).size < part.size:
             return None
-    return (counts.max() - counts).tolist()
+    return [int(n) for n in counts.max() - counts]
 
 
 Split = tuple[tuple[str, ...], Labels, list[int]]
@@ -330,7 +330,7 @@ def _agreed(found: Sequence[Split], slices: Sequence[Slice], values: dict[str, l
         return []
     parts = []
     for n, lack in enumerate(lacks):
-        members = np.flatnonzero(labels == n)
+        members = [int(k) for k in np.flatnonzero(labels == n)]
         own = tuple(values[word][members[0]] for word in words)
         parts.append((tuple(_sortable(value) for value in own), own, members, lack))
     parts.sort(key=lambda part: part[0])
@@ -344,7 +344,7 @@ def _agreed(found: Sequence[Split], slices: Sequence[Slice], values: dict[str, l
 
 
 def _canonical(labels: Labels) -> Labels:
-    """Number parts by their first image, so that two ways of telling apart can be compared."""
+    """Return labels by the first image of each part, so that two ways of telling apart can be compared."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.asarray(first[inverse.reshape(-1)], dtype=np.intp)
 

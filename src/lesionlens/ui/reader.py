@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lesionlens.errors import AmbiguousSeriesError, ReadError
+from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, ReadError
 from lesionlens.io import list_series, read
 from lesionlens.volume import Volume
 
@@ -32,12 +32,13 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:
     """Read a NIfTI file or a DICOM folder as one grey image layer.
 
-    A folder with several series asks in the window which one; without a window the error lists them.
+    A folder with several series, or a series of several volumes, asks in the window which one; without a window the
+    error lists them.
 
     Raises
     ------
     ReadError
-        If there is nothing to read, or several series and nobody to ask.
+        If there is nothing to read, or a choice to make and nobody to ask.
     """
     from lesionlens.ui.layers import volume_layer
 
@@ -50,15 +51,23 @@ def _read(path: str) -> Volume | None:
         raise ReadError(
             f"{path} holds the results of a run: open the scan first, then 'Open results…' in the LesionLens widget."
         )
+    return _choosing(path, None)
+
+
+def _choosing(path: str, series: str | None) -> Volume | None:
+    """Read a scan; where something has to be chosen, ask in the window, or let the error list what there is."""
     try:
-        return read(path)
-    except AmbiguousSeriesError:
-        from lesionlens.ui.dialogs import SeriesDialog, main_window
+        return read(path, series=series)
+    except AmbiguousSeriesError as error:
+        from lesionlens.ui.dialogs import SeriesDialog, ask_stack, main_window
 
         window = main_window()
         if window is None:
             raise
-        dialog = SeriesDialog(path, list_series(path), window)
-        answered, series = dialog.exec(), dialog.chosen
-        dialog.deleteLater()
-        return read(path, series=series) if answered and series else None
+        if isinstance(error, AmbiguousStackError):
+            stack = ask_stack(error.choices, window)
+            return None if stack is None else read(path, series=series, stack=stack)
+    dialog = SeriesDialog(path, list_series(path), window)
+    answered, chosen = dialog.exec(), dialog.chosen
+    dialog.deleteLater()
+    return _choosing(path, chosen) if answered and chosen else None
