@@ -157,7 +157,7 @@ def test_none_is_chosen_silently(tmp_path: Path) -> None:
     """The error lists the names; numbers and names of the list are what stack= takes."""
     make_volumes(tmp_path, [replace(PLAN, change=setting(EchoTime=str(t))) for t in (30, 80)])
 
-    with pytest.raises(AmbiguousStackError, match=r"MR series 4 holds 2 volumes; choose one .* with stack=") as caught:
+    with pytest.raises(AmbiguousStackError, match=r"MR series 4 holds 2 volumes; choose one .* with --stack") as caught:
         read(tmp_path)
 
     assert "0 'echo time 30 ms', 1 'echo time 80 ms'" in str(caught.value)
@@ -190,7 +190,7 @@ def test_a_single_volume_needs_no_choice(tmp_path: Path) -> None:
     make_series(tmp_path, PLAN)
 
     assert_in_place(read(tmp_path, stack=0), PLAN)
-    with pytest.raises(ReadError, match=r"MR series 4 is a single volume; leave out stack='b 0'"):
+    with pytest.raises(ReadError, match=r"MR series 4 is a single volume; leave out --stack"):
         read(tmp_path, stack="b 0")
 
 

@@ -181,7 +181,7 @@ def test_several_volumes_without_a_window_are_an_error(two_echoes: Path, window:
     assert window.names == []
 
     with pytest.raises(
-        AmbiguousStackError, match=r"choose one .* with stack=: 0 'echo time 30 ms', 1 'echo time 80 ms'"
+        AmbiguousStackError, match=r"choose one .* in Python\): 0 'echo time 30 ms', 1 'echo time 80 ms'"
     ):
         read_layers(str(two_echoes))
 

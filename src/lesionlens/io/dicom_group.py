@@ -32,6 +32,8 @@ SCOUT_SLICES = 3
 # At most so many missing parts of a concatenation are looked for; a damaged file can promise millions.
 _MOST_MISSING = 100
 
+_OPTION = "--series (series= in Python)"
+
 # Orientations with direction cosines closer than this count as the same when scouts are looked for.
 _SAME_COSINE = 0.01
 
@@ -117,7 +119,7 @@ def choose(series: Sequence[Series], wanted: str | int | None, where: str) -> tu
     if not scans and len(series) > 1:
         listed = "; ".join(f"{one}: {one.aside}" for one in series)
         raise AmbiguousSeriesError(
-            f"No series in {where} is a scan: {listed}. Choose one with series= to read it nevertheless.",
+            f"No series in {where} is a scan: {listed}. Choose one with {_OPTION} to read it nevertheless.",
             [one.uid for one in series],
         )
     chosen = _only(scans or series, f"in {where} could be meant")
@@ -281,6 +283,6 @@ def _only(found: Sequence[Series], what: str) -> Series:
         return found[0]
     listed = "; ".join(str(one) for one in found)
     raise AmbiguousSeriesError(
-        f"{len(found)} series {what}; choose one by UID, number or description with series=: {listed}.",
+        f"{len(found)} series {what}; choose one by UID, number or description with {_OPTION}: {listed}.",
         [one.uid for one in found],
     )

@@ -40,6 +40,8 @@ BLOCK_GAP_STEPS = 3.0
 # At most so many traits are combined: echo, component and time point. More would explain anything.
 MOST_TRAITS = 3
 
+_OPTION = "--stack (stack= in Python)"
+
 # At most this many names are spelled out in a message.
 _MOST_NAMES = 12
 
@@ -184,7 +186,7 @@ def choose_stack(stacks: Sequence[NamedStack], wanted: str | int | None, label: 
         listed = ", ".join(f"{n} {name!r}" for n, name in enumerate(names[:_MOST_NAMES]))
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         raise AmbiguousStackError(
-            f"{label} holds {len(names)} volumes; choose one by number or name with stack=: {listed}{more}.", names
+            f"{label} holds {len(names)} volumes; choose one by number or name with {_OPTION}: {listed}{more}.", names
         )
     if wanted is None:
         return stacks[0]
@@ -195,7 +197,7 @@ def choose_stack(stacks: Sequence[NamedStack], wanted: str | int | None, label: 
         if stack.name.casefold() == text.casefold() != "":
             return stack
     if len(stacks) == 1:
-        raise ReadError(f"{label} is a single volume; leave out stack={wanted!r}.")
+        raise ReadError(f"{label} is a single volume; leave out {_OPTION}.")
     raise ReadError(unknown_name("stack", wanted, [f"{n} {name!r}" for n, name in enumerate(names)]))
 
 

@@ -61,7 +61,8 @@ def read(
         from lesionlens.io.nifti import read_nifti
 
         if series is not None:
-            raise ReadError(f"{place.name} is a NIfTI file, which holds no series; leave out series={series!r}.")
+            todo = "leave out --series (series= in Python)"
+            raise ReadError(f"{place.name} is a NIfTI file, which holds no series; {todo}.")
         return read_nifti(place, progress=progress)
     from lesionlens.io.archive import is_archive, unpacked
 

@@ -48,7 +48,7 @@ ATTRIBUTION_OPACITY = 0.75
 # Seen on grey, on white and on the colours of probabilities and of attribution for a class.
 OUTLINE_COLOUR = "#00e5ff"
 
-_CAPTION_CHARACTERS = 20
+_CAPTION_CHARACTERS = 28
 
 Floats = NDArray[np.float64]
 
@@ -112,9 +112,9 @@ def probability_scale(probability: Heatmap, threshold: float) -> Scale:
 
 def attribution_scale(attribution: Heatmap) -> Scale:
     """Return the colours of an attribution map: one scale for the volume, fading to nothing at 0."""
-    values = np.abs(attribution.array)
-    limit, largest = float(np.percentile(values, LIMIT_PERCENTILE)), float(values.max())
-    limit = limit or largest or 1.0  # a map that is 0 nearly everywhere, or everywhere
+    lowest, highest = float(attribution.array.min()), float(attribution.array.max())
+    # ... a map may be 0 nearly everywhere, or everywhere
+    limit = float(np.percentile(np.abs(attribution.array), LIMIT_PERCENTILE)) or max(highest, -lowest) or 1.0
     signed = attribution.signed
 
     def paint(values: NDArray[Any]) -> Floats:
@@ -124,10 +124,9 @@ def attribution_scale(attribution: Heatmap) -> Scale:
         colours[..., 3] = ATTRIBUTION_OPACITY * np.abs(strength)
         return colours
 
-    end = "≥" if largest > limit else ""
-    ticks = [(0.0, "0"), (limit / 2, f"{limit / 2:.2g}"), (limit, f"{end}{limit:.2g}")]
+    ticks = [(0.0, "0"), (limit / 2, f"{limit / 2:.2g}"), (limit, f"{'≥' * (highest > limit)}{limit:.2g}")]
     if signed:
-        ticks += [(-limit / 2, f"{-limit / 2:.2g}"), (-limit, f"{-limit:.2g}")]
+        ticks += [(-limit / 2, f"{-limit / 2:.2g}"), (-limit, f"{'≤' * (lowest < -limit)}{-limit:.2g}")]
     caption = f"attribution to {attribution.label}, no unit"
     return Scale("attribution", caption, (-limit if signed else 0.0, limit), tuple(ticks), paint)
 
