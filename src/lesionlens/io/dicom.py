@@ -19,6 +19,9 @@ from lesionlens.io.series import SeriesInfo
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
 
+# At most so many problems of a long time series are spelled out; a volume that is chosen says all of its own.
+_MOST_PROBLEMS = 5
+
 __all__ = ["list_dicom", "list_dicom_file", "read_dicom", "read_dicom_file"]
 
 
@@ -232,6 +235,8 @@ def _info_of_several(info: SeriesInfo, stacks: Sequence[NamedStack], label: str)
         between_columns, between_rows, between_slices = (round(mm, 3) for mm in grid.spacing_mm)
         spacings.add((between_columns, between_rows, between_slices))
         axes.add(grid.axcodes)
+    if len(problems) > _MOST_PROBLEMS:
+        problems[_MOST_PROBLEMS:] = [f"and {len(problems) - _MOST_PROBLEMS} more problems"]
     shape = (*shapes.pop(), len(stacks)) if len(shapes) == 1 else ()
     spacing = spacings.pop() if len(spacings) == 1 else None
     return replace(

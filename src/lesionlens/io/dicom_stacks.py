@@ -25,6 +25,7 @@ from lesionlens.errors import AmbiguousStackError, IrregularSeriesError, ReadErr
 from lesionlens.io.boundary import counted
 from lesionlens.io.dicom_geometry import SAME_POSITION_MM, Slice, Stack, lay_out
 from lesionlens.io.dicom_group import SCOUT_SLICES, orientations
+from lesionlens.io.dicom_traits import CLOCK_TRAITS
 
 __all__ = ["NamedStack", "choose_stack", "split"]
 
@@ -64,10 +65,10 @@ _MEASURED = (
     "image type",
     "frame type",
 )
-_COUNTED = ("temporal position", "frame reference time", "acquisition", "instance", "acquisition time", "content time")
+_COUNTED = ("temporal position", "frame reference time", "acquisition", "instance", *CLOCK_TRAITS)
 
 # Time points: images of one position in the order of these.
-_TIMES = ("trigger time", "acquisition time", "content time")
+_TIMES = ("trigger time", *CLOCK_TRAITS)
 
 # How a trait with its value is called; by default the word and the value.
 _NAMES = {
@@ -293,7 +294,10 @@ def _along(slices: Sequence[Slice]) -> NDArray[np.float64]:
 
 def _labels(codes: Sequence[Labels]) -> Labels:
     """Return for each image the number of its combination of values."""
-    return np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    combined = codes[0]
+    for code in codes[1:]:
+        combined = combined * (int(code.max()) + 1) + code
+    return np.unique(combined, return_inverse=True)[1]
 
 
 def _lacks(labels: Labels, along: NDArray[np.float64], *, complete: bool) -> list[int] | None:
@@ -359,6 +363,9 @@ def _name(word: str, value: str, among: Sequence[str]) -> str:
     """Return how a part is called: ``"echo time 4.9 ms"``."""
     if not value:
         return f"no {word}"
+    if word in CLOCK_TRAITS:
+        times = sorted(set(among), key=_sortable)
+        return f"{word} {times.index(value) + 1} of {len(times)}"
     if word in ("image type", "frame type"):
         return _type_name(value, set(among))
     if word == "complex component":

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-__all__ = ["PRIVATE_TAGS", "STANDARD_TRAITS", "classic_traits", "trait"]
+__all__ = ["CLOCK_TRAITS", "PRIVATE_TAGS", "STANDARD_TRAITS", "classic_traits", "trait"]
 
 # Attributes of classic images, and how to call them.
 STANDARD_TRAITS = {
@@ -31,6 +31,9 @@ STANDARD_TRAITS = {
     "AcquisitionTime": "acquisition time",
     "ContentTime": "content time",
 }
+
+# When something was done. The values stay out of names and messages: with a date they can point to a patient.
+CLOCK_TRAITS = ("acquisition time", "content time")
 
 # What makers write elsewhere; the standard attribute wins. (group, private creator, offsets of the parts, word)
 _PRIVATE = (
