@@ -272,11 +272,28 @@ def test_time_points_of_odd_and_even_slices_are_not_halved(tmp_path: Path) -> No
 
         return in_turns
 
-    plan = replace(PLAN, shape=(7, 6, 6))
+    plan = replace(PLAN, shape=(7, 6, 6), orientation=AXIAL)
     make_volumes(tmp_path, [replace(plan, change=change(n)) for n in (0, 1)])
 
     assert list_series(tmp_path)[0].stacks == ("temporal position 1", "temporal position 2")
     assert_in_place(read(tmp_path, stack=1), replace(plan, volume=1))
+
+
+def test_acquisitions_of_odd_and_even_slices_explain_no_volumes(tmp_path: Path) -> None:
+    """Without a temporal position, four acquisitions of every other slice are not four volumes of half the slices."""
+
+    def change(volume: int) -> Change:
+        def in_turns(dataset: Dataset, k: int) -> None:
+            dataset.AcquisitionNumber = 1 + 2 * volume + k % 2
+
+        return in_turns
+
+    plan = replace(PLAN, shape=(7, 6, 6), orientation=AXIAL)
+    make_volumes(tmp_path, [replace(plan, change=change(n)) for n in (0, 1)])
+
+    assert list_series(tmp_path)[0].stacks == ()
+    with pytest.raises(IrregularSeriesError, match="2 images at each of 6 positions"):
+        read(tmp_path)
 
 
 def test_slices_with_their_own_times_are_put_into_time_points(tmp_path: Path) -> None:
@@ -360,6 +377,19 @@ def test_a_single_duplicate_is_no_volume(tmp_path: Path) -> None:
         if k:
             path.unlink()
 
+    with pytest.raises(IrregularSeriesError, match="duplicate slices at one position: k=0 and k=1"):
+        read(tmp_path)
+
+
+def test_a_few_duplicates_are_no_volume(tmp_path: Path) -> None:
+    """Two of five images sent twice are less than half a volume."""
+    make_series(tmp_path, replace(PLAN, change=setting(AcquisitionNumber=1)))
+    again = replace(PLAN, volume=1, change=setting(AcquisitionNumber=2))
+    for k, path in enumerate(make_series(tmp_path / "again", again)):
+        if k > 1:
+            path.unlink()
+
+    assert list_series(tmp_path)[0].stacks == ()
     with pytest.raises(IrregularSeriesError, match="duplicate slices at one position: k=0 and k=1"):
         read(tmp_path)
 

@@ -38,6 +38,9 @@ SAME_PLACE_STEPS = 0.2
 # change of the step, in one scan.
 BLOCK_GAP_STEPS = 3.0
 
+# ... and when they overlap by no more than this part of the shorter one.
+MOST_OVERLAP = 0.5
+
 # At most so many traits are combined: echo, component and time point. More would explain anything.
 MOST_TRAITS = 3
 
@@ -157,7 +160,10 @@ def split(slices: Sequence[Slice], label: str) -> tuple[NamedStack, ...]:
     planes = _planes(slices)
     if planes and not any("block" in name for name in planes):
         return tuple(_each(planes, label))
-    found = _by_traits(slices) or _by_time(whole) or _by_acquisition(slices, label)
+    found = _by_traits(slices)
+    if found is None:
+        return (NamedStack("", tuple(slices)),)
+    found = found or _by_time(whole) or _by_acquisition(slices, label)
     if found:
         return tuple(found)
     return tuple(_each(planes, label)) if planes else (NamedStack("", tuple(slices)),)
@@ -259,8 +265,11 @@ def _plane_and_place(members: Sequence[Slice]) -> tuple[int, float]:
     return -axis, float(np.mean([item.frame.position[axis] for item in members if item.frame.position]))
 
 
-def _by_traits(slices: Sequence[Slice]) -> list[NamedStack]:
-    """Split by the smallest set of traits that leaves one image at each position; empty when none or several do."""
+def _by_traits(slices: Sequence[Slice]) -> list[NamedStack] | None:
+    """Split by the smallest set of traits that leaves one image at each position.
+
+    Empty where no set does; None where two sets do and contradict each other.
+    """
     along = _along(slices)
     values = {word: [item.frame.traits.get(word, "") for item in slices] for word in _words(slices)}
     codes = {word: np.unique(list(found), return_inverse=True)[1] for word, found in values.items()}
@@ -327,13 +336,13 @@ def _lacks(labels: Labels, along: NDArray[np.float64], *, complete: bool) -> lis
 Split = tuple[tuple[str, ...], Labels, list[int]]
 
 
-def _agreed(found: Sequence[Split], slices: Sequence[Slice], values: dict[str, list[str]]) -> list[NamedStack]:
-    """Name the parts by the best traits that explain them; none where equally good traits explain them differently."""
+def _agreed(found: Sequence[Split], slices: Sequence[Slice], values: dict[str, list[str]]) -> list[NamedStack] | None:
+    """Name the parts by the best traits that explain them; None where equally good traits explain them differently."""
     counted_traits = [sum(word not in _MEASURED for word in words) for words, _, _ in found]
     best = [one for one, n in zip(found, counted_traits, strict=True) if n == min(counted_traits)]
     words, labels, lacks = best[0]
     if any(not np.array_equal(_canonical(labels), _canonical(other)) for _, other, _ in best):
-        return []
+        return None
     parts = []
     for n, lack in enumerate(lacks):
         members = [int(k) for k in np.flatnonzero(labels == n)]
@@ -412,7 +421,10 @@ def _by_time(whole: Stack) -> list[NamedStack]:
 
 
 def _by_acquisition(slices: Sequence[Slice], label: str) -> list[NamedStack]:
-    """Split by acquisition where each is a regular block, and blocks overlap or lie far apart."""
+    """Split by acquisition where each is a regular block, and blocks lie far apart or overlap at their ends.
+
+    Acquisitions that overlap further are odd and even slices, acquired in turns: halves of one volume.
+    """
     parts = _sorted(_partition(slices, lambda item: item.frame.traits.get("acquisition", "")))
     if len(parts) < 2 or min(len(members) for _, members in parts) < 2:
         return []
@@ -421,6 +433,8 @@ def _by_acquisition(slices: Sequence[Slice], label: str) -> list[NamedStack]:
     spans = sorted((np.sort(_along([slices[0], *members])[1:]) for _, members in parts), key=lambda span: span[0])
     for before, after in pairwise(spans):
         step = max(np.diff(before).max(), np.diff(after).max())
-        if SAME_POSITION_MM <= after[0] - before[-1] <= BLOCK_GAP_STEPS * step:
+        gap = float(after[0] - before[-1])
+        shorter = min(np.ptp(before), np.ptp(after))
+        if SAME_POSITION_MM <= gap <= BLOCK_GAP_STEPS * step or gap < -MOST_OVERLAP * shorter:
             return []
     return [NamedStack(f"acquisition {name}" if name else "no acquisition", tuple(found)) for name, found in parts]
