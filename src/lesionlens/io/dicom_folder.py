@@ -71,6 +71,6 @@ def _referenced(path: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _leads_out(folder: Path, parts: tuple[str, ...]) -> bool:
-    if any(part in ("", ".", "..") or not set(part).isdisjoint("/\\:\0") for part in parts):
+    if any(not set(part).isdisjoint("/\\:\0") for part in parts):
         return True
     return not folder.joinpath(*parts).resolve().is_relative_to(folder.resolve())
