@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import lesionlens as ll
-from dicom_factory import Plan, make_series
+from dicom_factory import Plan, make_series, make_volumes
 from lesionlens.cli import main
 from tiny_bundles import CENTRE, VOXELWISE_STATE, blob, oblique_grid, write_bundle
 
@@ -417,3 +417,24 @@ def test_view_without_a_display_says_so(scan: str, capsys: Capture, monkeypatch:
 
     assert main(["view", scan]) == 1
     assert "no display" in capsys.readouterr().err
+
+
+def test_info_lists_the_volumes_of_a_series_and_run_asks_for_one(tmp_path: Path, capsys: Capture) -> None:
+    """Number and name as --stack takes them; without it nothing is guessed and nothing written."""
+    plans = [Plan(change=lambda d, _, time=time: setattr(d, "EchoTime", time)) for time in ("30", "80")]
+    make_volumes(tmp_path / "in", plans)
+
+    assert main(["info", str(tmp_path / "in")]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert main(["info", str(tmp_path / "in"), "--json"]) == 0
+    (described,) = json.loads(capsys.readouterr().out)
+    asked = main(["run", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
+    wrong = main(["run", str(tmp_path / "in"), "--stack", "2", "--out", str(tmp_path / "out")])
+    errors = capsys.readouterr().err
+
+    assert listed[-2:] == ["series 4, stack 0: echo time 30 ms", "series 4, stack 1: echo time 80 ms"]
+    assert described["stacks"] == ["echo time 30 ms", "echo time 80 ms"]
+    assert (asked, wrong) == (1, 1)
+    assert "holds 2 volumes; choose one by number or name with --stack" in errors
+    assert "There is no stack '2'; choose one of: 0 'echo time 30 ms', 1 'echo time 80 ms'" in errors
+    assert not (tmp_path / "out").exists()

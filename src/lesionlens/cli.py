@@ -65,12 +65,13 @@ def _path(text: str) -> Path:
 
 
 _PATH: dict[str, Any] = {"parser": _path, "show_default": False}
-_SCAN: dict[str, Any] = {**_PATH, "help": "NIfTI file or DICOM folder."}
+_SCAN: dict[str, Any] = {**_PATH, "help": "NIfTI file, DICOM folder, or a zip."}
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", **_SCAN)]
 Place = Annotated[Path, typer.Argument(metavar="PATH", **_SCAN)]
 Results = Annotated[Path | None, typer.Argument(metavar="RESULTS", help="Folder that 'run' wrote.", **_PATH)]
 Series = Annotated[str | None, typer.Option(help="UID, number or description of one of several DICOM series.")]
+Stack = Annotated[str | None, typer.Option(help="Name or number (from 0) of one of several volumes in a series.")]
 OnIrregular = Annotated[
     Irregular,
     typer.Option(
@@ -113,6 +114,7 @@ def run(
     layer: Layer = None,
     threshold: Threshold = 0.5,
     series: Series = None,
+    stack: Stack = None,
     irregular: OnIrregular = "refuse",
     trust: Trust = False,
     device: Device = None,
@@ -125,7 +127,19 @@ def run(
 
     if not 0 < threshold <= 1:
         raise typer.BadParameter(f"must be above 0 and at most 1, not {threshold:g}", param_hint="--threshold")
-    options = RunOptions(input, bundle, method, target, layer, threshold, series, irregular, trust, device)
+    options = RunOptions(
+        input=input,
+        bundle=bundle,
+        method=method,
+        target=target,
+        layer=layer,
+        threshold=threshold,
+        series=series,
+        stack=stack,
+        irregular=irregular,
+        trust=trust,
+        device=device,
+    )
     result = _run(options, out, overwrite=overwrite, quiet=quiet or as_json)
     if as_json:
         _print_json(_summary(result, out))
@@ -199,8 +213,11 @@ def info(path: Place, as_json: AsJson = False) -> None:
         rows.append((number, s.description or "-", s.modality or "-", size, spacing, s.axcodes or "-", str(s.verdict)))
     print_table(("no.", "description", "modality", "voxels", "spacing mm", "axes", "verdict"), rows)
     for s in found:
+        number = "-" if s.number is None else str(s.number)
         if len(found) > 1 and s.uid:
-            typer.echo(f"series {'-' if s.number is None else s.number}: {s.uid}")
+            typer.echo(f"series {number}: {s.uid}")
+        for n, name in enumerate(s.stacks):
+            typer.echo(f"series {number}, stack {n}: {name}")
 
 
 def _verdict(series: SeriesInfo) -> dict[str, Any]:
@@ -215,6 +232,7 @@ def view(
     input: Input,
     results: Results = None,
     series: Series = None,
+    stack: Stack = None,
     irregular: OnIrregular = "refuse",
     screenshot: Screenshot = None,
     overwrite: Overwrite = False,
@@ -226,7 +244,7 @@ def view(
         raise LesionLensError("The viewer is not installed; install it with: pip install 'lesionlens[gui]'")
     if not _has_display() and os.environ.get("QT_QPA_PLATFORM") != "offscreen":
         raise LesionLensError("There is no display to open a window on; set DISPLAY, or use xvfb-run.")
-    _open(input, results, screenshot, series=series, irregular=irregular, overwrite=overwrite)
+    _open(input, results, screenshot, series=series, stack=stack, irregular=irregular, overwrite=overwrite)
 
 
 def _open(
@@ -235,6 +253,7 @@ def _open(
     screenshot: Path | None,
     *,
     series: str | None = None,
+    stack: str | None = None,
     irregular: Irregular = "refuse",
     overwrite: bool = False,
 ) -> None:
@@ -243,7 +262,7 @@ def _open(
     from lesionlens.results import read_case
     from lesionlens.ui.open import open_viewer, save_screenshot
 
-    volume = read(scan, series=series, irregular=irregular)
+    volume = read(scan, series=series, stack=stack, irregular=irregular)
     case = None if results is None else read_case(results, volume)
     if screenshot is None:
         open_viewer(volume, case, block=True)

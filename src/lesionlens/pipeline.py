@@ -55,6 +55,8 @@ class RunOptions:
         Probability from which a voxel belongs to a region, in (0, 1].
     series
         UID, number or description of a DICOM series where a folder holds several.
+    stack
+        Name or number of a volume where a series or file holds several.
     irregular
         What to do with DICOM slices that do not lie on one regular grid; see :func:`lesionlens.read`.
     trust
@@ -70,6 +72,7 @@ class RunOptions:
     layer: str | None = None
     threshold: float = 0.5
     series: str | None = None
+    stack: str | None = None
     irregular: Irregular = "refuse"
     trust: bool = False
     device: str | None = None
@@ -120,7 +123,13 @@ def run_case(
         permitted(options.bundle, trust=options.trust)  # before minutes of reading
     if volume is None:
         with clock.stage("read"):  # reading reports its own progress
-            volume = read(options.input, series=options.series, irregular=options.irregular, progress=progress)
+            volume = read(
+                options.input,
+                series=options.series,
+                stack=options.stack,
+                irregular=options.irregular,
+                progress=progress,
+            )
     with clock.stage("load_bundle", progress, "Loading the bundle"):
         from lesionlens.model.bundle import load_bundle
         from lesionlens.model.run import run_model
@@ -196,6 +205,7 @@ def _record(
             "layer": options.layer,
             "threshold": options.threshold,
             "series": options.series,
+            "stack": options.stack,
             "irregular": volume.source.verdict.handled or options.irregular,  # it may have been read before
             "device": str(bundle.device),
         },
@@ -240,6 +250,7 @@ def _input_record(volume: Volume) -> dict[str, Any]:
         "format": source.format,
         "sha256": source.sha256,
         "modality": source.modality,
+        "stack": source.stack,
         "n_files": len(source.files),
         "shape": list(grid.shape),
         "spacing_mm": list(grid.spacing_mm),

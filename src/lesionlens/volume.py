@@ -210,6 +210,8 @@ class Source:
         One sentence for everything that was not obvious (which affine was used, what was left out).
     verdict
         What was found about the geometry.
+    stack
+        Which volume of a series or file that holds several; empty where it holds one.
     """
 
     format: str = "memory"
@@ -219,6 +221,7 @@ class Source:
     modality: str = ""
     decisions: tuple[str, ...] = ()
     verdict: GeometryVerdict = field(default_factory=GeometryVerdict)
+    stack: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,9 +115,9 @@ BAD: dict[str, tuple[str, bytes, str]] = {
         gzip.compress(patched(40, "<8h", 3, 32767, 32767, 32767, 1, 1, 1, 1)),
         "cannot hold what its header promises",
     ),
-    "text without suffix": ("notes", b"not an image " * 30, "Expected NIfTI .* or DICOM; notes is neither"),
+    "text without suffix": ("notes", b"not an image " * 30, "Expected NIfTI .* DICOM or a zip of them; notes is none"),
     "empty file without suffix": ("notes", b"", "notes is empty"),
-    "short file": ("notes", b"\x08\x00", "notes is neither"),
+    "short file": ("notes", b"\x08\x00", "notes is none"),
     "DICOM cut in its header": (
         "a.dcm",
         bytes(128) + b"DICM" + b"\x02\x00\x10\x00UI",

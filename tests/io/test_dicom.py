@@ -168,17 +168,6 @@ def test_a_multi_frame_file_is_read_alone(tmp_path: Path) -> None:
     assert_in_place(read(tmp_path / "a.dcm"), plan)
 
 
-def test_several_stacks_in_one_file_are_refused(tmp_path: Path) -> None:
-    """Frames of two stacks are two volumes, even where no position repeats."""
-    make_enhanced(tmp_path / "all.dcm", Plan())
-    dataset = dcmread(tmp_path / "all.dcm")
-    dataset.PerFrameFunctionalGroupsSequence[4].FrameContentSequence[0].StackID = "2"
-    dataset.save_as(tmp_path / "all.dcm")
-
-    with pytest.raises(ReadError, match=r"expected one stack of frames, found 2 \(StackID 1, 2\)"):
-        read(tmp_path)
-
-
 def test_frames_without_description_are_refused(tmp_path: Path) -> None:
     """A file that promises more frames than it describes cannot be placed."""
     make_enhanced(tmp_path / "all.dcm", Plan())

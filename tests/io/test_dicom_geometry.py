@@ -70,20 +70,6 @@ def test_duplicates_are_refused_by_name(tmp_path: Path) -> None:
     assert verdict.worst_error_mm == pytest.approx(2.5)
 
 
-def test_several_volumes_in_one_series_are_refused_with_what_tells_them_apart(tmp_path: Path) -> None:
-    """Two echoes in one series are two volumes; the message names the attribute to choose by."""
-
-    def echo(dataset: Dataset, k: int) -> None:
-        dataset.EchoTime = "80" if k % 2 else "30"
-
-    offsets = tuple((0.0, 0.0, 3.0 * (k // 2)) for k in range(6))
-
-    message, verdict = refusal(tmp_path, Plan(shape=(7, 6, 6), offsets=offsets, change=echo))
-
-    assert "2 images at each of 3 positions, several volumes in one series that differ in echo time (30, 80)" in message
-    assert verdict.worst_error_mm == pytest.approx(0.0)
-
-
 def test_time_points_in_one_enhanced_file_are_refused(tmp_path: Path) -> None:
     """Frames that repeat positions are a time series, whatever the file calls them."""
     make_enhanced(tmp_path / "all.dcm", Plan(), order=[0, 1, 2, 3, 4, 0, 1, 2, 3, 4])

@@ -13,8 +13,8 @@ import pytest
 from npe2 import PluginManager, PluginManifest
 from qtpy.QtWidgets import QDialogButtonBox
 
-from dicom_factory import Plan, make_series, voxel_ras
-from lesionlens.errors import AmbiguousSeriesError, IrregularSeriesError, ReadError
+from dicom_factory import Plan, make_series, make_volumes, voxel_ras
+from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, IrregularSeriesError, ReadError
 from lesionlens.ui.layers import volume_of
 from lesionlens.ui.reader import get_reader, read_layers
 from lesionlens.ui.samples import sample_scan
@@ -172,6 +172,56 @@ def test_closing_the_question_opens_nothing(
     answer(lambda dialog: dialog.reject())
 
     visible_window.viewer.open(str(two_series), plugin="lesionlens")
+
+    assert visible_window.names == []
+
+
+@pytest.fixture
+def two_echoes(tmp_path: Path) -> Path:
+    """Return a folder with one series of two echoes."""
+    plans = [Plan(change=lambda d, _, time=time: setattr(d, "EchoTime", time)) for time in ("30", "80")]
+    make_volumes(tmp_path / "echoes", plans)
+    return tmp_path / "echoes"
+
+
+def test_several_volumes_without_a_window_are_an_error(two_echoes: Path, window: Window) -> None:
+    """The error says how to choose."""
+    assert window.names == []
+
+    with pytest.raises(
+        AmbiguousStackError, match=r"choose one .* in Python\): 0 'echo time 30 ms', 1 'echo time 80 ms'"
+    ):
+        read_layers(str(two_echoes))
+
+
+@pytest.mark.xvfb
+@pytest.mark.parametrize("row", [0, 1])
+def test_several_volumes_ask_which_one(
+    visible_window: Window, two_echoes: Path, answer: Callable[..., list[Any]], row: int
+) -> None:
+    """The chosen one is opened, and its layer is called by what sets it apart."""
+
+    def choose(dialog: Any) -> None:
+        dialog.setTextValue(dialog.comboBoxItems()[row])
+        dialog.accept()
+
+    answer(choose)
+    visible_window.viewer.open(str(two_echoes), plugin="lesionlens")
+
+    volume = volume_of(visible_window.viewer.layers[0])
+    assert volume is not None
+    assert volume.source.stack == ("echo time 30 ms", "echo time 80 ms")[row]
+    assert volume.array[0, 0, 0] == 3 + 1000 * row
+
+
+@pytest.mark.xvfb
+def test_closing_the_question_for_the_volume_opens_nothing(
+    visible_window: Window, two_echoes: Path, answer: Callable[..., list[Any]]
+) -> None:
+    """Changing one's mind is no error."""
+    answer(lambda dialog: dialog.reject())
+
+    visible_window.viewer.open(str(two_echoes), plugin="lesionlens")
 
     assert visible_window.names == []
 

@@ -1,28 +1,39 @@
-"""DICOM folders and files to volumes: classic series of single images, and enhanced files of one stack."""
+"""DICOM folders and files to volumes: classic series of single images, mosaics, and enhanced files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import counted, named, one_line, reading
-from lesionlens.io.dicom_geometry import Stack, lay_out
+from lesionlens.io.dicom_folder import is_dicomdir, scan_dicomdir
+from lesionlens.io.dicom_geometry import Stack
 from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
 from lesionlens.io.dicom_irregular import lay_down, nominal_grid
 from lesionlens.io.dicom_pixels import read_values
 from lesionlens.io.dicom_scan import Scan, scan
+from lesionlens.io.dicom_stacks import NamedStack, choose_stack, split
 from lesionlens.io.policy import Irregular
 from lesionlens.io.series import SeriesInfo
 from lesionlens.progress import Progress, silent
-from lesionlens.volume import Source, Volume
+from lesionlens.volume import GeometryVerdict, Source, Volume
+
+# At most so many problems of a long time series are spelled out; a volume that is chosen says all of its own.
+_MOST_PROBLEMS = 5
 
 __all__ = ["list_dicom", "list_dicom_file", "read_dicom", "read_dicom_file"]
 
 
 def read_dicom(
-    root: Path, *, series: str | int | None = None, irregular: Irregular = "refuse", progress: Progress = silent
+    root: Path,
+    *,
+    series: str | int | None = None,
+    stack: str | int | None = None,
+    irregular: Irregular = "refuse",
+    progress: Progress = silent,
 ) -> Volume:
     """Read a series of a folder (and the folders in it) as a volume.
 
@@ -32,9 +43,11 @@ def read_dicom(
     Parameters
     ----------
     root
-        The folder. Files may have any name.
+        The folder, or the DICOMDIR of one. Files may have any name.
     series
         SeriesInstanceUID, series number or description; None where there is only one scan.
+    stack
+        Which of several volumes in the series: name, or number from 0; None where there is only one.
     irregular
         What to do with slices that do not lie on one regular grid.
 
@@ -42,38 +55,49 @@ def read_dicom(
     ------
     AmbiguousSeriesError
         If several series could be meant.
+    AmbiguousStackError
+        If the series holds several volumes.
     IrregularSeriesError
         If the slices do not lie on one regular grid and shall be refused, or cannot be resampled.
     ReadError
         If there is no such scan, or it cannot be read.
     """
-    found = scan(root, progress=progress)
+    found = _scan(root, progress)
     _refuse_damaged(found)
     if not found.instances:
         raise ReadError(_nothing_found(root, found))
     chosen, aside = choose(group(found.instances), series, str(root))
-    return _volume(chosen, (*aside, *_strangers(found)), irregular, progress)
+    return _volume(chosen, (*aside, *_strangers(found)), stack, irregular, progress)
 
 
 def read_dicom_file(
-    path: Path, *, series: str | int | None = None, irregular: Irregular = "refuse", progress: Progress = silent
+    path: Path,
+    *,
+    series: str | int | None = None,
+    stack: str | int | None = None,
+    irregular: Irregular = "refuse",
+    progress: Progress = silent,
 ) -> Volume:
     """Read the series that a file belongs to: a multi-frame file alone, else with the files of its series beside it.
+
+    A DICOMDIR stands for its folder.
 
     Raises
     ------
     ReadError
         As :func:`read_dicom`.
     """
+    if is_dicomdir(path):
+        return read_dicom(path, series=series, stack=stack, irregular=irregular, progress=progress)
     mine, aside = _series_of(path, progress)
     if series is not None:
         choose([mine], series, path.name)
-    return _volume(mine, aside, irregular, progress)
+    return _volume(mine, aside, stack, irregular, progress)
 
 
 def list_dicom(root: Path, *, progress: Progress = silent) -> list[SeriesInfo]:
-    """List the series of a folder by their headers, damaged files last."""
-    found = scan(root, progress=progress)
+    """List the series of a folder, or of the folder of a DICOMDIR, by their headers, damaged files last."""
+    found = _scan(root, progress)
     if not found.instances and not found.damaged:
         raise ReadError(_nothing_found(root, found))
     return [_info(one) for one in group(found.instances)] + [
@@ -84,12 +108,17 @@ def list_dicom(root: Path, *, progress: Progress = silent) -> list[SeriesInfo]:
 
 def list_dicom_file(path: Path) -> list[SeriesInfo]:
     """Describe the series that :func:`read_dicom_file` would read."""
-    return [_info(_series_of(path, silent)[0])]
+    return list_dicom(path) if is_dicomdir(path) else [_info(_series_of(path, silent)[0])]
+
+
+def _scan(root: Path, progress: Progress) -> Scan:
+    """Read the headers of a folder, or of the folder of a DICOMDIR."""
+    return scan(root, progress=progress) if root.is_dir() else scan_dicomdir(root, progress=progress)
 
 
 def _series_of(path: Path, progress: Progress) -> tuple[Series, tuple[str, ...]]:
     instance = read_instance(path, path.name)
-    if instance.n_frames > 1 or not instance.rows:
+    if (instance.n_frames > 1 and not instance.concatenation) or not instance.rows:
         return group([instance])[0], ()
     with reading(f"Cannot open folder {path.parent}", todo="Check its permissions."):
         beside = sorted(entry for entry in path.parent.iterdir() if entry.is_file())
@@ -105,10 +134,15 @@ def _series_of(path: Path, progress: Progress) -> tuple[Series, tuple[str, ...]]
     return mine, (*notes, *_strangers(found))
 
 
-def _volume(series: Series, aside: tuple[str, ...], irregular: Irregular, progress: Progress) -> Volume:
+def _volume(
+    series: Series, aside: tuple[str, ...], wanted: str | int | None, irregular: Irregular, progress: Progress
+) -> Volume:
     refuse_no_scan(series)
-    stack = lay_out(series.slices, series.label)
-    layout = lay_down(stack, series.label, irregular)
+    stacks = split(series.slices, series.label)
+    chosen = choose_stack(stacks, wanted, series.label)
+    label = f"{series.label}, {chosen.name}" if chosen.name else series.label
+    stack = chosen.lay_out(series.label)
+    layout = lay_down(stack, label, irregular)
     values, sha256 = read_values(stack.slices, progress=progress)
     array, valid, left_empty = layout.fill(values, progress=progress)
     files = tuple(dict.fromkeys(item.instance.name for item in stack.slices))
@@ -118,10 +152,24 @@ def _volume(series: Series, aside: tuple[str, ...], irregular: Irregular, progre
         sha256=sha256,
         uids=tuple(dict.fromkeys(item.instance.uid for item in stack.slices)),
         modality=series.modality,
-        decisions=aside + series.decisions + _notes(stack) + layout.decisions + left_empty,
+        decisions=(
+            *aside,
+            *series.decisions,
+            *_one_of(stacks, chosen),
+            *_notes(stack),
+            *layout.decisions,
+            *left_empty,
+        ),
         verdict=layout.verdict,
+        stack=chosen.name,
     )
-    return Volume(array, layout.grid, name=series.label, unit=_unit(stack), source=source, valid=valid)
+    return Volume(array, layout.grid, name=label, unit=_unit(stack), source=source, valid=valid)
+
+
+def _one_of(stacks: Sequence[NamedStack], chosen: NamedStack) -> tuple[str, ...]:
+    if len(stacks) == 1:
+        return ()
+    return (f"Volume {stacks.index(chosen)} of {len(stacks)} in the series was read: {chosen.name}.",)
 
 
 def _notes(stack: Stack) -> tuple[str, ...]:
@@ -134,6 +182,10 @@ def _notes(stack: Stack) -> tuple[str, ...]:
         notes.append(f"Pixels outside the scan hold the padding value {first.padding:g} (before rescaling); kept.")
     if any(item.instance.lossy for item in stack.slices):
         notes.append("The images were compressed with loss; their values are not exactly those of the scanner.")
+    if first.note:
+        notes.append(first.note)
+    if first.concatenation and not first.concatenation.total:
+        notes.append("The files are parts of one object and do not say how many there are; the last may be missing.")
     if len(stack.slices) == 2:
         notes.append("Two slices only: whether one is missing between them cannot be checked.")
     return tuple(notes)
@@ -142,9 +194,11 @@ def _notes(stack: Stack) -> tuple[str, ...]:
 def _unit(stack: Stack) -> str:
     """Return "HU" for CT whose values were rescaled, as long as the file does not name another type."""
     frames = [item.frame for item in stack.slices]
-    is_ct = stack.slices[0].instance.modality == "CT"
+    first = stack.slices[0].instance
     rescaled = any((frame.slope, frame.intercept) != (1.0, 0.0) for frame in frames)
-    return "HU" if is_ct and rescaled and all(frame.rescale_type in ("", "HU") for frame in frames) else ""
+    silent_type = () if first.modality_lut else ("",)  # a table says what it gives
+    is_hu = (rescaled or first.modality_lut) and all(frame.rescale_type in ("HU", *silent_type) for frame in frames)
+    return "HU" if first.modality == "CT" and is_hu else ""
 
 
 def _info(series: Series) -> SeriesInfo:
@@ -163,13 +217,52 @@ def _info(series: Series) -> SeriesInfo:
     )
     try:
         refuse_no_scan(series)
-        stack = lay_out(series.slices, series.label)
+        stacks = split(series.slices, series.label)
+        if len(stacks) > 1:
+            return _info_of_several(info, stacks, series.label)
+        stack = stacks[0].lay_out(series.label)
         grid = None if stack.tangled else nominal_grid(stack, series.label)
     except ReadError as error:
         return replace(info, verdict=one_line(error))
     ordered = tuple(dict.fromkeys(item.instance.name for item in stack.slices))
     info = replace(info, shape=stack.shape, verdict=stack.verdict, files=ordered)
     return replace(info, spacing_mm=grid.spacing_mm, axcodes=grid.axcodes) if grid else info
+
+
+def _info_of_several(info: SeriesInfo, stacks: Sequence[NamedStack], label: str) -> SeriesInfo:
+    """Describe what the volumes of a series have in common, and what is wrong with each."""
+    shapes: set[tuple[int, ...]] = set()
+    spacings: set[tuple[float, float, float]] = set()
+    axes: set[str] = set()
+    problems: list[str] = []
+    worst = 0.0
+    for one in stacks:
+        try:
+            stack = one.lay_out(label)
+            grid = None if stack.tangled else nominal_grid(stack, label)
+        except ReadError as error:
+            problems.append(f"{one.name}: {one_line(error)}")
+            continue
+        problems += [f"{one.name}: {problem}" for problem in stack.verdict.problems]
+        worst = max(worst, stack.verdict.worst_error_mm)
+        shapes.add(stack.shape)
+        if grid is None:
+            continue
+        between_columns, between_rows, between_slices = (round(mm, 3) for mm in grid.spacing_mm)
+        spacings.add((between_columns, between_rows, between_slices))
+        axes.add(grid.axcodes)
+    if len(problems) > _MOST_PROBLEMS:
+        problems[_MOST_PROBLEMS:] = [f"and {len(problems) - _MOST_PROBLEMS} more problems"]
+    shape = (*shapes.pop(), len(stacks)) if len(shapes) == 1 else ()
+    spacing = spacings.pop() if len(spacings) == 1 else None
+    return replace(
+        info,
+        stacks=tuple(stack.name for stack in stacks),
+        shape=shape,
+        spacing_mm=spacing,
+        axcodes=axes.pop() if len(axes) == 1 else "",
+        verdict=GeometryVerdict(tuple(problems), worst),
+    )
 
 
 def _refuse_damaged(found: Scan) -> None:

@@ -1,8 +1,8 @@
 """Enhanced multi-frame DICOM: one file holds a whole volume, frame by frame.
 
 What classic series write into every file stands here in functional groups: one shared by all frames, and one per frame
-that wins. One stack of frames is read as a volume; several stacks, echoes, time points or b-values in one object are
-recognised by their traits and refused by :mod:`lesionlens.io.dicom_geometry`.
+that wins. Several stacks, echoes, time points or b-values in one object are told apart by their traits
+(:mod:`lesionlens.io.dicom_stacks`).
 """
 
 from __future__ import annotations
@@ -11,21 +11,30 @@ from pydicom.dataset import Dataset
 
 from lesionlens.errors import ReadError
 from lesionlens.io.dicom_header import Frame, numbers, scaling_of, text
+from lesionlens.io.dicom_traits import trait
 
 __all__ = ["enhanced_frames"]
 
 # (functional group, attribute) and how to call it: what may tell apart two frames at one position.
 _TRAITS = (
     ("FrameContentSequence", "StackID", "stack"),
-    ("FrameContentSequence", "TemporalPositionIndex", "temporal position"),
-    ("FrameContentSequence", "FrameAcquisitionNumber", "acquisition"),
     ("MREchoSequence", "EffectiveEchoTime", "echo time"),
     ("MRDiffusionSequence", "DiffusionBValue", "b-value"),
+    ("MRDiffusionSequence", "DiffusionDirectionality", "diffusion"),
+    ("MRModifierSequence", "InversionTimes", "inversion time"),
+    ("MRTimingAndRelatedParametersSequence", "FlipAngle", "flip angle"),
+    ("CTXRayDetailsSequence", "KVP", "tube voltage"),
+    ("CTReconstructionSequence", "ConvolutionKernel", "kernel"),
+    ("ContrastBolusUsageSequence", "ContrastBolusAgentPhase", "contrast phase"),
+    ("MRMetaboliteMapSequence", "MetaboliteMapDescription", "metabolite"),
     ("MRImageFrameTypeSequence", "ComplexImageComponent", "complex component"),
     ("MRImageFrameTypeSequence", "FrameType", "frame type"),
     ("CTImageFrameTypeSequence", "FrameType", "frame type"),
     ("PETFrameTypeSequence", "FrameType", "frame type"),
-    ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime", "cardiac phase"),
+    ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime", "trigger time"),
+    ("FrameContentSequence", "TemporalPositionIndex", "temporal position"),
+    ("FrameContentSequence", "FrameAcquisitionNumber", "acquisition"),
+    ("FrameContentSequence", "FrameAcquisitionDateTime", "acquisition time"),
 )
 
 
@@ -52,10 +61,11 @@ def enhanced_frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
             f"A multi-frame DICOM file promises {n_frames} frames but describes {len(own)}. Export it again."
         )
     shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), Dataset())
-    return tuple(_frame(index, group, shared, dataset) for index, group in enumerate(own))
+    whole = trait(dataset.get("InstanceNumber"))
+    return tuple(_frame(index, group, shared, dataset, whole) for index, group in enumerate(own))
 
 
-def _frame(index: int, own: Dataset, shared: Dataset, top: Dataset) -> Frame:
+def _frame(index: int, own: Dataset, shared: Dataset, top: Dataset, number: str) -> Frame:
     # Some writers leave a group out and repeat its content at the top level.
     measures = _group("PixelMeasuresSequence", own, shared) or top
     transformation = _group("PixelValueTransformationSequence", own, shared) or top
@@ -68,7 +78,7 @@ def _frame(index: int, own: Dataset, shared: Dataset, top: Dataset) -> Frame:
         slope=slope,
         intercept=intercept,
         rescale_type=text(transformation, "RescaleType"),
-        traits=_traits(own, shared),
+        traits=_traits(own, shared) | ({"instance": number} if number else {}),
     )
 
 
@@ -86,7 +96,17 @@ def _traits(own: Dataset, shared: Dataset) -> dict[str, str]:
     found = {}
     for keyword, attribute, word in _TRAITS:
         group = _group(keyword, own, shared)
-        value = text(group, attribute) if group is not None else ""
+        value = trait(group.get(attribute)) if group is not None else ""
         if value:
             found[word] = value
-    return found
+    diffusion = _group("MRDiffusionSequence", own, shared) or Dataset()
+    for item in diffusion.get("DiffusionGradientDirectionSequence") or []:
+        found["gradient direction"] = trait(item.get("DiffusionGradientOrientation"))
+    content = _group("FrameContentSequence", own, shared) or Dataset()
+    return found | _dimensions(content)
+
+
+def _dimensions(content: Dataset) -> dict[str, str]:
+    """Return the frame's index in every dimension of the file; some tell apart what nothing else does."""
+    indices = trait(content.get("DimensionIndexValues"))
+    return {f"dimension {n}": value for n, value in enumerate(indices.split("\\"), 1) if value}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lesionlens.errors import IrregularSeriesError, ReadError
 from lesionlens.io.dicom_header import Frame, Instance
+from lesionlens.io.dicom_traits import CLOCK_TRAITS
 from lesionlens.volume import GeometryVerdict
 
 __all__ = ["Slice", "Stack", "gap_steps", "grid_error_mm", "lay_out", "step_tolerance_mm"]
@@ -342,7 +343,7 @@ def _what_differs(group: Sequence[Slice]) -> str:
         if len(values) > 1:
             shown = sorted(values)[:_MOST_PLACES]
             more = ", …" if len(values) > len(shown) else ""
-            differing.append(f"{word} ({', '.join(shown)}{more})")
+            differing.append(word if word in CLOCK_TRAITS else f"{word} ({', '.join(shown)}{more})")
     return f" that differ in {', '.join(differing)}" if differing else ""
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lesionlens.errors import AmbiguousSeriesError, ReadError, unknown_name
 from lesionlens.io.boundary import counted, named
 from lesionlens.io.dicom_geometry import Slice
-from lesionlens.io.dicom_header import Instance
+from lesionlens.io.dicom_header import Instance, Part
 
-__all__ = ["Series", "choose", "group", "refuse_no_scan"]
+__all__ = ["SCOUT_SLICES", "Series", "choose", "group", "orientations", "refuse_no_scan"]
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
@@ -27,6 +28,9 @@ _SCOUT_MARKS = frozenset({"LOCALIZER", "SCOUT"})
 
 # A scout without the LOCALIZER mark: several orientations with no more slices than this in each.
 SCOUT_SLICES = 3
+
+# At most so many missing parts of a concatenation are looked for; a damaged file can promise millions.
+_MOST_MISSING = 100
 
 _OPTION = "--series (series= in Python)"
 
@@ -129,6 +133,9 @@ def refuse_no_scan(series: Series) -> None:
         found = _no_scan(instance)
         if found:
             raise ReadError(f"{series.label} is not a scan that can be read: {found} ({instance.name}).")
+    missing = _incomplete(series.instances)
+    if missing:
+        raise ReadError(f"{series.label} is not whole: {missing}. Copy or export it again.")
 
 
 def _no_scan(instance: Instance) -> str:
@@ -138,17 +145,27 @@ def _no_scan(instance: Instance) -> str:
         return f"{instance.class_name} without an image"
     if instance.samples != 1 or not instance.photometric.startswith("MONOCHROME"):
         return f"expected grey values, found {instance.photometric or 'unnamed'} colours. Give the original series"
-    if "MOSAIC" in instance.image_type:
-        return "expected one slice per image, found a Siemens mosaic of several. Convert it to NIfTI with dcm2niix"
-    if instance.parts > 1:
-        return f"expected a whole object, found one of {instance.parts} parts of a concatenation"
+    if instance.flaw:
+        return instance.flaw
     if not instance.frames:
         return f"expected a place for every frame, found {instance.n_frames} frames of {instance.class_name} without"
-    if instance.modality_lut:
-        return "its values are looked up in a Modality LUT, which is not supported. Export it with rescaled values"
-    stacks = {frame.traits.get("stack", "") for frame in instance.frames}
-    if len(stacks) > 1:
-        return f"expected one stack of frames, found {len(stacks)} (StackID {', '.join(sorted(stacks))})"
+    return ""
+
+
+def _incomplete(instances: Sequence[Instance]) -> str:
+    """Say which parts are missing of objects that were split into several files (concatenations)."""
+    found: dict[str, list[Part]] = {}
+    for instance in instances:
+        if instance.concatenation:
+            found.setdefault(instance.concatenation.uid, []).append(instance.concatenation)
+    for parts in found.values():
+        numbers = sorted(part.number for part in parts)
+        total = max(part.total for part in parts) or numbers[-1]
+        missing = [str(n) for n in range(1, min(total, len(numbers) + _MOST_MISSING) + 1) if n not in numbers]
+        if missing:
+            return f"expected all {total} parts of a concatenation, found {len(numbers)}; without part {named(missing)}"
+        if len(numbers) != total:
+            return f"expected {total} parts of a concatenation, found {len(numbers)} with numbers {numbers}"
     return ""
 
 
@@ -231,17 +248,22 @@ def _aside(members: list[Instance]) -> str:
 
 
 def _is_scout(members: list[Instance]) -> bool:
-    ways: list[tuple[np.ndarray, int]] = []
-    for orientation in (frame.orientation for instance in members for frame in instance.frames):
-        if orientation is None:
-            return False
-        for n, (known, count) in enumerate(ways):
-            if np.abs(known - orientation).max() < _SAME_COSINE:
-                ways[n] = (known, count + 1)
+    known = [frame.orientation for instance in members for frame in instance.frames]
+    ways = [] if None in known else orientations(known)
+    return len(ways) > 1 and max(map(len, ways)) <= SCOUT_SLICES
+
+
+def orientations(known: Sequence[tuple[float, ...] | None]) -> list[list[int]]:
+    """Return the numbers of the images that lie one way, for each way."""
+    ways: list[tuple[NDArray[np.float64], list[int]]] = []
+    for n, cosines in enumerate(np.array(known, dtype=np.float64)):
+        for way, members in ways:
+            if np.abs(way - cosines).max() < _SAME_COSINE:
+                members.append(n)
                 break
         else:
-            ways.append((np.array(orientation), 1))
-    return len(ways) > 1 and max(count for _, count in ways) <= SCOUT_SLICES
+            ways.append((cosines, [n]))
+    return [members for _, members in ways]
 
 
 def _matching(series: Sequence[Series], wanted: str | int) -> list[Series]:

@@ -18,12 +18,14 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
+from lesionlens.io.dicom_traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits
 
-__all__ = ["PYDICOM_ERRORS", "Frame", "Instance", "numbers", "read_instance", "scaling_of", "text"]
+__all__ = ["DICOMDIR", "PYDICOM_ERRORS", "Frame", "Instance", "Part", "numbers", "read_instance", "scaling_of", "text"]
 
 # Those of pydicom's errors that do not descend from Python's own.
 PYDICOM_ERRORS: tuple[type[Exception], ...] = (BytesLengthException, InvalidDicomError)
@@ -41,25 +43,19 @@ _IMAGES = "Image Storage"
 
 # Read from the file; everything else is skipped. Sequences come with their whole content.
 _WANTED = (
-    "AcquisitionNumber", "BitsAllocated", "BitsStored", "Columns", "DiffusionBValue", "EchoTime", "FrameOfReferenceUID",
-    "HighBit", "ImageOrientationPatient", "ImagePositionPatient", "ImageType", "InConcatenationTotalNumber",
-    "InversionTime", "LossyImageCompression", "Modality", "ModalityLUTSequence", "NumberOfFrames",
-    "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue", "PixelRepresentation",
-    "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID", "SOPInstanceUID",
-    "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber", "SharedFunctionalGroupsSequence",
-    "TemporalPositionIdentifier", "TriggerTime",
+    "BitsAllocated", "BitsStored", "Columns", "ConcatenationUID", "FrameOfReferenceUID",
+    "HighBit", "ImageOrientationPatient", "ImagePositionPatient", "InConcatenationNumber",
+    "InConcatenationTotalNumber", "InstanceNumber", "LossyImageCompression", "Modality", "ModalityLUTSequence",
+    "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue",
+    "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID",
+    "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
+    "SharedFunctionalGroupsSequence", *STANDARD_TRAITS,
 )  # fmt: skip
 
-# What can tell apart several images at one position of a classic series, and how to call it.
-_TRAITS = {
-    "EchoTime": "echo time",
-    "TemporalPositionIdentifier": "temporal position",
-    "DiffusionBValue": "b-value",
-    "InversionTime": "inversion time",
-    "TriggerTime": "trigger time",
-    "AcquisitionNumber": "acquisition",
-    "ImageType": "image type",
-}
+_WANTED_TAGS: list[int] = [*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS]
+
+# Media Storage Directory: an index of files that are found anyway.
+DICOMDIR = "1.2.840.10008.1.3.10"
 
 
 @dataclass(frozen=True)
@@ -95,6 +91,15 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Place of a file in a concatenation: its UID, the number of this part from 1, and of all parts (0: not said)."""
+
+    uid: str
+    number: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Instance:
     """One DICOM file.
 
@@ -120,10 +125,16 @@ class Instance:
         True when the pixels were once compressed with loss.
     modality_lut
         True when values are looked up in a table instead of being rescaled.
-    parts
-        Number of files that a concatenation splits one object into; 1 otherwise.
     frames
         The images with their places; empty when the file describes none.
+    concatenation
+        Which of how many files this is, where one object is split into several; None otherwise.
+    tiles
+        A mosaic holds its images as tiles, this many side by side and below each other; 1 otherwise.
+    flaw
+        Why the images cannot be placed, where that is not plain from the rest; empty otherwise.
+    note
+        What had to be assumed to place the images; empty otherwise.
     """
 
     path: Path
@@ -145,8 +156,11 @@ class Instance:
     padding: float | None
     lossy: bool
     modality_lut: bool
-    parts: int
     frames: tuple[Frame, ...]
+    concatenation: Part | None = None
+    tiles: int = 1
+    flaw: str = ""
+    note: str = ""
 
 
 def read_instance(path: Path, name: str) -> Instance:
@@ -161,22 +175,34 @@ def read_instance(path: Path, name: str) -> Instance:
     todo = "Export it again, or take it out of the folder."
     with reading(failure, *PYDICOM_ERRORS, todo=todo), quiet(), path.open("rb") as stream:
         # force: a file without the 128-byte preamble is still DICOM; the caller has looked at the first bytes.
-        dataset = dcmread(stream, stop_before_pixels=True, specific_tags=list(_WANTED), force=True)
+        dataset = dcmread(stream, stop_before_pixels=True, specific_tags=_WANTED_TAGS, force=True)
         flaw = _flaw(dataset) or _beyond_the_end(stream)
         if flaw:
             raise ReadError(f"{failure}: {flaw}. {todo}")
-        return _instance(dataset, path, name)
+        instance = _instance(dataset, path, name)
+        if "MOSAIC" not in instance.image_type or instance.n_frames > 1:
+            return instance
+        from lesionlens.io.dicom_mosaic import with_tiles
+
+        stream.seek(0)
+        return with_tiles(instance, dcmread(stream, stop_before_pixels=True, force=True))
+
+
+def _class_uid(dataset: Dataset) -> str:
+    """Return the SOP class; only a DICOMDIR has none in its data set, and says in its meta information what it is."""
+    meta = getattr(dataset, "file_meta", None) or Dataset()
+    return DICOMDIR if text(meta, "MediaStorageSOPClassUID") == DICOMDIR else text(dataset, "SOPClassUID")
 
 
 def _flaw(dataset: Dataset) -> str:
     """Say what shows that a file lost its end: pydicom takes the part that is left for the whole."""
-    if "SOPClassUID" not in dataset and "Rows" not in dataset:
-        return "it does not say what it holds"
-    for element in map(dataset.get_item, dataset.keys()):
+    for element in map(dataset.get_item, dataset.keys()):  # before any value is asked for: it would be no raw one then
         if isinstance(element, RawDataElement) and _is_short(element):
             return f"it ends inside {keyword_for_tag(element.tag)}"
+    if not _class_uid(dataset) and "Rows" not in dataset:
+        return "it does not say what it holds"
     missing = [keyword for keyword in ("Rows", "Columns") if not dataset.get(keyword)]
-    class_name = UID(text(dataset, "SOPClassUID")).name
+    class_name = UID(_class_uid(dataset)).name
     return f"it is of class {class_name} but has no {missing[0]}" if missing and _IMAGES in class_name else ""
 
 
@@ -192,7 +218,7 @@ def _beyond_the_end(stream: BinaryIO) -> str:
 
 
 def _instance(dataset: Dataset, path: Path, name: str) -> Instance:
-    class_uid = UID(text(dataset, "SOPClassUID"))
+    class_uid = UID(_class_uid(dataset))
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     return Instance(
         path=path,
@@ -216,8 +242,8 @@ def _instance(dataset: Dataset, path: Path, name: str) -> Instance:
         padding=_padding(dataset),
         lossy=text(dataset, "LossyImageCompression") == "01",
         modality_lut="ModalityLUTSequence" in dataset,
-        parts=_integer(dataset, "InConcatenationTotalNumber") or 1,
         frames=_frames(dataset, n_frames),
+        concatenation=_part(dataset),
     )
 
 
@@ -236,10 +262,24 @@ def _frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
         spacing=numbers(dataset, "PixelSpacing", 2),
         slope=slope,
         intercept=intercept,
-        rescale_type=text(dataset, "RescaleType"),
-        traits={word: text(dataset, keyword) for keyword, word in _TRAITS.items() if text(dataset, keyword)},
+        rescale_type=_rescale_type(dataset),
+        traits=classic_traits(dataset),
     )
     return (frame,)
+
+
+def _rescale_type(dataset: Dataset) -> str:
+    """Return what the values are after rescaling or after the Modality LUT."""
+    table = next(iter(dataset.get("ModalityLUTSequence") or []), Dataset())
+    return text(dataset, "RescaleType") or text(table, "ModalityLUTType")
+
+
+def _part(dataset: Dataset) -> Part | None:
+    number, total = _integer(dataset, "InConcatenationNumber"), _integer(dataset, "InConcatenationTotalNumber")
+    uid = text(dataset, "ConcatenationUID")
+    if total == 1 or not (uid or total):
+        return None
+    return Part(uid, number or 1, total or 0)
 
 
 def text(dataset: Dataset, keyword: str, *, longest: int = _LONGEST_TEXT) -> str:

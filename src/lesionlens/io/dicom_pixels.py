@@ -19,7 +19,9 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
 from lesionlens.io.dicom_geometry import Slice
-from lesionlens.io.dicom_header import PYDICOM_ERRORS
+from lesionlens.io.dicom_header import PYDICOM_ERRORS, Instance
+from lesionlens.io.dicom_lut import looked_up
+from lesionlens.io.dicom_mosaic import tiles_of
 from lesionlens.progress import Progress, silent
 
 __all__ = ["clean_bits", "read_values", "stored_values"]
@@ -189,7 +191,18 @@ def _decode(item: Slice, digest: Any) -> NDArray[Any]:
         content = item.instance.path.read_bytes()
         digest.update(content)
         dataset = dcmread(BytesIO(content), force=True)
-        return stored_values(dataset, name)
+        return _values(item.instance, dataset)
+
+
+def _values(instance: Instance, dataset: Dataset) -> NDArray[Any]:
+    """Return the images of a file: tiles of a mosaic apart, values looked up where there is a table."""
+    frames = stored_values(dataset, instance.name)
+    if instance.tiles > 1:
+        expected = (instance.rows * instance.tiles, instance.columns * instance.tiles)
+        if frames.shape[1:] != expected:
+            raise ReadError(f"Expected {expected} pixels in {instance.name}; found {frames.shape[1:]}. {_AGAIN}")
+        frames = tiles_of(frames[0], instance.tiles, instance.n_frames)
+    return looked_up(frames, dataset, instance.name) if instance.modality_lut else frames
 
 
 def _one_frame(frames: NDArray[Any], item: Slice) -> NDArray[Any]:

@@ -14,13 +14,10 @@ from pathlib import Path
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import reading
-from lesionlens.io.dicom_header import Instance, read_instance
+from lesionlens.io.dicom_header import DICOMDIR, Instance, read_instance
 from lesionlens.progress import Progress, silent
 
 __all__ = ["Damaged", "Scan", "looks_like_dicom", "scan"]
-
-# Media Storage Directory: an index of files that are found anyway.
-_DICOMDIR = "1.2.840.10008.1.3.10"
 
 # How DICOM files are called where they are called anything. On a Mac, "._name" beside "name" holds no part of it.
 _SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
@@ -91,7 +88,7 @@ def scan(root: Path, files: Sequence[Path] | None = None, *, progress: Progress 
         except ReadError as error:
             damaged.append(Damaged(name, str(error)))
             continue
-        if instance.class_uid == _DICOMDIR:
+        if instance.class_uid == DICOMDIR:
             others.append(name)
         else:
             instances.append(instance)

@@ -18,6 +18,7 @@ def read(
     path: str | os.PathLike[str],
     *,
     series: str | int | None = None,
+    stack: str | int | None = None,
     irregular: Irregular = "refuse",
     progress: Progress = silent,
 ) -> Volume:
@@ -26,10 +27,12 @@ def read(
     Parameters
     ----------
     path
-        A NIfTI file (``.nii``, ``.nii.gz``, ``.hdr``/``.img``), a folder with DICOM files of any name, or one DICOM
-        file, which stands for its series.
+        A NIfTI file (``.nii``, ``.nii.gz``, ``.hdr``/``.img``), a folder with DICOM files of any name, one DICOM
+        file, which stands for its series, a DICOMDIR, which stands for its folder, or a zip of any of these.
     series
         Which series of several: SeriesInstanceUID, series number, or description. DICOM only.
+    stack
+        Which of several volumes in one series (echoes, time points, b-values): name as listed, or number from 0.
     irregular
         What to do with DICOM slices that do not lie on one regular grid (tilt, gap, changing distances): ``"refuse"``;
         ``"resample"`` puts them on a regular grid at their true positions, with ``Volume.valid`` False where there is
@@ -49,8 +52,9 @@ def read(
         If ``irregular`` is none of the three.
     ReadError
         If there is nothing to read, or it is not one 3D volume of real, finite numbers on a known, regular grid.
-        Its children say that a choice is needed (:class:`~lesionlens.errors.AmbiguousSeriesError`) or where the slices
-        are irregular (:class:`~lesionlens.errors.IrregularSeriesError`).
+        Its children say that a choice is needed (:class:`~lesionlens.errors.AmbiguousSeriesError`,
+        :class:`~lesionlens.errors.AmbiguousStackError`) or where the slices are irregular
+        (:class:`~lesionlens.errors.IrregularSeriesError`).
 
     Examples
     --------
@@ -63,7 +67,7 @@ def read(
     if place.is_dir():
         from lesionlens.io.dicom import read_dicom
 
-        return read_dicom(place, series=series, irregular=irregular, progress=progress)
+        return read_dicom(place, series=series, stack=stack, irregular=irregular, progress=progress)
     if _is_nifti(place):
         from lesionlens.io.nifti import read_nifti
 
@@ -71,10 +75,15 @@ def read(
             todo = "leave out --series (series= in Python)"
             raise ReadError(f"{place.name} is a NIfTI file, which holds no series; {todo}.")
         return read_nifti(place, progress=progress)
+    from lesionlens.io.archive import is_archive, unpacked
+
+    if is_archive(place):
+        with unpacked(place, progress=progress) as inside:
+            return read(inside, series=series, stack=stack, irregular=irregular, progress=progress)
     _require_dicom(place)
     from lesionlens.io.dicom import read_dicom_file
 
-    return read_dicom_file(place, series=series, irregular=irregular, progress=progress)
+    return read_dicom_file(place, series=series, stack=stack, irregular=irregular, progress=progress)
 
 
 def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) -> list[SeriesInfo]:
@@ -106,6 +115,11 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
         from lesionlens.io.nifti import describe_nifti
 
         return [describe_nifti(place)]
+    from lesionlens.io.archive import is_archive, unpacked
+
+    if is_archive(place):
+        with unpacked(place, progress=progress) as inside:
+            return list_series(inside, progress=progress)
     _require_dicom(place)
     from lesionlens.io.dicom import list_dicom_file
 
@@ -133,4 +147,6 @@ def _require_dicom(place: Path) -> None:
     if place.stat().st_size == 0:
         raise ReadError(f"{place.name} is empty (0 bytes). Copy the file again.")
     if not looks_like_dicom(place, place.name):
-        raise ReadError(f"Expected NIfTI (.nii, .nii.gz, .hdr/.img) or DICOM; {place.name} is neither. Check the file.")
+        raise ReadError(
+            f"Expected NIfTI (.nii, .nii.gz, .hdr/.img), DICOM or a zip of them; {place.name} is none. Check the file."
+        )

@@ -25,18 +25,22 @@ class SeriesInfo:
     n_slices
         Number of slices.
     shape
-        Voxels along (i, j, k), for NIfTI with several volumes all axes; empty where the series holds no image.
+        Voxels along (i, j, k), and the number of volumes where there are several of one shape; for NIfTI with several
+        volumes all axes; empty where the series holds no image, or volumes of different shapes.
     spacing_mm
-        Distance between voxel centres along (i, j, k) in mm; None where the series has no grid. Irregular slices have
-        the typical distance along their normal.
+        Distance between voxel centres along (i, j, k) in mm; None where the series has no grid, or several. Irregular
+        slices have the typical distance along their normal.
     axcodes
-        Patient directions in which (i, j, k) grow, such as ``"LPS"``; empty where the series has no grid.
+        Patient directions in which (i, j, k) grow, such as ``"LPS"``; empty where the series has no grid, or several.
     verdict
         What was found about the geometry, or the reason why the series cannot be read as a volume.
     format
         ``"nifti"`` or ``"dicom"``.
     files
         File names relative to the folder given, in slice order where there is one.
+    stacks
+        Names of the volumes where the series holds several; empty where it is one. Their number in this order, or
+        their name, chooses one of them on reading.
     """
 
     uid: str
@@ -50,8 +54,12 @@ class SeriesInfo:
     verdict: GeometryVerdict | str
     format: str
     files: tuple[str, ...]
+    stacks: tuple[str, ...] = ()
 
     @property
     def readable(self) -> bool:
-        """True when :func:`lesionlens.io.read` would return a volume, as far as the headers tell."""
+        """True when :func:`lesionlens.io.read` would return a volume, as far as the headers tell.
+
+        Of a series of several volumes, one has to be chosen; True when all of them could be.
+        """
         return isinstance(self.verdict, GeometryVerdict) and self.verdict.regular

@@ -1,4 +1,4 @@
-"""Questions that only a person can answer: which series, and whether to trust a bundle."""
+"""Questions that only a person can answer: which series and volume, and whether to trust a bundle."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QApplication,
     QDialog,
     QDialogButtonBox,
+    QInputDialog,
     QLabel,
     QListWidget,
     QListWidgetItem,
@@ -21,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from lesionlens.io import SeriesInfo
 
-__all__ = ["SeriesDialog", "main_window", "trusts_bundle"]
+__all__ = ["SeriesDialog", "ask_stack", "main_window", "trusts_bundle"]
 
 
 class SeriesDialog(QDialog):
@@ -62,6 +63,20 @@ class SeriesDialog(QDialog):
         """UID of the series that is selected, or None."""
         items = self.list.selectedItems()
         return str(items[0].data(Qt.ItemDataRole.UserRole)) if items else None
+
+
+def ask_stack(names: Sequence[str], parent: QWidget | None) -> int | None:
+    """Ask which of several volumes in one series or file to open; None when the question is closed."""
+    items = [f"{n}: {name}" for n, name in enumerate(names)]
+    text, answered = QInputDialog.getItem(
+        parent,
+        "LesionLens: choose a volume",
+        f"The series holds {len(names)} volumes. Which one do you want to see?",
+        items,
+        0,
+        False,
+    )
+    return items.index(text) if answered else None
 
 
 def trusts_bundle(path: Path, parent: QWidget | None) -> bool:

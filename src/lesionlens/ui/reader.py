@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lesionlens.errors import AmbiguousSeriesError, IrregularSeriesError, ReadError
+from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, IrregularSeriesError, ReadError
 from lesionlens.io import list_series, read
 from lesionlens.volume import Volume
 
@@ -32,13 +33,14 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:
     """Read a NIfTI file or a DICOM folder as one grey image layer.
 
-    A folder with several series asks in the window which one; without a window the error lists them.
+    A folder with several series, or a series of several volumes, asks in the window which one; without a window the
+    error lists them.
 
     Raises
     ------
     ReadError
-        If there is nothing to read, several series and nobody to ask, or slices off a regular grid: napari has no place
-        for the choice what to do with them, so the message names the command that has.
+        If there is nothing to read, a choice to make and nobody to ask, or slices off a regular grid: napari has no
+        place for the choice what to do with them, so the message names the command that has.
     """
     from lesionlens.ui.layers import volume_layer
 
@@ -51,17 +53,31 @@ def _read(path: str) -> Volume | None:
         raise ReadError(
             f"{path} holds the results of a run: open the scan first, then 'Open results…' in the LesionLens widget."
         )
+    return _choosing(path)
+
+
+def _choosing(path: str, series: str | None = None, stack: int | None = None) -> Volume | None:
+    """Read a scan; where something has to be chosen, ask in the window, or let the error list what there is."""
     try:
-        return read(path)
+        return read(path, series=series, stack=stack)
     except IrregularSeriesError as error:
-        raise IrregularSeriesError(f"{error} To see it: lesionlens view {path} --irregular resample") from error
-    except AmbiguousSeriesError:
-        from lesionlens.ui.dialogs import SeriesDialog, main_window
+        raise IrregularSeriesError(f"{error} To see it: {_command(path, series, stack)}") from error
+    except AmbiguousSeriesError as error:
+        from lesionlens.ui.dialogs import SeriesDialog, ask_stack, main_window
 
         window = main_window()
         if window is None:
             raise
-        dialog = SeriesDialog(path, list_series(path), window)
-        answered, series = dialog.exec(), dialog.chosen
-        dialog.deleteLater()
-        return read(path, series=series) if answered and series else None
+        if isinstance(error, AmbiguousStackError):
+            stack = ask_stack(error.choices, window)
+            return None if stack is None else _choosing(path, series, stack)
+    dialog = SeriesDialog(path, list_series(path), window)
+    answered, chosen = dialog.exec(), dialog.chosen
+    dialog.deleteLater()
+    return _choosing(path, chosen) if answered and chosen else None
+
+
+def _command(path: str, series: str | None, stack: int | None) -> str:
+    """Return the command that opens a scan whose slices lie irregularly, with what has been chosen so far."""
+    chosen = [*(("--series", series) if series else ()), *(("--stack", str(stack)) if stack is not None else ())]
+    return shlex.join(["lesionlens", "view", path, *chosen, "--irregular", "resample"])

@@ -1,0 +1,179 @@
+"""Siemens mosaics: all slices of a volume as tiles of one picture, read by the maker's private header.
+
+What the standard's attributes say of a mosaic is wrong: ImagePositionPatient is the place that the first pixel would
+have if the first slice were as large as the whole picture (with its centre where it is). The number of tiles, and the
+direction in which they follow each other, stand in the "CSA" header alone; without it a mosaic is refused.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from lesionlens.errors import ReadError
+from lesionlens.io.dicom_header import Frame, Instance, text
+
+__all__ = ["csa_header", "tiles_of", "with_tiles"]
+
+_GROUP, _CREATOR, _IMAGE_HEADER = 0x0029, "SIEMENS CSA HEADER", 0x10
+
+# Cosine of the angle between the images' normal and the direction of the slices: they are the same line, written with
+# some six decimals.
+NORMAL_TOLERANCE = 1e-3
+
+# Real headers hold about a hundred elements; a count beyond this is damage.
+_MOST_ELEMENTS = 1000
+
+_ELEMENT = struct.Struct("<64si4siii")  # name, multiplicity, VR, type, number of items, mark
+_ITEM = struct.Struct("<4i")
+
+
+def with_tiles(instance: Instance, dataset: Dataset) -> Instance:
+    """Return a mosaic as the file of several small images that it stands for.
+
+    Parameters
+    ----------
+    instance
+        The file as its standard attributes describe it: one large image.
+    dataset
+        Its whole header.
+
+    Returns
+    -------
+    Instance
+        With the size of a tile and one frame for each; without frames and with ``flaw`` where they cannot be placed.
+    """
+    try:
+        return _with_tiles(instance, dataset)
+    except ReadError as error:
+        return replace(instance, frames=(), flaw=f"expected one slice per image, found a Siemens mosaic {error}")
+
+
+def _with_tiles(instance: Instance, dataset: Dataset) -> Instance:
+    n, direction = _number_and_direction(dataset)
+    side = int(np.ceil(np.sqrt(n)))
+    if instance.rows % side or instance.columns % side:
+        raise ReadError(f"of {instance.columns}x{instance.rows} pixels that {n} tiles do not divide")
+    rows, columns = instance.rows // side, instance.columns // side
+    step, note = _step(dataset)
+    (whole,) = instance.frames
+    if whole.position is None or whole.orientation is None or whole.spacing is None:
+        raise ReadError("without position, orientation or pixel spacing")
+    row, column = np.array(whole.orientation[:3]), np.array(whole.orientation[3:])
+    normal = np.cross(row, column)
+    cosine = float(normal @ direction)
+    if abs(abs(cosine) - 1) > NORMAL_TOLERANCE:
+        raise ReadError(f"whose SliceNormalVector is not the normal of its images (cosine {cosine:.4g})")
+    between_rows, between_columns = whole.spacing
+    first = np.array(whole.position) + row * between_columns * (instance.columns - columns) / 2
+    first += column * between_rows * (instance.rows - rows) / 2
+    # The cross product is the more exact of the two; the header's vector says which way it goes.
+    forward = normal * np.sign(cosine) * step
+    frames = tuple(replace(whole, index=k, position=tuple((first + k * forward).tolist())) for k in range(n))
+    return replace(instance, rows=rows, columns=columns, n_frames=n, frames=_numbered(frames, dataset), tiles=side,
+                   note=note)  # fmt: skip
+
+
+def _numbered(frames: tuple[Frame, ...], dataset: Dataset) -> tuple[Frame, ...]:
+    """Add the number of the mosaic in its series to the traits: each mosaic is a volume, whatever else it says."""
+    number = text(dataset, "InstanceNumber")
+    return tuple(
+        replace(frame, traits={**frame.traits, **({"instance": number} if number else {})}) for frame in frames
+    )
+
+
+def _number_and_direction(dataset: Dataset) -> tuple[int, NDArray[np.float64]]:
+    try:
+        content = dataset.private_block(_GROUP, _CREATOR)[_IMAGE_HEADER].value
+    except KeyError:
+        raise ReadError("without its CSA header, which says how many slices it holds and where they lie") from None
+    header = csa_header(content)
+    number, normal = header.get("NumberOfImagesInMosaic", ()), header.get("SliceNormalVector", ())
+    n = int(number[0]) if number and number[0].isdecimal() else 0
+    if n < 1:
+        raise ReadError("whose CSA header does not say how many slices it holds")
+    if len(normal) != 3:
+        raise ReadError("whose CSA header does not say in which direction its slices follow each other")
+    return n, np.array([float(part) for part in normal])
+
+
+def _step(dataset: Dataset) -> tuple[float, str]:
+    """Return the distance between slices in mm, and what had to be assumed for it."""
+    spacing, thickness = (float(dataset.get(k) or 0) for k in ("SpacingBetweenSlices", "SliceThickness"))
+    if spacing > 0 and np.isfinite(spacing):
+        return spacing, ""
+    if thickness > 0 and np.isfinite(thickness):
+        return thickness, f"The mosaic gives no distance between slices; its slice thickness of {thickness:g} mm is it."
+    raise ReadError("without SpacingBetweenSlices or SliceThickness")
+
+
+def csa_header(content: bytes) -> dict[str, tuple[str, ...]]:
+    """Return the elements of a CSA header, format 1 or 2, as texts.
+
+    Raises
+    ------
+    ReadError
+        If it is damaged.
+    """
+    try:
+        return dict(_elements(content))
+    except struct.error as error:
+        raise ReadError("whose CSA header ends too early") from error
+
+
+def _elements(content: bytes) -> Iterator[tuple[str, tuple[str, ...]]]:
+    second = content[:4] == b"SV10"
+    place = 8 if second else 0
+    (count,) = struct.unpack_from("<I", content, place)
+    place += 8
+    if not 0 < count <= _MOST_ELEMENTS:
+        raise ReadError(f"whose CSA header promises {count} elements")
+    offset = 0
+    for number in range(count):
+        name, _, _, _, n_items, _ = _ELEMENT.unpack_from(content, place)
+        place += _ELEMENT.size
+        if number == 0:
+            offset = n_items  # format 1 adds this to every length
+        items = []
+        for _ in range(n_items):
+            lengths = _ITEM.unpack_from(content, place)
+            place += _ITEM.size
+            length = lengths[1] if second else lengths[0] - offset
+            if length < 0 or place + length > len(content):
+                if not second:
+                    break  # format 1 fills elements up with items that have no length
+                raise ReadError("whose CSA header is damaged")
+            items.append(_until_zero(content[place : place + length]))
+            place += -(-length // 4) * 4  # items begin at multiples of four bytes
+        yield _until_zero(name), tuple(item for item in items if item)
+
+
+def _until_zero(content: bytes) -> str:
+    return content.partition(b"\0")[0].decode("latin-1").strip()
+
+
+def tiles_of(picture: NDArray[np.generic], side: int, n: int) -> NDArray[np.generic]:
+    """Cut a mosaic into its tiles.
+
+    Parameters
+    ----------
+    picture
+        (row, column) values.
+    side
+        Tiles along each edge.
+    n
+        Tiles that hold slices; the rest is filled up.
+
+    Returns
+    -------
+    numpy.ndarray
+        (slice, row, column), in the order of reading: along the first line of tiles, then the next.
+    """
+    rows, columns = picture.shape[0] // side, picture.shape[1] // side
+    tiles = picture.reshape(side, rows, side, columns).swapaxes(1, 2)
+    return tiles.reshape(side * side, rows, columns)[:n]

@@ -1,0 +1,113 @@
+"""What tells images of one series apart beside their place: echo, b-value, time, and the like.
+
+A trait is a word and a short text, ``{"echo time": "30"}``. Numbers are rounded to six digits, because scanners write
+one echo time as 4.92 in one file and as 4.9200001 in the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+__all__ = ["CLOCK_TRAITS", "PRIVATE_TAGS", "STANDARD_TRAITS", "classic_traits", "trait"]
+
+# Attributes of classic images, and how to call them.
+STANDARD_TRAITS = {
+    "EchoTime": "echo time",
+    "EchoNumbers": "echo number",
+    "DiffusionBValue": "b-value",
+    "DiffusionGradientOrientation": "gradient direction",
+    "InversionTime": "inversion time",
+    "FlipAngle": "flip angle",
+    "TriggerTime": "trigger time",
+    "FrameReferenceTime": "frame reference time",
+    "KVP": "tube voltage",
+    "ConvolutionKernel": "kernel",
+    "ImageType": "image type",
+    "TemporalPositionIdentifier": "temporal position",
+    "AcquisitionNumber": "acquisition",
+    "AcquisitionTime": "acquisition time",
+    "ContentTime": "content time",
+}
+
+# When something was done. The values stay out of names and messages: with a date they can point to a patient.
+CLOCK_TRAITS = ("acquisition time", "content time")
+
+# What makers write elsewhere; the standard attribute wins. (group, private creator, offsets of the parts, word)
+_PRIVATE = (
+    (0x0019, "SIEMENS MR HEADER", (0x0C,), "b-value"),
+    (0x0043, "GEMS_PARM_01", (0x39,), "b-value"),
+    (0x2001, "Philips Imaging DD 001", (0x03,), "b-value"),
+    (0x0019, "SIEMENS MR HEADER", (0x0E,), "gradient direction"),
+    (0x0019, "GEMS_ACQU_01", (0xBB, 0xBC, 0xBD), "gradient direction"),
+    (0x2005, "Philips MR Imaging DD 001", (0xB0, 0xB1, 0xB2), "gradient direction"),
+    (0x0043, "GEMS_PARM_01", (0x2F,), "complex component"),
+    (0x2001, "Philips Imaging DD 001", (0x08,), "cardiac phase"),
+)
+
+# GE writes four numbers, the b-value first, and adds this to it when directions are averaged or b-values are mixed.
+_GE_B_VALUE_OFFSET = 1_000_000_000
+
+# What GE's numbers for the kind of image stand for.
+_GE_COMPONENTS = {"0": "MAGNITUDE", "1": "PHASE", "2": "REAL", "3": "IMAGINARY"}
+
+# Makers' private elements stand in the first blocks of their group; those of the creators' names come along.
+_BLOCKS = range(0x10, 0x14)
+
+# Tags to ask the parser for, so that the private traits are among what it reads.
+PRIVATE_TAGS = tuple(
+    sorted(
+        {(group << 16) + block for group, *_ in _PRIVATE for block in _BLOCKS}
+        | {
+            (group << 16) + (block << 8) + offset
+            for group, _, offsets, _ in _PRIVATE
+            for block in _BLOCKS
+            for offset in offsets
+        }
+    )
+)
+
+# Longer texts are no traits but damaged lengths, and could draw the patient's name with them.
+_LONGEST = 128
+
+
+def classic_traits(dataset: Dataset) -> Mapping[str, str]:
+    """Return the traits of a classic image."""
+    found = {word: trait(dataset.get(keyword)) for keyword, word in STANDARD_TRAITS.items()}
+    for group, creator, offsets, word in _PRIVATE:
+        if not found.get(word):
+            found[word] = _private(dataset, group, creator, offsets)
+    return {word: value for word, value in found.items() if value}
+
+
+def trait(value: Any) -> str:
+    """Return a value as text, parts joined by backslashes, numbers with six digits; empty when absent or damaged."""
+    if value is None:
+        return ""
+    parts = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
+    line = "\\".join(_part(part) for part in parts)
+    return line if line.isprintable() and len(line) <= _LONGEST else ""
+
+
+def _part(value: Any) -> str:
+    if isinstance(value, int):
+        return str(int(value))
+    if isinstance(value, float) or type(value).__name__ == "DSdecimal":
+        return f"{float(value):.6g}"
+    return " ".join(str(value).split())
+
+
+def _private(dataset: Dataset, group: int, creator: str, offsets: tuple[int, ...]) -> str:
+    try:
+        block = dataset.private_block(group, creator)
+    except KeyError:
+        return ""
+    value = "\\".join(trait(block[offset].value) for offset in offsets if offset in block)
+    if (group, offsets) == (0x0043, (0x39,)):
+        first = value.partition("\\")[0]
+        return str(int(first) % _GE_B_VALUE_OFFSET) if first.isdecimal() else ""
+    if (group, offsets) == (0x0043, (0x2F,)):
+        return _GE_COMPONENTS.get(value, value)
+    return value
