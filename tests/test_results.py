@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import lesionlens as ll
+from lesionlens import pipeline
 from lesionlens.errors import Cancelled, OutputError, ReadError
 from lesionlens.pipeline import RunOptions, run_case
 from lesionlens.results import CaseResult, read_case, write_case
@@ -239,6 +240,19 @@ def test_an_explained_background_gets_its_picture(options: RunOptions, tmp_path:
     out = write_case(result, tmp_path / "out")
 
     assert {p.name for p in out.glob("overlay_*.png")} == {"overlay_background.png", "overlay_lesion.png"}
+
+
+@pytest.mark.parametrize(("least", "warned"), [(1.0, True), (0.0, False)])
+def test_a_map_beside_the_regions_is_said_to_be_so(
+    options: RunOptions, monkeypatch: pytest.MonkeyPatch, least: float, warned: bool
+) -> None:
+    """A reader who sees colours elsewhere than the lesion must learn that the layer, not the lesion, is the reason."""
+    monkeypatch.setattr(pipeline, "LEAST_SHARE", least)
+
+    result = run_case(options)
+
+    share = 100 * sum(region.attribution_share or 0 for region in result.regions["lesion"])
+    assert any(f"Only {share:.1f} % of the evidence for 'lesion'" in w for w in result.warnings) == warned
 
 
 def test_class_names_of_one_file_name_are_kept_apart(scan: Path, tmp_path: Path) -> None:

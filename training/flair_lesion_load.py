@@ -1,13 +1,13 @@
 """Train the classifier of the bundle ``flair-lesion-load``: no, low or high lesion load on a whole FLAIR volume.
 
 ``python training/flair_lesion_load.py --subjects runs/subjects --holdout patient19 --out runs/load`` with the heads
-that ``subjects.py`` wrote. Each head is brought to 2 mm and scanned several times in different ways.
+that ``subjects.py`` wrote. Each head is brought to 2 mm and scanned several times in different ways. The network is a
+small UNet that learns where lesions are, a pooling of its output over the volume, and one linear layer on top.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +16,14 @@ import numpy as np
 import torch
 
 from acquisition import draw_slices, field_of_view, normalise, scan, stretch, warp
-from flair_lesions import build_network, rate_at, save
+from flair_lesions import build_network, rate_at, save, tversky_and_cross_entropy
 from simulate import Subject
 from subjects import PATIENTS, load_subject, subject_files
 
 BUNDLE = Path(__file__).parents[1] / "src/lesionlens/bundles/flair-lesion-load"
 SHAPE, VOXEL_MM = (96, 112, 96), 2.0
+#: Edge of the cubes that the segmenter learns from, in voxels of 2 mm.
+CUBE = 56
 CLASSES = ("none", "low", "high")
 #: Border between low and high load; scans with less than FAINT_ML are not trained on: at 2 mm they look lesion-free.
 HIGH_ML, FAINT_ML = 5.0, 0.3
@@ -82,125 +84,110 @@ def draw_example(subject: Subject, rng: np.random.Generator) -> Example | None:
 
 def draw_examples(files: list[Path], rng: np.random.Generator, *, number: int) -> list[list[Example]]:
     """Draw scans until every class has ``number`` of them, by class."""
+    groups = [[f for f in files if ("lesion-free" in f.name) == free] for free in (True, False, False)]
     by_class: list[list[Example]] = [[], [], []]
     while min(map(len, by_class)) < number:
-        example = draw_example(load_subject(files[rng.integers(len(files))]), rng)
+        group = groups[rng.integers(len(groups))]
+        example = draw_example(load_subject(group[rng.integers(len(group))]), rng)
         if example is not None and len(by_class[example.number]) < number:
             by_class[example.number].append(example)
     return by_class
 
 
 def draw_batch(
-    by_class: list[list[Example]], rng: np.random.Generator, number: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Draw scans, every class equally often, shifted and varied in intensity: images, lesion shares, classes."""
-    chosen = [by_class[c][rng.integers(len(by_class[c]))] for c in rng.integers(0, 3, number)]
-    shifts = [tuple(rng.integers(-4, 5, 3)) for _ in chosen]
-    gains = rng.uniform(0.95, 1.05, number).astype(np.float16)
-    images = np.stack([np.roll(e.image, s, (0, 1, 2)) * g for e, s, g in zip(chosen, shifts, gains, strict=True)])
-    lesions = np.stack([np.roll(e.lesions, s, (0, 1, 2)) for e, s in zip(chosen, shifts, strict=True)])
-    return (
-        torch.from_numpy(stretch(images[:, None].astype(np.float32))),
-        torch.from_numpy(lesions[:, None].astype(np.float32) / 255),
-        torch.tensor([e.number for e in chosen]),
-    )
-
-
-class Pointer(torch.nn.Module):
-    """Reads, next to the classes, where the evidence for a lesion lies; only training uses it.
-
-    The class scores of a network with global average pooling are the mean of a score at every place. Asking the score
-    against ``none`` to be high where lesions are teaches in minutes what the class labels alone do not.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain, self.bias = torch.nn.Parameter(torch.tensor(1.0)), torch.nn.Parameter(torch.tensor(-3.0))
-
-    def forward(self, network: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Class scores (N, 3) and lesion logits at every place of the last feature map (N, 1, D, H, W)."""
-        head = network.class_layers
-        features = head.relu(network.features(images))
-        scores = torch.einsum("oc,ncdhw->nodhw", head.out.weight, features)
-        place = scores[:, 1:].mean(1, keepdim=True) - scores[:, :1]
-        return head.out(head.flatten(head.pool(features))), self.gain * place + self.bias
-
-
-def loss_of(
-    scores: torch.Tensor, places: torch.Tensor, classes: torch.Tensor, lesions: torch.Tensor
+    by_class: list[list[Example]], rng: np.random.Generator, *, number: int, size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy of the classes and of the places (any lesion in a place's share of the volume)."""
-    share = torch.nn.functional.adaptive_avg_pool3d(lesions, places.shape[2:])
-    weight = 1 + 20 * (share > 0.05)
-    place = torch.nn.functional.binary_cross_entropy_with_logits(places, (share * 2).clamp(max=1), weight=weight)
-    return torch.nn.functional.cross_entropy(scores, classes, label_smoothing=0.02), place
+    """Cut cubes out of scans, every class equally often: images and lesion masks (N, 1, size, size, size) float32."""
+    images, lesions = [], []
+    for c in rng.integers(0, 3, number):
+        example = by_class[c][rng.integers(len(by_class[c]))]
+        low = _corner(example, rng, size)
+        cube = tuple(slice(a, a + size) for a in low)
+        images.append(stretch(example.image[cube].astype(np.float32) * rng.uniform(0.95, 1.05)))
+        lesions.append((example.lesions[cube] > 127).astype(np.float32))
+    return torch.from_numpy(np.stack(images)[:, None]), torch.from_numpy(np.stack(lesions)[:, None])
 
 
-def refit_head(
-    network: torch.nn.Module, by_class: list[list[Example]], rng: np.random.Generator, *, rounds: int
-) -> float:
-    """Fit the last layer alone to the scans, a convex problem, with the network as it will run; its cross-entropy."""
+def _corner(example: Example, rng: np.random.Generator, size: int) -> np.ndarray:
+    """Draw where a cube begins: two times out of three so that it holds a lesion, if there is one."""
+    room = np.array(example.image.shape) - size
+    where = np.argwhere(example.lesions > 127)
+    if len(where) == 0 or rng.random() < 1 / 3:
+        return rng.integers(0, room + 1)
+    return np.clip(where[rng.integers(len(where))] - rng.integers(0, size, 3), 0, room)
+
+
+def train_segmenter(
+    segmenter: torch.nn.Module, by_class: list[list[Example]], rng: np.random.Generator, options: argparse.Namespace
+) -> None:
+    """Teach the part before the pooling where lesions are, until the time is over."""
+    optimiser = torch.optim.AdamW(segmenter.parameters(), lr=options.rate, weight_decay=1e-3)
+    begin = shown = time.monotonic()
+    end, step, recent = begin + 60 * options.minutes, 0, float("nan")
+    segmenter.train()
+    while (now := time.monotonic()) < end:
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at((now - begin) / (end - begin), peak=options.rate)
+        images, lesions = draw_batch(by_class, rng, number=options.batch, size=CUBE)
+        evidence = segmenter(images)
+        loss = tversky_and_cross_entropy(torch.cat([torch.zeros_like(evidence), evidence], 1), lesions)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(segmenter.parameters(), 10.0)
+        optimiser.step()
+        step, recent = step + 1, loss.item() if step == 0 else 0.98 * recent + 0.02 * loss.item()
+        if now - shown > 60:
+            shown = now
+            print(f"{(now - begin) / 60:.1f} min, {step} steps, loss {recent:.3f}", flush=True)
+    print(f"{step} steps, loss {recent:.3f}", flush=True)
+
+
+def fit_head(network: torch.nn.Sequential, by_class: list[list[Example]]) -> float:
+    """Fit the linear layer to the scans' pooled evidence, a convex problem; return its cross-entropy.
+
+    Softmax leaves a common shift of the classes' weights open: it is chosen so that evidence counts for ``low`` as much
+    as it counts against ``none``. An explanation of ``low`` then shows what tells it from ``none``.
+    """
     network.eval()
-    head, features, classes = network.class_layers, [], []
-    with torch.no_grad():
-        for _ in range(rounds * sum(map(len, by_class)) // 8):
-            images, _, numbers = draw_batch(by_class, rng, 8)
-            features.append(head.flatten(head.pool(head.relu(network.features(images)))))
-            classes.append(numbers)
-    pooled, numbers = torch.cat(features), torch.cat(classes)
-    mean, deviation = pooled.mean(0), pooled.std(0) + 1e-6
-    scaled = (pooled - mean) / deviation
-    weight = torch.zeros(3, pooled.shape[1], requires_grad=True)
-    bias = torch.zeros(3, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=300, line_search_fn="strong_wolfe")
+    head = network[-1]
+    with torch.inference_mode():
+        pooled = torch.cat([network[:-1](torch.from_numpy(stretch(_whole(e)))) for c in by_class for e in c])
+    pooled, numbers = pooled.clone(), torch.tensor([e.number for c in by_class for e in c])
+    scale = pooled.std()
+    weight, bias = (torch.zeros(3, requires_grad=True) for _ in range(2))
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=2000, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        fit = torch.nn.functional.cross_entropy(scaled @ weight.T + bias, numbers)
-        value = fit + 2e-3 * weight.square().sum()
-        value.backward()
+        value = torch.nn.functional.cross_entropy(pooled / scale * weight + bias, numbers)
+        (value + 1e-5 * weight.square().sum()).backward()
         return value
 
     optimiser.step(loss)
     with torch.no_grad():
-        head.out.weight.copy_(weight / deviation)
-        head.out.bias.copy_(bias - (weight * mean / deviation).sum(1))
-        return torch.nn.functional.cross_entropy(head.out(pooled), numbers).item()
+        head.weight.copy_(((weight - weight[:2].mean()) / scale)[:, None])
+        head.bias.copy_(bias - bias[:2].mean())
+        return torch.nn.functional.cross_entropy(head(pooled), numbers).item()
+
+
+def _whole(example: Example) -> np.ndarray:
+    return example.image.astype(np.float32)[None, None]
 
 
 def train(options: argparse.Namespace) -> None:
-    """Draw the scans, then train until the time is over."""
+    """Draw the scans, train the segmenter, fit the head."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
     by_class = draw_examples(subject_files(options.subjects, without=options.holdout), rng, number=options.examples)
     print(f"{options.examples} scans of each class", flush=True)
-    network, pointer = build_network(BUNDLE).train(), Pointer()
+    network = build_network(BUNDLE)
     if options.start is not None:
         network.load_state_dict(torch.load(options.start, weights_only=True))
-    parameters = [*network.parameters(), *pointer.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=1e-2)
-    begin = saved = time.monotonic()
-    end, step, recent = begin + 60 * options.minutes, 0, np.array([1.1, 0.5])
-    while (now := time.monotonic()) < end:
-        for group in optimiser.param_groups:
-            group["lr"] = rate_at((now - begin) / (end - begin), peak=options.rate)
-        images, lesions, classes = draw_batch(by_class, rng, options.batch)
-        both = loss_of(*pointer(network, images), classes, lesions)
-        optimiser.zero_grad(set_to_none=True)
-        sum(both).backward()
-        optimiser.step()
-        step, recent = step + 1, 0.97 * recent + 0.03 * np.array([x.item() for x in both])
-        if now - saved > 60:
-            saved = now
-            save(network, options.out / "model.pt")
-            print(
-                f"{(now - begin) / 60:.1f} min, {step} steps, classes {recent[0]:.3f}, places {recent[1]:.3f}",
-                flush=True,
-            )
-    fitted_loss = refit_head(network, by_class, rng, rounds=2)
+    train_segmenter(network[0], by_class, rng, options)
     save(network, options.out / "model.pt")
-    print(json.dumps({"steps": step, "cross_entropy": round(fitted_loss, 3)}), flush=True)
+    print(f"cross-entropy of the classes {fit_head(network, by_class):.3f}", flush=True)
+    save(network, options.out / "model.pt")
 
 
 def main() -> None:
@@ -208,11 +195,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subjects", type=Path, required=True, help="folder that subjects.py wrote")
     parser.add_argument("--holdout", choices=PATIENTS, help="leave out all heads made from this patient")
-    parser.add_argument("--examples", type=int, default=200, help="scans of each class")
-    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--examples", type=int, default=150, help="scans of each class")
+    parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--start", type=Path, help="weights to start from")
-    parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=5e-3, help="peak learning rate")
+    parser.add_argument("--batch", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)

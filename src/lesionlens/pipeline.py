@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CaseResult", "RunOptions", "measure_classes", "run_case", "write_case"]
 
+# Regions with less than this share of the positive attribution are not explained by it.
+LEAST_SHARE = 0.1
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -111,6 +114,10 @@ def run_case(
         Whatever stage fails says what to do.
     """
     clock = _Stopwatch()
+    if bundle is None:
+        from lesionlens.model.catalogue import permitted
+
+        permitted(options.bundle, trust=options.trust)  # before minutes of reading
     if volume is None:
         with clock.stage("read"):  # reading reports its own progress
             volume = read(options.input, series=options.series, irregular=options.irregular, progress=progress)
@@ -196,7 +203,12 @@ def _record(
         "class_probabilities": dict(output.class_probabilities),
         "n_regions": {label: len(found) for label, found in regions.items()},
         "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
-        "warnings": [*_geometry_warnings(volume), *output.warnings, *filter(None, (output.activation.doubt,))],
+        "warnings": [
+            *_geometry_warnings(volume),
+            *output.warnings,
+            *filter(None, (output.activation.doubt,)),
+            *_beside_the_regions(output, regions),
+        ],
         "versions": versions(),
         "seconds": seconds,
     }
@@ -206,6 +218,19 @@ def _geometry_warnings(volume: Volume) -> tuple[str, ...]:
     """Say that places and sizes rest on slices that were not regular."""
     verdict = volume.source.verdict
     return () if verdict.regular else (f"The geometry of {volume.name} is {verdict}.",)
+
+
+def _beside_the_regions(output: ModelOutput, regions: dict[str, tuple[Region, ...]]) -> list[str]:
+    """Say where an attribution map hardly touches what it is meant to explain: a reader would look in vain."""
+    found = []
+    for attribution in output.attributions:
+        share = sum(region.attribution_share or 0.0 for region in regions.get(attribution.label, ()))
+        if regions.get(attribution.label) and share < LEAST_SHARE:
+            found.append(
+                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions: layer"
+                f" {attribution.provenance.layer!r} shows little of what they rest on; another may show more."
+            )
+    return found
 
 
 def _input_record(volume: Volume) -> dict[str, Any]:

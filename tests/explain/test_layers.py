@@ -251,4 +251,61 @@ def test_end_of_a_network_is_what_ran_last() -> None:
     assert final_activation(nn.Sequential(gated, nn.Softmax(dim=1)), (1, 1, 8, 8, 8)) == "softmax"
     assert final_activation(nn.Sequential(gated, nn.Sigmoid()), (1, 1, 8, 8, 8)) == "sigmoid"
     assert final_activation(nn.Sequential(gated, nn.LogSoftmax(dim=1)), (1, 1, 8, 8, 8)) == "log_softmax"
-    assert output_shape(gated, (1, 1, 8, 8, 8)) == (1, 2, 8, 8, 8)
+    assert output_shape(gated, (1, 1, 8, 8, 8)) == (1, 2, 16, 8, 8)  # axes are made unequal
+
+
+class ChannelsLast(nn.Module):
+    """Keeps its channels last for a while, as transformers and ConvNeXt do."""
+
+    def __init__(self, classes: int, *, pooled: bool) -> None:
+        super().__init__()
+        self.patch = nn.Conv3d(1, 6, 4, stride=4)
+        self.norm = nn.LayerNorm(6)
+        self.mlp = nn.Linear(6, 12)
+        self.act = nn.GELU()
+        self.head = nn.Conv3d(12, classes, 1)
+        self.pooled = pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits of the volume, or of the classes."""
+        inside = self.act(self.mlp(self.norm(self.patch(x).movedim(1, -1))))
+        out = self.head(inside.movedim(-1, 1))
+        return out.mean((2, 3, 4)) if self.pooled else nn.functional.interpolate(out, scale_factor=4.0)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("size", [(64, 64, 64), (32, 32, 32), (24, 24, 24)], ids=str)
+def test_layers_that_keep_their_channels_last_are_not_taken(pooled: bool, size: tuple[int, ...]) -> None:
+    """Read as channels first, their maps would be of cells that do not exist."""
+    network = ChannelsLast(2, pooled=pooled).eval()
+
+    assert default_layer(network, (1, 1, *size))[0] in ("patch", "head")
+    for name in ("norm", "mlp", "act"):
+        with pytest.raises(ExplainError, match="does not keep its channels on the second axis"):
+            check_layer(network, name, (1, 1, *size))
+    check_layer(network, "patch", (1, 1, *size))
+
+
+def test_unequal_strides_are_proven_and_taken() -> None:
+    """Networks for thick slices leave the third axis alone: that is no reason to refuse their layers."""
+    network = nn.Sequential(nn.Conv3d(1, 4, 3, stride=(2, 2, 1), padding=1), nn.ReLU(), nn.Conv3d(4, 2, 1)).eval()
+
+    assert default_layer(network, (1, 1, 48, 48, 20))[0] == "1"
+    check_layer(network, "0", (1, 1, 48, 48, 20))
+
+
+def test_a_first_layer_is_not_passed_off_as_the_last() -> None:
+    """Where all else is tokens, the only layer with positions is the first; whoever reads the map must know."""
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patch, self.block, self.head = nn.Conv3d(1, 6, 8, stride=8), nn.Linear(6, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.block(self.patch(x).flatten(2).transpose(1, 2)).mean(1))
+
+    layer, reason = default_layer(Tokens().eval(), (1, 1, 32, 32, 32))
+
+    assert layer == "patch"
+    assert "everything comes after it" in reason

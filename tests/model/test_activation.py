@@ -57,10 +57,9 @@ def test_softmax_by_a_function_is_not_applied_again(tmp_path: Path, steps: Any, 
 
 
 @pytest.mark.parametrize("inferer", [None, SLIDING], ids=["whole", "sliding"])
-@pytest.mark.parametrize("steps", [[SIGMOID], []], ids=["sigmoid", "nothing"])
-def test_sigmoid_by_a_function_is_not_applied_again(tmp_path: Path, steps: Any, inferer: Any) -> None:
+def test_sigmoid_by_a_function_is_not_applied_again(tmp_path: Path, inferer: Any) -> None:
     """A second sigmoid would make a lesion of the whole scan: no probability would be below 0.5."""
-    bundle = ending(tmp_path / "b", "sigmoid", postprocessing=steps, outputs=MULTILABEL, inferer=inferer)
+    bundle = ending(tmp_path / "b", "sigmoid", postprocessing=[], outputs=MULTILABEL, inferer=inferer)
 
     maps = ll.predict(bundle, SCAN)
 
@@ -157,7 +156,19 @@ def test_output_shows_what_was_applied(output: list[list[float]], kind: str, app
 
 def test_softmax_that_the_config_names_is_applied_to_values_in_0_and_1() -> None:
     """Logits behind a clamp may lie in [0, 1]; the config knows better, and the record keeps the doubt."""
-    found = observed(Activation("softmax", explicit=True), torch.tensor([[0.2, 0.6], [0.8, 0.5]]))
+    found = observed(Activation("softmax", source="argmax"), torch.tensor([[0.2, 0.6], [0.8, 0.5]]))
 
     assert (found.kind, found.applied) == ("softmax", False)
     assert found.doubt
+
+
+def test_named_sigmoid_is_applied_on_every_scan_alike() -> None:
+    """One bright voxel elsewhere must not change how another is read: the config is followed, with a doubt if any."""
+    stated, outputs = Activation("sigmoid", source="config"), torch.tensor([[0.9, 0.4], [0.3, 0.8]])
+
+    inside, outside = observed(stated, outputs), observed(stated, outputs + torch.tensor([0.0, 0.7]))
+
+    torch.testing.assert_close(inside.probabilities(outputs)[:, 0], torch.sigmoid(outputs)[:, 0])
+    torch.testing.assert_close(outside.probabilities(outputs)[:, 0], torch.sigmoid(outputs)[:, 0])
+    assert "may be probabilities already" in inside.doubt
+    assert not outside.doubt

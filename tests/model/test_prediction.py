@@ -371,3 +371,134 @@ def test_loader_that_adds_the_channel_itself_works_alike(tmp_path: Path) -> None
     (other,) = predict(load_bundle(write_bundle(tmp_path / "c"), trust=True), scan)
 
     np.testing.assert_array_equal(one.array, other.array)
+
+
+# Dark voxels are a lesion to this network, so that padding with zeros is one too.
+DARK = {"1.weight": torch.tensor([0.0, -10.0]).view(2, 1, 1, 1, 1), "1.bias": torch.tensor([0.0, 5.0])}
+BRIGHT = {**CROP, "margin": 0, "select_fn": "$lambda x: x > 0.2"}
+
+
+def dark_bundle(folder: Path, steps: list[dict[str, Any]]) -> Any:
+    """Return a network that finds what is dark."""
+    network = "$torch.nn.Sequential(torch.nn.Identity(), torch.nn.Conv3d(1, 2, 1))"
+    extra = {"imports": ["$import torch"]}
+    return load_bundle(write_bundle(folder, network=network, state=DARK, steps=steps, extra=extra), trust=True)
+
+
+def bright_box() -> Volume:
+    """Return a bright box with a dark core, in air that a crop takes away."""
+    array = np.zeros(straight_grid().shape, np.float32)
+    array[12:28, 12:28, 6:18] = 1
+    array[18:22, 18:22, 10:14] = 0.1
+    return Volume(array, straight_grid())
+
+
+@pytest.mark.parametrize(
+    "pad",
+    [
+        [PAD],
+        [{"_target_": "SpatialPadd", "keys": "image", "spatial_size": [40, 40, 40]}],
+        [SCALE, {"_target_": "DivisiblePadd", "keys": "image", "k": 16}],
+        [{"_target_": "SpatialPadd", "keys": "image", "spatial_size": [40, 40, 40]}, RESIZE],
+    ],
+    ids=["resize-with-pad", "spatial", "divisible", "then-resized"],
+)
+def test_padding_over_what_was_cropped_away_is_no_finding(tmp_path: Path, pad: list[dict[str, Any]]) -> None:
+    """The network never saw those voxels: probability and attribution are 0 there, as after MONAI's own inversion."""
+    bundle, scan = dark_bundle(tmp_path / "b", [RAS, BRIGHT, *pad]), bright_box()
+    air = scan.array == 0
+
+    (heatmap,) = predict(bundle, scan)
+    cam = explain(bundle, scan, layer="0")
+
+    assert heatmap.array[19:21, 19:21, 11:13].min() > 0.7
+    inner = (slice(13, 27), slice(13, 27), slice(7, 17))
+    np.testing.assert_allclose(heatmap.array[air].max(), 0, atol=1e-6)
+    assert not cam.array[air].any()
+    assert cam.array[inner].any()
+    if RESIZE not in pad:
+        assert "(64 voxels)" in cam.provenance.target
+
+
+def test_crop_and_pad_that_cannot_be_undone_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the way back, padding cannot be told from the scan."""
+    pad = {"_target_": "SpatialPadd", "keys": "image", "spatial_size": [40, 40, 40]}
+    bundle = dark_bundle(tmp_path / "b", [RAS, BRIGHT, pad])
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no way back")
+
+    monkeypatch.setattr(Compose, "inverse", fail)
+
+    with pytest.raises(BundleError, match="crops and then pads, and cannot be undone"):
+        predict(bundle, bright_box())
+
+
+CHANNELS = {"0": "T1", "1": "FLAIR"}
+# The lesion logit is that of FLAIR, the second channel.
+SECOND = {"weight": torch.tensor([[0.0, 0.0], [0.0, 10.0]]).view(2, 2, 1, 1, 1), "bias": torch.tensor([0.0, -5.0])}
+
+
+@pytest.mark.parametrize(
+    ("loaded", "joined"),
+    [(["flair", "t1"], ["t1", "flair"]), (["b", "a"], ["a", "b"]), (["t1", "flair"], ["t1", "flair"])],
+    ids=["by-name", "as-joined", "as-loaded"],
+)
+@pytest.mark.parametrize("each", [False, True], ids=["one-loader", "a-loader-each"])
+def test_channels_go_where_their_names_say(tmp_path: Path, loaded: list[str], joined: list[str], each: bool) -> None:
+    """A config may load its images in any order: volumes are given in the order of channel_def."""
+    load = [{"_target_": "LoadImaged", "keys": keys} for keys in ([[k] for k in loaded] if each else [loaded])]
+    steps = [
+        *load,
+        {"_target_": "EnsureChannelFirstd", "keys": loaded},
+        {"_target_": "ConcatItemsd", "keys": joined, "name": "inputs"},
+    ]
+    folder = write_bundle(
+        tmp_path / "b",
+        network={"_target_": "torch.nn.Conv3d", "in_channels": 2, "out_channels": 2, "kernel_size": 1},
+        state=SECOND,
+        inputs=CHANNELS,
+        extra={"preprocessing": {"_target_": "Compose", "transforms": steps}},
+    )
+    t1, flair = blob(straight_grid(), (0.0, 0.0, 20.0)), blob(straight_grid(), CENTRE)
+
+    (heatmap,) = predict(load_bundle(folder, trust=True), [t1, flair])
+
+    np.testing.assert_allclose(heatmap.array, 1 / (1 + np.exp(5 - 10 * flair.array)), atol=1e-5)
+
+
+@pytest.mark.parametrize("last", [{"track_meta": False}, {"data_type": "numpy"}], ids=["no-meta", "numpy"])
+def test_affine_survives_a_final_conversion(bundles: dict[str, Any], tmp_path: Path, last: dict[str, Any]) -> None:
+    """Configs drop it at the end because MONAI no longer needs it; the map does."""
+    steps = [RAS, {"_target_": "EnsureTyped", "keys": "image", **last}]
+    bundle = load_bundle(write_bundle(tmp_path / "b", steps=steps), trust=True)
+    scan = blob(oblique_grid(), CENTRE)
+
+    found = predict(bundle, scan)[0].array
+
+    np.testing.assert_allclose(found, predict(bundles["orientation"], scan)[0].array, atol=1e-6)
+
+
+def test_networks_of_double_precision_run(bundles: dict[str, Any], tmp_path: Path) -> None:
+    """Images are float32, and so is what runs on them."""
+    folder = write_bundle(
+        tmp_path / "b", network="$torch.nn.Conv3d(1, 2, 1).double()", extra={"imports": ["$import torch"]}
+    )
+    scan = blob(straight_grid(), CENTRE)
+
+    found = predict(load_bundle(folder, trust=True), scan)[0].array
+
+    np.testing.assert_allclose(found, predict(bundles["orientation"], scan)[0].array, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", ["scan.nii.gz", np.zeros((4, 4, 4)), [], [np.zeros((4, 4, 4))]], ids=repr)
+def test_what_is_no_volume_is_named(bundles: dict[str, Any], wrong: Any) -> None:
+    """A path or an array is passed easily; the error says what to give."""
+    with pytest.raises(InputError, match="Expected a Volume"):
+        predict(bundles["crop"], wrong)
+
+
+def test_what_is_no_bundle_is_named() -> None:
+    """So is a bundle's name."""
+    with pytest.raises(InputError, match="Expected a Bundle; found str"):
+        predict("flair-lesions", bright_box())  # type: ignore[arg-type]

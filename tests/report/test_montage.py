@@ -170,17 +170,25 @@ def test_thick_sagittal_slices_are_shown_in_their_own_plane() -> None:
     assert (bottom - top) * 6 == pytest.approx((right - left) * 8, abs=16)  # whole pixels at both ends
 
 
-def test_a_signed_attribution_has_two_hues_and_fades_at_zero() -> None:
-    """Evidence for is warm, evidence against is cold, none is the bare scan."""
-    scale = paint.attribution_scale(make_map(np.array([[[-2.0, 0.0, 2.0]]]), Grid((1, 1, 3), np.eye(4)), "attribution"))
+def test_evidence_for_has_colour_and_evidence_against_none() -> None:
+    """Healthy tissue speaks against a lesion nearly everywhere: painted, it would hide what speaks for one."""
+    values = np.array([[[-2.0, 0.0, 1.0, 2.0]]])
+    scale = paint.attribution_scale(make_map(values, Grid((1, 1, 4), np.eye(4)), "attribution"))
 
-    against, none, speaks_for = scale.paint(np.array([[-2.0, 0.0, 2.0]]))[0]
+    opacity = scale.paint(values[0])[0, :, 3]
 
-    assert against[2] > against[0]
-    assert speaks_for[0] > speaks_for[2]
-    assert none[3] == 0
-    assert against[3] == speaks_for[3] == paint.ATTRIBUTION_OPACITY
-    assert scale.limits == (-2.0, 2.0)
+    assert opacity[0] == opacity[1] == 0
+    assert 0 < opacity[2] < opacity[3] == paint.ATTRIBUTION_OPACITY
+    assert scale.limits == (0.0, pytest.approx(1.99))  # the 99th percentile of 1 and 2
+    assert dict(scale.ticks)[scale.limits[1]] == "≥2"
+
+
+def test_a_map_without_evidence_for_the_class_says_so() -> None:
+    """The least negative voxel is no evidence, and an empty row must not look like a failure."""
+    scale = paint.attribution_scale(make_map(np.full((1, 1, 4), -1.0), Grid((1, 1, 4), np.eye(4)), "attribution"))
+
+    assert scale.caption == "no evidence for lesion"
+    assert not scale.paint(np.full((2, 2), -1.0))[..., 3].any()
 
 
 def test_attribution_colours_mean_the_same_in_every_slice() -> None:

@@ -35,7 +35,11 @@ __all__ = [
 
 # Small inputs that show a network's strides at a fraction of the cost of the real one; the true size is tried last. The
 # long axis tells a stage of stride 32 (2 cells) from what has been pooled to one cell.
-_PROBE_SIZES = ((64, 32, 32), (64, 64, 64))
+# Unequal axes also show up layers that keep their channels last.
+_PROBE_SIZES = ((64, 32, 32), (96, 64, 64))
+
+# A stage of stride 16 still has a cell along an axis of this many voxels.
+_SMALLEST_AXIS = 16
 
 _PASSING_ON = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Dropout3d)  # in evaluation mode
 
@@ -122,17 +126,30 @@ def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, 
     trace = _small_trace(network, tuple(image_shape))
     calls, shape, output = trace.calls, trace.shape, trace.output
     passing = {call.name for call in calls if call.passes_on}
-    layers = [layer for layer in _explainable(trace) if layer.name not in passing]
+    candidates = [layer for layer in _explainable(trace) if layer.name not in passing]
+    turned = _turned(network, trace, candidates)
+    layers = [layer for layer in candidates if layer.name not in turned]
     if not layers:
-        raise ExplainError("The network has no layer that a map can be made of (none gives (N, channels, *cells)).")
+        raise ExplainError(
+            "The network has no layer that a map can be made of, besides its output (none gives (N, channels, *cells))."
+        )
     if len(output) == 2 or prod(output[2:]) == 1:
         unpooled = [layer for layer in layers if "pool" not in layer.kind.lower()]
-        return (unpooled or layers)[-1].name, "the last layer before positions are pooled"
+        reason = "the last layer before positions are pooled"
+        return _with_doubt(calls, (unpooled or layers)[-1].name, reason)
     if min(prod(layer.shape[2:]) for layer in layers) == prod(shape[2:]):
         return _before_head(calls, layers), "the last layer before the head of a network without downsampling"
     layer = _bottleneck(calls, layers)
     stride = " x ".join(f"{s:g}" for s in layer.stride)
-    return layer.name, f"the coarsest features (stride {stride}); later layers repeat the output"
+    return _with_doubt(calls, layer.name, f"the coarsest features (stride {stride}); later layers repeat the output")
+
+
+def _with_doubt(calls: list[_Call], name: str, reason: str) -> tuple[str, str]:
+    """Say where the chosen layer is the network's first: what it knows of the image is little."""
+    heads = [call.name for call in calls if call.is_head]
+    if len(heads) > 1 and (name == heads[0] or heads[0].startswith(f"{name}.")):
+        reason = "it is the only one that keeps positions in a form that is understood; everything comes after it"
+    return name, reason
 
 
 def existing_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> str:
@@ -154,12 +171,47 @@ def check_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> No
     ExplainError
         The message says what is wrong with the layer.
     """
-    for shape in _probe_shapes(tuple(image_shape)):
+    _try_layer(network, name, tuple(image_shape))
+    trace = _small_trace(network, tuple(image_shape))
+    layers = [layer for layer in _explainable(trace) if layer.name == name]
+    if _turned(network, trace, layers):
+        raise ExplainError(
+            f"Layer {name!r} does not keep its channels on the second axis ({layers[0].shape} for an image of"
+            f" {trace.shape}), or cannot be shown to, so a map of it would be wrong; choose another layer."
+        )
+
+
+def _try_layer(network: nn.Module, name: str, image_shape: tuple[int, ...]) -> None:
+    for shape in _probe_shapes(image_shape):
         with suppress(Exception), cut_at(network, name) as cut:  # too small for the layer, or for the network
             cut.forward(_zeros(network, shape))
             return
     with cut_at(network, name) as cut:
-        cut.forward(_zeros(network, tuple(image_shape)))
+        cut.forward(_zeros(network, image_shape))
+
+
+def _turned(network: nn.Module, trace: _Trace, layers: list[LayerInfo]) -> set[str]:
+    """Return the layers whose second axis is not, or cannot be shown to be, the channels.
+
+    A layer that keeps its channels last, (N, *cells, channels), has the same number of axes. On an image with unequal
+    axes its strides come out unequal. Those alone are asked again with an image of another shape: the number of
+    channels stays, the number of cells does not.
+    """
+    doubtful = [layer for layer in layers if len(set(layer.stride)) > 1]
+    if not doubtful:
+        return set()
+    for shape in _other_shapes(trace.shape):
+        try:
+            again = {call.name: call.out_shape for call in _trace(network, shape).calls}
+        except Exception:  # a network is arbitrary code and may insist on its size; try the next
+            continue
+        return {layer.name for layer in doubtful if (again.get(layer.name) or (0, 0))[1] != layer.shape[1]}
+    return {layer.name for layer in doubtful}
+
+
+def _other_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return image shapes in which every axis differs from the given one."""
+    return [(*shape[:2], *(n * factor // 2 for n in shape[2:])) for factor in (4, 3, 1)]
 
 
 def final_activation(network: nn.Module, image_shape: Sequence[int]) -> FinalKind | None:
@@ -188,9 +240,17 @@ def _small_trace(network: nn.Module, image_shape: tuple[int, ...]) -> _Trace:
 
 
 def _probe_shapes(image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the shapes of small images, none larger along any axis than the one that is asked about."""
-    sizes = [tuple(min(pair) for pair in zip(image_shape[2:], size, strict=False)) for size in _PROBE_SIZES]
+    """Return the shapes of small images with unequal axes, from the smallest."""
+    sizes = [_unequal(tuple(min(pair) for pair in zip(image_shape[2:], size, strict=False))) for size in _PROBE_SIZES]
     return [(1, image_shape[1], *size) for size in sizes]
+
+
+def _unequal(size: tuple[int, ...]) -> tuple[int, ...]:
+    """Halve all axes but the first where all are the same; where that leaves too little, double the first."""
+    if len(set(size)) > 1 or len(size) == 1:
+        return size
+    first = size[0]
+    return (first, *(n // 2 for n in size[1:])) if first >= 2 * _SMALLEST_AXIS else (2 * first, *size[1:])
 
 
 def _trace(network: nn.Module, shape: tuple[int, ...]) -> _Trace:

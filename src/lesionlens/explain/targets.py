@@ -89,6 +89,8 @@ class RegionMargin:
         What ``region`` is, for the record.
     sigmoid
         Whether the classes are independent; a single channel always is.
+    within
+        Voxels (*spatial) that count at all, so that padding is not explained; all by default.
     """
 
     index: int
@@ -96,6 +98,7 @@ class RegionMargin:
     region: Tensor | NDArray[np.bool_] | None = None
     region_name: str = "the region"
     sigmoid: bool = False
+    within: Tensor | None = None
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Return the mean margin."""
@@ -130,10 +133,12 @@ class RegionMargin:
         if self.region is not None:
             return self._given(logits), self.region_name
         predicted = logits[0, self.index] > 0 if self._independent(logits) else logits[0].argmax(dim=0) == self.index
+        within = torch.ones_like(predicted) if self.within is None else self.within.to(logits.device)
+        predicted = predicted & within
         if bool(predicted.any()):
             return predicted, "the predicted region"
-        margin = self._margin(logits[0].flatten(1))
-        count = max(1, round(TOP_SHARE * margin.numel()))
+        margin = self._margin(logits[0].flatten(1)).masked_fill(~within.flatten(), -torch.inf)
+        count = max(1, round(TOP_SHARE * int(within.sum())))
         top = torch.zeros_like(margin, dtype=torch.bool)
         top[margin.topk(count).indices] = True
         return top.view(logits.shape[2:]), "the voxels closest to the class, which is predicted nowhere"

@@ -119,7 +119,8 @@ def _refuse_unsuitable_folder(target: Path, *, overwrite: bool) -> None:
     with _as_output_error(target):
         full = any(target.iterdir())
     if full and not overwrite:
-        raise OutputError(f"Folder {target} is not empty. Choose another folder, or allow overwriting.")
+        todo = "Choose another folder, or allow it with --overwrite (overwrite=True in Python)."
+        raise OutputError(f"Folder {target} is not empty. {todo}")
 
 
 def _make_parents(target: Path) -> list[Path]:

@@ -28,6 +28,8 @@ _SCOUT_MARKS = frozenset({"LOCALIZER", "SCOUT"})
 # A scout without the LOCALIZER mark: several orientations with no more slices than this in each.
 SCOUT_SLICES = 3
 
+_OPTION = "--series (series= in Python)"
+
 # Orientations with direction cosines closer than this count as the same when scouts are looked for.
 _SAME_COSINE = 0.01
 
@@ -113,7 +115,7 @@ def choose(series: Sequence[Series], wanted: str | int | None, where: str) -> tu
     if not scans and len(series) > 1:
         listed = "; ".join(f"{one}: {one.aside}" for one in series)
         raise AmbiguousSeriesError(
-            f"No series in {where} is a scan: {listed}. Choose one with series= to read it nevertheless.",
+            f"No series in {where} is a scan: {listed}. Choose one with {_OPTION} to read it nevertheless.",
             [one.uid for one in series],
         )
     chosen = _only(scans or series, f"in {where} could be meant")
@@ -259,6 +261,6 @@ def _only(found: Sequence[Series], what: str) -> Series:
         return found[0]
     listed = "; ".join(str(one) for one in found)
     raise AmbiguousSeriesError(
-        f"{len(found)} series {what}; choose one by UID, number or description with series=: {listed}.",
+        f"{len(found)} series {what}; choose one by UID, number or description with {_OPTION}: {listed}.",
         [one.uid for one in found],
     )

@@ -68,7 +68,8 @@ def read(
         from lesionlens.io.nifti import read_nifti
 
         if series is not None:
-            raise ReadError(f"{place.name} is a NIfTI file, which holds no series; leave out series={series!r}.")
+            todo = "leave out --series (series= in Python)"
+            raise ReadError(f"{place.name} is a NIfTI file, which holds no series; {todo}.")
         return read_nifti(place, progress=progress)
     _require_dicom(place)
     from lesionlens.io.dicom import read_dicom_file

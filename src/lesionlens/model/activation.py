@@ -15,6 +15,7 @@ from lesionlens.explain.capture import FinalKind
 __all__ = ["Activation", "Kind", "observed", "stated"]
 
 Kind = Literal["softmax", "sigmoid"]
+Source = Literal["config", "argmax", "guess"]
 
 # Softmax in float32 and the blend of windows miss a sum of 1 by about 1e-6. Logits that are all positive and sum to 1
 # within this at every voxel do not happen; those of one classification do so about once in 10,000.
@@ -34,8 +35,8 @@ class Activation:
         Whether the output holds probabilities already, because the network applies the activation itself.
     reason
         What decided it.
-    explicit
-        Whether the config names the activation, or takes the argmax; otherwise it is a guess.
+    source
+        Whether the config applies the activation by name, takes the argmax, or says nothing, so that it is a guess.
     doubt
         One sentence for the reader where neither config nor output decide; else empty.
     """
@@ -43,7 +44,7 @@ class Activation:
     kind: Kind
     applied: bool = False
     reason: str = ""
-    explicit: bool = False
+    source: Source = "guess"
     doubt: str = ""
 
     def probabilities(self, output: Tensor) -> Tensor:
@@ -60,13 +61,14 @@ def stated(postprocessing: Sequence[Any], n_outputs: int) -> Activation:
     (one: sigmoid, several: softmax).
     """
     steps = list(_flat(postprocessing))
+    names: tuple[Kind, ...] = ("softmax", "sigmoid")
     for step in (s for s in steps if "Activations" in type(s).__name__):
-        for name in ("softmax", "sigmoid"):
-            if _flag(step, name):
-                return Activation(name, reason=f"postprocessing applies {name}", explicit=True)
+        for name in names:
+            if _flag(step, name) or getattr(_flag(step, "other"), "__name__", "") == name:
+                return Activation(name, reason=f"postprocessing applies {name}", source="config")
     for step in (s for s in steps if "AsDiscrete" in type(s).__name__):
         if _flag(step, "argmax"):
-            return Activation("softmax", reason="postprocessing takes the argmax", explicit=True)
+            return Activation("softmax", reason="postprocessing takes the argmax", source="argmax")
         if _flag(step, "threshold") is not None:
             return Activation("sigmoid", reason="postprocessing thresholds every channel by itself")
     if n_outputs == 1:
@@ -104,9 +106,10 @@ def observed(activation: Activation, output: Tensor, final: FinalKind | None = N
     Notes
     -----
     A network may call ``torch.softmax`` or ``torch.sigmoid`` where nothing can be seen but the numbers. Channels that
-    are not negative and sum to 1 at every voxel went through a softmax. A map with all values in [0, 1] went through a
-    sigmoid, unless the config asks for a softmax or an argmax: logits of a map are negative somewhere. The few numbers
-    of a classification can be logits in [0, 1] by chance, so there the config is followed, with a doubt.
+    are not negative and sum to 1 at every voxel went through a softmax. A map with all values in [0, 1] may have gone
+    through a sigmoid, or may be logits of a scan without extremes: there the config is followed, with a doubt, on every
+    scan alike; only where it says nothing, a sigmoid is taken to have been applied. So may the few numbers of a
+    classification: there what was stated is followed, with a doubt.
     """
     if final == "log_softmax":
         return replace(activation, kind="softmax", reason="the network ends in LogSoftmax")
@@ -118,9 +121,13 @@ def observed(activation: Activation, output: Tensor, final: FinalKind | None = N
     if output.shape[0] > 1 and bool(((output.sum(dim=0) - 1).abs() < _SUM_SLACK).all()):
         reason = "the network's output is a softmax already: nowhere negative, and its channels sum to 1 everywhere"
         return replace(activation, kind="softmax", applied=True, reason=reason)
-    if output.ndim > 1 and not (activation.explicit and activation.kind == "softmax"):
+    if output.ndim > 1 and activation.source == "guess":
         reason = "the network's output is a sigmoid already: all its values lie in [0, 1]"
         return replace(activation, kind="sigmoid", applied=True, reason=reason)
+    return _doubted(activation)
+
+
+def _doubted(activation: Activation) -> Activation:
     doubt = (
         f"All outputs lie in [0, 1], so they may be probabilities already; a {activation.kind} was applied to them"
         f" because {activation.reason}."

@@ -12,7 +12,7 @@ import torch
 from monai.inferers import Inferer
 from monai.transforms import Compose
 
-from lesionlens.errors import BundleError, ExplainError, UntrustedBundleError, unknown_name
+from lesionlens.errors import ExplainError, unknown_name
 from lesionlens.explain import default_layer, final_activation
 from lesionlens.explain.capture import FinalKind
 from lesionlens.explain.layers import output_shape
@@ -23,8 +23,9 @@ from lesionlens.model.catalogue import (
     describe,
     hash_file,
     hash_files,
-    locate,
     opened,
+    permitted,
+    require_configs,
     with_first_as_background,
     with_task,
 )
@@ -160,19 +161,13 @@ def load_bundle(name_or_path: str | Path, *, trust: bool = False, device: str | 
     >>> ll.load_bundle("flair-lesions").info.foreground
     ('lesion',)
     """
-    path, embedded = locate(name_or_path)
-    if not embedded and not trust:
-        raise UntrustedBundleError(
-            f"Bundle {path} comes from outside LesionLens and its config can execute code on this computer;"
-            " if you know where it comes from, allow it with --trust (trust=True in Python)."
-        )
+    path, embedded = permitted(name_or_path, trust=trust)
     with opened(path) as folder:
         return _load(folder, path, embedded, choose_device(device))
 
 
 def _load(folder: Path, path: Path, embedded: bool, device: torch.device) -> Bundle:
-    if not (folder / "configs").is_dir():
-        raise BundleError(f"{path} is no MONAI bundle: it has no folder 'configs'.")
+    require_configs(folder, path)
     info = describe(folder, embedded=embedded, root=path)
     weights = find_weights(folder)
     parts = read_parts(folder, device, len(info.outputs))
@@ -208,8 +203,8 @@ def _with_shown_task(info: BundleInfo, network: torch.nn.Module, inferer: Infere
 
 
 def _placed(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """Put a network on its device, ready to run."""
-    network = network.to(device).eval().requires_grad_(False)
+    """Put a network on its device, ready to run on float32 images."""
+    network = network.to(device).float().eval().requires_grad_(False)
     dilated = any(isinstance(m, torch.nn.Conv3d) and max(m.dilation) > 1 for m in network.modules())
     if device.type == "cpu" and dilated:
         # oneDNN computes dilated 3D convolutions about three times faster with channels last; others are no faster.

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from lesionlens.errors import BundleError, unknown_name
+from lesionlens.errors import BundleError, UntrustedBundleError, unknown_name
 from lesionlens.heatmap import slug
 from lesionlens.model.archive import extract_zip
 
@@ -27,6 +27,8 @@ __all__ = [
     "list_bundles",
     "locate",
     "opened",
+    "permitted",
+    "require_configs",
     "with_first_as_background",
     "with_task",
 ]
@@ -145,6 +147,38 @@ def locate(name_or_path: str | Path) -> tuple[Path, bool]:
     raise BundleError(unknown_name("bundle", name_or_path, [*names, "the path of a bundle folder or zip"]))
 
 
+def permitted(name_or_path: str | Path, *, trust: bool) -> tuple[Path, bool]:
+    """Find a bundle that may be executed; cheap, so that a run can ask before any other work.
+
+    Returns
+    -------
+    path, embedded
+        As :func:`locate`.
+
+    Raises
+    ------
+    BundleError
+        If there is none.
+    UntrustedBundleError
+        If it comes from outside and ``trust`` is not given.
+    """
+    path, embedded = locate(name_or_path)
+    if path.is_dir():
+        require_configs(path, path)
+    if not embedded and not trust:
+        raise UntrustedBundleError(
+            f"Bundle {path} comes from outside LesionLens and its config can execute code on this computer;"
+            " if you know where it comes from, allow it with --trust (trust=True in Python)."
+        )
+    return path, embedded
+
+
+def require_configs(folder: Path, path: Path) -> None:
+    """Refuse an opened bundle, which the user knows as ``path``, without a folder of configs."""
+    if not (folder / "configs").is_dir():
+        raise BundleError(f"{path} is no MONAI bundle: it has no folder 'configs'.")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Path]:
     """Give the folder of a bundle; a zip file is extracted to a temporary folder for the time being."""
@@ -158,7 +192,7 @@ def opened(path: Path) -> Iterator[Path]:
 
 def _single_root(folder: Path) -> Path:
     """Step into the one folder that an archive wraps its content in."""
-    inner = [p for p in folder.iterdir() if p.is_dir()]
+    inner = [p for p in folder.iterdir() if p.is_dir() and p.name != "__MACOSX" and not p.name.startswith(".")]
     if not (folder / "configs").is_dir() and len(inner) == 1:
         return inner[0]
     return folder

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 from monai.inferers import Inferer, SimpleInferer
-from monai.transforms import Compose, LoadImaged, Transpose, Transposed
+from monai.transforms import Compose, EnsureType, LoadImaged, ToTensor, Transpose, Transposed
 
 from lesionlens.errors import BundleError
 from lesionlens.model.activation import Activation, stated
@@ -135,7 +135,7 @@ def _line(error: BaseException) -> str:
     """Say the root of an error in one line; MONAI wraps the cause several times over."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).partition("Original traceback")[0].split())
     return f"{type(error).__name__}: {text}".rstrip(".: ")
 
 
@@ -158,11 +158,25 @@ def _without_loader(preprocessing: Any, path: Path) -> tuple[Compose, Loader]:
         )
     steps = [_stand_in(step) for step in preprocessing.flatten().transforms]
     loaders = [t for t in steps if isinstance(t, Loader)]
-    if len(loaders) != 1:
-        raise BundleError(f"{path}: preprocessing needs exactly one LoadImaged; found {len(loaders)}.")
-    kept = [t for t in steps if t is not loaders[0]]
+    ways = {t.channel_first for t in loaders}
+    if len(ways) != 1:
+        found = "none" if not loaders else "several that place the channels differently"
+        raise BundleError(f"{path}: preprocessing needs a LoadImaged (of dictionaries); found {found}.")
+    kept = [_with_affine(t) for t in steps if t not in loaders]
     _check_geometry(kept, path)
-    return Compose(kept, lazy=preprocessing.lazy, overrides=preprocessing.overrides), loaders[0]
+    keys = [key for loader in loaders for key in loader.keys]
+    loader = Loader(keys, ensure_channel_first=ways.pop())
+    return Compose(kept, lazy=preprocessing.lazy, overrides=preprocessing.overrides), loader
+
+
+def _with_affine(step: Any) -> Any:
+    """Let a final conversion keep the image's affine: results are placed by it."""
+    converter = getattr(step, "converter", None)
+    if isinstance(converter, EnsureType | ToTensor):
+        converter.track_meta = True
+    if isinstance(converter, EnsureType):
+        converter.data_type = "tensor"
+    return step
 
 
 def _stand_in(step: Any) -> Any:
@@ -200,7 +214,7 @@ def _stated_activation(parser: ConfigParser, config: dict[str, Any], n_outputs: 
             problems.append(str(error))
     flat = [step for part in found for step in (part if isinstance(part, list | tuple) else [part])]
     activation = stated([step for step in flat if step is not None], n_outputs)
-    if problems and not activation.explicit:
+    if problems and activation.source == "guess":
         activation = replace(activation, reason=f"{activation.reason} (postprocessing was not read: {problems[-1]})")
     return activation
 

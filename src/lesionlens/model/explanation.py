@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lesionlens.errors import ExplainError, unknown_name
 from lesionlens.explain import (
@@ -32,7 +33,7 @@ from lesionlens.model.inference import Inference, checked, infer, windows_of
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.progress import Progress, silent
-from lesionlens.volume import Grid, Volume, resample
+from lesionlens.volume import Grid, Volume
 
 __all__ = ["Plan", "check_layer", "check_request", "explain", "explained", "planned"]
 
@@ -179,7 +180,7 @@ def explained(
     """
     prepared = plan.prepared
     subject = Explained(bundle.network, prepared.tensor.to(bundle.device), plan.windows)
-    chosen = _Chosen(bundle, target, plan.final)
+    chosen = _Chosen(bundle, target, plan.final, prepared.real)
     # The engine reads a network before its own final activation: only without one it sees what the inferer gave.
     known = inference is not None and plan.final is None
     logits = inference.output[None].to(bundle.device) if inference is not None and known else None
@@ -196,10 +197,13 @@ def explained(
 class _Chosen:
     """A target that picks its class when it first sees the logits, and remembers them."""
 
-    def __init__(self, bundle: Bundle, wanted: str | int | None, final: FinalKind | None) -> None:
+    def __init__(
+        self, bundle: Bundle, wanted: str | int | None, final: FinalKind | None, real: NDArray[np.bool_] | None
+    ) -> None:
         self._bundle = bundle
         self._wanted = wanted
         self._final = final
+        self._real = None if real is None else torch.from_numpy(real)
         self._target: Target | None = None
         self.activation = bundle.activation
         self.logits: torch.Tensor | None = None
@@ -215,8 +219,8 @@ class _Chosen:
         if self._target is None:
             self.logits = logits.detach()
             self.activation = observed(self._bundle.activation, self.logits[0], self._final)
-            self.channel = _channel(self._bundle, self._wanted, self.logits, self._scores)
-            target = _target(self._bundle, self.channel, self._scores)
+            self.channel = _channel(self._bundle, self._wanted, self.logits, self._scores, self._real)
+            target = _target(self._bundle, self.channel, self._scores, self._real)
             sigmoid = self.activation.kind == "sigmoid"
             self._target = FromProbabilities(target, sigmoid=sigmoid) if self.from_probabilities else target
         return self._target
@@ -244,7 +248,13 @@ class _Chosen:
         return self._bundle.info.outputs[self.channel]
 
 
-def _channel(bundle: Bundle, wanted: str | int | None, output: torch.Tensor, activation: Activation) -> int:
+def _channel(
+    bundle: Bundle,
+    wanted: str | int | None,
+    output: torch.Tensor,
+    activation: Activation,
+    real: torch.Tensor | None,
+) -> int:
     """Return the wanted class, or the one with most predicted voxels or the highest number."""
     if wanted is not None:
         return bundle.channel(wanted)
@@ -253,29 +263,30 @@ def _channel(bundle: Bundle, wanted: str | int | None, output: torch.Tensor, act
     foreground = [c for c in range(len(bundle.info.outputs)) if c != bundle.info.background]
     if len(foreground) == 1:
         return foreground[0]
+    found = output[0] if real is None else output[0][:, real.to(output.device)]
     if activation.kind == "softmax":
-        winners = output[0].argmax(dim=0)
+        winners = found.argmax(dim=0)
         sizes = [int((winners == c).sum()) for c in foreground]
     else:
         limit = 0.5 if activation.applied else 0.0
-        sizes = [int((output[0, c] > limit).sum()) for c in foreground]
+        sizes = [int((found[c] > limit).sum()) for c in foreground]
     return foreground[int(np.argmax(sizes))]
 
 
-def _target(bundle: Bundle, channel: int, activation: Activation) -> Target:
+def _target(bundle: Bundle, channel: int, activation: Activation, real: torch.Tensor | None) -> Target:
     label = bundle.info.outputs[channel]
     if bundle.info.task == "classification":
         return ClassLogit(channel, label)
-    return RegionMargin(channel, label, sigmoid=activation.kind == "sigmoid")
+    return RegionMargin(channel, label, sigmoid=activation.kind == "sigmoid", within=real)
 
 
 def _to_scan(bundle: Bundle, prepared: Prepared, result: CamMap, chosen: _Chosen) -> Heatmap:
     """Bring a map from the network's grid, or from its own coarse grid, to the scan's."""
     volume = prepared.volume
     if result.coarse is not None:
-        array = resample(result.coarse, _coarse_grid(prepared.grid, result), volume.grid)
+        array = prepared.to_scan(result.coarse, _coarse_grid(prepared.grid, result))
     else:
-        array = resample(result.values, prepared.grid, volume.grid)
+        array = prepared.to_scan(result.values, prepared.grid)
     spacing = prepared.grid.spacing_mm
     resolution = tuple(float(s * mm / 2) for s, mm in zip(result.stride, spacing, strict=True))
     provenance = Provenance(

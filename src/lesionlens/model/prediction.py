@@ -14,7 +14,7 @@ from lesionlens.model.bundle import Bundle
 from lesionlens.model.inference import Inference, infer
 from lesionlens.model.preprocess import prepare
 from lesionlens.progress import Progress, silent
-from lesionlens.volume import Volume, resample
+from lesionlens.volume import Volume
 
 __all__ = ["class_probabilities", "classify", "predict", "probabilities", "versions"]
 
@@ -27,7 +27,7 @@ def predict(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Prog
 
     The bundle's own preprocessing, network and inferer run; the activation is applied on the network's grid, and the
     probabilities come back to the volume's grid trilinearly through both affines, never through a discretised mask.
-    Outside what the network saw (cropped away by the bundle) the probability is 0.
+    Outside what the network saw (cropped away by the bundle, padded or not) the probability is 0.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
     for channel, label in enumerate(bundle.info.outputs):
         if channel == bundle.info.background:
             continue
-        array = resample(values[channel].numpy(), inference.prepared.grid, volume.grid)
+        array = inference.prepared.to_scan(values[channel].numpy(), inference.prepared.grid)
         array = array.clip(0.0, 1.0) if array.min() >= -_ROUNDING and array.max() <= 1 + _ROUNDING else array
         named = volume.with_array(array, name=f"probability of {label}", unit="probability")
         maps.append(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.transforms import ConcatItemsd
 from monai.utils import MetaKeys, SpaceKeys
+from numpy.typing import ArrayLike, NDArray
 
 from lesionlens.errors import BundleError, InputError
+from lesionlens.heatmap import slug
 from lesionlens.model.bundle import Bundle
-from lesionlens.volume import Grid, Volume
+from lesionlens.volume import Grid, Volume, resample
 
 __all__ = ["Prepared", "prepare"]
 
@@ -31,11 +36,27 @@ class Prepared:
         Where the voxels (D, H, W) lie in the world.
     volume
         The first input volume: every result comes back to its grid.
+    seen
+        (i, j, k) bool on the volume's grid: False where a crop took the scan away and padding lies in its place; what
+        the network says about padding is no finding. None where nothing of the kind happened.
     """
 
     tensor: torch.Tensor
     grid: Grid
     volume: Volume
+    seen: NDArray[np.bool_] | None = None
+
+    @property
+    def real(self) -> NDArray[np.bool_] | None:
+        """The same on the network's grid, (D, H, W) bool: False in padding. None where ``seen`` is."""
+        if self.seen is None:
+            return None
+        return resample(self.seen, self.volume.grid, self.grid, order=0) > 0.5
+
+    def to_scan(self, values: ArrayLike, grid: Grid) -> NDArray[np.float32]:
+        """Bring values on a grid of the network to the scan's; 0 wherever the network did not see the scan."""
+        array = resample(values, grid, self.volume.grid)
+        return array if self.seen is None else np.where(self.seen, array, np.float32(0))
 
 
 def prepare(bundle: Bundle, volumes: Volume | Sequence[Volume]) -> Prepared:
@@ -56,7 +77,7 @@ def prepare(bundle: Bundle, volumes: Volume | Sequence[Volume]) -> Prepared:
     BundleError
         If a transform fails or loses the geometry.
     """
-    channels = (volumes,) if isinstance(volumes, Volume) else tuple(volumes)
+    channels = _volumes(bundle, volumes)
     _check(bundle, channels)
     tensor = _run(bundle, channels)
     if not isinstance(tensor, MetaTensor):
@@ -79,7 +100,57 @@ def prepare(bundle: Bundle, volumes: Volume | Sequence[Volume]) -> Prepared:
         )
     shape = tuple(int(n) for n in array.shape[1:])
     grid = Grid((shape[0], shape[1], shape[2]), np.asarray(tensor.affine, dtype=np.float64))
-    return Prepared(array[None].contiguous(), grid, channels[0])
+    seen = _seen(bundle, tensor, channels[0].grid) if _padded_after_crop(tensor.applied_operations) else None
+    return Prepared(array[None].contiguous(), grid, channels[0], seen)
+
+
+def _padded_after_crop(operations: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether padding may lie over voxels that an earlier step cropped away."""
+    cropped = False
+    for operation in operations:
+        cropped |= any(_amounts(operation, "cropped"))
+        if cropped and any(_amounts(operation, "padded")):
+            return True
+    return False
+
+
+def _amounts(node: object, name: str) -> Iterator[int]:
+    """Yield all numbers that a recorded transform, or one inside it, keeps under a name."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from np.ravel(value).tolist() if key == name else _amounts(value, name)
+
+
+def _seen(bundle: Bundle, tensor: MetaTensor, scan: Grid) -> NDArray[np.bool_]:
+    """Send a map of ones back through the inverse transforms: crops come back as zeros."""
+    keys = bundle.loader.keys
+    ones = MetaTensor(torch.ones(1, *tensor.shape[1:]), meta=tensor.meta)
+    ones.applied_operations = copy.deepcopy(tensor.applied_operations)
+    try:
+        back = bundle.preprocessing.inverse({key: ones.clone() for key in {"image", *keys}})
+        found: NDArray[np.bool_] = np.asarray(back["image" if "image" in keys else keys[0]])[0] > 0.5
+    except Exception as error:  # transforms are arbitrary code
+        raise BundleError(
+            f"The preprocessing of {bundle.name} crops and then pads, and cannot be undone ({_root(error)}), so padding"
+            " cannot be told from the scan."
+        ) from error
+    if found.shape != scan.shape:
+        raise BundleError(
+            f"Undoing the preprocessing of {bundle.name} gives {found.shape}, not the scan's {scan.shape}."
+        )
+    return found
+
+
+def _volumes(bundle: object, volumes: object) -> tuple[Volume, ...]:
+    """Refuse what is easily passed by mistake: a name, a path, an array."""
+    if not isinstance(bundle, Bundle):
+        raise InputError(f"Expected a Bundle; found {type(bundle).__name__}. Give what load_bundle() returns.")
+    found = (volumes,) if isinstance(volumes, Volume) else tuple(volumes) if isinstance(volumes, list | tuple) else ()
+    if not found or not all(isinstance(one, Volume) for one in found):
+        raise InputError(
+            f"Expected a Volume, or a list with one per channel; found {type(volumes).__name__}. See read()."
+        )
+    return found
 
 
 def _check(bundle: Bundle, channels: tuple[Volume, ...]) -> None:
@@ -100,7 +171,7 @@ def _check(bundle: Bundle, channels: tuple[Volume, ...]) -> None:
 
 
 def _run(bundle: Bundle, channels: tuple[Volume, ...]) -> torch.Tensor:
-    keys = bundle.loader.keys
+    keys = _channel_keys(bundle)
     if len(keys) == len(channels):
         data = {key: _tensor(bundle, (volume,)) for key, volume in zip(keys, channels, strict=True)}
     elif len(keys) == 1:
@@ -119,8 +190,25 @@ def _run(bundle: Bundle, channels: tuple[Volume, ...]) -> torch.Tensor:
     except Exception as error:  # transforms are arbitrary code
         reason = f"failed on {channels[0].name!r}: {_root(error)}"
         raise BundleError(f"The preprocessing of {bundle.name} {reason}.") from error
-    tensor: torch.Tensor = result["image"] if "image" in result else result[keys[0]]
+    joined = [step.name for step in bundle.preprocessing.transforms if isinstance(step, ConcatItemsd)]
+    tensor: torch.Tensor = next(result[key] for key in ("image", *joined, keys[0]) if key in result)
     return tensor
+
+
+def _channel_keys(bundle: Bundle) -> tuple[str, ...]:
+    """Return the keys of the images in the order of the bundle's channels.
+
+    By their names where these are the channels'; else as the preprocessing joins them; else as it loads them.
+    """
+    keys = bundle.loader.keys
+    by_name = {slug(key): key for key in keys}
+    names = [slug(name) for name in bundle.info.inputs]
+    if set(names) == set(by_name) and len(by_name) == len(keys):
+        return tuple(by_name[name] for name in names)
+    for step in bundle.preprocessing.transforms:
+        if isinstance(step, ConcatItemsd) and set(step.keys) == set(keys):
+            return tuple(map(str, step.keys))
+    return keys
 
 
 def _tensor(bundle: Bundle, channels: tuple[Volume, ...]) -> MetaTensor:

@@ -16,7 +16,7 @@ __all__ = ["find_weights", "load_weights"]
 
 _NAMES = ("model.safetensors", "model.pt", "model.pth")
 # Where training scripts commonly keep the network's parameters inside a checkpoint.
-_WRAPPERS = ("state_dict", "model", "network", "model_state_dict", "net")
+_WRAPPERS = ("state_dict", "model", "network", "model_state_dict", "model_state", "net", "weights")
 
 # How torch names what it refuses to import from a pickle.
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
@@ -33,7 +33,11 @@ def find_weights(folder: Path) -> Path:
     for name in _NAMES:
         if (folder / "models" / name).is_file():
             return folder / "models" / name
-    raise BundleError(f"Bundle {folder.name} has no weights; expected one of models/{', models/'.join(_NAMES)}.")
+    script = folder / "models" / "model.ts"
+    beside = " models/model.ts is TorchScript, which is not loaded: it is code." * script.is_file()
+    raise BundleError(
+        f"Bundle {folder.name} has no weights; expected one of models/{', models/'.join(_NAMES)}.{beside}"
+    )
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> None:
@@ -107,7 +111,8 @@ def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     if not isinstance(content, Mapping) or not content or not all(torch.is_tensor(v) for v in content.values()):
-        raise BundleError(f"{path} must hold a state dict (names to tensors); found {type(content).__name__}.")
+        keys = f" of {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else ""
+        raise BundleError(f"{path} must hold a state dict (names to tensors); found {type(content).__name__}{keys}.")
     return dict(content)
 
 

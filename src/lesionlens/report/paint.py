@@ -1,7 +1,7 @@
 """Colours of a picture: window of the scan, colour scales of the maps, outlines, letters.
 
-Colour maps are perceptually even and readable with colour-vision deficiency: *plasma* for probabilities, *managua*
-reversed for attributions: yellow for the class, blue against it.
+Colour maps are perceptually even, readable with colour-vision deficiency, and those of the viewer: *plasma* for
+probabilities, *viridis* for attributions.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ WINDOW_PERCENTILES = (0.5, 99.5)
 # CT numbers have a meaning; the usual soft-tissue window (level 40, width 400).
 CT_WINDOW_HU = (-160.0, 240.0)
 
-# Attributions beyond this percentile of the volume take the last colour: one outlier must not fade all the rest.
-LIMIT_PERCENTILE = 99.9
+# Evidence beyond this percentile of all positive values takes the last colour: one outlier must not fade all the rest.
+LIMIT_PERCENTILE = 99.0
 
 # The anatomy has to shine through the colours.
 PROBABILITY_OPACITY = 0.65
@@ -48,7 +48,7 @@ ATTRIBUTION_OPACITY = 0.75
 # Seen on grey, on white and on the colours of probabilities and of attribution for a class.
 OUTLINE_COLOUR = "#00e5ff"
 
-_CAPTION_CHARACTERS = 20
+_CAPTION_CHARACTERS = 28
 
 Floats = NDArray[np.float64]
 
@@ -111,25 +111,24 @@ def probability_scale(probability: Heatmap, threshold: float) -> Scale:
 
 
 def attribution_scale(attribution: Heatmap) -> Scale:
-    """Return the colours of an attribution map: one scale for the volume, fading to nothing at 0."""
-    values = np.abs(attribution.array)
-    limit, largest = float(np.percentile(values, LIMIT_PERCENTILE)), float(values.max())
-    limit = limit or largest or 1.0  # a map that is 0 nearly everywhere, or everywhere
-    signed = attribution.signed
+    """Return the colours of the evidence for a class: one scale for the volume, fading to nothing at 0.
+
+    Evidence against the class has no colour: in most networks nearly every voxel of healthy tissue speaks against a
+    lesion, which would paint the whole scan and hide what speaks for one. It is in the raw map.
+    """
+    positive = attribution.array[attribution.array > 0]
+    highest = float(positive.max()) if positive.size else 0.0
+    limit = float(np.percentile(positive, LIMIT_PERCENTILE)) if positive.size else 1.0
 
     def paint(values: NDArray[Any]) -> Floats:
-        strength = np.clip(np.asarray(values, dtype=np.float64) / limit, -1 if signed else 0, 1)
-        # The middle of the map is black: it would darken the scan where the attribution is weak.
-        colours = _colours("managua_r", 0.5 + np.sign(strength) * (0.15 + 0.35 * np.abs(strength)))
-        colours[..., 3] = ATTRIBUTION_OPACITY * np.abs(strength)
+        strength = np.clip(np.asarray(values, dtype=np.float64) / limit, 0, 1)
+        colours = _colours("viridis", 0.25 + 0.75 * strength)  # its dark end would darken the scan
+        colours[..., 3] = ATTRIBUTION_OPACITY * np.sqrt(strength)
         return colours
 
-    end = "≥" if largest > limit else ""
-    ticks = [(0.0, "0"), (limit / 2, f"{limit / 2:.2g}"), (limit, f"{end}{limit:.2g}")]
-    if signed:
-        ticks += [(-limit / 2, f"{-limit / 2:.2g}"), (-limit, f"{-limit:.2g}")]
-    caption = f"attribution to {attribution.label}, no unit"
-    return Scale("attribution", caption, (-limit if signed else 0.0, limit), tuple(ticks), paint)
+    ticks = ((0.0, "0"), (limit / 2, f"{limit / 2:.2g}"), (limit, f"{'≥' * (highest > limit)}{limit:.2g}"))
+    caption = f"evidence for {attribution.label}, no unit" if positive.size else f"no evidence for {attribution.label}"
+    return Scale("attribution", caption, (0.0, limit), ticks, paint)
 
 
 def draw_colour_bar(axes: Axes, scale: Scale) -> None:
@@ -143,7 +142,8 @@ def draw_colour_bar(axes: Axes, scale: Scale) -> None:
     axes.set_yticks([value for value, _ in scale.ticks], [text for _, text in scale.ticks])
     axes.tick_params(colors="white", labelsize=8, length=2, pad=1)
     axes.yaxis.set_label_position("right")
-    axes.set_ylabel(textwrap.fill(scale.caption, _CAPTION_CHARACTERS), color="white", size=8)
+    caption = textwrap.shorten(scale.caption, 2 * _CAPTION_CHARACTERS, placeholder=" …")  # two lines have room
+    axes.set_ylabel(textwrap.fill(caption, _CAPTION_CHARACTERS + 4), color="white", size=8)
     for spine in axes.spines.values():
         spine.set_edgecolor("0.6")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari.components.overlays import TextOverlay
 
 from lesionlens.display import PLANES, DisplayView, Plane
-from lesionlens.ui.layers import volume_of
+from lesionlens.ui.layers import is_foreign_image, volume_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -113,6 +113,9 @@ def _notices(viewer: ViewerModel) -> list[str]:
             lines.append(f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes")
         if not volume.source.verdict.regular:
             lines += textwrap.wrap(f"{volume.name}: geometry {volume.source.verdict}", _BANNER_CHARACTERS)
+    # The letters hold for scans of LesionLens; beside them they would seem to hold for every picture on the canvas.
+    foreign = (layer.name for layer in viewer.layers if is_foreign_image(layer))
+    lines += [f"{name}: not opened by LesionLens, sides unknown" for name in foreign]
     return lines
 
 

@@ -70,7 +70,7 @@ class RunForm(QWidget):
         self.method = _wide_combo("How the model's decision is explained")
         for method in methods:
             self.method.addItem(method_name(method), method)
-        self.target = _wide_combo("The class whose evidence is shown; 'default' is the bundle's first finding")
+        self.target = _wide_combo("The class whose evidence is shown; 'default' is the one found most")
         self.layer = QLineEdit()
         self.layer.setPlaceholderText("default")
         self.layer.setToolTip("Dotted name of the network layer to explain")
