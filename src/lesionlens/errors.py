@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 __all__ = [
     "AmbiguousSeriesError",
+    "AmbiguousStackError",
     "BundleError",
     "Cancelled",
     "ExplainError",
@@ -47,6 +48,10 @@ class AmbiguousSeriesError(ReadError):
     def __init__(self, message: str, choices: Sequence[str]) -> None:
         super().__init__(message)
         self.choices = tuple(choices)
+
+
+class AmbiguousStackError(AmbiguousSeriesError):
+    """A series or file holds several volumes and none was chosen."""
 
 
 class BundleError(LesionLensError, ValueError):

@@ -180,7 +180,7 @@ class Source:
     Parameters
     ----------
     format
-        ``"nifti"``, ``"dicom"`` or ``"memory"``.
+        ``"nifti"``, ``"nrrd"``, ``"metaimage"``, ``"dicom"`` or ``"memory"``.
     files
         Paths as given, in slice order for DICOM.
     sha256
@@ -193,6 +193,10 @@ class Source:
         One sentence for everything that was not obvious (which affine was used, what was left out).
     verdict
         What was found about the geometry.
+    stack
+        Name of the volume that was chosen of several in one series or file, such as ``"t=3"``; else empty.
+    frame_of_reference
+        DICOM FrameOfReferenceUID: positions of two images with the same one are comparable. Empty where there is none.
     """
 
     format: str = "memory"
@@ -202,6 +206,8 @@ class Source:
     modality: str = ""
     decisions: tuple[str, ...] = ()
     verdict: GeometryVerdict = field(default_factory=GeometryVerdict)
+    stack: str = ""
+    frame_of_reference: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,6 +113,7 @@ def _volume(series: Series, aside: tuple[str, ...], progress: Progress) -> Volum
         modality=series.modality,
         decisions=aside + series.decisions + _notes(stack),
         verdict=stack.verdict,
+        frame_of_reference=stack.slices[0].instance.frame_of_reference,
     )
     return Volume(array, grid, name=series.label, unit=_unit(stack), source=source)
 

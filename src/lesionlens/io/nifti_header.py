@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from lesionlens.errors import InputError, ReadError
 from lesionlens.io.boundary import one_line, quiet, reading
+from lesionlens.io.voxels import Packing, Stored
 from lesionlens.volume import Grid
 
 __all__ = ["HEADER_BYTES", "NiftiHeader", "parse_header"]
@@ -76,7 +78,7 @@ class NiftiHeader:
     decisions
         One sentence for everything that was not obvious.
     problem
-        Why the file cannot be read as one volume; empty when it can.
+        Why no volume can be read from the file; empty when one can.
     single_file
         False for a ``.hdr``/``.img`` pair.
     """
@@ -91,19 +93,15 @@ class NiftiHeader:
     problem: str
     single_file: bool
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes that the voxels take, uncompressed."""
-        n = self.dtype.itemsize
-        for axis in self.shape:  # Python integers: a hostile header must not overflow
-            n *= axis
-        return n
+    def stored(self, path: Path, packing: Packing) -> Stored:
+        """Return where the voxels lie, in the file that holds them."""
+        return Stored(path, self.shape, self.dtype, 0, self.offset, packing, self.slope, self.intercept)
 
     def grid(self) -> Grid:
         """Return the grid; only for headers without ``problem``."""
         if self.problem or self.affine is None:
             raise ReadError(self.problem)
-        i, j, k = self.shape
+        i, j, k = self.shape[:3]
         return Grid((i, j, k), self.affine)
 
 
@@ -136,7 +134,7 @@ def parse_header(raw: bytes, name: str) -> NiftiHeader:
             slope=slope,
             intercept=intercept,
             decisions=decisions,
-            problem=_not_one_volume(dims, name) or problem,
+            problem=_too_flat(dims, name) or problem,
             single_file=_is_single_file(header),
         )
 
@@ -173,7 +171,10 @@ def _dims(header: Any, name: str) -> tuple[int, ...]:
 def _dtype(header: Any, name: str) -> np.dtype[Any]:
     code = int(header["datatype"])
     if code in _REFUSED_TYPES:
-        raise ReadError(f"Expected real numbers in {name}; found {_REFUSED_TYPES[code]}. Convert it to a scalar image.")
+        raise ReadError(
+            f"Expected real numbers in {name}; found {_REFUSED_TYPES[code]}. Save one real number for each voxel "
+            "(the magnitude of complex numbers, the image before it was coloured)."
+        )
     if code not in _TYPES:
         raise ReadError(f"Cannot read {name}: NIfTI has no data type {code}. Copy the file again.")
     return np.dtype(_TYPES[code]).newbyteorder(header.endianness)
@@ -181,7 +182,7 @@ def _dtype(header: Any, name: str) -> np.dtype[Any]:
 
 def _offset(header: Any, name: str) -> int:
     offset = float(header["vox_offset"])
-    first = header.template_dtype.itemsize if _is_single_file(header) else 0
+    first = header.single_vox_offset if _is_single_file(header) else 0
     if not np.isfinite(offset) or offset < first or offset != int(offset):
         raise ReadError(f"Cannot read {name}: its voxels cannot begin at byte {offset:g}. Copy the file again.")
     return int(offset)
@@ -201,14 +202,9 @@ def _scaling(header: Any, name: str) -> tuple[float, float]:
     return slope, intercept
 
 
-def _not_one_volume(shape: tuple[int, ...], name: str) -> str:
+def _too_flat(shape: tuple[int, ...], name: str) -> str:
     if min(shape[:3]) == 1:
         return f"Expected a 3D volume in {name}; found a single slice, shape {shape}. Give a file with all slices."
-    if len(shape) > 3:
-        n = int(np.prod(shape[3:], dtype=object))
-        return (
-            f"Expected one 3D volume in {name}; found {n} of them, shape {shape}. Save the one you mean as a 3D file."
-        )
     return ""
 
 

@@ -6,23 +6,31 @@ import os
 from pathlib import Path
 
 from lesionlens.errors import ReadError
-from lesionlens.io.series import NIFTI_SUFFIXES, SeriesInfo
+from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES, SeriesInfo
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
 
 __all__ = ["list_series", "read"]
 
 
-def read(path: str | os.PathLike[str], *, series: str | int | None = None, progress: Progress = silent) -> Volume:
+def read(
+    path: str | os.PathLike[str],
+    *,
+    series: str | int | None = None,
+    stack: str | int | None = None,
+    progress: Progress = silent,
+) -> Volume:
     """Read a scan.
 
     Parameters
     ----------
     path
-        A NIfTI file (``.nii``, ``.nii.gz``, ``.hdr``/``.img``), a folder with DICOM files of any name, or one DICOM
-        file, which stands for its series.
+        A NIfTI file (``.nii``, ``.nii.gz``, ``.hdr``/``.img``), an NRRD (``.nrrd``, ``.nhdr``) or MetaImage file
+        (``.mha``, ``.mhd``), a folder with DICOM files of any name, or one DICOM file, which stands for its series.
     series
         Which series of several: SeriesInstanceUID, series number, or description. DICOM only.
+    stack
+        Which of several volumes in one file or series: name (``"t=3"``) or index from 0.
     progress
         Called as the work advances; raise :class:`~lesionlens.errors.Cancelled` from it to stop.
 
@@ -51,9 +59,13 @@ def read(path: str | os.PathLike[str], *, series: str | int | None = None, progr
     if _is_nifti(place):
         from lesionlens.io.nifti import read_nifti
 
-        if series is not None:
-            raise ReadError(f"{place.name} is a NIfTI file, which holds no series; leave out series={series!r}.")
-        return read_nifti(place, progress=progress)
+        _refuse_series(place, series, "NIfTI")
+        return read_nifti(place, stack=stack, progress=progress)
+    if _is_itk(place):
+        from lesionlens.io.itk_formats import read_itk
+
+        _refuse_series(place, series, "NRRD or MetaImage")
+        return read_itk(place, stack=stack, progress=progress)
     _require_dicom(place)
     from lesionlens.io.dicom import read_dicom_file
 
@@ -89,6 +101,10 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
         from lesionlens.io.nifti import describe_nifti
 
         return [describe_nifti(place)]
+    if _is_itk(place):
+        from lesionlens.io.itk_formats import describe_itk
+
+        return [describe_itk(place)]
     _require_dicom(place)
     from lesionlens.io.dicom import list_dicom_file
 
@@ -110,10 +126,22 @@ def _is_nifti(place: Path) -> bool:
     return place.name.lower().endswith(NIFTI_SUFFIXES)
 
 
+def _is_itk(place: Path) -> bool:
+    return place.name.lower().endswith(ITK_SUFFIXES)
+
+
+def _refuse_series(place: Path, series: str | int | None, format_name: str) -> None:
+    if series is not None:
+        raise ReadError(f"{place.name} is a {format_name} file, which holds no series; leave out series={series!r}.")
+
+
 def _require_dicom(place: Path) -> None:
     from lesionlens.io.dicom_scan import looks_like_dicom
 
     if place.stat().st_size == 0:
         raise ReadError(f"{place.name} is empty (0 bytes). Copy the file again.")
     if not looks_like_dicom(place, place.name):
-        raise ReadError(f"Expected NIfTI (.nii, .nii.gz, .hdr/.img) or DICOM; {place.name} is neither. Check the file.")
+        raise ReadError(
+            "Expected NIfTI (.nii, .nii.gz, .hdr/.img) or DICOM, NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd); "
+            f"{place.name} is neither. Check the file, or convert it to NIfTI."
+        )

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from lesionlens.volume import GeometryVerdict
 
-__all__ = ["NIFTI_SUFFIXES", "SeriesInfo"]
+__all__ = ["ITK_SUFFIXES", "NIFTI_SUFFIXES", "SeriesInfo"]
 
-# Names that are read as NIfTI; everything else is looked into.
+# Names that are read as NIfTI, and as NRRD or MetaImage; everything else is looked into.
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,11 @@ class SeriesInfo:
     verdict
         What was found about the geometry, or the reason why the series cannot be read as a volume.
     format
-        ``"nifti"`` or ``"dicom"``.
+        ``"nifti"``, ``"nrrd"``, ``"metaimage"`` or ``"dicom"``.
     files
         File names relative to the folder given, in slice order where there is one.
+    stacks
+        Names of the volumes where there are several; one has to be chosen by ``stack=``.
     """
 
     uid: str
@@ -49,6 +52,7 @@ class SeriesInfo:
     verdict: GeometryVerdict | str
     format: str
     files: tuple[str, ...]
+    stacks: tuple[str, ...] = ()
 
     @property
     def readable(self) -> bool:
