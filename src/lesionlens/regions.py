@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lesionlens.errors import InputError
-from lesionlens.heatmap import Heatmap
+from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.volume import Grid, Volume
 
 __all__ = ["Region", "Statistics", "check_same_grid", "label_regions", "measure"]
@@ -153,7 +153,7 @@ def label_regions(heatmap: Heatmap, *, threshold: float) -> NDArray[np.uint32]:
 
 def measure(
     volume: Volume,
-    heatmap: Heatmap,
+    heatmap: Heatmap | LabelMap,
     *,
     threshold: float = 0.5,
     attribution: Heatmap | None = None,
@@ -166,7 +166,9 @@ def measure(
     volume
         The scan whose intensities are measured.
     heatmap
-        Map that defines the regions, on the scan's grid.
+        Map that defines the regions, on the scan's grid. The labels of a
+        :class:`~lesionlens.heatmap.LabelMap` are regions as they are, connected or not, and have no peak of their own:
+        it is their first voxel.
     threshold
         See :func:`label_regions`.
     attribution
@@ -193,11 +195,16 @@ def measure(
     ...     print(region.label, region.volume_mm3, region.centroid_ras)
     """
     check_same_grid(f"The {heatmap.kind} map of {heatmap.label!r}", heatmap.grid, volume.grid)
-    if attribution is None and heatmap.kind == "attribution":
+    if isinstance(heatmap, LabelMap):
+        labels = heatmap.array if labels is None else labels
+    elif attribution is None and heatmap.kind == "attribution":
         attribution = heatmap
     if attribution is not None:
         check_same_grid(f"The attribution map of {attribution.label!r}", attribution.grid, volume.grid)
-    found = label_regions(heatmap, threshold=threshold) if labels is None else _checked_labels(labels, volume.grid)
+    if labels is None and isinstance(heatmap, Heatmap):
+        found = label_regions(heatmap, threshold=threshold)
+    else:
+        found = _checked_labels(labels, volume.grid)
     groups = _Groups(found)
     if not len(groups.labels):
         return []
@@ -301,7 +308,7 @@ def _shape_columns(groups: _Groups, grid: Grid) -> list[list[Any]]:
     ]
 
 
-def _peak_columns(groups: _Groups, heatmap: Heatmap, grid: Grid) -> list[list[Any]]:
+def _peak_columns(groups: _Groups, heatmap: Heatmap | LabelMap, grid: Grid) -> list[list[Any]]:
     values = groups.values(heatmap.array)
     _, highest = groups.extremes(values)
     candidates = np.flatnonzero(values == highest[groups.of_voxel])
@@ -334,7 +341,7 @@ def _intensity_column(groups: _Groups, volume: Volume) -> list[Statistics]:
     return [Statistics(*row) for row in np.stack(columns, axis=1).tolist()]
 
 
-def _probability_columns(groups: _Groups, heatmap: Heatmap) -> list[list[Any]]:
+def _probability_columns(groups: _Groups, heatmap: Heatmap | LabelMap) -> list[list[Any]]:
     if heatmap.kind != "probability":
         return [[None] * len(groups.labels)] * 2
     values = groups.values(heatmap.array)
@@ -370,7 +377,7 @@ def _check_threshold(heatmap: Heatmap, threshold: float) -> None:
         raise InputError(f"A threshold is a finite number; found {threshold}.")
 
 
-def _checked_labels(labels: ArrayLike, grid: Grid) -> NDArray[Any]:
+def _checked_labels(labels: ArrayLike | None, grid: Grid) -> NDArray[Any]:
     array = np.asarray(labels)
     if array.dtype.kind not in "iu":
         raise InputError(f"Region labels are integers; found dtype {array.dtype}.")

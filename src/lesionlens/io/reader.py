@@ -10,7 +10,7 @@ from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES, SeriesInfo
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
 
-__all__ = ["list_series", "read"]
+__all__ = ["existing_path", "is_dicom", "list_series", "read"]
 
 
 def read(
@@ -51,7 +51,7 @@ def read(
     >>> volume = read("scan.nii.gz")                       # doctest: +SKIP
     >>> volume = read("dicom_folder", series=4)            # doctest: +SKIP
     """
-    place = _existing(path)
+    place = existing_path(path)
     if place.is_dir():
         from lesionlens.io.dicom import read_dicom
 
@@ -92,7 +92,7 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
     ReadError
         If there is nothing to list.
     """
-    place = _existing(path)
+    place = existing_path(path)
     if place.is_dir():
         from lesionlens.io.dicom import list_dicom
 
@@ -111,7 +111,14 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
     return list_dicom_file(place)
 
 
-def _existing(path: str | os.PathLike[str]) -> Path:
+def existing_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that leads to a file or folder.
+
+    Raises
+    ------
+    ReadError
+        If it leads nowhere.
+    """
     if not os.fspath(path):
         raise ReadError("Expected the path of a file or folder; found an empty text. Give a path.")
     place = Path(path)
@@ -120,6 +127,13 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     if os.path.lexists(place):
         raise ReadError(f"Expected a file or folder; {place} is neither, or a link to nothing. Check the path.")
     raise ReadError(f"There is no file or folder {place}. Check the path.")
+
+
+def is_dicom(place: Path) -> bool:
+    """Say whether a file is DICOM: begins like it, and is not named like another format."""
+    from lesionlens.io.dicom_scan import looks_like_dicom
+
+    return not (_is_nifti(place) or _is_itk(place)) and looks_like_dicom(place, place.name)
 
 
 def _is_nifti(place: Path) -> bool:
@@ -136,11 +150,9 @@ def _refuse_series(place: Path, series: str | int | None, format_name: str) -> N
 
 
 def _require_dicom(place: Path) -> None:
-    from lesionlens.io.dicom_scan import looks_like_dicom
-
     if place.stat().st_size == 0:
         raise ReadError(f"{place.name} is empty (0 bytes). Copy the file again.")
-    if not looks_like_dicom(place, place.name):
+    if not is_dicom(place):
         raise ReadError(
             "Expected NIfTI (.nii, .nii.gz, .hdr/.img) or DICOM, NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd); "
             f"{place.name} is neither. Check the file, or convert it to NIfTI."

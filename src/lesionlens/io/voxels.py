@@ -173,9 +173,10 @@ def _check_room(stored: Stored) -> int:
 
 
 def _truncated(stored: Stored, present: int) -> str:
+    head = 0 if stored.packing else stored.start
     return (
-        f"{stored.path.name} is truncated: its header promises {stored.start * (not stored.packing) + stored.promised:,}"
-        f" bytes, the file has {stored.start * (not stored.packing) + present:,}. Copy or download the file again."
+        f"{stored.path.name} is truncated: its header promises {head + stored.promised:,} bytes, the file has "
+        f"{head + present:,}. Copy or download the file again."
     )
 
 
@@ -263,7 +264,7 @@ def _fill(out: NDArray[Any], stored: Stored, cursor: _Cursor) -> None:
     """Read the voxels into their place: directly where they are stored as wanted, else through slabs of slices."""
     plain = (stored.slope, stored.intercept) == (1.0, 0.0)
     if plain and out.dtype == stored.dtype.newbyteorder("="):
-        cursor.read_into(memoryview(out.reshape(-1, order="F").view(np.uint8)))
+        cursor.read_into(out.reshape(-1, order="F").view(np.uint8).data)
         if not stored.dtype.isnative:
             out.byteswap(inplace=True)
         return
@@ -272,12 +273,12 @@ def _fill(out: NDArray[Any], stored: Stored, cursor: _Cursor) -> None:
     with np.errstate(over="ignore", invalid="ignore"):  # infinities are refused afterwards, by place
         for k in range(0, out.shape[2], depth):
             part = slab[:, :, : out.shape[2] - k]
-            cursor.read_into(memoryview(part.reshape(-1, order="F").view(np.uint8)))
+            cursor.read_into(part.reshape(-1, order="F").view(np.uint8).data)
             out[:, :, k : k + depth] = part if plain else part * np.float64(stored.slope) + stored.intercept
 
 
 def _narrowed(array: NDArray[Any], name: str) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Return 64-bit integers as int32 where all fit, and unsigned ones as int64, which everything can calculate with."""
+    """Return 64-bit integers as int32 where all fit, else as int64, which everything can calculate with."""
     if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
         return array, ()
     low, high = int(array.min()), int(array.max())
