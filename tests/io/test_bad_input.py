@@ -13,11 +13,12 @@ from tempfile import TemporaryDirectory
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.uid import RLELossless
 
+from damage import QUICK, assert_volume_or_refusal, mutated
 from dicom_factory import Plan, make_enhanced, make_series
 from lesionlens.errors import ReadError
 from lesionlens.io import list_series, read
@@ -291,39 +292,10 @@ def test_a_damaged_length_does_not_draw_the_patient_into_messages(tmp_path: Path
     assert "ecret" not in str(caught.value)
 
 
-QUICK = settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    # The folder is only a place to write to; every example overwrites its one file.
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-
 # A DICOM example takes three files; fewer of them keep the suite quick.
 QUICK_DICOM = settings(QUICK, max_examples=60)
 
 CHANGES = st.lists(st.tuples(st.integers(0, 399), st.integers(0, 255)), min_size=1, max_size=12)
-
-
-def mutated(content: bytes, changes: list[tuple[int, int]]) -> bytes:
-    """Return the content with single bytes replaced."""
-    damaged = bytearray(content)
-    for place, value in changes:
-        damaged[place % len(damaged)] = value
-    return bytes(damaged)
-
-
-def assert_volume_or_refusal(path: Path) -> None:
-    """Read; anything but a valid volume or one of our errors is a failure."""
-    try:
-        volume = read(path)
-    except ReadError as error:
-        message = str(error)
-    else:
-        message = ""
-        assert np.isfinite(volume.array).all()
-    assert "\n" not in message
 
 
 @QUICK

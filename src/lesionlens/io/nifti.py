@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from lesionlens.errors import ReadError
 from lesionlens.io.gzipped import GZIP_MAGIC, gzip_reader
-from lesionlens.io.nifti_header import HEADER_BYTES, NiftiHeader, parse_header
+from lesionlens.io.image_file import ImageFile
+from lesionlens.io.nifti_header import HEADER_BYTES, parse_header
 from lesionlens.io.series import NIFTI_SUFFIXES, SeriesInfo
-from lesionlens.io.stack_choice import choose_stack, stack_names
-from lesionlens.io.voxels import hash_file, opening, read_voxels, refuse_non_finite, unpacking
+from lesionlens.io.voxels import Stored, opening, unpacking
 from lesionlens.progress import Progress, silent
-from lesionlens.volume import GeometryVerdict, Source, Volume
+from lesionlens.volume import Volume
 
 __all__ = ["describe_nifti", "read_nifti"]
 
@@ -39,45 +38,29 @@ def read_nifti(path: Path, *, stack: str | int | None = None, progress: Progress
     ReadError
         If no volume can be read; the message says why and what to do.
     """
-    files, header = _files_and_header(path)
-    grid = header.grid()
-    names = stack_names(header.shape[3:], path.name)
-    chosen = choose_stack(stack, names, path.name)
-    digest = hashlib.sha256()
-    for file in files[:-1]:
-        hash_file(file, digest)
-    stored = header.stored(files[-1], "gzip" if _is_gzip(files[-1]) else "")
-    array, notes = read_voxels(stored, volume=chosen, digest=digest, progress=progress)
-    refuse_non_finite(array, path.name)
-    name = names[chosen] if names else ""
-    source = Source(
-        format="nifti",
-        files=tuple(file.name for file in files),
-        sha256=digest.hexdigest(),
-        decisions=((f"Of {len(names)} volumes, {name} was read.",) if names else ()) + header.decisions + notes,
-        stack=name,
-    )
-    return Volume(array, grid, name=f"{_stem(path)} {name}".rstrip(), source=source)
+    return _image(path).read(stack=stack, progress=progress)
 
 
 def describe_nifti(path: Path) -> SeriesInfo:
     """Return what the header of a NIfTI file says, without reading its voxels."""
-    files, header = _files_and_header(path)
-    grid = None if header.problem else header.grid()
-    return SeriesInfo(
-        uid="",
-        number=None,
-        description=_stem(path),
-        modality="",
-        n_slices=header.shape[2],
-        shape=header.shape,
-        spacing_mm=grid.spacing_mm if grid else None,
-        axcodes=grid.axcodes if grid else "",
-        verdict=GeometryVerdict() if grid else header.problem,
-        format="nifti",
-        files=tuple(file.name for file in files),
-        stacks=stack_names(header.shape[3:], path.name),
+    return _image(path).describe()
+
+
+def _image(path: Path) -> ImageFile:
+    files = _files_of(path)
+    header = parse_header(_head(files[0]), path.name)
+    if len(files) == 1 and not header.single_file:
+        raise ReadError(f"{path.name} is the header of a pair, its voxels are elsewhere. Give the .hdr/.img pair.")
+    stored = Stored(
+        files[-1],
+        header.shape,
+        header.dtype,
+        skip=header.offset,
+        packing="gzip" if _is_gzip(files[-1]) else "",
+        slope=header.slope,
+        intercept=header.intercept,
     )
+    return ImageFile(path, files, _stem(path), "nifti", stored, header.affine, header.decisions, header.problem)
 
 
 def _stem(path: Path) -> str:
@@ -105,15 +88,6 @@ def _files_of(path: Path) -> tuple[Path, ...]:
             raise ReadError(f"{path.name} is half of a pair: {names[0]} is missing beside it. Copy both files.")
         found.append(path if path in existing else existing[0])
     return tuple(found)
-
-
-def _files_and_header(path: Path) -> tuple[tuple[Path, ...], NiftiHeader]:
-    """Return the files of a volume and its header; reads only their beginning."""
-    files = _files_of(path)
-    header = parse_header(_head(files[0]), path.name)
-    if len(files) == 1 and not header.single_file:
-        raise ReadError(f"{path.name} is the header of a pair, its voxels are elsewhere. Give the .hdr/.img pair.")
-    return files, header
 
 
 def _head(path: Path) -> bytes:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 
 from lesionlens.errors import InputError, ReadError
 from lesionlens.io.boundary import one_line, quiet, reading
-from lesionlens.io.voxels import Packing, Stored
+from lesionlens.io.image_file import shear_notes
 from lesionlens.volume import Grid
 
 __all__ = ["HEADER_BYTES", "NiftiHeader", "parse_header"]
@@ -40,9 +39,6 @@ _VERSIONS = {348: Nifti1Header, 540: Nifti2Header}
 # The qform is a quaternion in single precision: near half a turn its rotation is only good to 3e-4, which is 0.06 mm
 # at 200 mm from the origin. Less than this is rounding, not disagreement.
 QFORM_AGREES_MM = 0.1
-
-# Axes of an affine that deviate more than this from a right angle are reported (0.1 mm over a head of 200 mm).
-SHEAR_DEGREES = 0.03
 
 # xyzt_units, bits 0-2: unit of length and its size in mm. 0 means unknown.
 _UNITS = {1: ("metres", 1e3), 2: ("millimetres", 1.0), 3: ("micrometres", 1e-3)}
@@ -78,7 +74,7 @@ class NiftiHeader:
     decisions
         One sentence for everything that was not obvious.
     problem
-        Why no volume can be read from the file; empty when one can.
+        Why there is no usable orientation; empty when there is one.
     single_file
         False for a ``.hdr``/``.img`` pair.
     """
@@ -92,17 +88,6 @@ class NiftiHeader:
     decisions: tuple[str, ...]
     problem: str
     single_file: bool
-
-    def stored(self, path: Path, packing: Packing) -> Stored:
-        """Return where the voxels lie, in the file that holds them."""
-        return Stored(path, self.shape, self.dtype, 0, self.offset, packing, self.slope, self.intercept)
-
-    def grid(self) -> Grid:
-        """Return the grid; only for headers without ``problem``."""
-        if self.problem or self.affine is None:
-            raise ReadError(self.problem)
-        i, j, k = self.shape[:3]
-        return Grid((i, j, k), self.affine)
 
 
 def parse_header(raw: bytes, name: str) -> NiftiHeader:
@@ -134,7 +119,7 @@ def parse_header(raw: bytes, name: str) -> NiftiHeader:
             slope=slope,
             intercept=intercept,
             decisions=decisions,
-            problem=_too_flat(dims, name) or problem,
+            problem=problem,
             single_file=_is_single_file(header),
         )
 
@@ -202,12 +187,6 @@ def _scaling(header: Any, name: str) -> tuple[float, float]:
     return slope, intercept
 
 
-def _too_flat(shape: tuple[int, ...], name: str) -> str:
-    if min(shape[:3]) == 1:
-        return f"Expected a 3D volume in {name}; found a single slice, shape {shape}. Give a file with all slices."
-    return ""
-
-
 def _orientation(
     header: Any, shape: tuple[int, ...], name: str
 ) -> tuple[NDArray[np.float64] | None, tuple[str, ...], str]:
@@ -234,10 +213,7 @@ def _orientation(
         apart = float(np.linalg.norm(sform.corners() - qform.corners(), axis=1).max())
         if apart > QFORM_AGREES_MM:
             decisions.append(f"The sform and the qform disagree by up to {apart:.3g} mm; the sform is used.")
-    sheared = _shear_degrees(chosen.affine)
-    if sheared > SHEAR_DEGREES:
-        decisions.append(f"The axes are not at right angles (by {sheared:.2g} degrees); they are kept as they are.")
-    return chosen.affine, tuple(decisions), ""
+    return chosen.affine, (*decisions, *shear_notes(chosen.affine)), ""
 
 
 def _valid(shape: tuple[int, int, int], affine: NDArray[Any] | str, mm: float) -> tuple[Grid | None, str]:
@@ -276,10 +252,3 @@ def _no_orientation(name: str, s_reason: str, q_reason: str) -> str:
             "unknown. Set one of them with a tool that knows how the file was made."
         )
     return f"{name} has no usable orientation: sform: {s_reason}; qform: {q_reason}. Correct the header."
-
-
-def _shear_degrees(affine: NDArray[np.float64]) -> float:
-    """Return the largest deviation of two voxel axes from a right angle, in degrees."""
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    cosines = np.abs((axes.T @ axes)[np.triu_indices(3, 1)])
-    return float(np.degrees(np.arcsin(min(1.0, cosines.max()))))

@@ -36,8 +36,10 @@ def stack_names(further: Sequence[int], name: str) -> tuple[str, ...]:
     n = 1
     for length in further:  # Python integers: a hostile header must not overflow
         n *= length
-    if n > MOST_STACKS:
-        raise ReadError(f"Cannot read {name}: its header promises {n:,} volumes. Copy the file again.")
+    if n > MOST_STACKS or len(further) > len(_AXES):
+        raise ReadError(
+            f"Cannot read {name}: its header promises {n:,} volumes along {len(further)} axes. Copy the file again."
+        )
     names = [""]
     for axis, length in zip(_AXES, further, strict=False):
         if length > 1:
