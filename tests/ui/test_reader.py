@@ -44,7 +44,7 @@ def test_the_manifest_offers_what_the_menus_need(repository: Path) -> None:
     assert [widget.display_name for widget in manifest.contributions.widgets or []] == ["LesionLens"]
 
 
-@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "SCAN.NII.GZ", "image.dcm"])
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "SCAN.NII.GZ", "scan.nrrd", "scan.mha", "image.dcm"])
 def test_scans_are_offered_to_the_reader(repository: Path, name: str) -> None:
     """Napari must find the reader for every name that scans have, and not offer it for photographs."""
     manager = PluginManager()
@@ -105,6 +105,28 @@ def test_results_are_not_taken_for_scans(tmp_path: Path) -> None:
 
     with pytest.raises(ReadError, match="Open results"):
         read_layers(str(tmp_path))
+
+
+@pytest.mark.xvfb
+def test_several_volumes_ask_which_one(visible_window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names of the error are offered; the chosen volume is opened, and nothing where the question is closed."""
+    volume = phantom()
+    both = np.stack([volume.array, volume.array + 1], axis=-1)
+    nib.save(nib.Nifti1Image(both, volume.grid.affine), tmp_path / "bold.nii")
+    asked: list[Any] = []
+    answers = iter([("t=1", True), ("t=0", False)])
+
+    def choose(*arguments: Any) -> tuple[str, bool]:
+        asked.append(arguments[3])
+        return next(answers)
+
+    monkeypatch.setattr("qtpy.QtWidgets.QInputDialog.getItem", choose)
+    (found,) = read_layers(str(tmp_path / "bold.nii"))
+    closed = read_layers(str(tmp_path / "bold.nii"))
+
+    assert asked == [["t=0", "t=1"]] * 2
+    np.testing.assert_array_equal(found[1]["metadata"]["lesionlens_volume"].array, both[..., 1])
+    assert closed == [(None,)]
 
 
 @pytest.fixture
