@@ -63,7 +63,7 @@ def _path(text: str) -> Path:
 
 
 _PATH: dict[str, Any] = {"parser": _path, "show_default": False}
-_SCAN: dict[str, Any] = {**_PATH, "help": "NIfTI file or DICOM folder."}
+_SCAN: dict[str, Any] = {**_PATH, "help": "Image file (NIfTI, NRRD, MetaImage) or DICOM folder."}
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", **_SCAN)]
 Place = Annotated[Path, typer.Argument(metavar="PATH", **_SCAN)]

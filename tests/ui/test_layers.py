@@ -265,9 +265,10 @@ def test_a_mask_from_elsewhere_lies_where_its_voxels_are() -> None:
 
 def test_a_probability_map_from_elsewhere_is_shown_by_its_kind() -> None:
     """It looks like a map of ours, and its name says what it holds."""
-    heatmap = probability_of(phantom())
+    scan = phantom()
+    heatmap = probability_of(scan, np.clip(scan.array / scan.array.max(), 0, 1))
 
-    layer = layer_of(la.overlay_layer(heatmap, phantom()))
+    layer = layer_of(la.overlay_layer(heatmap, scan))
 
     assert isinstance(layer, Image)
     assert (layer.name, layer.visible) == (f"Probability: {heatmap.label}", True)
