@@ -107,28 +107,6 @@ def test_results_are_not_taken_for_scans(tmp_path: Path) -> None:
         read_layers(str(tmp_path))
 
 
-@pytest.mark.xvfb
-def test_several_volumes_ask_which_one(visible_window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names of the error are offered; the chosen volume is opened, and nothing where the question is closed."""
-    volume = phantom()
-    both = np.stack([volume.array, volume.array + 1], axis=-1)
-    nib.save(nib.Nifti1Image(both, volume.grid.affine), tmp_path / "bold.nii")
-    asked: list[Any] = []
-    answers = iter([("t=1", True), ("t=0", False)])
-
-    def choose(*arguments: Any) -> tuple[str, bool]:
-        asked.append(arguments[3])
-        return next(answers)
-
-    monkeypatch.setattr("qtpy.QtWidgets.QInputDialog.getItem", choose)
-    (found,) = read_layers(str(tmp_path / "bold.nii"))
-    closed = read_layers(str(tmp_path / "bold.nii"))
-
-    assert asked == [["t=0", "t=1"]] * 2
-    np.testing.assert_array_equal(found[1]["metadata"]["lesionlens_volume"].array, both[..., 1])
-    assert closed == [(None,)]
-
-
 @pytest.fixture
 def two_series(tmp_path: Path) -> Path:
     """Return a folder with two series."""

@@ -1,4 +1,4 @@
-"""napari's reader: image files and DICOM folders, dropped into the window or opened from the menu."""
+"""napari's reader: NIfTI files and DICOM folders, dropped into the window or opened from the menu."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, ReadError
+from lesionlens.errors import AmbiguousSeriesError, ReadError
 from lesionlens.io import list_series, read
 from lesionlens.volume import Volume
 
@@ -51,9 +51,7 @@ def _read(path: str) -> Volume | None:
             f"{path} holds the results of a run: open the scan first, then 'Open results…' in the LesionLens widget."
         )
     try:
-        return _read_stack(path)
-    except AmbiguousStackError:
-        raise
+        return read(path)
     except AmbiguousSeriesError:
         from lesionlens.ui.dialogs import SeriesDialog, main_window
 
@@ -63,21 +61,4 @@ def _read(path: str) -> Volume | None:
         dialog = SeriesDialog(path, list_series(path), window)
         answered, series = dialog.exec(), dialog.chosen
         dialog.deleteLater()
-        return _read_stack(path, series) if answered and series else None
-
-
-def _read_stack(path: str, series: str | None = None) -> Volume | None:
-    """Read a scan; where a file or series holds several volumes, ask in the window which one."""
-    try:
-        return read(path, series=series)
-    except AmbiguousStackError as error:
-        from qtpy.QtWidgets import QInputDialog
-
-        from lesionlens.ui.dialogs import main_window
-
-        window = main_window()
-        if window is None:
-            raise
-        question = f"{Path(path).name} holds several volumes. Which one?"
-        chosen, answered = QInputDialog.getItem(window, "LesionLens", question, list(error.choices), 0, False)
-        return read(path, series=series, stack=chosen) if answered else None
+        return read(path, series=series) if answered and series else None
