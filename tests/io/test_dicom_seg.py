@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
+from damage import QUICK, mutated
 from dicom_factory import AXIAL, CORONAL, SAGITTAL, oblique
 from lesionlens.errors import ReadError
 from lesionlens.io.dicom_seg import read_segmentation
@@ -238,3 +241,22 @@ def test_highdicom_finds_the_same_voxels(shared_data: Path, name: str) -> None:
         assert mine.sum() == pytest.approx(volume.array.sum(), rel=1e-6)
         label = theirs.get_segment_description(number).segment_label
         assert label in (one.label, one.names.get(number))
+
+
+@settings(QUICK, max_examples=80)
+@given(changes=st.lists(st.tuples(st.integers(128, 1500), st.integers(0, 255)), min_size=1, max_size=8))
+def test_damaged_segmentations_end_in_a_refusal_or_maps(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
+    """Any bytes may be wrong; no other exception ever comes out, and no name of a patient."""
+    path = make_seg(tmp_path / "seg", [(1, k, blob(seed=k)) for k in range(3)])
+    path.write_bytes(mutated(path.read_bytes(), changes))
+    message = ""
+
+    try:
+        found = read_segmentation(path)
+    except ReadError as error:
+        message = str(error)
+    else:
+        assert all(np.isfinite(one.volume.array).all() for one in found)
+
+    assert "\n" not in message
+    assert "ecret" not in message
