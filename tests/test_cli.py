@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -438,3 +440,23 @@ def test_info_lists_the_volumes_of_a_series_and_run_asks_for_one(tmp_path: Path,
     assert "holds 2 volumes; choose one by number or name with --stack" in errors
     assert "There is no stack '2'; choose one of: 0 'echo time 30 ms', 1 'echo time 80 ms'" in errors
     assert not (tmp_path / "out").exists()
+
+
+def test_view_shows_masks_from_elsewhere(
+    scan: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several overlays on one scan; what was done to bring them to its grid is said."""
+    volume = ll.read(scan)
+    coarse = ll.Grid((4, 4, 4), volume.grid.affine @ np.diag([3, 3, 3, 1]))
+    ll.write(ll.Volume((volume.array > 0).astype(np.uint8), volume.grid), tmp_path / "a.nii")
+    ll.write(ll.Volume(np.full(coarse.shape, 0.5, np.float32), coarse), tmp_path / "b.nii")
+    opened: dict[str, Any] = {}
+    viewer = SimpleNamespace(open_viewer=lambda *_, **options: opened.update(options), save_screenshot=None)
+    monkeypatch.setitem(sys.modules, "lesionlens.ui.open", viewer)
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+
+    code = main(["view", scan, "--overlay", str(tmp_path / "a.nii"), "--overlay", str(tmp_path / "b.nii")])
+
+    assert code == 0
+    assert [(found.kind, found.label) for found in opened["overlays"]] == [("mask", "a"), ("probability", "b")]
+    assert "Note: Resampled (trilinear) from 4 x 4 x 4 voxels" in capsys.readouterr().err

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lesionlens.errors import LesionLensError
-    from lesionlens.heatmap import Heatmap, Provenance
-    from lesionlens.io import list_series, read, write
+    from lesionlens.heatmap import Heatmap, LabelMap, Provenance
+    from lesionlens.io import list_series, read, read_overlay, write
     from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict
     from lesionlens.pipeline import RunOptions, run_case
     from lesionlens.regions import Region, measure
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 _HOME = {
     "LesionLensError": "errors",
     "Heatmap": "heatmap",
+    "LabelMap": "heatmap",
     "Provenance": "heatmap",
     "list_series": "io",
     "read": "io",
+    "read_overlay": "io",
     "write": "io",
     "Bundle": "model",
     "classify": "model",
@@ -58,6 +60,7 @@ __all__ = [
     "CaseResult",
     "Grid",
     "Heatmap",
+    "LabelMap",
     "LesionLensError",
     "Provenance",
     "Region",
@@ -74,6 +77,7 @@ __all__ = [
     "predict",
     "read",
     "read_case",
+    "read_overlay",
     "run_case",
     "write",
     "write_case",

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -65,7 +65,7 @@ def _path(text: str) -> Path:
 
 
 _PATH: dict[str, Any] = {"parser": _path, "show_default": False}
-_SCAN: dict[str, Any] = {**_PATH, "help": "NIfTI file, DICOM folder, or a zip."}
+_SCAN: dict[str, Any] = {**_PATH, "help": "Image file (NIfTI, NRRD, MetaImage), DICOM folder, or a zip."}
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", **_SCAN)]
 Place = Annotated[Path, typer.Argument(metavar="PATH", **_SCAN)]
@@ -91,6 +91,11 @@ Threshold = Annotated[float, typer.Option(help="Probability from which a voxel b
 Trust = Annotated[bool, typer.Option("--trust", help="Allow a bundle from outside to execute its config.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]
+Overlay = Annotated[
+    list[Path],
+    typer.Option(help="Mask, probability map or DICOM segmentation to show; several times for several.", **_PATH),
+]
+OtherFrame = Annotated[bool, typer.Option("--other-frame", help="Accept overlays of another frame of reference.")]
 Screenshot = Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.", **_PATH)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that the folder holds.")]
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
@@ -234,17 +239,29 @@ def view(
     series: Series = None,
     stack: Stack = None,
     irregular: OnIrregular = "refuse",
+    overlay: Overlay = [],  # noqa: B006 - typer makes a new list for each call
+    other_frame: OtherFrame = False,
     screenshot: Screenshot = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Open napari with the scan and the overlays of a run."""
+    """Open napari with the scan, the overlays of a run, and masks or maps from elsewhere."""
     from importlib.util import find_spec
 
     if find_spec("napari") is None:
         raise LesionLensError("The viewer is not installed; install it with: pip install 'lesionlens[gui]'")
     if not _has_display() and os.environ.get("QT_QPA_PLATFORM") != "offscreen":
         raise LesionLensError("There is no display to open a window on; set DISPLAY, or use xvfb-run.")
-    _open(input, results, screenshot, series=series, stack=stack, irregular=irregular, overwrite=overwrite)
+    _open(
+        input,
+        results,
+        screenshot,
+        series=series,
+        stack=stack,
+        irregular=irregular,
+        overlays=overlay,
+        other_frame=other_frame,
+        overwrite=overwrite,
+    )
 
 
 def _open(
@@ -255,20 +272,25 @@ def _open(
     series: str | None = None,
     stack: str | None = None,
     irregular: Irregular = "refuse",
+    overlays: Sequence[Path] = (),
+    other_frame: bool = False,
     overwrite: bool = False,
 ) -> None:
-    from lesionlens.io import read
+    from lesionlens.io import read, read_overlay
     from lesionlens.io.atomic import atomic_path
     from lesionlens.results import read_case
     from lesionlens.ui.open import open_viewer, save_screenshot
 
     volume = read(scan, series=series, stack=stack, irregular=irregular)
     case = None if results is None else read_case(results, volume)
+    maps = [found for path in overlays for found in read_overlay(path, volume, other_frame=other_frame)]
+    for note in dict.fromkeys(note for found in maps for note in found.provenance.notes):
+        typer.echo(f"Note: {note}", err=True)
     if screenshot is None:
-        open_viewer(volume, case, block=True)
+        open_viewer(volume, case, overlays=maps, block=True)
         return
     with atomic_path(screenshot, overwrite=overwrite) as picture:
-        viewer = open_viewer(volume, case)
+        viewer = open_viewer(volume, case, overlays=maps)
         save_screenshot(viewer, picture)
         viewer.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from lesionlens.errors import InputError
 from lesionlens.volume import Grid, Volume, frozen_mapping
 
-__all__ = ["Heatmap", "Kind", "Provenance"]
+__all__ = ["Heatmap", "Kind", "LabelMap", "Provenance"]
 
 Kind = Literal["probability", "attribution", "uncertainty", "anomaly", "feature", "attention"]
 
@@ -116,6 +117,59 @@ class Heatmap:
         """Name for layers and files: ``probability_lesion``, ``attribution_gradcam_lesion``."""
         method = "" if self.kind == "probability" else self.provenance.method
         return "_".join(slug(part) for part in (self.kind, method, self.label) if part)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """Voxels that somebody or something marked, on the grid of a scan: a mask, or several of them, numbered.
+
+    Parameters
+    ----------
+    volume
+        Integers (i, j, k) from 0, which means outside.
+    label
+        What the map shows, such as ``"lesion"``, or the name of its file.
+    names
+        Names of the numbers, where they have some.
+    provenance
+        Where the map came from.
+
+    Raises
+    ------
+    InputError
+        If the values are not integers from 0.
+    """
+
+    volume: Volume
+    label: str
+    names: Mapping[int, str]
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        if self.array.dtype.kind not in "iu" or self.array.min() < 0:
+            found = f"{self.array.dtype} from {self.array.min():g}"
+            raise InputError(f"The labels of {self.label!r} are integers from 0 (outside); found {found}.")
+        object.__setattr__(self, "names", MappingProxyType(dict(self.names)))
+
+    @property
+    def kind(self) -> Literal["mask"]:
+        """What the values are."""
+        return "mask"
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """(i, j, k) integers, read-only, on :attr:`grid`."""
+        return self.volume.array
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the scan that the map lies on."""
+        return self.volume.grid
+
+    @property
+    def name(self) -> str:
+        """Name for layers and files: ``mask_lesion``."""
+        return f"mask_{slug(self.label)}"
 
 
 def slug(text: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lesionlens.errors import InputError
-from lesionlens.heatmap import Heatmap
+from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.volume import Grid, Volume
 
 __all__ = ["Region", "Statistics", "check_same_grid", "label_regions", "measure"]
@@ -161,7 +161,7 @@ def _labels(heatmap: Heatmap, threshold: float, valid: NDArray[np.bool_] | None)
 
 def measure(
     volume: Volume,
-    heatmap: Heatmap,
+    heatmap: Heatmap | LabelMap,
     *,
     threshold: float = 0.5,
     attribution: Heatmap | None = None,
@@ -174,7 +174,9 @@ def measure(
     volume
         The scan whose intensities are measured. Voxels that are not valid are left out of everything.
     heatmap
-        Map that defines the regions, on the scan's grid.
+        Map that defines the regions, on the scan's grid. The labels of a
+        :class:`~lesionlens.heatmap.LabelMap` are regions as they are, connected or not, and have no peak of their own:
+        it is their first voxel.
     threshold
         See :func:`label_regions`.
     attribution
@@ -201,11 +203,13 @@ def measure(
     ...     print(region.label, region.volume_mm3, region.centroid_ras)
     """
     check_same_grid(f"The {heatmap.kind} map of {heatmap.label!r}", heatmap.grid, volume.grid)
-    if attribution is None and heatmap.kind == "attribution":
+    if isinstance(heatmap, LabelMap):
+        labels = heatmap.array if labels is None else labels
+    elif attribution is None and heatmap.kind == "attribution":
         attribution = heatmap
     if attribution is not None:
         check_same_grid(f"The attribution map of {attribution.label!r}", attribution.grid, volume.grid)
-    if labels is None:
+    if labels is None and isinstance(heatmap, Heatmap):
         found: NDArray[Any] = _labels(heatmap, threshold, volume.valid)
     else:
         found = _checked_labels(labels, volume.grid)
@@ -313,7 +317,7 @@ def _shape_columns(groups: _Groups, grid: Grid) -> list[list[Any]]:
     ]
 
 
-def _peak_columns(groups: _Groups, heatmap: Heatmap, grid: Grid) -> list[list[Any]]:
+def _peak_columns(groups: _Groups, heatmap: Heatmap | LabelMap, grid: Grid) -> list[list[Any]]:
     values = groups.values(heatmap.array)
     _, highest = groups.extremes(values)
     candidates = np.flatnonzero(values == highest[groups.of_voxel])
@@ -346,7 +350,7 @@ def _intensity_column(groups: _Groups, volume: Volume) -> list[Statistics]:
     return [Statistics(*row) for row in np.stack(columns, axis=1).tolist()]
 
 
-def _probability_columns(groups: _Groups, heatmap: Heatmap) -> list[list[Any]]:
+def _probability_columns(groups: _Groups, heatmap: Heatmap | LabelMap) -> list[list[Any]]:
     if heatmap.kind != "probability":
         return [[None] * len(groups.labels)] * 2
     values = groups.values(heatmap.array)
@@ -392,7 +396,7 @@ def _check_threshold(heatmap: Heatmap, threshold: float) -> None:
         raise InputError(f"A threshold is a finite number; found {threshold}.")
 
 
-def _checked_labels(labels: ArrayLike, grid: Grid) -> NDArray[Any]:
+def _checked_labels(labels: ArrayLike | None, grid: Grid) -> NDArray[Any]:
     array = np.asarray(labels)
     if array.dtype.kind not in "iu":
         raise InputError(f"Region labels are integers; found dtype {array.dtype}.")

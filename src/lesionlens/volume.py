@@ -197,7 +197,7 @@ class Source:
     Parameters
     ----------
     format
-        ``"nifti"``, ``"dicom"`` or ``"memory"``.
+        ``"nifti"``, ``"nrrd"``, ``"metaimage"``, ``"dicom"`` or ``"memory"``.
     files
         Paths as given, in slice order for DICOM.
     sha256
@@ -211,7 +211,9 @@ class Source:
     verdict
         What was found about the geometry.
     stack
-        Which volume of a series or file that holds several; empty where it holds one.
+        Name of the volume that was chosen of several in one series or file, such as ``"t=3"``; else empty.
+    frame_of_reference
+        DICOM FrameOfReferenceUID: positions of two images with the same one are comparable. Empty where there is none.
     """
 
     format: str = "memory"
@@ -222,6 +224,7 @@ class Source:
     decisions: tuple[str, ...] = ()
     verdict: GeometryVerdict = field(default_factory=GeometryVerdict)
     stack: str = ""
+    frame_of_reference: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,12 @@ from tempfile import TemporaryDirectory
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.uid import RLELossless
 
+from damage import QUICK, assert_volume_or_refusal, mutated
 from dicom_factory import Plan, make_enhanced, make_series
 from lesionlens.errors import ReadError
 from lesionlens.io import list_series, read
@@ -70,8 +71,8 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "header of a pair": ("a.nii", patched(344, "4s", b"ni1\0"), "is the header of a pair"),
     "half of a pair": ("a.hdr", GOOD, r"a\.hdr is half of a pair: a\.img is missing"),
     "other half of a pair": ("a.img", GOOD, r"a\.img is half of a pair: a\.hdr is missing"),
-    "4D": ("a.nii", image(np.zeros((5, 4, 3, 7), np.int16)), r"found 7 of them, shape \(5, 4, 3, 7\)"),
-    "5D": ("a.nii", image(np.zeros((5, 4, 3, 1, 6), np.int16)), r"found 6 of them, shape \(5, 4, 3, 1, 6\)"),
+    "4D": ("a.nii", image(np.zeros((5, 4, 3, 7), np.int16)), r"holds 7 volumes: t=0; t=1; .*; \.\.\. t=6\. Choose"),
+    "5D": ("a.nii", image(np.zeros((5, 4, 3, 1, 6), np.int16)), r"holds 6 volumes: u=0; .* u=5\. Choose"),
     "2D": (
         "a.nii",
         image(np.zeros((5, 4), np.int16)),
@@ -100,8 +101,17 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     ),
     "affine not finite": ("a.nii", patched(280, "<f", np.nan), "no usable orientation|qform"),
     "axes below one": ("a.nii", patched(40, "<8h", 3, 5, 0, 3, 1, 1, 1, 1), "impossible axes"),
+    "volumes beyond counting": (
+        "a.nii",
+        patched(40, "<8h", 6, 5, 4, 3, 999, 999, 999, 1),
+        "promises 997,002,999 volumes",
+    ),
     "eight axes": ("a.nii", patched(40, "<8h", 8, 5, 4, 3, 1, 1, 1, 1), "impossible axes"),
     "voxels inside the header": ("a.nii", patched(108, "<f", 0), "voxels cannot begin at byte 0"),
+    "voxels behind the header's last bytes": ("a.nii", patched(108, "<f", 350), "voxels cannot begin at byte 350"),
+    "voxels at a fraction": ("a.nii", patched(108, "<f", 352.5), "voxels cannot begin at byte 352.5"),
+    "voxels beyond memory in gz": ("a.nii.gz", gzip.compress(patched(108, "<f", 1e12)), "cannot hold what its header"),
+    "gz bomb": ("a.nii.gz", gzip.compress(GOOD + bytes(1 << 25)), r"unpacks to far more than .* \(472 bytes\)"),
     "voxels nowhere": ("a.nii", patched(108, "<f", np.nan), "voxels cannot begin at byte nan"),
     "voxels beyond the end": ("a.nii", patched(108, "<f", 1e9), "is truncated"),
     "slope without intercept": ("a.nii", patched(112, "<ff", 2, np.nan), "scl_slope is 2 but scl_inter is nan"),
@@ -115,7 +125,11 @@ BAD: dict[str, tuple[str, bytes, str]] = {
         gzip.compress(patched(40, "<8h", 3, 32767, 32767, 32767, 1, 1, 1, 1)),
         "cannot hold what its header promises",
     ),
-    "text without suffix": ("notes", b"not an image " * 30, "Expected NIfTI .* DICOM or a zip of them; notes is none"),
+    "text without suffix": (
+        "notes",
+        b"not an image " * 30,
+        "Expected NIfTI .* NRRD .* MetaImage .* DICOM or a zip of them; notes is none",
+    ),
     "empty file without suffix": ("notes", b"", "notes is empty"),
     "short file": ("notes", b"\x08\x00", "notes is none"),
     "DICOM cut in its header": (
@@ -185,7 +199,7 @@ PLACES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing file": (missing, r"There is no file or folder .*nothing\.nii\.gz\. Check the path"),
     "empty folder": (empty_folder, "is empty. Give a folder with DICOM files, or a NIfTI file"),
     "folder without images": (folder_of_notes, "holds no DICOM file among its 1 file"),
-    "folder of NIfTI files": (folder_of_nifti, r"no DICOM but NIfTI files; give the file itself: scan\.nii"),
+    "folder of NIfTI files": (folder_of_nifti, r"no DICOM but other images; give the file itself: scan\.nii"),
     "broken link": (broken_link, "is neither, or a link to nothing"),
     "pipe": (pipe, "Expected a file or folder; .* is neither"),
 }
@@ -212,7 +226,7 @@ def test_a_series_of_a_nifti_file_is_refused(tmp_path: Path) -> None:
     """A choice that cannot apply is not ignored."""
     (tmp_path / "a.nii").write_bytes(GOOD)
 
-    with pytest.raises(ReadError, match=r"a\.nii is a NIfTI file, which holds no series; leave out series='4'"):
+    with pytest.raises(ReadError, match=r"a\.nii is a NIfTI file, which holds no series; leave out --series"):
         read(tmp_path / "a.nii", series="4")
 
 
@@ -278,39 +292,10 @@ def test_a_damaged_length_does_not_draw_the_patient_into_messages(tmp_path: Path
     assert "ecret" not in str(caught.value)
 
 
-QUICK = settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    # The folder is only a place to write to; every example overwrites its one file.
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-
 # A DICOM example takes three files; fewer of them keep the suite quick.
 QUICK_DICOM = settings(QUICK, max_examples=60)
 
 CHANGES = st.lists(st.tuples(st.integers(0, 399), st.integers(0, 255)), min_size=1, max_size=12)
-
-
-def mutated(content: bytes, changes: list[tuple[int, int]]) -> bytes:
-    """Return the content with single bytes replaced."""
-    damaged = bytearray(content)
-    for place, value in changes:
-        damaged[place % len(damaged)] = value
-    return bytes(damaged)
-
-
-def assert_volume_or_refusal(path: Path) -> None:
-    """Read; anything but a valid volume or one of our errors is a failure."""
-    try:
-        volume = read(path)
-    except ReadError as error:
-        message = str(error)
-    else:
-        message = ""
-        assert np.isfinite(volume.array).all()
-    assert "\n" not in message
 
 
 @QUICK

@@ -107,8 +107,8 @@ def notes(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fill", "message"),
     [
-        (several_images, r"scan\.zip holds 2 NIfTI files: a\.nii, b\.nii"),
-        (both_formats, r"scan\.zip holds DICOM beside a NIfTI file"),
+        (several_images, r"scan\.zip holds 2 image files: a\.nii, b\.nii"),
+        (both_formats, r"scan\.zip holds DICOM beside another image file"),
         (notes, r"Folder scan\.zip holds no DICOM file"),
     ],
 )

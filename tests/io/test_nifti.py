@@ -12,6 +12,7 @@ import SimpleITK
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
+from lesionlens.errors import ReadError
 from lesionlens.io import list_series, read
 from orientations import oblique
 
@@ -110,17 +111,28 @@ def test_every_scalar_type_in_both_byte_orders(tmp_path: Path, stored: type, exp
     np.testing.assert_allclose(volume.grid.corners(), GRID.corners(), atol=SINGLE_MM)
 
 
-def test_integers_beyond_32_bits_become_single_precision_and_it_is_said(tmp_path: Path) -> None:
-    """Nothing is cut off silently."""
-    values = VALUES.astype(np.int64) + 2**40
+@pytest.mark.parametrize("stored", [np.int64, np.uint64])
+def test_integers_beyond_32_bits_are_kept_and_it_is_said(tmp_path: Path, stored: type) -> None:
+    """Nothing is cut off or rounded: single precision would make all of these the same number."""
+    values = np.abs(VALUES).astype(stored) + stored(2**40)
     header(values).to_filename(tmp_path / "scan.nii")
 
     volume = read(tmp_path / "scan.nii")
 
-    np.testing.assert_array_equal(volume.array, values.astype(np.float32))
+    np.testing.assert_array_equal(volume.array, values.astype(np.int64))
+    assert volume.array.dtype == np.int64
     assert volume.source.decisions == (
-        f"64-bit integers from {values.min()} to {values.max()} were rounded to single precision.",
+        f"64-bit integers from {values.min()} to {values.max()} are kept; calculations in single precision round them.",
     )
+
+
+def test_integers_that_need_all_64_bits_are_refused(tmp_path: Path) -> None:
+    """No signed type holds them, so they would turn negative."""
+    values = np.full(SHAPE, 2**63, np.uint64)
+    (tmp_path / "scan.nii").write_bytes(file_of(header(values), values))
+
+    with pytest.raises(ReadError, match=r"Expected integers below 2\^63 in scan\.nii; found 9223372036854775808"):
+        read(tmp_path / "scan.nii")
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(0.5, 0.0), (2.0, -7.0), (-1.5, 3.25), (1.0, 10.0)])
@@ -285,14 +297,14 @@ def test_list_series_describes_a_file_by_its_header(tmp_path: Path) -> None:
 
 
 def test_list_series_says_why_a_file_is_no_volume(tmp_path: Path) -> None:
-    """A time series is listed with its shape and the reason why it cannot be read."""
-    header(np.zeros((*SHAPE, 9), np.int16)).to_filename(tmp_path / "bold.nii.gz")
+    """A single slice is listed with its shape and the reason why it cannot be read."""
+    header(np.zeros((7, 5, 1), np.int16)).to_filename(tmp_path / "slice.nii.gz")
 
-    (info,) = list_series(tmp_path / "bold.nii.gz")
+    (info,) = list_series(tmp_path / "slice.nii.gz")
 
     assert not info.readable
-    assert info.shape == (*SHAPE, 9)
-    assert "found 9 of them" in str(info.verdict)
+    assert info.shape == (7, 5, 1)
+    assert "found a single slice" in str(info.verdict)
 
 
 def test_simpleitk_agrees(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels, Layer
 
+from lesionlens.display import DisplayView
 from lesionlens.errors import InputError
+from lesionlens.heatmap import LabelMap, Provenance
 from lesionlens.ui import layers as la
 from lesionlens.ui.colours import DIVERGING
 from lesionlens.volume import GeometryVerdict, Source, Volume
@@ -243,3 +245,35 @@ def test_layer_names_say_what_they_show() -> None:
 
     assert la.heatmap_name(result.probabilities[0]) == "Probability: lesion"
     assert la.heatmap_name(result.attributions[0]) == "Grad-CAM: lesion"
+
+
+def test_a_mask_from_elsewhere_lies_where_its_voxels_are() -> None:
+    """Numbers, names and places of a mask are those of its file; nothing can be painted into a copy."""
+    scan = phantom()
+    labels = np.zeros(scan.grid.shape, np.int32)
+    labels[BLOB] = 7
+    mask = LabelMap(scan.with_array(labels), "liver", {7: "liver"}, Provenance(notes=("Resampled.",)))
+
+    layer, scan_layer = layer_of(la.overlay_layer(mask, scan)), layer_of(la.volume_layer(scan))
+
+    assert isinstance(layer, Labels)
+    assert layer.name == "Mask: liver"
+    assert np.shares_memory(layer.data, labels)
+    np.testing.assert_array_equal(layer.data == 7, DisplayView(scan.grid).to_display(labels == 7))
+    np.testing.assert_array_equal(layer.scale, scan_layer.scale)
+    np.testing.assert_array_equal(layer.translate, scan_layer.translate)
+    assert layer.features["name"].tolist() == ["outside", "liver"]
+    assert layer.metadata["provenance"]["notes"] == ("Resampled.",)
+    assert la.scan_of(layer) is scan
+
+
+def test_a_probability_map_from_elsewhere_is_shown_by_its_kind() -> None:
+    """It looks like a map of ours, and its name says what it holds."""
+    scan = phantom()
+    heatmap = probability_of(scan, np.clip(scan.array / scan.array.max(), 0, 1))
+
+    layer = layer_of(la.overlay_layer(heatmap, scan))
+
+    assert isinstance(layer, Image)
+    assert (layer.name, layer.visible) == (f"Probability: {heatmap.label}", True)
+    assert la.heatmap_of(layer) is heatmap

@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 
 from lesionlens.display import DisplayView
+from lesionlens.heatmap import LabelMap, Provenance
 from lesionlens.ui.open import open_viewer, save_screenshot
 from lesionlens.ui.widget import LesionLensWidget
 from ui_cases import BLOB, phantom, result_of
@@ -39,6 +40,25 @@ def test_results_open_on_the_largest_region_and_are_pictured(qapp: QApplication,
     assert pixels.shape[1] > 1000
     # Cyan, the outline of the selected region, is nowhere else in the window.
     assert ((pixels[..., 0] < 60) & (pixels[..., 1] > 200) & (pixels[..., 2] > 200)).sum() > 100
+
+
+def test_masks_from_elsewhere_are_shown_and_cannot_be_painted(qapp: QApplication) -> None:
+    """The mask lies over its scan, as an outline; the scan stays the volume that a bundle runs on."""
+    assert qapp is not None
+    volume = phantom()
+    labels = np.zeros(volume.grid.shape, np.int32)
+    labels[BLOB] = 1
+    mask = LabelMap(volume.with_array(labels), "lesions", {}, Provenance())
+
+    viewer = open_viewer(volume, overlays=[mask], show=False)
+    layer = viewer.layers["Mask: lesions"]
+    (dock,) = [dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, LesionLensWidget)]
+    chosen = dock.form.volume.currentText()
+    shown = (layer.visible, layer.contour, layer.editable)
+    viewer.close()
+
+    assert shown == (True, 1, False)
+    assert chosen == volume.name
 
 
 def test_a_dock_that_is_closed_leaves_no_window_behind(viewer: Any, qtbot: Any) -> None:

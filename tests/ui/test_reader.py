@@ -44,7 +44,7 @@ def test_the_manifest_offers_what_the_menus_need(repository: Path) -> None:
     assert [widget.display_name for widget in manifest.contributions.widgets or []] == ["LesionLens"]
 
 
-@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "SCAN.NII.GZ", "image.dcm"])
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "SCAN.NII.GZ", "scan.nrrd", "scan.mha", "image.dcm"])
 def test_scans_are_offered_to_the_reader(repository: Path, name: str) -> None:
     """Napari must find the reader for every name that scans have, and not offer it for photographs."""
     manager = PluginManager()

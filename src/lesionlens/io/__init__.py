@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lesionlens.io.atomic import atomic_folder, atomic_path
     from lesionlens.io.nifti_write import write, write_labels
+    from lesionlens.io.overlay import read_overlay
     from lesionlens.io.reader import list_series, read
     from lesionlens.io.series import SeriesInfo
 
@@ -21,11 +22,12 @@ _HOME = {
     "atomic_path": "atomic",
     "list_series": "reader",
     "read": "reader",
+    "read_overlay": "overlay",
     "write": "nifti_write",
     "write_labels": "nifti_write",
 }
 
-__all__ = ["SeriesInfo", "atomic_folder", "atomic_path", "list_series", "read", "write", "write_labels"]
+__all__ = ["SeriesInfo", "atomic_folder", "atomic_path", "list_series", "read", "read_overlay", "write", "write_labels"]
 
 
 def __getattr__(name: str) -> object:

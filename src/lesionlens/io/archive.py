@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import counted, named, reading
 from lesionlens.io.dicom_scan import looks_like_dicom
-from lesionlens.io.series import NIFTI_SUFFIXES
+from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES
 from lesionlens.progress import Progress, silent
 
 __all__ = ["is_archive", "unpacked"]
@@ -38,7 +38,7 @@ ALWAYS_BYTES = 256 * 1024**2
 
 _BLOCK = 1 << 20
 
-# The suffixes of NIfTI's images; headers come with one of them.
+# Headers of NIfTI pairs, which come with their image.
 _HEADERS = (".hdr", ".hdr.gz")
 
 
@@ -56,14 +56,14 @@ def is_archive(path: Path) -> bool:
 
 @contextmanager
 def unpacked(path: Path, *, progress: Progress = silent) -> Iterator[Path]:
-    """Unpack a zip for as long as the block lasts; gives the folder, or the only NIfTI file in it.
+    """Unpack a zip for as long as the block lasts; gives the folder, or the only image file in it.
 
     Errors that leave the block speak of the archive, not of the temporary folder.
 
     Raises
     ------
     ReadError
-        If the archive is damaged, hostile or too large, or holds several NIfTI files.
+        If the archive is damaged, hostile or too large, or holds several image files.
     """
     with tempfile.TemporaryDirectory(prefix="lesionlens-") as temporary:
         folder = Path(temporary, path.name)
@@ -126,18 +126,18 @@ def _refused(files: Sequence[zipfile.ZipInfo], packed: int) -> str:
 
 
 def _content(folder: Path, name: str) -> Path:
-    """Return the only NIfTI file where there is one, else the folder."""
+    """Return the only file of another format than DICOM where there is one, else the folder."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith(".")]
     images = [
         file
         for file in files
-        if file.name.lower().endswith(NIFTI_SUFFIXES) and not file.name.lower().endswith(_HEADERS)
+        if file.name.lower().endswith(NIFTI_SUFFIXES + ITK_SUFFIXES) and not file.name.lower().endswith(_HEADERS)
     ]
     if not images:
         return folder
     if len(images) > 1:
         listed = named([file.relative_to(folder).as_posix() for file in images])
-        raise ReadError(f"{name} holds {counted(len(images), 'NIfTI file')}: {listed}. Unpack it and give one of them.")
+        raise ReadError(f"{name} holds {counted(len(images), 'image file')}: {listed}. Unpack it and give one of them.")
     if any(looks_like_dicom(file, file.name) for file in files if file not in images):
-        raise ReadError(f"{name} holds DICOM beside a NIfTI file. Unpack it and give the one that is meant.")
+        raise ReadError(f"{name} holds DICOM beside another image file. Unpack it and give the one that is meant.")
     return images[0]

@@ -15,9 +15,10 @@ from lesionlens.io.dicom_header import read_instance
 from lesionlens.io.dicom_irregular import lay_down, nominal_grid
 from lesionlens.io.dicom_pixels import read_values
 from lesionlens.io.dicom_scan import Scan, scan
-from lesionlens.io.dicom_stacks import NamedStack, choose_stack, split
+from lesionlens.io.dicom_stacks import NamedStack, split
 from lesionlens.io.policy import Irregular
-from lesionlens.io.series import SeriesInfo
+from lesionlens.io.series import ITK_SUFFIXES, SeriesInfo
+from lesionlens.io.stack_choice import choose_stack
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import GeometryVerdict, Source, Volume
 
@@ -139,7 +140,7 @@ def _volume(
 ) -> Volume:
     refuse_no_scan(series)
     stacks = split(series.slices, series.label)
-    chosen = choose_stack(stacks, wanted, series.label)
+    chosen = stacks[choose_stack(wanted, [one.name for one in stacks], series.label)]
     label = f"{series.label}, {chosen.name}" if chosen.name else series.label
     stack = chosen.lay_out(series.label)
     layout = lay_down(stack, label, irregular)
@@ -162,6 +163,7 @@ def _volume(
         ),
         verdict=layout.verdict,
         stack=chosen.name,
+        frame_of_reference=stack.slices[0].instance.frame_of_reference,
     )
     return Volume(array, layout.grid, name=label, unit=_unit(stack), source=source, valid=valid)
 
@@ -281,7 +283,7 @@ def _strangers(found: Scan) -> tuple[str, ...]:
 def _nothing_found(root: Path, found: Scan) -> str:
     if not found.others:
         return f"Folder {root} is empty. Give a folder with DICOM files, or a NIfTI file."
-    nifti = [name for name in found.others if name.lower().endswith((".nii", ".nii.gz", ".hdr"))]
-    if nifti:
-        return f"Folder {root} holds no DICOM but NIfTI files; give the file itself: {', '.join(nifti[:5])}."
+    images = [name for name in found.others if name.lower().endswith((".nii", ".nii.gz", ".hdr", *ITK_SUFFIXES))]
+    if images:
+        return f"Folder {root} holds no DICOM but other images; give the file itself: {', '.join(images[:5])}."
     return f"Folder {root} holds no DICOM file among its {len(found.others)} files. Give the folder of the scan."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import pixel_array
+from pydicom.pixels.utils import iter_pixels, pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from lesionlens.errors import ReadError
@@ -24,7 +24,7 @@ from lesionlens.io.dicom_lut import looked_up
 from lesionlens.io.dicom_mosaic import tiles_of
 from lesionlens.progress import Progress, silent
 
-__all__ = ["clean_bits", "read_values", "stored_values"]
+__all__ = ["clean_bits", "one_by_one", "read_values", "stored_values"]
 
 # What to install when a compressed transfer syntax has no decoder, by the beginning of its UID.
 _DECODERS = {
@@ -127,6 +127,20 @@ def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
         if syntax.is_encapsulated and syntax != RLELossless:
             return _from_codestream(frames, bits, name)
         return clean_bits(frames, stored=bits.stored, high=bits.high, signed=bits.signed)
+
+
+def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+    """Yield frames of a multi-frame file as (row, column) integers without sign, one in memory at a time.
+
+    Raises
+    ------
+    ReadError
+        As :func:`stored_values`.
+    """
+    syntax = _transfer_syntax(dataset)
+    _require_decoder(syntax, name)
+    with reading(f"The pixel data of {name} ({syntax.name}) is damaged", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
+        yield from iter_pixels(dataset, raw=True, indices=indices, decoding_plugin=_PLUGINS.get(syntax, ""))
 
 
 @dataclass(frozen=True)

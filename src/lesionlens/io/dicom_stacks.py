@@ -21,13 +21,13 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionlens.errors import AmbiguousStackError, IrregularSeriesError, ReadError, unknown_name
+from lesionlens.errors import IrregularSeriesError
 from lesionlens.io.boundary import counted
 from lesionlens.io.dicom_geometry import SAME_POSITION_MM, Slice, Stack, lay_out
 from lesionlens.io.dicom_group import SCOUT_SLICES, orientations
 from lesionlens.io.dicom_traits import CLOCK_TRAITS
 
-__all__ = ["NamedStack", "choose_stack", "split"]
+__all__ = ["NamedStack", "split"]
 
 # Images of two volumes are at the same place when they are closer than this part of the step between slices. Heads
 # move between time points, and scanners that follow them move the slices; but slices that were acquired in turns, odd
@@ -43,11 +43,6 @@ MOST_OVERLAP = 0.5
 
 # At most so many traits are combined: echo, component and time point. More would explain anything.
 MOST_TRAITS = 3
-
-_OPTION = "--stack (stack= in Python)"
-
-# At most this many names are spelled out in a message.
-_MOST_NAMES = 12
 
 # What was measured differently, best name first; and what is only counted or timed, which explains less.
 _MEASURED = (
@@ -167,45 +162,6 @@ def split(slices: Sequence[Slice], label: str) -> tuple[NamedStack, ...]:
     if found:
         return tuple(found)
     return tuple(_each(planes, label)) if planes else (NamedStack("", tuple(slices)),)
-
-
-def choose_stack(stacks: Sequence[NamedStack], wanted: str | int | None, label: str) -> NamedStack:
-    """Return the volume of a series that is meant.
-
-    Parameters
-    ----------
-    stacks
-        As :func:`split` returns them.
-    wanted
-        Name, or number from 0 (also as digits); None where there is only one.
-    label
-        Series for messages.
-
-    Raises
-    ------
-    AmbiguousStackError
-        If there are several and none is chosen.
-    ReadError
-        If there is no such stack.
-    """
-    names = [stack.name for stack in stacks]
-    if wanted is None and len(stacks) > 1:
-        listed = ", ".join(f"{n} {name!r}" for n, name in enumerate(names[:_MOST_NAMES]))
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        raise AmbiguousStackError(
-            f"{label} holds {len(names)} volumes; choose one by number or name with {_OPTION}: {listed}{more}.", names
-        )
-    if wanted is None:
-        return stacks[0]
-    text = str(wanted).strip()
-    if text.isdecimal() and int(text) < len(stacks):
-        return stacks[int(text)]
-    for stack in stacks:
-        if stack.name.casefold() == text.casefold() != "":
-            return stack
-    if len(stacks) == 1:
-        raise ReadError(f"{label} is a single volume; leave out {_OPTION}.")
-    raise ReadError(unknown_name("stack", wanted, [f"{n} {name!r}" for n, name in enumerate(names)]))
 
 
 def _each(parts: dict[str, list[Slice]], label: str) -> Iterator[NamedStack]:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from lesionlens.errors import InputError, ReadError
 from lesionlens.io.boundary import one_line, quiet, reading
+from lesionlens.io.image_file import shear_notes
 from lesionlens.volume import Grid
 
 __all__ = ["HEADER_BYTES", "NiftiHeader", "parse_header"]
@@ -38,9 +39,6 @@ _VERSIONS = {348: Nifti1Header, 540: Nifti2Header}
 # The qform is a quaternion in single precision: near half a turn its rotation is only good to 3e-4, which is 0.06 mm
 # at 200 mm from the origin. Less than this is rounding, not disagreement.
 QFORM_AGREES_MM = 0.1
-
-# Axes of an affine that deviate more than this from a right angle are reported (0.1 mm over a head of 200 mm).
-SHEAR_DEGREES = 0.03
 
 # xyzt_units, bits 0-2: unit of length and its size in mm. 0 means unknown.
 _UNITS = {1: ("metres", 1e3), 2: ("millimetres", 1.0), 3: ("micrometres", 1e-3)}
@@ -76,7 +74,7 @@ class NiftiHeader:
     decisions
         One sentence for everything that was not obvious.
     problem
-        Why the file cannot be read as one volume; empty when it can.
+        Why there is no usable orientation; empty when there is one.
     single_file
         False for a ``.hdr``/``.img`` pair.
     """
@@ -90,21 +88,6 @@ class NiftiHeader:
     decisions: tuple[str, ...]
     problem: str
     single_file: bool
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes that the voxels take, uncompressed."""
-        n = self.dtype.itemsize
-        for axis in self.shape:  # Python integers: a hostile header must not overflow
-            n *= axis
-        return n
-
-    def grid(self) -> Grid:
-        """Return the grid; only for headers without ``problem``."""
-        if self.problem or self.affine is None:
-            raise ReadError(self.problem)
-        i, j, k = self.shape
-        return Grid((i, j, k), self.affine)
 
 
 def parse_header(raw: bytes, name: str) -> NiftiHeader:
@@ -136,7 +119,7 @@ def parse_header(raw: bytes, name: str) -> NiftiHeader:
             slope=slope,
             intercept=intercept,
             decisions=decisions,
-            problem=_not_one_volume(dims, name) or problem,
+            problem=problem,
             single_file=_is_single_file(header),
         )
 
@@ -173,7 +156,10 @@ def _dims(header: Any, name: str) -> tuple[int, ...]:
 def _dtype(header: Any, name: str) -> np.dtype[Any]:
     code = int(header["datatype"])
     if code in _REFUSED_TYPES:
-        raise ReadError(f"Expected real numbers in {name}; found {_REFUSED_TYPES[code]}. Convert it to a scalar image.")
+        raise ReadError(
+            f"Expected real numbers in {name}; found {_REFUSED_TYPES[code]}. Save one real number for each voxel "
+            "(the magnitude of complex numbers, the image before it was coloured)."
+        )
     if code not in _TYPES:
         raise ReadError(f"Cannot read {name}: NIfTI has no data type {code}. Copy the file again.")
     return np.dtype(_TYPES[code]).newbyteorder(header.endianness)
@@ -181,7 +167,7 @@ def _dtype(header: Any, name: str) -> np.dtype[Any]:
 
 def _offset(header: Any, name: str) -> int:
     offset = float(header["vox_offset"])
-    first = header.template_dtype.itemsize if _is_single_file(header) else 0
+    first = header.single_vox_offset if _is_single_file(header) else 0
     if not np.isfinite(offset) or offset < first or offset != int(offset):
         raise ReadError(f"Cannot read {name}: its voxels cannot begin at byte {offset:g}. Copy the file again.")
     return int(offset)
@@ -199,17 +185,6 @@ def _scaling(header: Any, name: str) -> tuple[float, float]:
     if not np.isfinite(intercept):
         raise ReadError(f"Cannot read {name}: scl_slope is {slope:g} but scl_inter is {intercept}. Correct the header.")
     return slope, intercept
-
-
-def _not_one_volume(shape: tuple[int, ...], name: str) -> str:
-    if min(shape[:3]) == 1:
-        return f"Expected a 3D volume in {name}; found a single slice, shape {shape}. Give a file with all slices."
-    if len(shape) > 3:
-        n = int(np.prod(shape[3:], dtype=object))
-        return (
-            f"Expected one 3D volume in {name}; found {n} of them, shape {shape}. Save the one you mean as a 3D file."
-        )
-    return ""
 
 
 def _orientation(
@@ -238,10 +213,7 @@ def _orientation(
         apart = float(np.linalg.norm(sform.corners() - qform.corners(), axis=1).max())
         if apart > QFORM_AGREES_MM:
             decisions.append(f"The sform and the qform disagree by up to {apart:.3g} mm; the sform is used.")
-    sheared = _shear_degrees(chosen.affine)
-    if sheared > SHEAR_DEGREES:
-        decisions.append(f"The axes are not at right angles (by {sheared:.2g} degrees); they are kept as they are.")
-    return chosen.affine, tuple(decisions), ""
+    return chosen.affine, (*decisions, *shear_notes(chosen.affine)), ""
 
 
 def _valid(shape: tuple[int, int, int], affine: NDArray[Any] | str, mm: float) -> tuple[Grid | None, str]:
@@ -280,10 +252,3 @@ def _no_orientation(name: str, s_reason: str, q_reason: str) -> str:
             "unknown. Set one of them with a tool that knows how the file was made."
         )
     return f"{name} has no usable orientation: sform: {s_reason}; qform: {q_reason}. Correct the header."
-
-
-def _shear_degrees(affine: NDArray[np.float64]) -> float:
-    """Return the largest deviation of two voxel axes from a right angle, in degrees."""
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    cosines = np.abs((axes.T @ axes)[np.triu_indices(3, 1)])
-    return float(np.degrees(np.arcsin(min(1.0, cosines.max()))))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from lesionlens.errors import ReadError
 from lesionlens.io.policy import Irregular, check_irregular
-from lesionlens.io.series import NIFTI_SUFFIXES, SeriesInfo
+from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES, SeriesInfo
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
 
-__all__ = ["list_series", "read"]
+__all__ = ["existing_path", "is_dicom", "list_series", "read"]
 
 
 def read(
@@ -27,12 +27,14 @@ def read(
     Parameters
     ----------
     path
-        A NIfTI file (``.nii``, ``.nii.gz``, ``.hdr``/``.img``), a folder with DICOM files of any name, one DICOM
-        file, which stands for its series, a DICOMDIR, which stands for its folder, or a zip of any of these.
+        A NIfTI file (``.nii``, ``.nii.gz``, ``.hdr``/``.img``), an NRRD (``.nrrd``, ``.nhdr``) or MetaImage file
+        (``.mha``, ``.mhd``), a folder with DICOM files of any name, one DICOM file, which stands for its series, a
+        DICOMDIR, which stands for its folder, or a zip of any of these.
     series
         Which series of several: SeriesInstanceUID, series number, or description. DICOM only.
     stack
-        Which of several volumes in one series (echoes, time points, b-values): name as listed, or number from 0.
+        Which of several volumes in one series or file (echoes, time points, b-values): name as listed (``"t=3"``), or
+        number from 0.
     irregular
         What to do with DICOM slices that do not lie on one regular grid (tilt, gap, changing distances): ``"refuse"``;
         ``"resample"`` puts them on a regular grid at their true positions, with ``Volume.valid`` False where there is
@@ -63,7 +65,7 @@ def read(
     >>> volume = read("tilted_ct", irregular="resample")   # doctest: +SKIP
     """
     check_irregular(irregular)
-    place = _existing(path)
+    place = existing_path(path)
     if place.is_dir():
         from lesionlens.io.dicom import read_dicom
 
@@ -71,10 +73,13 @@ def read(
     if _is_nifti(place):
         from lesionlens.io.nifti import read_nifti
 
-        if series is not None:
-            todo = "leave out --series (series= in Python)"
-            raise ReadError(f"{place.name} is a NIfTI file, which holds no series; {todo}.")
-        return read_nifti(place, progress=progress)
+        _refuse_series(place, series, "NIfTI")
+        return read_nifti(place, stack=stack, progress=progress)
+    if _is_itk(place):
+        from lesionlens.io.itk_formats import read_itk
+
+        _refuse_series(place, series, "NRRD or MetaImage")
+        return read_itk(place, stack=stack, progress=progress)
     from lesionlens.io.archive import is_archive, unpacked
 
     if is_archive(place):
@@ -106,7 +111,7 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
     ReadError
         If there is nothing to list.
     """
-    place = _existing(path)
+    place = existing_path(path)
     if place.is_dir():
         from lesionlens.io.dicom import list_dicom
 
@@ -115,6 +120,10 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
         from lesionlens.io.nifti import describe_nifti
 
         return [describe_nifti(place)]
+    if _is_itk(place):
+        from lesionlens.io.itk_formats import describe_itk
+
+        return [describe_itk(place)]
     from lesionlens.io.archive import is_archive, unpacked
 
     if is_archive(place):
@@ -126,7 +135,14 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
     return list_dicom_file(place)
 
 
-def _existing(path: str | os.PathLike[str]) -> Path:
+def existing_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that leads to a file or folder.
+
+    Raises
+    ------
+    ReadError
+        If it leads nowhere.
+    """
     if not os.fspath(path):
         raise ReadError("Expected the path of a file or folder; found an empty text. Give a path.")
     place = Path(path)
@@ -137,16 +153,32 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     raise ReadError(f"There is no file or folder {place}. Check the path.")
 
 
+def is_dicom(place: Path) -> bool:
+    """Say whether a file is DICOM: begins like it, and is not named like another format."""
+    from lesionlens.io.dicom_scan import looks_like_dicom
+
+    return not (_is_nifti(place) or _is_itk(place)) and looks_like_dicom(place, place.name)
+
+
 def _is_nifti(place: Path) -> bool:
     return place.name.lower().endswith(NIFTI_SUFFIXES)
 
 
-def _require_dicom(place: Path) -> None:
-    from lesionlens.io.dicom_scan import looks_like_dicom
+def _is_itk(place: Path) -> bool:
+    return place.name.lower().endswith(ITK_SUFFIXES)
 
+
+def _refuse_series(place: Path, series: str | int | None, format_name: str) -> None:
+    if series is not None:
+        todo = "--series (series= in Python)"
+        raise ReadError(f"{place.name} is a {format_name} file, which holds no series; leave out {todo}.")
+
+
+def _require_dicom(place: Path) -> None:
     if place.stat().st_size == 0:
         raise ReadError(f"{place.name} is empty (0 bytes). Copy the file again.")
-    if not looks_like_dicom(place, place.name):
+    if not is_dicom(place):
         raise ReadError(
-            f"Expected NIfTI (.nii, .nii.gz, .hdr/.img), DICOM or a zip of them; {place.name} is none. Check the file."
+            "Expected NIfTI (.nii, .nii.gz, .hdr/.img), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM or a zip of "
+            f"them; {place.name} is none. Check the file, or convert it to NIfTI."
         )

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from lesionlens.volume import GeometryVerdict
 
-__all__ = ["NIFTI_SUFFIXES", "SeriesInfo"]
+__all__ = ["ITK_SUFFIXES", "NIFTI_SUFFIXES", "SeriesInfo"]
 
-# Names that are read as NIfTI; everything else is looked into.
+# Names that are read as NIfTI, and as NRRD or MetaImage; everything else is looked into.
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class SeriesInfo:
     verdict
         What was found about the geometry, or the reason why the series cannot be read as a volume.
     format
-        ``"nifti"`` or ``"dicom"``.
+        ``"nifti"``, ``"nrrd"``, ``"metaimage"`` or ``"dicom"``.
     files
         File names relative to the folder given, in slice order where there is one.
     stacks

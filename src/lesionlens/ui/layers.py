@@ -7,7 +7,7 @@ values themselves, the true affine and the provenance travel in ``layer.metadata
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lesionlens.display import DisplayView
 from lesionlens.errors import InputError
-from lesionlens.heatmap import Heatmap
+from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.report.paint import scan_window
 from lesionlens.ui.colours import (
     ATTRIBUTION_COLOURS,
@@ -48,6 +48,7 @@ __all__ = [
     "labels_layer",
     "method_name",
     "mm_per_unit",
+    "overlay_layer",
     "scan_of",
     "volume_from_image",
     "volume_layer",
@@ -74,6 +75,9 @@ NOTICE = "Research use only, not a medical device"
 
 # Directions in which the display axes grow: head (superior), back (posterior), patient's left.
 AXIS_LABELS = ("S", "P", "L")
+
+# Maps from elsewhere say nothing about the value from which they count; half is where most are cut.
+_FOREIGN_THRESHOLD = 0.5
 
 # Names people know the methods by.
 _METHOD_NAMES = {"gradcam": "Grad-CAM"}
@@ -157,6 +161,26 @@ def labels_layer(labels: NDArray[Any], label: str, scan: Volume, style: Style) -
         "metadata": metadata,
     }
     return _layer(labels, scan.grid, options, "labels")
+
+
+def overlay_layer(overlay: Heatmap | LabelMap, scan: Volume) -> LayerData:
+    """Return a mask or map from elsewhere as a layer over its scan."""
+    styles = default_styles(threshold=_FOREIGN_THRESHOLD)
+    if isinstance(overlay, Heatmap):
+        kind = PROBABILITY if overlay.kind == "probability" else ATTRIBUTION
+        array, options, layer_type = heatmap_layer(overlay, scan, replace(styles[kind], visible=True))
+        return array, {**options, "name": f"{overlay.kind.capitalize()}: {overlay.label}"}, layer_type
+    metadata = {
+        SCAN_KEY: scan,
+        AFFINE_KEY: scan.grid.affine,
+        PROVENANCE_KEY: _provenance(overlay),
+        NOTICE_KEY: NOTICE,
+    }
+    options = {"name": f"Mask: {overlay.label}", "opacity": styles[REGIONS].opacity, "metadata": metadata}
+    if overlay.names:
+        numbers = [0, *overlay.names]
+        options["features"] = {"index": numbers, "name": ["outside", *overlay.names.values()]}
+    return _layer(overlay.array, scan.grid, options, "labels")
 
 
 def appearance(heatmap: Heatmap, style: Style) -> tuple[Any, tuple[float, float]]:
@@ -275,7 +299,7 @@ def _layer(array: NDArray[Any], grid: Grid, options: dict[str, Any], kind: str) 
     return view.to_display(array), {**options, **place}, kind
 
 
-def _provenance(heatmap: Heatmap) -> dict[str, Any]:
+def _provenance(heatmap: Heatmap | LabelMap) -> dict[str, Any]:
     """Return the provenance as plain values, for whoever looks into the layer."""
     values = {field.name: getattr(heatmap.provenance, field.name) for field in fields(heatmap.provenance)}
     return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}

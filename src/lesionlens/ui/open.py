@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,12 @@ import napari
 from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
-from lesionlens.ui.layers import volume_layer
+from lesionlens.heatmap import LabelMap
+from lesionlens.ui.layers import overlay_layer, volume_layer
 from lesionlens.ui.widget import LesionLensWidget
 
 if TYPE_CHECKING:
+    from lesionlens.heatmap import Heatmap
     from lesionlens.results import CaseResult
     from lesionlens.volume import Volume
 
@@ -27,7 +30,12 @@ _ROUNDS = 5
 
 
 def open_viewer(
-    volume: Volume, result: CaseResult | None = None, *, show: bool = True, block: bool = False
+    volume: Volume,
+    result: CaseResult | None = None,
+    *,
+    overlays: Sequence[Heatmap | LabelMap] = (),
+    show: bool = True,
+    block: bool = False,
 ) -> napari.Viewer:
     """Open napari with a scan, the LesionLens dock and, where there are some, results.
 
@@ -37,6 +45,8 @@ def open_viewer(
         The scan.
     result
         Results of that scan; opens on the largest region.
+    overlays
+        Masks and maps from elsewhere, on the grid of the scan.
     show
         False keeps the window hidden.
     block
@@ -45,6 +55,8 @@ def open_viewer(
     viewer = napari.Viewer(title=_TITLE, show=show, show_welcome_screen=False)
     viewer.window.resize(*_WINDOW)
     viewer.add_layer(Layer.create(*volume_layer(volume)))
+    for overlay in overlays:
+        _add_overlay(viewer, overlay, volume)
     widget = LesionLensWidget(viewer)
     viewer.window.add_dock_widget(widget, name=_TITLE, area=_DOCK_AREA)
     if result is not None:
@@ -56,6 +68,14 @@ def open_viewer(
     if block:
         napari.run()
     return viewer
+
+
+def _add_overlay(viewer: napari.Viewer, overlay: Heatmap | LabelMap, scan: Volume) -> None:
+    layer = Layer.create(*overlay_layer(overlay, scan))
+    if isinstance(overlay, LabelMap):
+        layer.contour = 1
+        layer.editable = False  # painting would change what somebody else marked
+    viewer.add_layer(layer)
 
 
 def save_screenshot(viewer: napari.Viewer, path: str | Path) -> Path:
