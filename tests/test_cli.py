@@ -129,6 +129,31 @@ def test_info_describes_a_scan(scan: str, capsys: Capture) -> None:
     assert found["readable"] is True
 
 
+def test_info_tells_apart_series_of_one_number_and_cuts_no_name(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a narrow terminal the verdict is whole on its own line; the folder tells which series is which."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    offsets = tuple((0.0, 0.0, float(z)) for z in (0, 3, 6, 12, 15))
+    make_series(tmp_path / "before", Plan(shape=(6, 5, 5), offsets=offsets, uid="1.2.3"))
+    make_series(tmp_path / "after" / "a", Plan(shape=(6, 5, 5)))
+    make_series(tmp_path / "other", Plan(shape=(6, 5, 5), number=9))
+    (tmp_path / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\x02\x00")
+    found = {info.files[0]: info for info in ll.list_series(tmp_path)}
+    before, after, other = (next(i for f, i in found.items() if f.startswith(p)) for p in ("before", "after", "other"))
+
+    assert main(["info", str(tmp_path)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert f"series 4: {before.verdict}" in lines
+    assert "gap: between k=2 and k=3 (before" in str(before.verdict)
+    assert f"broken.dcm: {found['broken.dcm'].verdict}" in lines
+    assert f"series 4, UID {before.uid} in folder before" in lines
+    assert f"series 4, UID {after.uid} in folder after/a" in lines
+    assert f"series 9, UID {other.uid}" in lines
+
+
 @pytest.fixture(scope="module")
 def tilted(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return a CT series of 20 slices with a gantry tilt of 14 degrees, above the bundle's threshold everywhere."""
@@ -229,7 +254,7 @@ def _bad_inputs(folder: Path) -> dict[str, Path]:
         ("text.nii", "NIfTI"),
         ("cut.nii.gz", "cut"),
         ("flat.nii", "single slice"),
-        ("four.nii", "one 3D volume"),
+        ("four.nii", "holds 3 volumes; choose one"),
         ("constant.nii", "constant"),
         ("nan.nii", "not finite|NaN"),
     ],
@@ -437,7 +462,7 @@ def test_info_lists_the_volumes_of_a_series_and_run_asks_for_one(tmp_path: Path,
     assert listed[-2:] == ["series 4, stack 0: echo time 30 ms", "series 4, stack 1: echo time 80 ms"]
     assert described["stacks"] == ["echo time 30 ms", "echo time 80 ms"]
     assert (asked, wrong) == (1, 1)
-    assert "holds 2 volumes; choose one by number or name with --stack" in errors
+    assert "MR series 4 holds 2 volumes; choose one by number or name with --stack" in errors
     assert "There is no stack '2'; choose one of: 0 'echo time 30 ms', 1 'echo time 80 ms'" in errors
     assert not (tmp_path / "out").exists()
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -215,14 +216,28 @@ def info(path: Place, as_json: AsJson = False) -> None:
         size = "x".join(map(str, s.shape)) if s.shape else "-"
         spacing = "x".join(f"{mm:.3g}" for mm in s.spacing_mm) if s.spacing_mm else "-"
         number = "-" if s.number is None else str(s.number)
-        rows.append((number, s.description or "-", s.modality or "-", size, spacing, s.axcodes or "-", str(s.verdict)))
-    print_table(("no.", "description", "modality", "voxels", "spacing mm", "axes", "verdict"), rows)
+        rows.append((number, s.description or "-", s.modality or "-", size, spacing, s.axcodes or "-"))
+    print_table(("no.", "description", "modality", "voxels", "spacing mm", "axes"), rows)
+    numbers = Counter(s.number for s in found if s.uid)
     for s in found:
-        number = "-" if s.number is None else str(s.number)
+        label = _label(s)
+        typer.echo(f"{label}: {s.verdict}")  # not in the table: a terminal would cut the names of files in it
         if len(found) > 1 and s.uid:
-            typer.echo(f"series {number}: {s.uid}")
+            typer.echo(f"{label}, UID {s.uid}" + (f" in folder {_folder(s)}" if numbers[s.number] > 1 else ""))
         for n, name in enumerate(s.stacks):
-            typer.echo(f"series {number}, stack {n}: {name}")
+            typer.echo(f"{label}, stack {n}: {name}")
+
+
+def _label(series: SeriesInfo) -> str:
+    """Return how a line of the list calls a series; a file that is none goes by its name."""
+    if not series.uid:
+        return series.files[0]
+    return f"series {'-' if series.number is None else series.number}"
+
+
+def _folder(series: SeriesInfo) -> str:
+    """Return the folder that holds all files of a series, relative to the one that is listed; a dot for that one."""
+    return os.path.commonpath([os.path.dirname(file) or "." for file in series.files])
 
 
 def _verdict(series: SeriesInfo) -> dict[str, Any]:

@@ -176,6 +176,35 @@ def test_an_unknown_stack_is_refused_with_those_that_exist(tmp_path: Path, wante
         read(tmp_path, stack=wanted)
 
 
+def test_an_irregular_volume_of_several_is_refused_or_resampled_alone(tmp_path: Path) -> None:
+    """Two echoes under a tilt of one row for each slice: a resampled voxel is a voxel of the chosen echo."""
+    lean = tuple((0.0, 1.1 * k, 2.5 * k) for k in range(5))
+    plans = [replace(PLAN, offsets=lean, change=setting(EchoTime=str(t))) for t in (30, 80)]
+    make_volumes(tmp_path, plans)
+
+    with pytest.raises(IrregularSeriesError, match=r"MR series 4, echo time 80 ms do not lie .*tilt: .*resample"):
+        read(tmp_path, stack=1)
+    volume = read(tmp_path, stack=1, irregular="resample")
+
+    plan = replace(plans[1], volume=1)
+    assert volume.source.stack == "echo time 80 ms"
+    assert volume.source.verdict.handled == "resample"
+    assert volume.valid is not None
+    assert np.count_nonzero(volume.valid) == np.prod(plan.shape)
+    for ijk in [(0, 0, 0), (3, 2, 1), (6, 5, 4)]:
+        at = tuple(np.rint(volume.grid.voxel(voxel_ras(plan, ijk))).astype(int))
+        assert volume.valid[at]
+        assert volume.array[at] == plan.values()[ijk]
+    (info,) = list_series(tmp_path)
+    assert info.stacks == ("echo time 30 ms", "echo time 80 ms")
+    assert info.spacing_mm == pytest.approx((0.8, 1.1, 2.5))
+    assert isinstance(info.verdict, GeometryVerdict)
+    assert [problem.partition(": the")[0] for problem in info.verdict.problems] == [
+        "echo time 30 ms: tilt",
+        "echo time 80 ms: tilt",
+    ]
+
+
 def test_names_are_never_the_same(tmp_path: Path) -> None:
     """Directions that are closer than the decimals of their names are told apart by number."""
     directions = ([0.6, 0.8, 0.0], [0.60004, 0.79997, 0.0])

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QDialogButtonBox
 from dicom_factory import Plan, make_series, make_volumes, voxel_ras
 from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, IrregularSeriesError, ReadError
 from lesionlens.ui.layers import volume_of
-from lesionlens.ui.reader import get_reader, read_layers
+from lesionlens.ui.reader import _command, get_reader, read_layers
 from lesionlens.ui.samples import sample_scan
 from ui_cases import phantom
 from ui_window import Window
@@ -105,6 +105,14 @@ def test_an_irregular_series_is_refused_with_the_way_to_see_it(tmp_path: Path) -
 
     with pytest.raises(IrregularSeriesError, match=r"tilt: .* To see it: lesionlens view .* --irregular resample$"):
         read_layers(str(tmp_path))
+
+
+@pytest.mark.parametrize(("series", "stack", "chosen"), [(None, None, ""), ("1.2", 1, "--series 1.2 --stack 1 ")])
+def test_the_command_for_irregular_slices_repeats_what_was_chosen(
+    series: str | None, stack: int | None, chosen: str
+) -> None:
+    """It can be pasted as it is: paths with spaces are quoted."""
+    assert _command("a scan", series, stack) == f"lesionlens view 'a scan' {chosen}--irregular resample"
 
 
 def test_results_are_not_taken_for_scans(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from lesionlens.io.dicom_header import Frame, Instance
 from lesionlens.io.dicom_traits import CLOCK_TRAITS
 from lesionlens.volume import GeometryVerdict
 
-__all__ = ["Slice", "Stack", "gap_steps", "grid_error_mm", "lay_out", "step_tolerance_mm"]
+__all__ = ["LPS_TO_RAS", "Slice", "Stack", "gap_steps", "grid_error_mm", "lay_out", "step_tolerance_mm"]
 
 # A voxel of a regular series may lie this far from its place on the grid: scanners write positions with as little as
 # one decimal (0.09 mm in space), and no model resolves a tenth of a millimetre.
@@ -54,7 +54,8 @@ SPACING_RUN = 3
 # At most this many places are spelled out in a message.
 _MOST_PLACES = 3
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# DICOM counts to the left and back, the affines here to the right and front.
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 Vectors = NDArray[np.float64]
 
@@ -148,9 +149,9 @@ def lay_out(slices: Sequence[Slice], label: str) -> Stack:
             problems = (_uneven(np.diff(along), starts),)
     return Stack(
         slices=tuple(ordered),
-        affine=_LPS_TO_RAS @ affine,
+        affine=LPS_TO_RAS @ affine,
         verdict=GeometryVerdict(problems, worst),
-        positions_ras=positions @ _LPS_TO_RAS[:3, :3],
+        positions_ras=positions @ LPS_TO_RAS[:3, :3],
         typical_mm=typical,
         tangled=bool(strays) or len(starts) < len(ordered),
     )

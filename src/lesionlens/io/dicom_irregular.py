@@ -21,6 +21,7 @@ from lesionlens.errors import InputError, IrregularSeriesError, ReadError
 from lesionlens.io.boundary import one_line, reading
 from lesionlens.io.dicom_geometry import (
     GAP_STEPS,
+    LPS_TO_RAS,
     POSITION_TOLERANCE_MM,
     Stack,
     gap_steps,
@@ -122,7 +123,7 @@ def nominal_grid(stack: Stack, label: str) -> Grid:
 
 
 def _as_is(stack: Stack, label: str) -> Layout:
-    worst = grid_error_mm(stack.slices, np.diag([-1.0, -1.0, 1.0, 1.0]) @ stack.affine)
+    worst = grid_error_mm(stack.slices, LPS_TO_RAS @ stack.affine)
     verdict = replace(stack.verdict, worst_error_mm=worst, handled="as-is")
     note = (
         "The slices lie irregularly and were kept as they are, with the affine of their mean step; it places voxels "

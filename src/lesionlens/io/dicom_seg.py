@@ -25,7 +25,7 @@ from pydicom.uid import UID
 from lesionlens.errors import InputError, ReadError
 from lesionlens.io.boundary import named, one_line, quiet, reading
 from lesionlens.io.dicom_enhanced import enhanced_frames
-from lesionlens.io.dicom_geometry import COSINE_TOLERANCE, POSITION_TOLERANCE_MM, SAME_POSITION_MM
+from lesionlens.io.dicom_geometry import COSINE_TOLERANCE, LPS_TO_RAS, POSITION_TOLERANCE_MM, SAME_POSITION_MM
 from lesionlens.io.dicom_header import PYDICOM_ERRORS, Frame, text
 from lesionlens.io.dicom_pixels import one_by_one
 from lesionlens.io.overlay import ForeignMap
@@ -43,7 +43,6 @@ MOST_VOXELS = 2**30
 # Planes further apart than this many times their thickness leave gaps that are worth a note.
 GAP = 1.5
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _AGAIN = "Export the segmentation again."
 
 
@@ -162,7 +161,7 @@ def _lay_out(dataset: Dataset, frames: Sequence[Frame], name: str) -> tuple[Grid
     affine = np.eye(4)
     affine[:3] = np.column_stack([row * spacing[1], column * spacing[0], normal * step, origin])
     try:
-        return Grid(shape, _LPS_TO_RAS @ affine), k.tolist(), notes
+        return Grid(shape, LPS_TO_RAS @ affine), k.tolist(), notes
     except InputError as error:
         raise ReadError(f"{name} cannot be placed in space: {one_line(error)} {_AGAIN}") from error
 

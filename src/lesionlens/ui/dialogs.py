@@ -71,7 +71,7 @@ def ask_stack(names: Sequence[str], parent: QWidget | None) -> int | None:
     text, answered = QInputDialog.getItem(
         parent,
         "LesionLens: choose a volume",
-        f"The series holds {len(names)} volumes. Which one do you want to see?",
+        f"There are {len(names)} volumes. Which one do you want to see?",
         items,
         0,
         False,
