@@ -71,8 +71,12 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "header of a pair": ("a.nii", patched(344, "4s", b"ni1\0"), "is the header of a pair"),
     "half of a pair": ("a.hdr", GOOD, r"a\.hdr is half of a pair: a\.img is missing"),
     "other half of a pair": ("a.img", GOOD, r"a\.img is half of a pair: a\.hdr is missing"),
-    "4D": ("a.nii", image(np.zeros((5, 4, 3, 7), np.int16)), r"holds 7 volumes: t=0; t=1; .*; \.\.\. t=6\. Choose"),
-    "5D": ("a.nii", image(np.zeros((5, 4, 3, 1, 6), np.int16)), r"holds 6 volumes: u=0; .* u=5\. Choose"),
+    "4D": (
+        "a.nii",
+        image(np.zeros((5, 4, 3, 14), np.int16)),
+        r"holds 14 volumes; .*: 0 't=0', .* 11 't=11' and 2 more\.",
+    ),
+    "5D": ("a.nii", image(np.zeros((5, 4, 3, 1, 6), np.int16)), r"holds 6 volumes; .*: 0 'u=0', .* 5 'u=5'\."),
     "2D": (
         "a.nii",
         image(np.zeros((5, 4), np.int16)),

@@ -70,7 +70,7 @@ def test_without_a_choice_the_error_lists_the_volumes(tmp_path: Path) -> None:
     assert (info.stacks, info.shape) == (error.value.choices, SHAPE)
 
 
-@pytest.mark.parametrize("stack", [6, "6", -1, "t=3, u=0", "t=0", "", "\u0663"])
+@pytest.mark.parametrize("stack", [6, "6", -1, "t=3, u=0", "9" * 5000, "t=0", "", "\u0663"])
 def test_a_volume_that_is_not_there_is_refused(tmp_path: Path, stack: str | int) -> None:
     """A mistyped name or number never ends in some other volume."""
     with pytest.raises(ReadError, match=r"a\.nii: There is no stack .*choose one of: 0 't=0, u=0', .*5 't=2, u=1'"):

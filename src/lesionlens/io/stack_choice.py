@@ -80,7 +80,7 @@ def choose_stack(wanted: str | int | None, names: Sequence[str], what: str) -> i
     if wanted is None:
         return 0
     text = str(wanted).strip()
-    if text.isascii() and text.isdigit() and int(text) < count:
+    if text.isascii() and text.isdigit() and len(text) <= len(str(count)) and int(text) < count:
         return int(text)
     called = [n for n, name in enumerate(names) if name.casefold() == text.casefold() != ""]
     if called:
