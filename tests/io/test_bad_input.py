@@ -212,7 +212,7 @@ def test_a_series_of_a_nifti_file_is_refused(tmp_path: Path) -> None:
     """A choice that cannot apply is not ignored."""
     (tmp_path / "a.nii").write_bytes(GOOD)
 
-    with pytest.raises(ReadError, match=r"a\.nii is a NIfTI file, which holds no series; leave out series='4'"):
+    with pytest.raises(ReadError, match=r"a\.nii is a NIfTI file, which holds no series; leave out --series"):
         read(tmp_path / "a.nii", series="4")
 
 
