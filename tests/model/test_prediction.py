@@ -232,7 +232,7 @@ def test_network_with_other_channels_than_stated_is_refused(tmp_path: Path) -> N
 
 def test_preprocessing_that_loses_the_affine_is_refused(tmp_path: Path) -> None:
     """Without an affine the map could only be placed by guess."""
-    steps = [RAS, {"_target_": "EnsureTyped", "keys": "image", "track_meta": False}]
+    steps = [RAS, {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x.as_tensor()", "track_meta": False}]
     bundle = load_bundle(write_bundle(tmp_path / "b", steps=steps), trust=True)
 
     with pytest.raises(BundleError, match="loses the image's affine"):

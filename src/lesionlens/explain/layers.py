@@ -145,9 +145,9 @@ def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, 
 
 
 def _with_doubt(calls: list[_Call], name: str, reason: str) -> tuple[str, str]:
-    """Say where the chosen layer is the network's first: what it knows of the image is little."""
+    """Say where the chosen layer is the first of three or more: what it knows of the image is little."""
     heads = [call.name for call in calls if call.is_head]
-    if len(heads) > 1 and (name == heads[0] or heads[0].startswith(f"{name}.")):
+    if len(heads) > 2 and (name == heads[0] or heads[0].startswith(f"{name}.")):
         reason = "it is the only one that keeps positions in a form that is understood; everything comes after it"
     return name, reason
 

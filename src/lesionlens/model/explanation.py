@@ -253,7 +253,7 @@ def _channel(
     wanted: str | int | None,
     output: torch.Tensor,
     activation: Activation,
-    real: torch.Tensor | None,
+    real: torch.Tensor | None = None,
 ) -> int:
     """Return the wanted class, or the one with most predicted voxels or the highest number."""
     if wanted is not None:
