@@ -131,9 +131,13 @@ def quick_look(network: torch.nn.Module, heads: list[Head]) -> dict[str, float]:
     return out
 
 
-def draw_batch(patches: Patches, rng: np.random.Generator, share: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw a batch as the phase at this share of the time wants it."""
+def draw_batch(
+    patches: Patches, rng: np.random.Generator, share: float, *, bright: float | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw a batch as the phase at this share of the time wants it, or with more bright normal tissue in it."""
     number, size, shares = next(phase[1:] for phase in PHASES if share < phase[0])
+    if bright is not None:
+        shares = Shares(lesion=0.8 * (1 - bright), bright=bright)
     return patches.batch(rng, number=number, size=size, shares=shares)
 
 
@@ -148,12 +152,12 @@ def train(options: argparse.Namespace) -> None:
     print(f"{len(patches)} heads, {sum(p.numel() for p in trainer.network.parameters())} parameters", flush=True)
     # One thread draws the next batch while this one is learnt; both mostly run outside Python's lock.
     drawing = ThreadPoolExecutor(1)
-    batch = drawing.submit(draw_batch, patches, rng, 0.0)
+    batch = drawing.submit(draw_batch, patches, rng, 0.0, bright=options.bright)
     begin = saved = looked = time.monotonic()
     while (now := time.monotonic()) < begin + 60 * options.minutes:
         share = (now - begin) / (60 * options.minutes)
         images, labels = batch.result()
-        batch = drawing.submit(draw_batch, patches, rng, share)
+        batch = drawing.submit(draw_batch, patches, rng, share, bright=options.bright)
         trainer.step(images, labels, rate=rate_at(share, peak=options.rate))
         if now - saved > 60:
             saved = now
@@ -184,6 +188,9 @@ def main() -> None:
     parser.add_argument("--look", type=float, default=7, help="minutes between looks at the held-out patient")
     parser.add_argument("--start", type=Path, help="weights to start from")
     parser.add_argument("--rate", type=float, default=5e-3, help="peak learning rate")
+    parser.add_argument(
+        "--bright", type=float, help="share of patches on bright normal tissue, by default as the phases say"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
