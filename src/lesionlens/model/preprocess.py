@@ -129,6 +129,8 @@ def _seen(bundle: Bundle, tensor: MetaTensor, scan: Grid) -> NDArray[np.bool_]:
     try:
         back = bundle.preprocessing.inverse({key: ones.clone() for key in {"image", *keys}})
         found: NDArray[np.bool_] = np.asarray(back["image" if "image" in keys else keys[0]])[0] > 0.5
+    except MemoryError:
+        raise
     except Exception as error:  # transforms are arbitrary code
         raise BundleError(
             f"The preprocessing of {bundle.name} crops and then pads, and cannot be undone ({_root(error)}), so padding"
