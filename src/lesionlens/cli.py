@@ -80,6 +80,9 @@ OnIrregular = Annotated[
         help="DICOM slices off a regular grid: refuse, resample at their true positions, or keep as they are.",
     ),
 ]
+Identified = Annotated[
+    bool, typer.Option("--identified", help="Show and record the patient's name, identifiers and dates of DICOM.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 BundleName = Annotated[str, typer.Option("--bundle", "-b", help="Embedded bundle, or path of a bundle folder or zip.")]
 BundleArgument = Annotated[
@@ -122,6 +125,7 @@ def run(
     series: Series = None,
     stack: Stack = None,
     irregular: OnIrregular = "refuse",
+    identified: Identified = False,
     trust: Trust = False,
     device: Device = None,
     overwrite: Overwrite = False,
@@ -143,6 +147,7 @@ def run(
         series=series,
         stack=stack,
         irregular=irregular,
+        identified=identified,
         trust=trust,
         device=device,
     )
@@ -199,13 +204,13 @@ def _has_display() -> bool:
 
 
 @app.command(cls=_Command, epilog="Example:  lesionlens info dicom_folder/")
-def info(path: Place, as_json: AsJson = False) -> None:
+def info(path: Place, identified: Identified = False, as_json: AsJson = False) -> None:
     """List the volumes at a path: series, grid, spacing, orientation and geometry verdict."""
     from dataclasses import asdict
 
     from lesionlens.io import list_series
 
-    found = list_series(path)
+    found = list_series(path, identified=identified)
     if as_json:
         _print_json([{**asdict(s), "readable": s.readable, **_verdict(s)} for s in found])
         return
@@ -221,6 +226,8 @@ def info(path: Place, as_json: AsJson = False) -> None:
     numbers = Counter(s.number for s in found if s.uid)
     for s in found:
         label = _label(s)
+        if s.identity:
+            typer.echo(f"{label}, " + ", ".join(f"{name.replace('_', ' ')}: {s.identity[name]}" for name in s.identity))
         typer.echo(f"{label}: {s.verdict}")  # not in the table: a terminal would cut the names of files in it
         if len(found) > 1 and s.uid:
             typer.echo(f"{label}, UID {s.uid}" + (f" in folder {_folder(s)}" if numbers[s.number] > 1 else ""))
@@ -254,6 +261,7 @@ def view(
     series: Series = None,
     stack: Stack = None,
     irregular: OnIrregular = "refuse",
+    identified: Identified = False,
     overlay: Overlay = [],  # noqa: B006 - typer makes a new list for each call
     other_frame: OtherFrame = False,
     screenshot: Screenshot = None,
@@ -273,6 +281,7 @@ def view(
         series=series,
         stack=stack,
         irregular=irregular,
+        identified=identified,
         overlays=overlay,
         other_frame=other_frame,
         overwrite=overwrite,
@@ -287,6 +296,7 @@ def _open(
     series: str | None = None,
     stack: str | None = None,
     irregular: Irregular = "refuse",
+    identified: bool = False,
     overlays: Sequence[Path] = (),
     other_frame: bool = False,
     overwrite: bool = False,
@@ -296,9 +306,13 @@ def _open(
     from lesionlens.results import read_case
     from lesionlens.ui.open import open_viewer, save_screenshot
 
-    volume = read(scan, series=series, stack=stack, irregular=irregular)
+    volume = read(scan, series=series, stack=stack, irregular=irregular, identified=identified)
     case = None if results is None else read_case(results, volume)
-    maps = [found for path in overlays for found in read_overlay(path, volume, other_frame=other_frame)]
+    maps = [
+        found
+        for path in overlays
+        for found in read_overlay(path, volume, other_frame=other_frame, identified=identified)
+    ]
     for note in dict.fromkeys(note for found in maps for note in found.provenance.notes):
         typer.echo(f"Note: {note}", err=True)
     if screenshot is None:

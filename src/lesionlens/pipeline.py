@@ -59,6 +59,8 @@ class RunOptions:
         Name or number of a volume where a series or file holds several.
     irregular
         What to do with DICOM slices that do not lie on one regular grid; see :func:`lesionlens.read`.
+    identified
+        Keep the patient's name and identifiers wherever they come along, and put them into the record.
     trust
         Allow a bundle from outside to execute its config.
     device
@@ -74,6 +76,7 @@ class RunOptions:
     series: str | None = None
     stack: str | None = None
     irregular: Irregular = "refuse"
+    identified: bool = False
     trust: bool = False
     device: str | None = None
 
@@ -128,6 +131,7 @@ def run_case(
                 series=options.series,
                 stack=options.stack,
                 irregular=options.irregular,
+                identified=options.identified,
                 progress=progress,
             )
     with clock.stage("load_bundle", progress, "Loading the bundle"):
@@ -204,9 +208,10 @@ def _record(
             "target": options.target,
             "layer": options.layer,
             "threshold": options.threshold,
-            "series": options.series,
+            "series": volume.source.series or None,  # as it may be written down
             "stack": options.stack,
             "irregular": volume.source.verdict.handled or options.irregular,  # it may have been read before
+            "identified": options.identified or bool(volume.source.identity),
             "device": str(bundle.device),
         },
         "maps": [_map_record(m) for m in (*output.probabilities, *output.attributions)],
@@ -258,6 +263,7 @@ def _input_record(volume: Volume) -> dict[str, Any]:
         "affine_ras": grid.affine.tolist(),
         "decisions": list(source.decisions),
         "verdict": str(source.verdict),
+        **({"identity": dict(source.identity)} if source.identity else {}),
     }
 
 

@@ -199,7 +199,7 @@ class Source:
     format
         ``"nifti"``, ``"nrrd"``, ``"metaimage"``, ``"dicom"`` or ``"memory"``.
     files
-        Paths as given, in slice order for DICOM.
+        Names relative to the folder given, in slice order for DICOM.
     sha256
         SHA-256 over the files' bytes in that order, hexadecimal; empty for arrays made in memory.
     uids
@@ -214,17 +214,23 @@ class Source:
         Name of the volume that was chosen of several in one series or file, such as ``"t=3"``; else empty.
     frame_of_reference
         DICOM FrameOfReferenceUID: positions of two images with the same one are comparable. Empty where there is none.
+    series
+        The series that was asked for of several, as it may be written down: a UID only as its digest. Else empty.
+    identity
+        Who the scan is of; empty unless it was asked for on reading.
     """
 
     format: str = "memory"
     files: tuple[str, ...] = ()
     sha256: str = ""
-    uids: tuple[str, ...] = ()
+    uids: tuple[str, ...] = field(default=(), repr=False)
     modality: str = ""
     decisions: tuple[str, ...] = ()
     verdict: GeometryVerdict = field(default_factory=GeometryVerdict)
     stack: str = ""
-    frame_of_reference: str = ""
+    frame_of_reference: str = field(default="", repr=False)
+    series: str = ""
+    identity: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -257,10 +257,10 @@ def test_a_dicomdir_stands_for_its_folder(tmp_path: Path) -> None:
     ("name", "message"),
     [
         (["images", "im9"], "DICOMDIR names images/im9, which is missing"),
-        (["..", "secret"], r"DICOMDIR names \.\./secret, which lies outside its folder: refused"),
-        (["images", "..", "..", "secret"], "which lies outside its folder: refused"),
+        (["..", "hidden"], r"DICOMDIR names \.\./hidden, which lies outside its folder: refused"),
+        (["images", "..", "..", "hidden"], "which lies outside its folder: refused"),
         (["/etc/passwd"], "DICOMDIR names /etc/passwd, which lies outside its folder: refused"),
-        (["out", "secret"], "DICOMDIR names out/secret, which lies outside its folder: refused"),
+        (["out", "hidden"], "DICOMDIR names out/hidden, which lies outside its folder: refused"),
     ],
     ids=["missing", "up", "down and up", "absolute", "link"],
 )
@@ -268,7 +268,7 @@ def test_what_a_dicomdir_names_has_to_be_in_its_folder(tmp_path: Path, name: lis
     """A missing slice would be missed by nobody, and nothing outside is opened."""
     folder = tmp_path / "disc"
     make_series(folder, PLAN, names="images/im{}".format)
-    make_series(tmp_path / "elsewhere", PLAN, names=lambda _: "secret")
+    make_series(tmp_path / "elsewhere", PLAN, names=lambda _: "hidden")
     (folder / "out").symlink_to(tmp_path / "elsewhere")
     path = dicomdir(folder, [["images", "im0"], name])
 

@@ -103,7 +103,7 @@ def test_an_irregular_series_is_refused_with_the_way_to_see_it(tmp_path: Path) -
     """The dialogs of napari have no place for the choice; the command line has."""
     make_series(tmp_path, Plan(offsets=tuple((0.0, 0.7 * k, 2.5 * k) for k in range(5))))
 
-    with pytest.raises(IrregularSeriesError, match=r"tilt: .* To see it: lesionlens view .* --irregular resample$"):
+    with pytest.raises(IrregularSeriesError, match=r"tilt: .* To see it: lesionlens view PATH --irregular resample$"):
         read_layers(str(tmp_path))
 
 
@@ -111,8 +111,8 @@ def test_an_irregular_series_is_refused_with_the_way_to_see_it(tmp_path: Path) -
 def test_the_command_for_irregular_slices_repeats_what_was_chosen(
     series: str | None, stack: int | None, chosen: str
 ) -> None:
-    """It can be pasted as it is: paths with spaces are quoted."""
-    assert _command("a scan", series, stack) == f"lesionlens view 'a scan' {chosen}--irregular resample"
+    """What was chosen need not be chosen again; the path, which may hold a name, is left to the user."""
+    assert _command(series, stack) == f"lesionlens view PATH {chosen}--irregular resample"
 
 
 def test_results_are_not_taken_for_scans(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -33,13 +36,24 @@ PARSER_ERRORS: tuple[type[Exception], ...] = (
 # A foreign message can quote a whole file; this much tells the cause.
 _LONGEST_CAUSE = 200
 
+# What a message quotes is a value out of a file: of a damaged one, it may be the patient's name in another's place. A
+# short number is not.
+_QUOTED = re.compile(
+    r"""(?<![a-zA-Z0-9])b?(?P<mark>['"])(?!\d{1,4}(?P=mark)).*?(?:(?P=mark)(?![a-zA-Z])|$)""", re.DOTALL
+)
+
+# Writes values and whole paths into the log, which goes to standard error where nobody set one up.
+_TALKATIVE = logging.getLogger("pydicom")
+
 # At most this many files are named in one sentence.
 _MOST_NAMES = 5
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says in one line, or its type where it says nothing."""
+    """Return what an error says in one line, or its type where it says nothing; of a foreign one without its quotes."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if not isinstance(error, LesionLensError | AttributeError):  # which name what is missing, not what is there
+        text = _QUOTED.sub("\N{HORIZONTAL ELLIPSIS}", text)
     text = " ".join(text.split()) or type(error).__name__
     return text if len(text) <= _LONGEST_CAUSE else text[:_LONGEST_CAUSE] + "…"
 
@@ -74,16 +88,40 @@ def reading(failure: str, *more: type[Exception], todo: str = "") -> Iterator[No
         raise
     except (*PARSER_ERRORS, *more) as error:
         message = f"{failure}: {one_line(error).rstrip('.')}."
-        raise ReadError(f"{message} {todo}".rstrip()) from error
+        raise ReadError(f"{message} {todo}".rstrip()) from None  # a traceback would say what the message does not
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore warnings inside the block.
+    """Ignore warnings, and what pydicom logs, inside the block.
 
     pydicom and nibabel warn about every departure from the standard in values that are not used here; what matters for
     the voxels and their places is checked by name and ends in an error or in ``Source.decisions``.
     """
-    with warnings.catch_warnings():
+    with _silence, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+class _Silence:
+    """Keeps a library's log silent for as long as any thread is inside."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside, self._level = 0, logging.NOTSET
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._level = _TALKATIVE.level
+                _TALKATIVE.setLevel(logging.CRITICAL + 1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                _TALKATIVE.setLevel(self._level)
+
+
+_silence = _Silence()

@@ -13,9 +13,11 @@ from lesionlens.io.dicom_geometry import Stack
 from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
 from lesionlens.io.dicom_irregular import lay_down, nominal_grid
+from lesionlens.io.dicom_masked import folder_name, masked_scan
 from lesionlens.io.dicom_pixels import read_values
 from lesionlens.io.dicom_scan import Scan, scan
 from lesionlens.io.dicom_stacks import NamedStack, split
+from lesionlens.io.identity import Identities, hide_uids
 from lesionlens.io.policy import Irregular
 from lesionlens.io.series import ITK_SUFFIXES, SeriesInfo
 from lesionlens.io.stack_choice import choose_stack
@@ -34,6 +36,7 @@ def read_dicom(
     series: str | int | None = None,
     stack: str | int | None = None,
     irregular: Irregular = "refuse",
+    identified: bool = False,
     progress: Progress = silent,
 ) -> Volume:
     """Read a series of a folder (and the folders in it) as a volume.
@@ -51,6 +54,8 @@ def read_dicom(
         Which of several volumes in the series: name, or number from 0; None where there is only one.
     irregular
         What to do with slices that do not lie on one regular grid.
+    identified
+        Keep what leads to the patient, and say who it is.
 
     Raises
     ------
@@ -63,12 +68,15 @@ def read_dicom(
     ReadError
         If there is no such scan, or it cannot be read.
     """
-    found = _scan(root, progress)
+    identities = Identities(identified=identified)
+    found = _scan(root, identities, progress)
     _refuse_damaged(found)
+    name = folder_name(root, identities)
     if not found.instances:
-        raise ReadError(_nothing_found(root, found))
-    chosen, aside = choose(group(found.instances), series, str(root))
-    return _volume(chosen, (*aside, *_strangers(found)), stack, irregular, progress)
+        raise ReadError(_nothing_found(name, found))
+    chosen, aside = choose(group(found.instances), identities.wanted(series), name)
+    volume = _volume(chosen, (*aside, *_strangers(found)), stack, irregular, progress)
+    return _on_record(volume, chosen, series, identities)
 
 
 def read_dicom_file(
@@ -77,6 +85,7 @@ def read_dicom_file(
     series: str | int | None = None,
     stack: str | int | None = None,
     irregular: Irregular = "refuse",
+    identified: bool = False,
     progress: Progress = silent,
 ) -> Volume:
     """Read the series that a file belongs to: a multi-frame file alone, else with the files of its series beside it.
@@ -88,47 +97,63 @@ def read_dicom_file(
     ReadError
         As :func:`read_dicom`.
     """
-    if is_dicomdir(path):
-        return read_dicom(path, series=series, stack=stack, irregular=irregular, progress=progress)
-    mine, aside = _series_of(path, progress)
+    identities = Identities(identified=identified)
+    with identities.masking():
+        is_index = is_dicomdir(path, identities)
+    if is_index:
+        return read_dicom(
+            path, series=series, stack=stack, irregular=irregular, identified=identified, progress=progress
+        )
+    mine, aside = _series_of(path, identities, progress)
     if series is not None:
-        choose([mine], series, path.name)
-    return _volume(mine, aside, stack, irregular, progress)
+        choose([mine], identities.wanted(series), identities.mask(path.name))
+    return _on_record(_volume(mine, aside, stack, irregular, progress), mine, series, identities)
 
 
-def list_dicom(root: Path, *, progress: Progress = silent) -> list[SeriesInfo]:
+def list_dicom(root: Path, *, identified: bool = False, progress: Progress = silent) -> list[SeriesInfo]:
     """List the series of a folder, or of the folder of a DICOMDIR, by their headers, damaged files last."""
-    found = _scan(root, progress)
+    identities = Identities(identified=identified)
+    found = _scan(root, identities, progress)
     if not found.instances and not found.damaged:
-        raise ReadError(_nothing_found(root, found))
-    return [_info(one) for one in group(found.instances)] + [
+        raise ReadError(_nothing_found(folder_name(root, identities), found))
+    return [_info(one, identities) for one in group(found.instances)] + [
         SeriesInfo("", None, "", "", 0, (), None, "", damaged.reason, "dicom", (damaged.name,))
         for damaged in found.damaged
     ]
 
 
-def list_dicom_file(path: Path) -> list[SeriesInfo]:
+def list_dicom_file(path: Path, *, identified: bool = False) -> list[SeriesInfo]:
     """Describe the series that :func:`read_dicom_file` would read."""
-    return list_dicom(path) if is_dicomdir(path) else [_info(_series_of(path, silent)[0])]
+    identities = Identities(identified=identified)
+    with identities.masking():
+        is_index = is_dicomdir(path, identities)
+    if is_index:
+        return list_dicom(path, identified=identified)
+    return [_info(_series_of(path, identities, silent)[0], identities)]
 
 
-def _scan(root: Path, progress: Progress) -> Scan:
+def _scan(root: Path, identities: Identities, progress: Progress) -> Scan:
     """Read the headers of a folder, or of the folder of a DICOMDIR."""
-    return scan(root, progress=progress) if root.is_dir() else scan_dicomdir(root, progress=progress)
+    read_headers = scan if root.is_dir() else scan_dicomdir
+    with identities.masking():
+        found = read_headers(root, identities=identities, progress=progress)
+    return masked_scan(found, identities)
 
 
-def _series_of(path: Path, progress: Progress) -> tuple[Series, tuple[str, ...]]:
-    instance = read_instance(path, path.name)
+def _series_of(path: Path, identities: Identities, progress: Progress) -> tuple[Series, tuple[str, ...]]:
+    with identities.masking():
+        instance = read_instance(path, path.name, identities)
     if (instance.n_frames > 1 and not instance.concatenation) or not instance.rows:
-        return group([instance])[0], ()
-    with reading(f"Cannot open folder {path.parent}", todo="Check its permissions."):
-        beside = sorted(entry for entry in path.parent.iterdir() if entry.is_file())
-    found = scan(path.parent, beside, progress=progress)
+        return group(masked_scan(Scan((instance,), (), ()), identities).instances)[0], ()
+    with identities.masking():
+        with reading("Cannot open the folder of the file", todo="Check its permissions."):
+            beside = sorted(entry for entry in path.parent.iterdir() if entry.is_file())
+        found = masked_scan(scan(path.parent, beside, identities=identities, progress=progress), identities)
     _refuse_damaged(found)
     everything = group(found.instances)
     mine = next(one for one in everything if one.uid == instance.series_uid)
     with_it = counted(len(mine.instances) - 1, "other file")
-    notes = [f"{path.name} was read with {with_it} of its series beside it."]
+    notes = [f"{identities.mask(path.name)} was read with {with_it} of its series beside it."]
     n = sum(len(one.instances) for one in everything if one is not mine)
     if n:
         notes.append(f"Left aside: {counted(n, 'file')} of other series.")
@@ -168,6 +193,17 @@ def _volume(
     return Volume(array, layout.grid, name=label, unit=_unit(stack), source=source, valid=valid)
 
 
+def _on_record(volume: Volume, series: Series, wanted: str | int | None, identities: Identities) -> Volume:
+    """Return a volume whose notes may be written down: without UIDs, or, where asked for, with the patient."""
+    asked_for = "" if wanted is None else str(identities.wanted(wanted))
+    source = replace(volume.source, series=asked_for, identity=identities.of_series(series.uid))
+    if not identities.identified:
+        verdict = replace(source.verdict, problems=tuple(map(hide_uids, source.verdict.problems)))
+        decisions = tuple(map(hide_uids, source.decisions))
+        source = replace(source, series=hide_uids(asked_for), decisions=decisions, verdict=verdict)
+    return replace(volume, source=source)
+
+
 def _one_of(stacks: Sequence[NamedStack], chosen: NamedStack) -> tuple[str, ...]:
     if len(stacks) == 1:
         return ()
@@ -203,7 +239,7 @@ def _unit(stack: Stack) -> str:
     return "HU" if first.modality == "CT" and is_hu else ""
 
 
-def _info(series: Series) -> SeriesInfo:
+def _info(series: Series, identities: Identities) -> SeriesInfo:
     info = SeriesInfo(
         uid=series.uid,
         number=series.number,
@@ -216,6 +252,7 @@ def _info(series: Series) -> SeriesInfo:
         verdict="",
         format="dicom",
         files=tuple(instance.name for instance in series.instances),
+        identity=identities.of_series(series.uid),
     )
     try:
         refuse_no_scan(series)
@@ -280,10 +317,10 @@ def _strangers(found: Scan) -> tuple[str, ...]:
     return (f"Left aside: {counted(n, 'file')} without DICOM images: {named(found.others)}.",) if n else ()
 
 
-def _nothing_found(root: Path, found: Scan) -> str:
+def _nothing_found(name: str, found: Scan) -> str:
     if not found.others:
-        return f"Folder {root} is empty. Give a folder with DICOM files, or a NIfTI file."
-    images = [name for name in found.others if name.lower().endswith((".nii", ".nii.gz", ".hdr", *ITK_SUFFIXES))]
+        return f"Folder {name} is empty. Give a folder with DICOM files, or a NIfTI file."
+    images = [file for file in found.others if file.lower().endswith((".nii", ".nii.gz", ".hdr", *ITK_SUFFIXES))]
     if images:
-        return f"Folder {root} holds no DICOM but other images; give the file itself: {', '.join(images[:5])}."
-    return f"Folder {root} holds no DICOM file among its {len(found.others)} files. Give the folder of the scan."
+        return f"Folder {name} holds no DICOM but other images; give the file itself: {', '.join(images[:5])}."
+    return f"Folder {name} holds no DICOM file among its {len(found.others)} files. Give the folder of the scan."

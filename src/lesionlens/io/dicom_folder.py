@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from lesionlens.io.boundary import quiet, reading
 from lesionlens.io.dicom_header import DICOMDIR, PYDICOM_ERRORS, read_instance
 from lesionlens.io.dicom_scan import Damaged, Scan, scan
+from lesionlens.io.identity import Identities
 from lesionlens.progress import Progress, silent
 
 __all__ = ["is_dicomdir", "scan_dicomdir"]
@@ -22,7 +23,7 @@ _LONGEST_NAME = 256
 _TODO = "Copy the whole disc or folder again, or give the folder of the scan."
 
 
-def is_dicomdir(path: Path) -> bool:
+def is_dicomdir(path: Path, identities: Identities | None = None) -> bool:
     """Say whether a DICOM file is an index of others.
 
     Raises
@@ -30,10 +31,10 @@ def is_dicomdir(path: Path) -> bool:
     ReadError
         If the file is damaged.
     """
-    return read_instance(path, path.name).class_uid == DICOMDIR
+    return read_instance(path, path.name, identities).class_uid == DICOMDIR
 
 
-def scan_dicomdir(path: Path, *, progress: Progress = silent) -> Scan:
+def scan_dicomdir(path: Path, *, identities: Identities | None = None, progress: Progress = silent) -> Scan:
     """Read the headers of all files below the folder of a DICOMDIR.
 
     Nothing outside that folder is ever opened. Files that the DICOMDIR names and that are missing, or lie elsewhere,
@@ -44,7 +45,7 @@ def scan_dicomdir(path: Path, *, progress: Progress = silent) -> Scan:
     ReadError
         If the folder, or the DICOMDIR, cannot be read.
     """
-    found = scan(path.parent, progress=progress)
+    found = scan(path.parent, identities=identities, progress=progress)
     present = {one.name for one in found.instances} | {one.name for one in found.damaged} | set(found.others)
     folded = {name.casefold() for name in present}  # discs are mounted with names in either case
     lost = []

@@ -1,7 +1,7 @@
 """The header of one DICOM file, reduced to what placing and decoding its images needs.
 
 DICOM's patient coordinates are LPS+ (x to the left, y to the back, z to the head); they stay LPS up to the affine.
-No field that names or describes the patient is read.
+What names or describes the patient goes into no value; it is looked at to keep it out (:mod:`lesionlens.io.identity`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pydicom.uid import UID
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
 from lesionlens.io.dicom_traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits
+from lesionlens.io.identity import KEYWORDS, Identities
 
 __all__ = ["DICOMDIR", "PYDICOM_ERRORS", "Frame", "Instance", "Part", "numbers", "read_instance", "scaling_of", "text"]
 
@@ -49,10 +50,10 @@ _WANTED = (
     "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue",
     "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID",
     "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
-    "SharedFunctionalGroupsSequence", *STANDARD_TRAITS,
+    "SharedFunctionalGroupsSequence", *STANDARD_TRAITS, *KEYWORDS,
 )  # fmt: skip
 
-_WANTED_TAGS: list[int] = [*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS]
+_WANTED_TAGS: list[int] = [*(int(Tag(keyword)) for keyword in dict.fromkeys(_WANTED)), *PRIVATE_TAGS]
 
 # Media Storage Directory: an index of files that are found anyway.
 DICOMDIR = "1.2.840.10008.1.3.10"
@@ -163,8 +164,15 @@ class Instance:
     note: str = ""
 
 
-def read_instance(path: Path, name: str) -> Instance:
+def read_instance(path: Path, name: str, identities: Identities | None = None) -> Instance:
     """Read the header of one DICOM file.
+
+    Parameters
+    ----------
+    path, name
+        The file, and how to call it.
+    identities
+        Told what the header says about the patient.
 
     Raises
     ------
@@ -177,6 +185,8 @@ def read_instance(path: Path, name: str) -> Instance:
         # force: a file without the 128-byte preamble is still DICOM; the caller has looked at the first bytes.
         dataset = dcmread(stream, stop_before_pixels=True, specific_tags=_WANTED_TAGS, force=True)
         flaw = _flaw(dataset) or _beyond_the_end(stream)
+        if identities is not None:
+            identities.remember(dataset)
         if flaw:
             raise ReadError(f"{failure}: {flaw}. {todo}")
         instance = _instance(dataset, path, name)

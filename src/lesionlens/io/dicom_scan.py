@@ -15,6 +15,7 @@ from pathlib import Path
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import reading
 from lesionlens.io.dicom_header import DICOMDIR, Instance, read_instance
+from lesionlens.io.identity import Identities
 from lesionlens.progress import Progress, silent
 
 __all__ = ["Damaged", "Scan", "looks_like_dicom", "scan"]
@@ -57,7 +58,13 @@ class Scan:
     others: tuple[str, ...]
 
 
-def scan(root: Path, files: Sequence[Path] | None = None, *, progress: Progress = silent) -> Scan:
+def scan(
+    root: Path,
+    files: Sequence[Path] | None = None,
+    *,
+    identities: Identities | None = None,
+    progress: Progress = silent,
+) -> Scan:
     """Read the headers of all DICOM files below a folder.
 
     Parameters
@@ -66,6 +73,8 @@ def scan(root: Path, files: Sequence[Path] | None = None, *, progress: Progress 
         The folder; names are relative to it.
     files
         Look at these only.
+    identities
+        Told what the headers say about the patient.
 
     Raises
     ------
@@ -84,7 +93,7 @@ def scan(root: Path, files: Sequence[Path] | None = None, *, progress: Progress 
             strangers[name] = path
             continue
         try:
-            instance = read_instance(path, name)
+            instance = read_instance(path, name, identities)
         except ReadError as error:
             damaged.append(Damaged(name, str(error)))
             continue

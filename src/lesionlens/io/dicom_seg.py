@@ -28,6 +28,7 @@ from lesionlens.io.dicom_enhanced import enhanced_frames
 from lesionlens.io.dicom_geometry import COSINE_TOLERANCE, LPS_TO_RAS, POSITION_TOLERANCE_MM, SAME_POSITION_MM
 from lesionlens.io.dicom_header import PYDICOM_ERRORS, Frame, text
 from lesionlens.io.dicom_pixels import one_by_one
+from lesionlens.io.identity import Identities
 from lesionlens.io.overlay import ForeignMap
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Grid, Source, Volume
@@ -46,7 +47,7 @@ GAP = 1.5
 _AGAIN = "Export the segmentation again."
 
 
-def read_segmentation(path: Path, *, progress: Progress = silent) -> list[ForeignMap]:
+def read_segmentation(path: Path, *, identified: bool = False, progress: Progress = silent) -> list[ForeignMap]:
     """Read a DICOM segmentation: binary, fractional, or of labels.
 
     Returns
@@ -60,10 +61,12 @@ def read_segmentation(path: Path, *, progress: Progress = silent) -> list[Foreig
     ReadError
         If the file is something else or damaged, or its frames do not lie on one regular grid.
     """
-    name = path.name
-    with reading(f"Cannot read {name}", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
+    identities = Identities(identified=identified)
+    with identities.masking(), reading(f"Cannot read {path.name}", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
         content = path.read_bytes()
         dataset = dcmread(BytesIO(content), force=True)
+        identities.remember(dataset)
+        name = identities.mask(path.name)
         _refuse_other_objects(dataset, name)
         source = Source(
             format="dicom",
@@ -74,7 +77,7 @@ def read_segmentation(path: Path, *, progress: Progress = silent) -> list[Foreig
             frame_of_reference=text(dataset, "FrameOfReferenceUID"),
         )
         reader = _Reader(dataset, name, source, progress)
-        segments = _segments(dataset)
+        segments = {number: identities.mask(label) for number, label in _segments(dataset).items()}
         if text(dataset, "SegmentationType") == "FRACTIONAL":
             return [_fractions(reader, number, label) for number, label in segments.items()]
         return _label_maps(reader, segments)

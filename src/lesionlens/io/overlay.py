@@ -64,6 +64,7 @@ def read_overlay(
     label: str | None = None,
     stack: str | int | None = None,
     other_frame: bool = False,
+    identified: bool = False,
     progress: Progress = silent,
 ) -> list[Heatmap | LabelMap]:
     """Read masks or maps that another program or a reader made, on the grid of a scan.
@@ -88,6 +89,8 @@ def read_overlay(
     other_frame
         Accept a DICOM segmentation whose frame of reference is not the scan's: somebody knows that both lie in the same
         space all the same.
+    identified
+        Keep what leads to the patient in the names of files and segments; see :func:`~lesionlens.io.read`.
     progress
         Called as files are read.
 
@@ -114,16 +117,16 @@ def read_overlay(
     if is_dicom(place):
         if kind is not None or stack is not None:
             raise ReadError(f"{place.name} says itself what it holds; leave out kind= and stack=.")
-        found = _segments(place, label, progress)
+        found = _segments(place, label, identified, progress)
     else:
-        found = [_foreign(read(place, stack=stack, progress=progress), kind, label)]
+        found = [_foreign(read(place, stack=stack, identified=identified, progress=progress), kind, label)]
     return [_on_scan(one, volume, other_frame=other_frame) for one in found]
 
 
-def _segments(place: Path, label: str | None, progress: Progress) -> list[ForeignMap]:
+def _segments(place: Path, label: str | None, identified: bool, progress: Progress) -> list[ForeignMap]:
     from lesionlens.io.dicom_seg import read_segmentation
 
-    found = read_segmentation(place, progress=progress)
+    found = read_segmentation(place, identified=identified, progress=progress)
     return [replace(one, label=label) for one in found] if label else found
 
 

@@ -20,6 +20,7 @@ def read(
     series: str | int | None = None,
     stack: str | int | None = None,
     irregular: Irregular = "refuse",
+    identified: bool = False,
     progress: Progress = silent,
 ) -> Volume:
     """Read a scan.
@@ -40,6 +41,9 @@ def read(
         ``"resample"`` puts them on a regular grid at their true positions, with ``Volume.valid`` False where there is
         no data; ``"as-is"`` keeps the voxels in slice order with the affine that fits best. What was done is in
         ``source.verdict`` and ``source.decisions``.
+    identified
+        Keep what a DICOM header says about the patient wherever it comes along (names of files and folders,
+        descriptions), and put it into ``source.identity``. By default it is removed.
     progress
         Called as the work advances; raise :class:`~lesionlens.errors.Cancelled` from it to stop.
 
@@ -69,7 +73,9 @@ def read(
     if place.is_dir():
         from lesionlens.io.dicom import read_dicom
 
-        return read_dicom(place, series=series, stack=stack, irregular=irregular, progress=progress)
+        return read_dicom(
+            place, series=series, stack=stack, irregular=irregular, identified=identified, progress=progress
+        )
     if _is_nifti(place):
         from lesionlens.io.nifti import read_nifti
 
@@ -84,20 +90,28 @@ def read(
 
     if is_archive(place):
         with unpacked(place, progress=progress) as inside:
-            return read(inside, series=series, stack=stack, irregular=irregular, progress=progress)
+            return read(
+                inside, series=series, stack=stack, irregular=irregular, identified=identified, progress=progress
+            )
     _require_dicom(place)
     from lesionlens.io.dicom import read_dicom_file
 
-    return read_dicom_file(place, series=series, stack=stack, irregular=irregular, progress=progress)
+    return read_dicom_file(
+        place, series=series, stack=stack, irregular=irregular, identified=identified, progress=progress
+    )
 
 
-def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) -> list[SeriesInfo]:
+def list_series(
+    path: str | os.PathLike[str], *, identified: bool = False, progress: Progress = silent
+) -> list[SeriesInfo]:
     """List what a path holds, from headers alone.
 
     Parameters
     ----------
     path
         As for :func:`read`.
+    identified
+        As for :func:`read`; ``identity`` of each series says who it is of.
     progress
         Called as headers are read.
 
@@ -115,7 +129,7 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
     if place.is_dir():
         from lesionlens.io.dicom import list_dicom
 
-        return list_dicom(place, progress=progress)
+        return list_dicom(place, identified=identified, progress=progress)
     if _is_nifti(place):
         from lesionlens.io.nifti import describe_nifti
 
@@ -128,11 +142,11 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
 
     if is_archive(place):
         with unpacked(place, progress=progress) as inside:
-            return list_series(inside, progress=progress)
+            return list_series(inside, identified=identified, progress=progress)
     _require_dicom(place)
     from lesionlens.io.dicom import list_dicom_file
 
-    return list_dicom_file(place)
+    return list_dicom_file(place, identified=identified)
 
 
 def existing_path(path: str | os.PathLike[str]) -> Path:
@@ -149,8 +163,8 @@ def existing_path(path: str | os.PathLike[str]) -> Path:
     if os.path.isdir(place) or os.path.isfile(place):
         return place
     if os.path.lexists(place):
-        raise ReadError(f"Expected a file or folder; {place} is neither, or a link to nothing. Check the path.")
-    raise ReadError(f"There is no file or folder {place}. Check the path.")
+        raise ReadError(f"Expected a file or folder; {place.name} is neither, or a link to nothing. Check the path.")
+    raise ReadError(f"There is no file or folder {place.name}. Check the path.")
 
 
 def is_dicom(place: Path) -> bool:

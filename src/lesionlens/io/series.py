@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lesionlens.volume import GeometryVerdict
 
@@ -42,6 +43,9 @@ class SeriesInfo:
     stacks
         Names of the volumes where the series holds several; empty where it is one. Their number in this order, or
         their name, chooses one of them on reading.
+    identity
+        Who the series is of (``"patient_name"``, ``"patient_id"``, ``"birth_date"``, ``"study_date"``, ...); empty
+        unless it was asked for.
     """
 
     uid: str
@@ -56,6 +60,7 @@ class SeriesInfo:
     format: str
     files: tuple[str, ...]
     stacks: tuple[str, ...] = ()
+    identity: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def readable(self) -> bool:

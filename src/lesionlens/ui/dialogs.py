@@ -30,13 +30,11 @@ class SeriesDialog(QDialog):
 
     Parameters
     ----------
-    folder
-        Where the series are.
     series
         What is there; those that cannot be read are listed with the reason and cannot be chosen.
     """
 
-    def __init__(self, folder: str, series: Sequence[SeriesInfo], parent: QWidget | None = None) -> None:
+    def __init__(self, series: Sequence[SeriesInfo], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("LesionLens: choose a series")
         self.list = QListWidget()
@@ -47,7 +45,7 @@ class SeriesDialog(QDialog):
         for info in series:
             self.list.addItem(_item(info))
         layout = QVBoxLayout(self)
-        question = QLabel(f"{folder} holds several series. Which one do you want to see?")
+        question = QLabel("There are several series. Which one do you want to see?")
         question.setWordWrap(True)
         layout.addWidget(question)
         layout.addWidget(self.list)

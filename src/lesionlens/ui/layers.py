@@ -119,11 +119,12 @@ def default_styles(*, threshold: float) -> dict[OverlayKind, Style]:
 
 def volume_layer(volume: Volume) -> LayerData:
     """Return a scan as an image layer in grey."""
+    source = volume.source
     metadata = {
         VOLUME_KEY: volume,
         AFFINE_KEY: volume.grid.affine,
-        GEOMETRY_KEY: str(volume.source.verdict),
-        PROVENANCE_KEY: {"decisions": volume.source.decisions, "sha256": volume.source.sha256},
+        GEOMETRY_KEY: str(source.verdict),
+        PROVENANCE_KEY: {"decisions": source.decisions, "sha256": source.sha256, **_identity(source)},
         NOTICE_KEY: NOTICE,
     }
     options = {"name": volume.name, "colormap": "gray", "contrast_limits": scan_window(volume)}
@@ -291,6 +292,11 @@ def _unit_notes(layer: Layer) -> tuple[str, ...]:
     if "pixel" in units:
         return ("The layer names no unit of length: its pixels were taken for mm.",)
     return () if set(units) == {"millimeter"} else (f"Lengths were converted to mm from {', '.join(units)}.",)
+
+
+def _identity(source: Source) -> dict[str, Any]:
+    """Return who the scan is of, where that was asked for."""
+    return {"identity": dict(source.identity)} if source.identity else {}
 
 
 def _layer(array: NDArray[Any], grid: Grid, options: dict[str, Any], kind: str) -> LayerData:

@@ -51,7 +51,8 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
 def _read(path: str) -> Volume | None:
     if (Path(path) / _RECORD).is_file():
         raise ReadError(
-            f"{path} holds the results of a run: open the scan first, then 'Open results…' in the LesionLens widget."
+            f"{Path(path).name} holds the results of a run: open the scan first, then 'Open results…' in the LesionLens"
+            " widget."
         )
     return _choosing(path)
 
@@ -61,7 +62,7 @@ def _choosing(path: str, series: str | None = None, stack: int | None = None) ->
     try:
         return read(path, series=series, stack=stack)
     except IrregularSeriesError as error:
-        raise IrregularSeriesError(f"{error} To see it: {_command(path, series, stack)}") from error
+        raise IrregularSeriesError(f"{error} To see it: {_command(series, stack)}") from None
     except AmbiguousSeriesError as error:
         from lesionlens.ui.dialogs import SeriesDialog, ask_stack, main_window
 
@@ -71,13 +72,16 @@ def _choosing(path: str, series: str | None = None, stack: int | None = None) ->
         if isinstance(error, AmbiguousStackError):
             stack = ask_stack(error.choices, window)
             return None if stack is None else _choosing(path, series, stack)
-    dialog = SeriesDialog(path, list_series(path), window)
+    dialog = SeriesDialog(list_series(path), window)
     answered, chosen = dialog.exec(), dialog.chosen
     dialog.deleteLater()
     return _choosing(path, chosen) if answered and chosen else None
 
 
-def _command(path: str, series: str | None, stack: int | None) -> str:
-    """Return the command that opens a scan whose slices lie irregularly, with what has been chosen so far."""
+def _command(series: str | None, stack: int | None) -> str:
+    """Return the command that opens a scan whose slices lie irregularly, with what has been chosen so far.
+
+    The path, which may hold the patient's name, is left to the user.
+    """
     chosen = [*(("--series", series) if series else ()), *(("--stack", str(stack)) if stack is not None else ())]
-    return shlex.join(["lesionlens", "view", path, *chosen, "--irregular", "resample"])
+    return shlex.join(["lesionlens", "view", "PATH", *chosen, "--irregular", "resample"])

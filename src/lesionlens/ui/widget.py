@@ -91,7 +91,7 @@ class LesionLensWidget(QWidget):
         """Show what an earlier run wrote about the chosen volume."""
         if self.job is None and folder:
             layer = self.form.choices().volume_layer
-            self._start(f"LesionLens: results in {folder}", partial(work.read_results, Path(folder), layer))
+            self._start("LesionLens: reading results", partial(work.read_results, Path(folder), layer))
 
     def cancel(self) -> None:
         """Stop what runs, at its next step."""
