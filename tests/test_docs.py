@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# A row of docs/reference/tolerances.md: module, name, number.
+TOLERANCE = re.compile(r"^\| `(\w+)\.(\w+)` \| ([0-9.,]+)", re.MULTILINE)
+
+# A tolerance in a sentence: name, number.
+IN_A_SENTENCE = re.compile(r"`([A-Z][A-Z_]+)` = ([0-9.]+[0-9])")
 
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
@@ -60,3 +68,58 @@ def test_the_readme_names_every_command(repository: Path, reference: dict[str, o
 
     assert words
     assert [command for command in words if f"`{command}" not in text] == []
+
+
+def test_examples_give_what_the_pages_show(repository: Path) -> None:
+    """A worked example that is wrong is worse than none."""
+    found = [page for page in pages(repository) if ">>> " in page.read_text("utf-8")]
+
+    assert repository / "docs" / "explanation" / "coordinates.md" in found
+    for page in found:
+        assert doctest.testfile(str(page), module_relative=False, encoding="utf-8").failed == 0, page.name
+
+
+def constant(module: str, name: str) -> object:
+    """Return a constant of a module of ``io``, or of a value's."""
+    place = "lesionlens.volume" if module == "volume" else f"lesionlens.io.{module}"
+    return getattr(importlib.import_module(place), name)
+
+
+def public_numbers() -> dict[tuple[str, str], float]:
+    """Return every public number of the modules that read and place voxels, by module and name."""
+    import lesionlens.io
+
+    names = sorted(path.stem for path in Path(lesionlens.io.__file__).parent.glob("[a-z]*.py"))
+    modules = {name: importlib.import_module(f"lesionlens.io.{name}") for name in names}
+    modules["volume"] = importlib.import_module("lesionlens.volume")
+    return {
+        (module, name): float(value)
+        for module, content in modules.items()
+        for name, value in vars(content).items()
+        if re.fullmatch("[A-Z][A-Z_]+", name) and isinstance(value, int | float) and _is_own(content.__file__, name)
+    }
+
+
+def _is_own(file: str | None, name: str) -> bool:
+    """Say whether a module makes a constant itself instead of importing it."""
+    return re.search(rf"^{name} = ", Path(file or "").read_text("utf-8"), re.MULTILINE) is not None
+
+
+def test_every_tolerance_is_on_its_page_with_its_value(repository: Path) -> None:
+    """Whoever relies on a tolerance finds it, and nobody changes one in silence."""
+    text = (repository / "docs" / "reference" / "tolerances.md").read_text("utf-8")
+    listed = {(module, name): float(value.replace(",", "")) for module, name, value in TOLERANCE.findall(text)}
+    numbers = public_numbers()
+
+    assert len(numbers) > 20
+    assert numbers.keys() - listed.keys() == set()
+    assert {place: constant(*place) for place in listed} == listed
+
+
+def test_tolerances_in_sentences_have_their_value(repository: Path) -> None:
+    """Other pages name tolerances where they explain what comes of them."""
+    numbers = {name: value for (_, name), value in public_numbers().items()}
+    named = [found for page in pages(repository) for found in IN_A_SENTENCE.findall(page.read_text("utf-8"))]
+
+    assert len(named) > 5
+    assert [(name, value) for name, value in named if numbers.get(name) != float(value)] == []
