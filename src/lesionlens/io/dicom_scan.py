@@ -182,7 +182,8 @@ def _all_files(root: Path) -> list[Path]:
     """Return all regular files below a folder, ordered by name; links to folders are not followed (they can loop)."""
 
     def refuse(error: OSError) -> None:
-        raise ReadError(f"Cannot open folder {error.filename}: {error.strerror}. Check its permissions.") from error
+        name = os.path.relpath(error.filename, root)
+        raise ReadError(f"Cannot open folder {name}: {error.strerror}. Check its permissions.") from None
 
     found = []
     for folder, _, names in os.walk(root, onerror=refuse):

@@ -61,7 +61,8 @@ _SHOWN = {
 KEYWORDS = tuple(dict.fromkeys((*_NAMES, *_IDENTIFIERS, *_DAYS, _MORE_IDS, *_SHOWN.values())))
 
 # A text of so many letters and digits is found anywhere in another one, a shorter one where it stands alone: "Li" is
-# in "slice". A single character tells nobody from anybody else.
+# in "slice". A single character, or a number that short, is in everything, file names above all, and tells nobody from
+# anybody else.
 _ANYWHERE, _SHORTEST = 4, 2
 
 # How letters are written where the alphabet lacks them.
@@ -222,9 +223,9 @@ def _pattern(text: str) -> str:
     found = []
     for form in sorted(both):
         characters = re.findall(r"[^\W_]", form)
-        if len(characters) < _SHORTEST:
-            continue
         alone = len(characters) < _ANYWHERE
+        if len(characters) < _SHORTEST or (alone and all(map(str.isdigit, characters))):
+            continue
         # Digits are never found inside a longer number.
         before = r"(?<![^\W_])" if alone else r"(?<!\d)" if characters[0].isdigit() else ""
         after = r"(?![^\W_])" if alone else r"(?!\d)" if characters[-1].isdigit() else ""
