@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,11 +19,12 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
+from lesionlens.io.dicom_elements import find_elements
 from lesionlens.io.dicom_traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits
 
 __all__ = ["DICOMDIR", "PYDICOM_ERRORS", "Frame", "Instance", "Part", "numbers", "read_instance", "scaling_of", "text"]
@@ -52,7 +54,10 @@ _WANTED = (
     "SharedFunctionalGroupsSequence", *STANDARD_TRAITS,
 )  # fmt: skip
 
-_WANTED_TAGS: list[int] = [*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS]
+_WANTED_TAGS = frozenset({*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS})
+
+# Headers of single images end long before this; those of multi-frame files, which go on, are few.
+_MOST_OF_HEADERS = 1 << 16
 
 # Media Storage Directory: an index of files that are found anyway.
 DICOMDIR = "1.2.840.10008.1.3.10"
@@ -174,12 +179,12 @@ def read_instance(path: Path, name: str) -> Instance:
     failure = f"DICOM file {name} is damaged"
     todo = "Export it again, or take it out of the folder."
     with reading(failure, *PYDICOM_ERRORS, todo=todo), quiet(), path.open("rb") as stream:
-        # force: a file without the 128-byte preamble is still DICOM; the caller has looked at the first bytes.
-        dataset = dcmread(stream, stop_before_pixels=True, specific_tags=_WANTED_TAGS, force=True)
-        flaw = _flaw(dataset) or _beyond_the_end(stream)
+        dataset, flaw = _header(stream)
+        class_uid = UID(_class_uid(dataset))
+        flaw = flaw or _flaw(dataset, class_uid)
         if flaw:
             raise ReadError(f"{failure}: {flaw}. {todo}")
-        instance = _instance(dataset, path, name)
+        instance = _instance(dataset, class_uid, path, name)
         if "MOSAIC" not in instance.image_type or instance.n_frames > 1:
             return instance
         from lesionlens.io.dicom_mosaic import with_tiles
@@ -188,22 +193,33 @@ def read_instance(path: Path, name: str) -> Instance:
         return with_tiles(instance, dcmread(stream, stop_before_pixels=True, force=True))
 
 
-def _class_uid(dataset: Dataset) -> str:
-    """Return the SOP class; only a DICOMDIR has none in its data set, and says in its meta information what it is."""
-    meta = getattr(dataset, "file_meta", None) or Dataset()
-    return DICOMDIR if text(meta, "MediaStorageSOPClassUID") == DICOMDIR else text(dataset, "SOPClassUID")
-
-
-def _flaw(dataset: Dataset) -> str:
-    """Say what shows that a file lost its end: pydicom takes the part that is left for the whole."""
+def _header(stream: BinaryIO) -> tuple[Dataset, str]:
+    """Return the wanted elements of a file, and what shows that it lost its end: pydicom takes what is left for all."""
+    elements = find_elements(stream.read(_MOST_OF_HEADERS))
+    if elements is not None:
+        return elements.dataset(_WANTED_TAGS), ""
+    stream.seek(0)
+    # force: a file without the 128-byte preamble is still DICOM; the caller has looked at the first bytes.
+    dataset = dcmread(stream, stop_before_pixels=True, specific_tags=sorted(_WANTED_TAGS), force=True)
     for element in map(dataset.get_item, dataset.keys()):  # before any value is asked for: it would be no raw one then
         if isinstance(element, RawDataElement) and _is_short(element):
-            return f"it ends inside {keyword_for_tag(element.tag)}"
-    if not _class_uid(dataset) and "Rows" not in dataset:
+            return dataset, f"it ends inside {keyword_for_tag(element.tag)}"
+    return dataset, _beyond_the_end(stream)
+
+
+def _class_uid(dataset: Dataset) -> str:
+    """Return the SOP class; only a DICOMDIR has none in its data set, and says in its meta information what it is."""
+    meta = getattr(dataset, "file_meta", None)
+    of_index = bool(meta) and text(meta, "MediaStorageSOPClassUID") == DICOMDIR
+    return DICOMDIR if of_index else text(dataset, "SOPClassUID")
+
+
+def _flaw(dataset: Dataset, class_uid: UID) -> str:
+    """Say what every DICOM file says and this one does not."""
+    if not class_uid and "Rows" not in dataset:
         return "it does not say what it holds"
-    missing = [keyword for keyword in ("Rows", "Columns") if not dataset.get(keyword)]
-    class_name = UID(_class_uid(dataset)).name
-    return f"it is of class {class_name} but has no {missing[0]}" if missing and _IMAGES in class_name else ""
+    missing = [keyword for keyword in ("Rows", "Columns") if not _value(dataset, keyword)]
+    return f"it is of class {class_uid.name} but has no {missing[0]}" if missing and _IMAGES in class_uid.name else ""
 
 
 def _is_short(element: RawDataElement) -> bool:
@@ -217,9 +233,8 @@ def _beyond_the_end(stream: BinaryIO) -> str:
     return f"it ends after {size} bytes, inside its header" if position > size else ""
 
 
-def _instance(dataset: Dataset, path: Path, name: str) -> Instance:
-    class_uid = UID(_class_uid(dataset))
-    n_frames = int(dataset.get("NumberOfFrames") or 1)
+def _instance(dataset: Dataset, class_uid: UID, path: Path, name: str) -> Instance:
+    n_frames = int(_value(dataset, "NumberOfFrames") or 1)
     return Instance(
         path=path,
         name=name,
@@ -270,8 +285,9 @@ def _frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
 
 def _rescale_type(dataset: Dataset) -> str:
     """Return what the values are after rescaling or after the Modality LUT."""
-    table = next(iter(dataset.get("ModalityLUTSequence") or []), Dataset())
-    return text(dataset, "RescaleType") or text(table, "ModalityLUTType")
+    said = text(dataset, "RescaleType")
+    table = _value(dataset, "ModalityLUTSequence")
+    return text(table[0], "ModalityLUTType") if table and not said else said
 
 
 def _part(dataset: Dataset) -> Part | None:
@@ -282,9 +298,20 @@ def _part(dataset: Dataset) -> Part | None:
     return Part(uid, number or 1, total or 0)
 
 
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+def _value(dataset: Dataset, keyword: str) -> Any:
+    """Return a value, or None when absent, which pydicom takes several times longer to say."""
+    tag = _tag(keyword)
+    return dataset[tag].value if tag in dataset.keys() else None  # noqa: SIM118 - Dataset's own "in" is slow, too
+
+
 def text(dataset: Dataset, keyword: str, *, longest: int = _LONGEST_TEXT) -> str:
     """Return a value as one line, parts joined by backslashes as in the file; empty when absent or damaged."""
-    value = dataset.get(keyword)
+    value = _value(dataset, keyword)
     if value is None:
         return ""
     parts = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
@@ -294,7 +321,7 @@ def text(dataset: Dataset, keyword: str, *, longest: int = _LONGEST_TEXT) -> str
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """Return exactly ``count`` finite numbers, or None when they are absent or others."""
-    value: Any = dataset.get(keyword)
+    value = _value(dataset, keyword)
     if value is None or isinstance(value, str | bytes) or not hasattr(value, "__len__") or len(value) != count:
         return None
     found = tuple(float(part) for part in value)
@@ -303,15 +330,15 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
 
 def scaling_of(dataset: Dataset) -> tuple[float, float]:
     """Return RescaleSlope and RescaleIntercept; 1 and 0 when absent."""
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    slope, intercept = _value(dataset, "RescaleSlope"), _value(dataset, "RescaleIntercept")
     return (1.0 if slope is None else float(slope)), (0.0 if intercept is None else float(intercept))
 
 
 def _integer(dataset: Dataset, keyword: str) -> int | None:
-    value = dataset.get(keyword)
+    value = _value(dataset, keyword)
     return None if value is None or value == "" else int(value)
 
 
 def _padding(dataset: Dataset) -> float | None:
-    value = dataset.get("PixelPaddingValue")
+    value = _value(dataset, "PixelPaddingValue")
     return float(value) if isinstance(value, int | float) else None

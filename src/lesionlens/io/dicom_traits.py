@@ -76,8 +76,9 @@ _LONGEST = 128
 def classic_traits(dataset: Dataset) -> Mapping[str, str]:
     """Return the traits of a classic image."""
     found = {word: trait(dataset.get(keyword)) for keyword, word in STANDARD_TRAITS.items()}
+    groups = {tag >> 16 for tag in dataset.keys()}
     for group, creator, offsets, word in _PRIVATE:
-        if not found.get(word):
+        if group in groups and not found.get(word):
             found[word] = _private(dataset, group, creator, offsets)
     return {word: value for word, value in found.items() if value}
 
