@@ -13,9 +13,9 @@ from lesionlens.io.dicom_geometry import Stack
 from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
 from lesionlens.io.dicom_irregular import lay_down, nominal_grid
-from lesionlens.io.dicom_pixels import read_values
 from lesionlens.io.dicom_scan import Scan, scan
 from lesionlens.io.dicom_stacks import NamedStack, split
+from lesionlens.io.dicom_values import read_values
 from lesionlens.io.policy import Irregular
 from lesionlens.io.series import ITK_SUFFIXES, SeriesInfo
 from lesionlens.io.stack_choice import choose_stack

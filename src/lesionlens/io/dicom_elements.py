@@ -9,13 +9,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ImplicitVRLittleEndian
 
-__all__ = ["PIXEL_DATA", "Elements", "find_elements"]
+__all__ = ["PIXEL_DATA", "Elements", "find_elements", "value_of"]
 
 PIXEL_DATA = 0x7FE00010
 
@@ -46,7 +49,7 @@ _EXPLICIT, _IMPLICIT, _U32 = struct.Struct("<HH2sH"), struct.Struct("<HHI"), str
 _DEEPEST = 16
 
 
-class _Unusual(Exception):
+class _UnusualError(Exception):
     """The file is not ordinary."""
 
 
@@ -88,6 +91,17 @@ class Elements:
         return read_dataset(BytesIO(chosen), self.implicit, True)
 
 
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+def value_of(dataset: Dataset, keyword: str) -> Any:
+    """Return a value, or None when absent, which takes pydicom several times longer to say."""
+    tag = _tag(keyword)
+    return dataset[tag].value if tag in dataset.keys() else None  # noqa: SIM118 - Dataset's own "in" is slow, too
+
+
 def find_elements(content: bytes) -> Elements | None:
     """Find the elements in a file, or in its beginning.
 
@@ -101,7 +115,7 @@ def find_elements(content: bytes) -> Elements | None:
             return None
         syntax, start = _meta_information(content)
         return _data_set(content, start, syntax)
-    except (_Unusual, struct.error):
+    except (_UnusualError, struct.error):
         return None
 
 
@@ -112,21 +126,21 @@ def _meta_information(content: bytes) -> tuple[str, int]:
         tag, _, value, length = _element(content, position, implicit=False)
         position = value + _defined(length)
         if tag == _MEDIA_CLASS and content[value:position].rstrip(b"\0 ") == _UNUSUAL_CLASS:
-            raise _Unusual
+            raise _UnusualError
         if tag == _TRANSFER_SYNTAX:
             syntax = content[value:position]
     # A file that says nothing, or something longer than a UID may be, is not ordinary.
     if not 0 < len(syntax) <= 64 or not syntax.isascii():
-        raise _Unusual
+        raise _UnusualError
     return syntax.decode("ascii").rstrip(" \0"), position
 
 
 def _data_set(content: bytes, position: int, syntax: str) -> Elements:
     if syntax in _UNUSUAL_SYNTAXES:
-        raise _Unusual
+        raise _UnusualError
     implicit = syntax == str(ImplicitVRLittleEndian)
     if implicit and content[position + 4 : position + 6].isalpha():
-        raise _Unusual  # explicit, whatever it says
+        raise _UnusualError  # explicit, whatever it says
     places: dict[int, tuple[int, int, int]] = {}
     last = 0x00070000  # commands and meta information do not belong here
     while True:
@@ -134,14 +148,14 @@ def _data_set(content: bytes, position: int, syntax: str) -> Elements:
         if tag >= _FIRST_PIXELS:
             break
         if tag <= last:
-            raise _Unusual
+            raise _UnusualError
         end = value + length if length != _UNDEFINED_LENGTH else _after_sequence(content, value, vr, implicit=implicit)
         if end > len(content):
-            raise _Unusual
+            raise _UnusualError
         places[tag] = (position, value, end)
         position, last = end, tag
     if tag > PIXEL_DATA:
-        raise _Unusual
+        raise _UnusualError
     return Elements(content, syntax, places, (tag, value, None if length == _UNDEFINED_LENGTH else length))
 
 
@@ -155,26 +169,26 @@ def _element(content: bytes, position: int, *, implicit: bool) -> tuple[int, byt
         return group << 16 | number, vr, position + 8, length
     if vr in _LONG:
         return group << 16 | number, vr, position + 12, _U32.unpack_from(content, position + 8)[0]
-    raise _Unusual
+    raise _UnusualError
 
 
 def _defined(length: int) -> int:
     if length == _UNDEFINED_LENGTH:
-        raise _Unusual
+        raise _UnusualError
     return length
 
 
 def _after_sequence(content: bytes, position: int, vr: bytes, *, implicit: bool, depth: int = 0) -> int:
     """Return where a sequence of undefined length ends."""
     if depth > _DEEPEST or vr not in (b"SQ", b""):
-        raise _Unusual
+        raise _UnusualError
     while True:
         group, number, length = _IMPLICIT.unpack_from(content, position)
         tag, position = group << 16 | number, position + 8
         if tag == _END_OF_SEQUENCE:
             return position
         if tag != _ITEM:
-            raise _Unusual
+            raise _UnusualError
         if length == _UNDEFINED_LENGTH:
             position = _after_item(content, position, implicit=implicit, depth=depth)
         else:

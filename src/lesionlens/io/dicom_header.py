@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from pydicom import dcmread
@@ -19,12 +18,12 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
-from lesionlens.io.dicom_elements import find_elements
+from lesionlens.io.dicom_elements import find_elements, value_of
 from lesionlens.io.dicom_traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits
 
 __all__ = ["DICOMDIR", "PYDICOM_ERRORS", "Frame", "Instance", "Part", "numbers", "read_instance", "scaling_of", "text"]
@@ -210,7 +209,7 @@ def _header(stream: BinaryIO) -> tuple[Dataset, str]:
 def _class_uid(dataset: Dataset) -> str:
     """Return the SOP class; only a DICOMDIR has none in its data set, and says in its meta information what it is."""
     meta = getattr(dataset, "file_meta", None)
-    of_index = bool(meta) and text(meta, "MediaStorageSOPClassUID") == DICOMDIR
+    of_index = meta is not None and text(meta, "MediaStorageSOPClassUID") == DICOMDIR
     return DICOMDIR if of_index else text(dataset, "SOPClassUID")
 
 
@@ -218,7 +217,7 @@ def _flaw(dataset: Dataset, class_uid: UID) -> str:
     """Say what every DICOM file says and this one does not."""
     if not class_uid and "Rows" not in dataset:
         return "it does not say what it holds"
-    missing = [keyword for keyword in ("Rows", "Columns") if not _value(dataset, keyword)]
+    missing = [keyword for keyword in ("Rows", "Columns") if not value_of(dataset, keyword)]
     return f"it is of class {class_uid.name} but has no {missing[0]}" if missing and _IMAGES in class_uid.name else ""
 
 
@@ -234,7 +233,7 @@ def _beyond_the_end(stream: BinaryIO) -> str:
 
 
 def _instance(dataset: Dataset, class_uid: UID, path: Path, name: str) -> Instance:
-    n_frames = int(_value(dataset, "NumberOfFrames") or 1)
+    n_frames = int(value_of(dataset, "NumberOfFrames") or 1)
     return Instance(
         path=path,
         name=name,
@@ -286,7 +285,7 @@ def _frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
 def _rescale_type(dataset: Dataset) -> str:
     """Return what the values are after rescaling or after the Modality LUT."""
     said = text(dataset, "RescaleType")
-    table = _value(dataset, "ModalityLUTSequence")
+    table = value_of(dataset, "ModalityLUTSequence")
     return text(table[0], "ModalityLUTType") if table and not said else said
 
 
@@ -298,20 +297,9 @@ def _part(dataset: Dataset) -> Part | None:
     return Part(uid, number or 1, total or 0)
 
 
-@cache
-def _tag(keyword: str) -> BaseTag:
-    return Tag(keyword)
-
-
-def _value(dataset: Dataset, keyword: str) -> Any:
-    """Return a value, or None when absent, which pydicom takes several times longer to say."""
-    tag = _tag(keyword)
-    return dataset[tag].value if tag in dataset.keys() else None  # noqa: SIM118 - Dataset's own "in" is slow, too
-
-
 def text(dataset: Dataset, keyword: str, *, longest: int = _LONGEST_TEXT) -> str:
     """Return a value as one line, parts joined by backslashes as in the file; empty when absent or damaged."""
-    value = _value(dataset, keyword)
+    value = value_of(dataset, keyword)
     if value is None:
         return ""
     parts = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
@@ -321,7 +309,7 @@ def text(dataset: Dataset, keyword: str, *, longest: int = _LONGEST_TEXT) -> str
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """Return exactly ``count`` finite numbers, or None when they are absent or others."""
-    value = _value(dataset, keyword)
+    value = value_of(dataset, keyword)
     if value is None or isinstance(value, str | bytes) or not hasattr(value, "__len__") or len(value) != count:
         return None
     found = tuple(float(part) for part in value)
@@ -330,15 +318,15 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
 
 def scaling_of(dataset: Dataset) -> tuple[float, float]:
     """Return RescaleSlope and RescaleIntercept; 1 and 0 when absent."""
-    slope, intercept = _value(dataset, "RescaleSlope"), _value(dataset, "RescaleIntercept")
+    slope, intercept = value_of(dataset, "RescaleSlope"), value_of(dataset, "RescaleIntercept")
     return (1.0 if slope is None else float(slope)), (0.0 if intercept is None else float(intercept))
 
 
 def _integer(dataset: Dataset, keyword: str) -> int | None:
-    value = _value(dataset, keyword)
+    value = value_of(dataset, keyword)
     return None if value is None or value == "" else int(value)
 
 
 def _padding(dataset: Dataset) -> float | None:
-    value = _value(dataset, "PixelPaddingValue")
+    value = value_of(dataset, "PixelPaddingValue")
     return float(value) if isinstance(value, int | float) else None
