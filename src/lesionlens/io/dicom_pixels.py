@@ -93,8 +93,7 @@ def pictures_in(content: bytes, name: str, *, modality_lut: bool = False) -> Ite
         for frame in frames:
             yield partial(clean_bits, frame, stored=bits.stored, high=bits.high, signed=bits.signed)
         return
-    with reading(f"Cannot read {name}", *PYDICOM_ERRORS, todo=_AGAIN):
-        dataset = dcmread(BytesIO(content), force=True)
+    dataset = dcmread(BytesIO(content), force=True)
     for picture in _pictures(dataset, name):
         yield partial(_looked_up, picture, dataset, name) if modality_lut else picture
 

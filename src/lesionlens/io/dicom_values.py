@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
 from lesionlens.io.dicom_geometry import Slice
+from lesionlens.io.dicom_header import PYDICOM_ERRORS, Instance
 from lesionlens.io.dicom_mosaic import tiles_of
 from lesionlens.io.dicom_pixels import Picture, pictures_in
 from lesionlens.progress import Progress, silent
@@ -77,7 +79,8 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
     with quiet(), _Ahead() as ahead:
         for ks in by_file.values():
             progress("Reading slices", done, len(slices))
-            content = _content(slices[ks[0]])
+            with _named(slices[ks[0]].instance):
+                content = slices[ks[0]].instance.path.read_bytes()
             ahead.hash(digest.update, content)
             for picture, of_picture in _pictures(content, slices, ks):
                 if of_picture[0] != ks[0]:
@@ -91,9 +94,8 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
     return stack.array.transpose(2, 1, 0), digest.hexdigest()
 
 
-def _content(item: Slice) -> bytes:
-    with reading(f"Cannot read {item.instance.name}", todo=_AGAIN):
-        return item.instance.path.read_bytes()
+def _named(instance: Instance) -> AbstractContextManager[None]:
+    return reading(f"Cannot read {instance.name}", *PYDICOM_ERRORS, todo=_AGAIN)
 
 
 def _pictures(content: bytes, slices: Sequence[Slice], ks: Sequence[int]) -> Iterator[tuple[Picture, list[int]]]:
@@ -101,10 +103,11 @@ def _pictures(content: bytes, slices: Sequence[Slice], ks: Sequence[int]) -> Ite
     instance = slices[ks[0]].instance
     wanted = {0: list(ks)} if instance.tiles > 1 else {slices[k].frame.index: [k] for k in ks}
     n = 0
-    for index, picture in enumerate(pictures_in(content, instance.name, modality_lut=instance.modality_lut)):
-        n = index + 1
-        if index in wanted:
-            yield picture, wanted.pop(index)
+    with _named(instance):
+        for index, picture in enumerate(pictures_in(content, instance.name, modality_lut=instance.modality_lut)):
+            n = index + 1
+            if index in wanted:
+                yield picture, wanted.pop(index)
     if wanted:
         raise ReadError(f"Expected {instance.n_frames} images in {instance.name}; found {n}. {_AGAIN}")
 
@@ -177,8 +180,9 @@ class _Stack:
 
     def fill(self, picture: Picture, ks: Sequence[int]) -> None:
         """Decode a picture and put the slices that it holds into their places."""
-        values = picture()
         instance = self._slices[ks[0]].instance
+        with _named(instance):
+            values = picture()
         expected = (instance.rows * instance.tiles, instance.columns * instance.tiles)
         if values.shape != expected:
             raise ReadError(f"Expected images of {expected} pixels in {instance.name}; found {values.shape}. {_AGAIN}")
