@@ -205,7 +205,8 @@ def info(path: Place, as_json: AsJson = False) -> None:
 
     from lesionlens.io import list_series
 
-    found = list_series(path)
+    with _progress_bars(quiet=not sys.stderr.isatty()) as progress:
+        found = list_series(path, progress=progress)
     if as_json:
         _print_json([{**asdict(s), "readable": s.readable, **_verdict(s)} for s in found])
         return

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import as_pixel_options
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import UID, HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
 
 from dicom_factory import Plan, make_series
 from lesionlens.errors import ReadError
@@ -142,8 +143,19 @@ def test_too_large_an_image_is_refused_unseen(job: tuple[Any, ...], start: Calla
     codestream, syntax, options = job
     decoders = start(WORST["abort"])
 
-    with pytest.raises(DecoderError, match="at most 268435456 pixels, found 65535 x 65535"):
+    with pytest.raises(DecoderError, match="at most 268435456 values in an image, found 65535 x 65535 pixels"):
         decoders.decode(codestream, syntax, {**options, "rows": 65535, "columns": 65535})
+
+
+@pytest.mark.parametrize("program", ["", "/no/such/python"], ids=["none", "not there"])
+def test_without_a_python_to_start_the_reason_is_said(
+    job: tuple[Any, ...], start: Callable[..., Decoders], monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """Programs that carry a Python inside may not know where it is; no file is to blame."""
+    monkeypatch.setattr(sys, "executable", program)
+
+    with pytest.raises(ReadError, match=r"Cannot start a process that decodes compressed images: .* uncompressed"):
+        start().decode(*job)
 
 
 @pytest.mark.parametrize("worst", ["abort", "hang"])
@@ -206,3 +218,24 @@ def test_a_fork_has_children_of_its_own() -> None:
 
     assert os.waitpid(pid, 0)[1] == 0
     assert module.decoders() is before
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        (JPEG2000Lossless, lambda image: imagecodecs.jpeg2k_encode(image, codecformat="j2k", reversible=True)),
+        (JPEGLosslessSV1, imagecodecs.ljpeg_encode),
+        (JPEGLSLossless, imagecodecs.jpegls_encode),
+        (HTJ2KLossless, lambda image: imagecodecs.htj2k_encode(image, reversible=True)),
+    ],
+    ids=["JPEG 2000", "JPEG lossless", "JPEG-LS", "HTJ2K"],
+)
+def test_the_memory_that_is_allowed_is_enough_for_large_images(
+    start: Callable[..., Decoders], rng: np.random.Generator, syntax: UID, encode: Callable[[Any], bytes]
+) -> None:
+    """Radiographs have millions of pixels; noise is what packs worst."""
+    image = rng.integers(0, 2**14, (2000, 2000), np.uint16)
+    options = {"rows": 2000, "columns": 2000, "samples_per_pixel": 1, "bits_allocated": 16, "bits_stored": 16}
+    options |= {"pixel_representation": 0, "photometric_interpretation": "MONOCHROME2", "number_of_frames": 1}
+
+    np.testing.assert_array_equal(start().decode(bytes(encode(image)), str(syntax), options), image)

@@ -31,7 +31,7 @@ _LONGEST_HEAD = 1 << 16
 _ROOM = 1 << 29
 
 # Decoders hold an image as integers of four bytes, and a few copies of it.
-_BYTES_FOR_A_PIXEL = 24
+_BYTES_FOR_A_VALUE = 24
 
 Decode = Callable[[bytes, str, dict[str, Any]], NDArray[Any]]
 
@@ -150,7 +150,8 @@ def _limit_memory(in_use: int, job: dict[str, Any], codestream: bytes) -> None:
     if in_use:
         import resource
 
-        n_pixels = job["options"]["rows"] * job["options"]["columns"]
-        soft = in_use + _ROOM + 4 * len(codestream) + _BYTES_FOR_A_PIXEL * n_pixels
+        options = job["options"]
+        n_values = options["rows"] * options["columns"] * options["samples_per_pixel"]
+        soft = in_use + _ROOM + 4 * len(codestream) + _BYTES_FOR_A_VALUE * n_values
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))

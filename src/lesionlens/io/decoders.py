@@ -23,19 +23,20 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionlens.errors import ReadError
 from lesionlens.io.boundary import one_line
 from lesionlens.io.decoder_child import receive, send
 
 __all__ = ["DecoderError", "Decoders", "decoders"]
 
-# Images of more pixels (16384 x 16384) do not come from scanners.
-MOST_PIXELS = 1 << 28
+# Images of more values (16384 x 16384) do not come from scanners.
+MOST_VALUES = 1 << 28
 
 # Seconds for starting Python and numpy from a slow disk, and for decoding an image, which takes milliseconds; the
 # slowest decoder here does twenty times as many pixels in a second. Whoever takes longer hangs.
 _START = 120.0
 _PATIENCE = 60.0
-_PIXELS_PER_SECOND = 250_000
+_VALUES_PER_SECOND = 250_000
 
 # More children than this are not faster: one thread hands them their work.
 _MOST_CHILDREN = 8
@@ -43,12 +44,15 @@ _MOST_CHILDREN = 8
 # A child that lost its pipe gets this long to say why it ended, and this much longer than its parent waits.
 _GRACE = 2.0
 
-# Colours of four bytes each; a longer answer comes from a decoder that wrote where it must not.
-_MOST_BYTES_OF_A_PIXEL = 16
+# A longer answer comes from a decoder that wrote where it must not.
+_MOST_BYTES = 8  # of a value
 
 # What the children run first: they find modules where this program finds them, and nowhere else.
 _PATHS = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
 _SERVE = "from lesionlens.io.decoder_child import serve; serve()"
+
+_NOT_STARTED = "Cannot start a process that decodes compressed images"
+_UNCOMPRESSED = "Export the series uncompressed."
 
 _NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
@@ -97,18 +101,19 @@ class Decoders:
         ------
         DecoderError
             If it is damaged, its decoder crashed, or took too long.
+        ReadError
+            If no process can be started.
         """
-        n_pixels = options["rows"] * options["columns"]
-        if not 0 < n_pixels <= MOST_PIXELS:
-            raise DecoderError(
-                f"expected an image of at most {MOST_PIXELS} pixels, found {options['columns']} x {options['rows']}"
-            )
-        seconds = self._patience + n_pixels / _PIXELS_PER_SECOND
+        rows, columns = options["rows"], options["columns"]
+        n_values = rows * columns * options["samples_per_pixel"]
+        if not 0 < n_values <= MOST_VALUES:
+            raise DecoderError(f"expected at most {MOST_VALUES} values in an image, found {columns} x {rows} pixels")
+        seconds = self._patience + n_values / _VALUES_PER_SECOND
         job = {"syntax": syntax, "options": options, "seconds": seconds + _GRACE}
         with self._free:
             child = self._take()
             try:
-                reply, body = child.ask(job, codestream, seconds, n_pixels * _MOST_BYTES_OF_A_PIXEL)
+                reply, body = child.ask(job, codestream, seconds, n_values * _MOST_BYTES)
                 if "error" not in reply:
                     values: NDArray[Any] = np.frombuffer(body, reply["dtype"]).reshape(reply["shape"])
             except BaseException:
@@ -140,7 +145,7 @@ class _Child:
 
     def __init__(self, program: str) -> None:
         if not sys.executable:
-            raise DecoderError("there is no Python to start a decoder with (sys.executable is empty)")
+            raise ReadError(f"{_NOT_STARTED}: sys.executable does not name a Python. {_UNCOMPRESSED}")
         paths = json.dumps([os.path.abspath(path) for path in sys.path])
         try:
             self._process = subprocess.Popen(
@@ -152,7 +157,7 @@ class _Child:
                 creationflags=_NO_WINDOW,
             )
         except OSError as error:
-            raise DecoderError(f"its decoder could not be started ({one_line(error)})") from error
+            raise ReadError(f"{_NOT_STARTED}: {one_line(error)}. {_UNCOMPRESSED}") from error
         self._in, self._out = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
         try:
             self._within(_START, lambda: receive(self._out, 0))

@@ -107,9 +107,9 @@ def list_dicom(root: Path, *, progress: Progress = silent) -> list[SeriesInfo]:
     ]
 
 
-def list_dicom_file(path: Path) -> list[SeriesInfo]:
+def list_dicom_file(path: Path, *, progress: Progress = silent) -> list[SeriesInfo]:
     """Describe the series that :func:`read_dicom_file` would read."""
-    return list_dicom(path) if is_dicomdir(path) else [_info(_series_of(path, silent)[0])]
+    return list_dicom(path, progress=progress) if is_dicomdir(path) else [_info(_series_of(path, progress)[0])]
 
 
 def _scan(root: Path, progress: Progress) -> Scan:

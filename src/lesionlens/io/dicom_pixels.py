@@ -136,12 +136,13 @@ def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[
     """
     syntax = _transfer_syntax(dataset)
     _require_decoder(syntax, name)
+    wanted = frozenset(indices)
     with _damage(name, syntax), quiet():
         if not syntax.is_encapsulated:
             yield from iter_pixels(dataset, raw=True, indices=indices)
             return
         for index, frame in enumerate(_compressed(dataset, syntax)):
-            if index in indices:
+            if index in wanted:
                 yield frame()
 
 

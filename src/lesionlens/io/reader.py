@@ -132,7 +132,7 @@ def list_series(path: str | os.PathLike[str], *, progress: Progress = silent) ->
     _require_dicom(place)
     from lesionlens.io.dicom import list_dicom_file
 
-    return list_dicom_file(place)
+    return list_dicom_file(place, progress=progress)
 
 
 def existing_path(path: str | os.PathLike[str]) -> Path:
