@@ -1,10 +1,11 @@
-"""Files are decoded side by side, and nothing of that shows: order, errors, hash and memory are as one by one."""
+"""Codestreams are decoded side by side, and nothing of that shows: order, errors, hash and memory are as one by one."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 import tracemalloc
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_factory import Plan, make_enhanced, make_series
 from lesionlens.errors import Cancelled, ReadError
@@ -21,6 +23,18 @@ from lesionlens.io.dicom_pixels import Picture
 
 # More files than are ever read ahead.
 MANY = Plan(shape=(16, 17, 4 * dicom_values._AHEAD))
+
+
+def make_many(folder: Path, plan: Plan = MANY, *, bad: Collection[int] = ()) -> list[Path]:
+    """Write a series of codestreams, some of which are damaged."""
+    paths = make_series(folder, plan, names="slice-{:03d}".format)
+    for k, path in enumerate(paths):
+        dataset = dcmread(path)
+        dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+        if k in bad:
+            dataset.PixelData = encapsulate([b"1234"])
+        dataset.save_as(path)
+    return paths
 
 
 def hash_in_order(paths: list[Path]) -> str:
@@ -37,7 +51,7 @@ def test_many_slices_come_in_order_with_the_hash_of_their_files(tmp_path: Path, 
             dataset.RescaleSlope, dataset.RescaleIntercept = 1 + k, -k
 
     plan = replace(MANY, change=rescale)
-    paths = make_series(tmp_path, plan)
+    paths = make_many(tmp_path, plan)
 
     volume = read(tmp_path)
 
@@ -48,7 +62,7 @@ def test_many_slices_come_in_order_with_the_hash_of_their_files(tmp_path: Path, 
 
 def test_slow_pictures_do_not_change_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first slice is decoded last of those in work at a time, and still lies first."""
-    paths = make_series(tmp_path, MANY)
+    paths = make_many(tmp_path)
     second = threading.Event()
     fill = dicom_values._Stack.fill
 
@@ -70,12 +84,7 @@ def test_slow_pictures_do_not_change_the_order(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("bad", [(3, 7), (3, 4), (0, 127 % MANY.shape[2])], ids=str)
 def test_the_first_of_several_damaged_files_is_named(tmp_path: Path, bad: tuple[int, int]) -> None:
     """The same message on every run, whichever thread finds its damage first."""
-
-    def damage(dataset: Dataset, k: int) -> None:
-        if k in bad:
-            dataset.PixelData = b"1234"
-
-    make_series(tmp_path, replace(MANY, change=damage), names="slice-{:03d}".format)
+    make_many(tmp_path, bad=bad)
 
     for _ in range(5):
         with pytest.raises(ReadError, match=f"pixel data of slice-{min(bad):03d} .* is damaged"):
@@ -86,12 +95,7 @@ def test_a_file_that_cannot_be_read_does_not_hide_an_earlier_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files are read ahead; what is wrong with one of them is said in its turn."""
-
-    def damage(dataset: Dataset, k: int) -> None:
-        if k == 1:
-            dataset.PixelData = b"1234"
-
-    paths = make_series(tmp_path, replace(MANY, change=damage), names="slice-{:03d}".format)
+    paths = make_many(tmp_path, bad=[1])
     read_bytes = Path.read_bytes
 
     def unreadable(self: Path) -> bytes:
@@ -107,7 +111,7 @@ def test_a_file_that_cannot_be_read_does_not_hide_an_earlier_damage(
 
 def test_cancelling_stops_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is decoded after Cancelled came out, and no thread is left."""
-    make_series(tmp_path, MANY)
+    make_many(tmp_path)
     decoded: list[int] = []
     fill = dicom_values._Stack.fill
 
@@ -209,8 +213,6 @@ def test_rescaled_values_are_those_of_double_precision(
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless], ids=["child", "own process"])
 def test_a_frame_that_is_missing_is_an_error(tmp_path: Path, syntax: str) -> None:
     """A volume that ends too early is missed by nobody."""
-    from pydicom.encaps import encapsulate, generate_frames
-
     plan = Plan(shape=(64, 65, 5), bits=15)
     make_enhanced(tmp_path / "all", plan)
     dataset = dcmread(tmp_path / "all")

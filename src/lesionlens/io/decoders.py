@@ -76,7 +76,8 @@ class Decoders:
 
     def __init__(self, most: int | None = None, *, patience: float = _PATIENCE, program: str = _SERVE) -> None:
         self._program, self._patience = program, patience
-        self._free = threading.Semaphore(most or max(2, min(_MOST_CHILDREN, os.cpu_count() or 1)))
+        self.most = most or max(2, min(_MOST_CHILDREN, os.cpu_count() or 1))
+        self._free = threading.Semaphore(self.most)
         self._lock = threading.Lock()
         self._idle: list[_Child] = []
 

@@ -35,8 +35,7 @@ from lesionlens.io.dicom_lut import looked_up
 
 __all__ = ["Picture", "clean_bits", "one_by_one", "pictures_in", "stored_values"]
 
-# Decodes one frame: (row, column) integers.
-Picture = Callable[[], NDArray[Any]]
+Decode = Callable[[], NDArray[Any]]
 
 # What to install when a compressed transfer syntax has no decoder, by the beginning of its UID.
 _DECODERS = {
@@ -64,6 +63,22 @@ _MONOCHROME = (b"MONOCHROME1", b"MONOCHROME2")
 _AGAIN = "Export the series again."
 
 
+@dataclass(frozen=True)
+class Picture:
+    """One frame of a file that is still to be decoded.
+
+    Parameters
+    ----------
+    decode
+        Returns (row, column) integers. May be called in any thread, and raises ReadError.
+    slow
+        True when another process decodes it, which others can do beside it.
+    """
+
+    decode: Decode
+    slow: bool
+
+
 def pictures_in(content: bytes, name: str, *, modality_lut: bool = False) -> Iterator[Picture]:
     """Take the frames of a file apart, in the order of the file.
 
@@ -79,7 +94,7 @@ def pictures_in(content: bytes, name: str, *, modality_lut: bool = False) -> Ite
     Yields
     ------
     Picture
-        May be called in any thread, and raises ReadError like this function.
+        One frame after the other.
 
     Raises
     ------
@@ -91,11 +106,14 @@ def pictures_in(content: bytes, name: str, *, modality_lut: bool = False) -> Ite
     if plain is not None:
         frames, bits = plain
         for frame in frames:
-            yield partial(clean_bits, frame, stored=bits.stored, high=bits.high, signed=bits.signed)
+            yield Picture(
+                partial(clean_bits, frame, stored=bits.stored, high=bits.high, signed=bits.signed), slow=False
+            )
         return
     dataset = dcmread(BytesIO(content), force=True)
-    for picture in _pictures(dataset, name):
-        yield partial(_looked_up, picture, dataset, name) if modality_lut else picture
+    slow = _is_codestream(_transfer_syntax(dataset))
+    for decode in _pictures(dataset, name):
+        yield Picture(partial(_looked_up, decode, dataset, name) if modality_lut else decode, slow)
 
 
 def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
@@ -114,7 +132,7 @@ def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
         If there is no pixel data, no decoder for it, or it does not decode.
     """
     with quiet():
-        return np.stack([picture() for picture in _pictures(dataset, name)])
+        return np.stack([decode() for decode in _pictures(dataset, name)])
 
 
 def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
@@ -146,8 +164,8 @@ def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[
                 yield frame()
 
 
-def _looked_up(picture: Picture, dataset: Dataset, name: str) -> NDArray[Any]:
-    return looked_up(picture(), dataset, name)
+def _looked_up(decode: Decode, dataset: Dataset, name: str) -> NDArray[Any]:
+    return looked_up(decode(), dataset, name)
 
 
 def _damage(name: str, syntax: UID) -> AbstractContextManager[None]:
@@ -192,7 +210,7 @@ def _plain(elements: Elements) -> tuple[NDArray[Any], _Bits] | None:
     return values.reshape(shape), bits
 
 
-def _pictures(dataset: Dataset, name: str) -> Iterator[Picture]:
+def _pictures(dataset: Dataset, name: str) -> Iterator[Decode]:
     if "PixelData" not in dataset:
         raise ReadError(f"{name} holds no pixel data. Export the series again with its images.")
     syntax = _transfer_syntax(dataset)
@@ -204,14 +222,14 @@ def _pictures(dataset: Dataset, name: str) -> Iterator[Picture]:
             yield partial(_decoded, frame, bits, syntax, name)
 
 
-def _uncompressed(dataset: Dataset, syntax: UID) -> Iterator[Picture]:
+def _uncompressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
     options = {**as_pixel_options(dataset), "correct_unused_bits": False}
     values, _ = get_decoder(syntax).as_array(dataset, raw=True, **options)
     for frame in values if values.ndim == 3 else values[np.newaxis]:
         yield partial(np.asarray, frame)
 
 
-def _compressed(dataset: Dataset, syntax: UID) -> Iterator[Picture]:
+def _compressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
     """Yield what decodes each frame; frames beyond those that the header counts are left aside."""
     options = as_pixel_options(dataset)
     offsets = options.pop("extended_offsets", None)
@@ -220,13 +238,18 @@ def _compressed(dataset: Dataset, syntax: UID) -> Iterator[Picture]:
     options["number_of_frames"] = 1
     codestreams = generate_frames(dataset.PixelData, number_of_frames=n_frames, extended_offsets=offsets)
     for codestream in islice(codestreams, n_frames):
-        if syntax == RLELossless:
-            yield partial(decode_frame, codestream, str(syntax), {**options, **_RLE_OPTIONS})
-        else:
+        if _is_codestream(syntax):
             yield partial(decoders().decode, codestream, str(syntax), options)
+        else:
+            yield partial(decode_frame, codestream, str(syntax), {**options, **_RLE_OPTIONS})
 
 
-def _decoded(frame: Picture, bits: _Bits, syntax: UID, name: str) -> NDArray[Any]:
+def _is_codestream(syntax: UID) -> bool:
+    """True for JPEG and its relatives, which are decoded by C code, and hold the stored bits alone."""
+    return syntax.is_encapsulated and syntax != RLELossless
+
+
+def _decoded(frame: Decode, bits: _Bits, syntax: UID, name: str) -> NDArray[Any]:
     with _damage(name, syntax):
         values = frame()
         if values.dtype.kind not in "iu" or not bits.consistent:
@@ -234,7 +257,7 @@ def _decoded(frame: Picture, bits: _Bits, syntax: UID, name: str) -> NDArray[Any
                 f"Expected integer pixels in {name}; found {values.dtype} with {bits.allocated} bits allocated, "
                 f"{bits.stored} stored, highest bit {bits.high}. {_AGAIN}"
             )
-        if syntax.is_encapsulated and syntax != RLELossless:
+        if _is_codestream(syntax):
             return _from_codestream(values, bits, name)
         return clean_bits(values, stored=bits.stored, high=bits.high, signed=bits.signed)
 

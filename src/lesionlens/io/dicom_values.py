@@ -1,13 +1,13 @@
 """From the files of a DICOM series to one array of values: read in order, decoded side by side, rescaled.
 
-While one thread reads the files one after the other, another hashes them in that order, and more decode and rescale
-them. Only a few files are read ahead of what is done, so that there is little in memory but the result.
+While this thread reads the files one after the other, another hashes them in that order, and more wait for the processes
+that decode codestreams. Pictures that have only to be copied are copied at once: to hand them over takes longer. Only a
+few files are read ahead of what is done, so that there is little in memory but the result.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
+from lesionlens.io.decoders import decoders
 from lesionlens.io.dicom_geometry import Slice
 from lesionlens.io.dicom_header import PYDICOM_ERRORS, Instance
 from lesionlens.io.dicom_mosaic import tiles_of
@@ -29,11 +30,14 @@ from lesionlens.progress import Progress, silent
 
 __all__ = ["read_values"]
 
-# Beyond this many the memory is the limit.
-_WORKERS = max(2, min(8, os.cpu_count() or 1))
+# One for each process that decodes.
+_WORKERS = decoders().most
 
-# Pieces of work (pictures, and files to hash) that may wait at a time.
+# Pieces of work that may wait at a time: pictures, and files to hash.
 _AHEAD = 4 * _WORKERS
+
+# So many bytes are handed to another thread at once. Less is hashed in less time than the thread takes to wake up.
+_PORTION = 1 << 21
 
 # After a file of more bytes than this, the next is read when all work on it is done.
 _LARGE = 1 << 24
@@ -74,24 +78,27 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
     by_file: dict[str, list[int]] = {}
     for k, item in enumerate(slices):
         by_file.setdefault(item.instance.name, []).append(k)
-    digest, stack, done = hashlib.sha256(), _Stack(slices), 0
+    stack, done = _Stack(slices), 0
     # Filters of warnings belong to the process, not to a thread: they are set here, once for all threads.
     with quiet(), _Ahead() as ahead:
         for ks in by_file.values():
             progress("Reading slices", done, len(slices))
             with _named(slices[ks[0]].instance):
                 content = slices[ks[0]].instance.path.read_bytes()
-            ahead.hash(digest.update, content)
+            ahead.hash(content)
             for picture, of_picture in _pictures(content, slices, ks):
                 if of_picture[0] != ks[0]:
                     progress("Reading slices", done, len(slices))
-                ahead.decode(stack.fill, picture, of_picture)
+                if picture.slow:
+                    ahead.decode(stack.fill, picture, of_picture)
+                else:
+                    stack.fill(picture, of_picture)
                 done += len(of_picture)
             if len(content) > _LARGE:
                 ahead.wait()
-        ahead.wait()
+        sha256 = ahead.sha256()
     progress("Reading slices", len(slices), len(slices))
-    return stack.array.transpose(2, 1, 0), digest.hexdigest()
+    return stack.array.transpose(2, 1, 0), sha256
 
 
 def _named(instance: Instance) -> AbstractContextManager[None]:
@@ -113,12 +120,14 @@ def _pictures(content: bytes, slices: Sequence[Slice], ks: Sequence[int]) -> Ite
 
 
 class _Ahead:
-    """Threads that work on what was read, and a bounded line of what waits for them."""
+    """Threads for what takes long, and a bounded line of what waits for them."""
 
     def __init__(self) -> None:
-        self._workers = ThreadPoolExecutor(_WORKERS, "decode")
-        self._hasher = ThreadPoolExecutor(1, "hash")  # one, so that the bytes stay in order
+        self._decoding = ThreadPoolExecutor(_WORKERS, "decode")
+        self._hashing = ThreadPoolExecutor(1, "hash")  # one, so that the bytes stay in order
         self._waiting: deque[Future[None]] = deque()
+        self._digest = hashlib.sha256()
+        self._contents: list[bytes] = []
 
     def __enter__(self) -> _Ahead:
         return self
@@ -128,21 +137,38 @@ class _Ahead:
             if kind is not None and issubclass(kind, ReadError):
                 self.wait()  # what comes first among the files is said first
         finally:
-            for pool in (self._workers, self._hasher):
+            for pool in (self._decoding, self._hashing):
                 pool.shutdown(cancel_futures=True)
 
-    def decode(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Do a piece of work at some time, beside others; an error comes out of a later call."""
-        self._line_up(self._workers, work, arguments)
+    def decode(self, fill: Callable[[Picture, Sequence[int]], None], picture: Picture, ks: Sequence[int]) -> None:
+        """Decode a picture at some time, beside others; an error comes out of a later call."""
+        self._line_up(self._decoding, fill, picture, ks)
 
-    def hash(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Do a piece of work when those lined up here before are done."""
-        self._line_up(self._hasher, work, arguments)
+    def hash(self, content: bytes) -> None:
+        """Hash the bytes of a file, after those of the files before it."""
+        self._contents.append(content)
+        if sum(map(len, self._contents)) >= _PORTION:
+            self._hash_contents()
+
+    def sha256(self) -> str:
+        """Wait for all work to be done, and return the hash of all files."""
+        self.wait()
+        return self._digest.hexdigest()
 
     def wait(self) -> None:
         """Wait for all work to be done."""
+        self._hash_contents()
         while self._waiting:
             self._first_done()
+
+    def _hash_contents(self) -> None:
+        contents, self._contents = self._contents, []
+        self._line_up(self._hashing, _update, self._digest, contents)
+
+    def _line_up(self, pool: ThreadPoolExecutor, work: Callable[..., None], *arguments: Any) -> None:
+        while len(self._waiting) >= _AHEAD:
+            self._first_done()
+        self._waiting.append(pool.submit(work, *arguments))
 
     def _first_done(self) -> None:
         try:
@@ -152,10 +178,10 @@ class _Ahead:
                 self._waiting.popleft().cancel()
             raise
 
-    def _line_up(self, pool: ThreadPoolExecutor, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        while len(self._waiting) >= _AHEAD:
-            self._first_done()
-        self._waiting.append(pool.submit(work, *arguments))
+
+def _update(digest: Any, contents: Sequence[bytes]) -> None:
+    for content in contents:
+        digest.update(content)
 
 
 class _Stack:
@@ -182,7 +208,7 @@ class _Stack:
         """Decode a picture and put the slices that it holds into their places."""
         instance = self._slices[ks[0]].instance
         with _named(instance):
-            values = picture()
+            values = picture.decode()
         expected = (instance.rows * instance.tiles, instance.columns * instance.tiles)
         if values.shape != expected:
             raise ReadError(f"Expected images of {expected} pixels in {instance.name}; found {values.shape}. {_AGAIN}")
@@ -218,8 +244,9 @@ def _rescale(values: NDArray[Any], item: Slice, out: NDArray[np.float32]) -> Non
         )
     most = 1 << 8 * values.dtype.itemsize
     if slope.is_integer() and intercept.is_integer() and abs(slope) * most + abs(intercept) <= _EXACT:
-        np.multiply(values, np.float32(slope), out=out, dtype=np.float32, casting="unsafe")  # nothing to be rounded
-        out += np.float32(intercept)
+        # Nothing has to be rounded.
+        scaled = values if slope == 1 else np.multiply(values, np.float32(slope), out=out, dtype=np.float32)
+        np.add(scaled, np.float32(intercept), out=out, dtype=np.float32)
         return
     with np.errstate(over="ignore"):
         out[...] = values * slope + intercept  # double precision
