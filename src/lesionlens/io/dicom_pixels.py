@@ -245,7 +245,7 @@ def _compressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
 
 
 def _is_codestream(syntax: UID) -> bool:
-    """True for JPEG and its relatives, which are decoded by C code, and hold the stored bits alone."""
+    """Say whether it is JPEG or a relative: decoded by C code, and holding the stored bits alone."""
     return syntax.is_encapsulated and syntax != RLELossless
 
 

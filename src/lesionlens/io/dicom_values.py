@@ -1,7 +1,7 @@
 """From the files of a DICOM series to one array of values: read in order, decoded side by side, rescaled.
 
-While this thread reads the files one after the other, another hashes them in that order, and more wait for the processes
-that decode codestreams. Pictures that have only to be copied are copied at once: to hand them over takes longer. Only a
+One thread reads and hashes the files one after the other, and copies what has only to be copied: half a megabyte takes
+less time than to wake another thread. Codestreams are decoded by other processes meanwhile, several at a time. Only a
 few files are read ahead of what is done, so that there is little in memory but the result.
 """
 
@@ -33,11 +33,8 @@ __all__ = ["read_values"]
 # One for each process that decodes.
 _WORKERS = decoders().most
 
-# Pieces of work that may wait at a time: pictures, and files to hash.
+# Pictures that may wait at a time.
 _AHEAD = 4 * _WORKERS
-
-# So many bytes are handed to another thread at once. Less is hashed in less time than the thread takes to wake up.
-_PORTION = 1 << 21
 
 # After a file of more bytes than this, the next is read when all work on it is done.
 _LARGE = 1 << 24
@@ -78,14 +75,13 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
     by_file: dict[str, list[int]] = {}
     for k, item in enumerate(slices):
         by_file.setdefault(item.instance.name, []).append(k)
-    stack, done = _Stack(slices), 0
+    digest, stack, done = hashlib.sha256(), _Stack(slices), 0
     # Filters of warnings belong to the process, not to a thread: they are set here, once for all threads.
     with quiet(), _Ahead() as ahead:
         for ks in by_file.values():
             progress("Reading slices", done, len(slices))
             with _named(slices[ks[0]].instance):
                 content = slices[ks[0]].instance.path.read_bytes()
-            ahead.hash(content)
             for picture, of_picture in _pictures(content, slices, ks):
                 if of_picture[0] != ks[0]:
                     progress("Reading slices", done, len(slices))
@@ -94,11 +90,12 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
                 else:
                     stack.fill(picture, of_picture)
                 done += len(of_picture)
+            digest.update(content)
             if len(content) > _LARGE:
                 ahead.wait()
-        sha256 = ahead.sha256()
+        ahead.wait()
     progress("Reading slices", len(slices), len(slices))
-    return stack.array.transpose(2, 1, 0), sha256
+    return stack.array.transpose(2, 1, 0), digest.hexdigest()
 
 
 def _named(instance: Instance) -> AbstractContextManager[None]:
@@ -120,14 +117,11 @@ def _pictures(content: bytes, slices: Sequence[Slice], ks: Sequence[int]) -> Ite
 
 
 class _Ahead:
-    """Threads for what takes long, and a bounded line of what waits for them."""
+    """Threads that wait for what is decoded elsewhere, and a bounded line of what waits for them."""
 
     def __init__(self) -> None:
-        self._decoding = ThreadPoolExecutor(_WORKERS, "decode")
-        self._hashing = ThreadPoolExecutor(1, "hash")  # one, so that the bytes stay in order
+        self._pool = ThreadPoolExecutor(_WORKERS, "decode")
         self._waiting: deque[Future[None]] = deque()
-        self._digest = hashlib.sha256()
-        self._contents: list[bytes] = []
 
     def __enter__(self) -> _Ahead:
         return self
@@ -137,38 +131,18 @@ class _Ahead:
             if kind is not None and issubclass(kind, ReadError):
                 self.wait()  # what comes first among the files is said first
         finally:
-            for pool in (self._decoding, self._hashing):
-                pool.shutdown(cancel_futures=True)
+            self._pool.shutdown(cancel_futures=True)
 
     def decode(self, fill: Callable[[Picture, Sequence[int]], None], picture: Picture, ks: Sequence[int]) -> None:
         """Decode a picture at some time, beside others; an error comes out of a later call."""
-        self._line_up(self._decoding, fill, picture, ks)
-
-    def hash(self, content: bytes) -> None:
-        """Hash the bytes of a file, after those of the files before it."""
-        self._contents.append(content)
-        if sum(map(len, self._contents)) >= _PORTION:
-            self._hash_contents()
-
-    def sha256(self) -> str:
-        """Wait for all work to be done, and return the hash of all files."""
-        self.wait()
-        return self._digest.hexdigest()
+        while len(self._waiting) >= _AHEAD:
+            self._first_done()
+        self._waiting.append(self._pool.submit(fill, picture, ks))
 
     def wait(self) -> None:
         """Wait for all work to be done."""
-        self._hash_contents()
         while self._waiting:
             self._first_done()
-
-    def _hash_contents(self) -> None:
-        contents, self._contents = self._contents, []
-        self._line_up(self._hashing, _update, self._digest, contents)
-
-    def _line_up(self, pool: ThreadPoolExecutor, work: Callable[..., None], *arguments: Any) -> None:
-        while len(self._waiting) >= _AHEAD:
-            self._first_done()
-        self._waiting.append(pool.submit(work, *arguments))
 
     def _first_done(self) -> None:
         try:
@@ -177,11 +151,6 @@ class _Ahead:
             while self._waiting:
                 self._waiting.popleft().cancel()
             raise
-
-
-def _update(digest: Any, contents: Sequence[bytes]) -> None:
-    for content in contents:
-        digest.update(content)
 
 
 class _Stack:
