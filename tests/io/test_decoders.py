@@ -14,6 +14,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames
@@ -61,7 +62,7 @@ def start() -> Iterator[Callable[..., Decoders]]:
     started: list[Decoders] = []
 
     def start(program: str = "", **options: Any) -> Decoders:
-        started.append(Decoders(**({"program": program} if program else {}), **options))
+        started.append(Decoders(program=program, **options) if program else Decoders(**options))
         return started[-1]
 
     yield start
@@ -69,10 +70,10 @@ def start() -> Iterator[Callable[..., Decoders]]:
         one.close()
 
 
-def expected() -> np.ndarray:
+def expected() -> NDArray[Any]:
     """Return the picture of the job, from the uncompressed file."""
-    (picture,) = stored_values(dcmread(str(get_testdata_file("MR_small.dcm"))), "MR_small.dcm")
-    return picture
+    frames: NDArray[Any] = stored_values(dcmread(str(get_testdata_file("MR_small.dcm"))), "MR_small.dcm")
+    return frames[0]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,13 @@ def test_the_memory_that_is_allowed_is_enough_for_large_images(
 ) -> None:
     """Radiographs have millions of pixels; noise is what packs worst."""
     image = rng.integers(0, 2**14, (2000, 2000), np.uint16)
-    options = {"rows": 2000, "columns": 2000, "samples_per_pixel": 1, "bits_allocated": 16, "bits_stored": 16}
+    options: dict[str, Any] = {
+        "rows": 2000,
+        "columns": 2000,
+        "samples_per_pixel": 1,
+        "bits_allocated": 16,
+        "bits_stored": 16,
+    }
     options |= {"pixel_representation": 0, "photometric_interpretation": "MONOCHROME2", "number_of_frames": 1}
 
     np.testing.assert_array_equal(start().decode(bytes(encode(image)), str(syntax), options), image)
