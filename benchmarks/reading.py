@@ -1,6 +1,7 @@
 """Reading scans against SimpleITK and nibabel, in time and memory.
 
-All are timed in turn, round after round, so that a busy machine slows all of them alike; the ratios are what counts.
+All are timed in turn, round after round and in another order each time, so that a busy machine slows all of them alike;
+the ratios are what counts. Those of processor time hold on a busy machine as well.
 The memory is the highest of a fresh process for each, less what that process takes before it reads (Linux only).
 
     python benchmarks/reading.py [--part nifti] [--rounds 7] [--json result.json]
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -101,11 +103,11 @@ def write_dicom(folder: Path, n: int, size: int) -> Path:
     return folder
 
 
-def seconds(read: Callable[[Path], object], path: Path) -> float:
-    """Return how long reading takes."""
-    start = time.perf_counter()
+def seconds(read: Callable[[Path], object], path: Path) -> tuple[float, float]:
+    """Return how long reading takes, and for how long processors work on it."""
+    start, work = time.perf_counter(), time.process_time()
     read(path)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - work
 
 
 def peak_bytes(name: str, path: Path) -> int:
@@ -146,13 +148,16 @@ def measure(part: str, path: Path, rounds: int) -> dict[str, dict[str, float]]:
     names = PARTS[part]
     for name in names:
         READERS[name](path)  # warms the disk cache
-    times = [{name: seconds(READERS[name], path) for name in names} for _ in range(rounds)]
+    order = random.Random(0)
+    times = [{name: seconds(READERS[name], path) for name in order.sample(names, len(names))} for _ in range(rounds)]
     peer = PEER if PEER in names else names[0]
     return {
         name: {
-            "seconds": statistics.median(t[name] for t in times),
+            "seconds": statistics.median(t[name][0] for t in times),
+            "work_seconds": statistics.median(t[name][1] for t in times),
             # the median of the ratios within a round: what slows the machine slows both
-            "times_peer": statistics.median(t[name] / t[peer] for t in times),
+            "times_peer": statistics.median(t[name][0] / t[peer][0] for t in times),
+            "work_times_peer": statistics.median(t[name][1] / t[peer][1] for t in times),
             "peak_bytes": peak_bytes(name, path) if sys.platform == "linux" else float("nan"),
         }
         for name in names
@@ -182,7 +187,8 @@ def main(argv: list[str] | None = None) -> None:
                 peer = PEER if PEER in PARTS[part] else PARTS[part][0]
                 for reader, found in results[title].items():
                     print(
-                        f"{title:14} {reader:20} {found['seconds']:7.3f} s {found['times_peer']:6.2f} x {peer}"
+                        f"{title:14} {reader:20} {found['seconds']:7.3f} s {found['times_peer']:6.2f} x {peer}, working"
+                        f" {found['work_seconds']:7.3f} s {found['work_times_peer']:6.2f} x,"
                         f" {found['peak_bytes'] / 2**20:8.1f} MiB"
                     )
     if options.json:

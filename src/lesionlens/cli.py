@@ -210,7 +210,8 @@ def info(path: Place, identified: Identified = False, as_json: AsJson = False) -
 
     from lesionlens.io import list_series
 
-    found = list_series(path, identified=identified)
+    with _progress_bars(quiet=not sys.stderr.isatty()) as progress:
+        found = list_series(path, identified=identified, progress=progress)
     if as_json:
         _print_json([{**asdict(s), "readable": s.readable, **_verdict(s)} for s in found])
         return

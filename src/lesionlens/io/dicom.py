@@ -14,9 +14,9 @@ from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
 from lesionlens.io.dicom_irregular import lay_down, nominal_grid
 from lesionlens.io.dicom_masked import folder_name, masked_scan
-from lesionlens.io.dicom_pixels import read_values
 from lesionlens.io.dicom_scan import Scan, scan
 from lesionlens.io.dicom_stacks import NamedStack, split
+from lesionlens.io.dicom_values import read_values
 from lesionlens.io.identity import Identities, hide_uids
 from lesionlens.io.policy import Irregular
 from lesionlens.io.series import ITK_SUFFIXES, SeriesInfo
@@ -122,14 +122,14 @@ def list_dicom(root: Path, *, identified: bool = False, progress: Progress = sil
     ]
 
 
-def list_dicom_file(path: Path, *, identified: bool = False) -> list[SeriesInfo]:
+def list_dicom_file(path: Path, *, identified: bool = False, progress: Progress = silent) -> list[SeriesInfo]:
     """Describe the series that :func:`read_dicom_file` would read."""
     identities = Identities(identified=identified)
     with identities.masking():
         is_index = is_dicomdir(path, identities)
     if is_index:
-        return list_dicom(path, identified=identified)
-    return [_info(_series_of(path, identities, silent)[0], identities)]
+        return list_dicom(path, identified=identified, progress=progress)
+    return [_info(_series_of(path, identities, progress)[0], identities)]
 
 
 def _scan(root: Path, identities: Identities, progress: Progress) -> Scan:

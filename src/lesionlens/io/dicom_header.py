@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from pydicom import dcmread
@@ -23,6 +23,7 @@ from pydicom.uid import UID
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
+from lesionlens.io.dicom_elements import find_elements, value_of
 from lesionlens.io.dicom_traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits
 from lesionlens.io.identity import KEYWORDS, Identities
 
@@ -53,7 +54,10 @@ _WANTED = (
     "SharedFunctionalGroupsSequence", *STANDARD_TRAITS, *KEYWORDS,
 )  # fmt: skip
 
-_WANTED_TAGS: list[int] = [*(int(Tag(keyword)) for keyword in dict.fromkeys(_WANTED)), *PRIVATE_TAGS]
+_WANTED_TAGS = frozenset({*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS})
+
+# Headers of single images end long before this; those of multi-frame files, which go on, are few.
+_MOST_OF_HEADERS = 1 << 16
 
 # Media Storage Directory: an index of files that are found anyway.
 DICOMDIR = "1.2.840.10008.1.3.10"
@@ -182,14 +186,14 @@ def read_instance(path: Path, name: str, identities: Identities | None = None) -
     failure = f"DICOM file {name} is damaged"
     todo = "Export it again, or take it out of the folder."
     with reading(failure, *PYDICOM_ERRORS, todo=todo), quiet(), path.open("rb") as stream:
-        # force: a file without the 128-byte preamble is still DICOM; the caller has looked at the first bytes.
-        dataset = dcmread(stream, stop_before_pixels=True, specific_tags=_WANTED_TAGS, force=True)
-        flaw = _flaw(dataset) or _beyond_the_end(stream)
+        dataset, flaw = _header(stream)
         if identities is not None:
             identities.remember(dataset)
+        class_uid = UID(_class_uid(dataset))
+        flaw = flaw or _flaw(dataset, class_uid)
         if flaw:
             raise ReadError(f"{failure}: {flaw}. {todo}")
-        instance = _instance(dataset, path, name)
+        instance = _instance(dataset, class_uid, path, name)
         if "MOSAIC" not in instance.image_type or instance.n_frames > 1:
             return instance
         from lesionlens.io.dicom_mosaic import with_tiles
@@ -198,22 +202,33 @@ def read_instance(path: Path, name: str, identities: Identities | None = None) -
         return with_tiles(instance, dcmread(stream, stop_before_pixels=True, force=True))
 
 
-def _class_uid(dataset: Dataset) -> str:
-    """Return the SOP class; only a DICOMDIR has none in its data set, and says in its meta information what it is."""
-    meta = getattr(dataset, "file_meta", None) or Dataset()
-    return DICOMDIR if text(meta, "MediaStorageSOPClassUID") == DICOMDIR else text(dataset, "SOPClassUID")
-
-
-def _flaw(dataset: Dataset) -> str:
-    """Say what shows that a file lost its end: pydicom takes the part that is left for the whole."""
+def _header(stream: BinaryIO) -> tuple[Dataset, str]:
+    """Return the wanted elements of a file, and what shows that it lost its end: pydicom takes what is left for all."""
+    elements = find_elements(stream.read(_MOST_OF_HEADERS))
+    if elements is not None:
+        return elements.dataset(_WANTED_TAGS), ""
+    stream.seek(0)
+    # force: a file without the 128-byte preamble is still DICOM; the caller has looked at the first bytes.
+    dataset = dcmread(stream, stop_before_pixels=True, specific_tags=sorted(_WANTED_TAGS), force=True)
     for element in map(dataset.get_item, dataset.keys()):  # before any value is asked for: it would be no raw one then
         if isinstance(element, RawDataElement) and _is_short(element):
-            return f"it ends inside {keyword_for_tag(element.tag)}"
-    if not _class_uid(dataset) and "Rows" not in dataset:
+            return dataset, f"it ends inside {keyword_for_tag(element.tag)}"
+    return dataset, _beyond_the_end(stream)
+
+
+def _class_uid(dataset: Dataset) -> str:
+    """Return the SOP class; only a DICOMDIR has none in its data set, and says in its meta information what it is."""
+    meta = getattr(dataset, "file_meta", None)
+    of_index = meta is not None and text(meta, "MediaStorageSOPClassUID") == DICOMDIR
+    return DICOMDIR if of_index else text(dataset, "SOPClassUID")
+
+
+def _flaw(dataset: Dataset, class_uid: UID) -> str:
+    """Say what every DICOM file says and this one does not."""
+    if not class_uid and "Rows" not in dataset:
         return "it does not say what it holds"
-    missing = [keyword for keyword in ("Rows", "Columns") if not dataset.get(keyword)]
-    class_name = UID(_class_uid(dataset)).name
-    return f"it is of class {class_name} but has no {missing[0]}" if missing and _IMAGES in class_name else ""
+    missing = [keyword for keyword in ("Rows", "Columns") if not value_of(dataset, keyword)]
+    return f"it is of class {class_uid.name} but has no {missing[0]}" if missing and _IMAGES in class_uid.name else ""
 
 
 def _is_short(element: RawDataElement) -> bool:
@@ -227,9 +242,8 @@ def _beyond_the_end(stream: BinaryIO) -> str:
     return f"it ends after {size} bytes, inside its header" if position > size else ""
 
 
-def _instance(dataset: Dataset, path: Path, name: str) -> Instance:
-    class_uid = UID(_class_uid(dataset))
-    n_frames = int(dataset.get("NumberOfFrames") or 1)
+def _instance(dataset: Dataset, class_uid: UID, path: Path, name: str) -> Instance:
+    n_frames = int(value_of(dataset, "NumberOfFrames") or 1)
     return Instance(
         path=path,
         name=name,
@@ -280,8 +294,9 @@ def _frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
 
 def _rescale_type(dataset: Dataset) -> str:
     """Return what the values are after rescaling or after the Modality LUT."""
-    table = next(iter(dataset.get("ModalityLUTSequence") or []), Dataset())
-    return text(dataset, "RescaleType") or text(table, "ModalityLUTType")
+    said = text(dataset, "RescaleType")
+    table = value_of(dataset, "ModalityLUTSequence")
+    return text(table[0], "ModalityLUTType") if table and not said else said
 
 
 def _part(dataset: Dataset) -> Part | None:
@@ -294,7 +309,7 @@ def _part(dataset: Dataset) -> Part | None:
 
 def text(dataset: Dataset, keyword: str, *, longest: int = _LONGEST_TEXT) -> str:
     """Return a value as one line, parts joined by backslashes as in the file; empty when absent or damaged."""
-    value = dataset.get(keyword)
+    value = value_of(dataset, keyword)
     if value is None:
         return ""
     parts = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
@@ -304,7 +319,7 @@ def text(dataset: Dataset, keyword: str, *, longest: int = _LONGEST_TEXT) -> str
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """Return exactly ``count`` finite numbers, or None when they are absent or others."""
-    value: Any = dataset.get(keyword)
+    value = value_of(dataset, keyword)
     if value is None or isinstance(value, str | bytes) or not hasattr(value, "__len__") or len(value) != count:
         return None
     found = tuple(float(part) for part in value)
@@ -313,15 +328,15 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
 
 def scaling_of(dataset: Dataset) -> tuple[float, float]:
     """Return RescaleSlope and RescaleIntercept; 1 and 0 when absent."""
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    slope, intercept = value_of(dataset, "RescaleSlope"), value_of(dataset, "RescaleIntercept")
     return (1.0 if slope is None else float(slope)), (0.0 if intercept is None else float(intercept))
 
 
 def _integer(dataset: Dataset, keyword: str) -> int | None:
-    value = dataset.get(keyword)
+    value = value_of(dataset, keyword)
     return None if value is None or value == "" else int(value)
 
 
 def _padding(dataset: Dataset) -> float | None:
-    value = dataset.get("PixelPaddingValue")
+    value = value_of(dataset, "PixelPaddingValue")
     return float(value) if isinstance(value, int | float) else None

@@ -1,30 +1,41 @@
-"""From the pixel data of DICOM files to values: decoding, unused bits, sign, rescaling."""
+"""From the pixel data of a DICOM file to stored values: decoding, unused bits, sign.
+
+A file is taken apart into pictures, each of which any thread can decode. Uncompressed ones are taken from the file's
+bytes, run lengths are decoded by pydicom's own Python, and codestreams in child processes, because their decoders are
+not safe to have in this one (:mod:`lesionlens.io.decoders`).
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import iter_pixels, pixel_array
+from pydicom.pixels.utils import as_pixel_options, iter_pixels
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
-from lesionlens.io.dicom_geometry import Slice
-from lesionlens.io.dicom_header import PYDICOM_ERRORS, Instance
+from lesionlens.io.decoder_child import decode_frame
+from lesionlens.io.decoders import decoders
+from lesionlens.io.dicom_elements import PIXEL_DATA, Elements, find_elements
+from lesionlens.io.dicom_header import PYDICOM_ERRORS
 from lesionlens.io.dicom_lut import looked_up
-from lesionlens.io.dicom_mosaic import tiles_of
-from lesionlens.progress import Progress, silent
 
-__all__ = ["clean_bits", "one_by_one", "read_values", "stored_values"]
+__all__ = ["Picture", "clean_bits", "one_by_one", "pictures_in", "stored_values"]
+
+Decode = Callable[[], NDArray[Any]]
 
 # What to install when a compressed transfer syntax has no decoder, by the beginning of its UID.
 _DECODERS = {
@@ -42,58 +53,67 @@ _DECODERS = {
 }
 
 # pylibjpeg's RLE decoder panics on damaged data, in a way that no except clause but the widest stops; pydicom's own
-# raises a normal error.
-_PLUGINS = {RLELossless: "pydicom"}
+# raises a normal error. Unused bits are removed here, because pydicom takes the lowest bits for the stored ones.
+_RLE_OPTIONS = {"decoding_plugin": "pydicom", "correct_unused_bits": False}
+
+_UNCOMPRESSED = (str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian))
+
+_MONOCHROME = (b"MONOCHROME1", b"MONOCHROME2")
 
 _AGAIN = "Export the series again."
 
 
-def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tuple[NDArray[Any], str]:
-    """Decode the images of a series in the order given.
-
-    Stored integers stay integers when no image is rescaled; otherwise every image is rescaled by its own slope and
-    intercept and the result is float32. Each file is read once.
+@dataclass(frozen=True)
+class Picture:
+    """One frame of a file that is still to be decoded.
 
     Parameters
     ----------
-    slices
-        Images of equal size, in slice order.
+    decode
+        Returns (row, column) integers. May be called in any thread, and raises ReadError.
+    slow
+        True when another process decodes it, which others can do beside it.
+    """
 
-    Returns
-    -------
-    values
-        (i, j, k) = (column, row, slice).
-    sha256
-        Over the bytes of the files, in the order in which they first occur.
+    decode: Decode
+    slow: bool
+
+
+def pictures_in(content: bytes, name: str, *, modality_lut: bool = False) -> Iterator[Picture]:
+    """Take the frames of a file apart, in the order of the file.
+
+    Parameters
+    ----------
+    content
+        The whole file.
+    name
+        File name for messages.
+    modality_lut
+        Look the values up in the table that the file holds.
+
+    Yields
+    ------
+    Picture
+        One frame after the other.
 
     Raises
     ------
     ReadError
-        If an image cannot be decoded; the message names the file.
+        If there is no pixel data, no decoder for it, or it does not decode.
     """
-    rescaled = any((s.frame.slope, s.frame.intercept) != (1.0, 0.0) for s in slices)
-    by_file: dict[str, list[int]] = {}
-    for k, item in enumerate(slices):
-        by_file.setdefault(item.instance.name, []).append(k)
-    digest = hashlib.sha256()
-    stack: NDArray[Any] | None = None  # (slice, row, column), made when the first image shows its type
-    for done, ks in enumerate(by_file.values()):
-        progress("Reading slices", done, len(by_file))
-        frames = _decode(slices[ks[0]], digest)
-        for k in ks:
-            values = _one_frame(frames, slices[k])
-            if rescaled:
-                values = _rescale(values, slices[k])
-            if stack is None:
-                with reading(f"{len(slices)} slices of shape {values.shape} do not fit into memory"):
-                    stack = np.empty((len(slices), *values.shape), dtype=values.dtype)
-            if not np.can_cast(values.dtype, stack.dtype):
-                stack = stack.astype(np.promote_types(values.dtype, stack.dtype))
-            stack[k] = values
-    progress("Reading slices", len(by_file), len(by_file))
-    if stack is None:
-        raise ReadError("A series without images cannot be read.")
-    return stack.transpose(2, 1, 0), digest.hexdigest()
+    elements = None if modality_lut else find_elements(content)
+    plain = None if elements is None else _plain(elements)
+    if plain is not None:
+        frames, bits = plain
+        for frame in frames:
+            yield Picture(
+                partial(clean_bits, frame, stored=bits.stored, high=bits.high, signed=bits.signed), slow=False
+            )
+        return
+    dataset = dcmread(BytesIO(content), force=True)
+    slow = _is_codestream(_transfer_syntax(dataset))
+    for decode in _pictures(dataset, name):
+        yield Picture(partial(_looked_up, decode, dataset, name) if modality_lut else decode, slow)
 
 
 def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
@@ -111,26 +131,21 @@ def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
     ReadError
         If there is no pixel data, no decoder for it, or it does not decode.
     """
-    if "PixelData" not in dataset:
-        raise ReadError(f"{name} holds no pixel data. Export the series again with its images.")
-    syntax = _transfer_syntax(dataset)
-    _require_decoder(syntax, name)
-    with reading(f"The pixel data of {name} ({syntax.name}) is damaged", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
-        raw = pixel_array(dataset, raw=True, decoding_plugin=_PLUGINS.get(syntax, ""))
-        frames = raw if raw.ndim == 3 else raw[np.newaxis]
-        bits = _bits(dataset)
-        if frames.dtype.kind not in "iu" or not 0 < bits.stored <= bits.high + 1 <= bits.allocated:
-            raise ReadError(
-                f"Expected integer pixels in {name}; found {frames.dtype} with {bits.allocated} bits allocated, "
-                f"{bits.stored} stored, highest bit {bits.high}. {_AGAIN}"
-            )
-        if syntax.is_encapsulated and syntax != RLELossless:
-            return _from_codestream(frames, bits, name)
-        return clean_bits(frames, stored=bits.stored, high=bits.high, signed=bits.signed)
+    with quiet():
+        return np.stack([decode() for decode in _pictures(dataset, name)])
 
 
 def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
     """Yield frames of a multi-frame file as (row, column) integers without sign, one in memory at a time.
+
+    Parameters
+    ----------
+    dataset
+        A whole file.
+    name
+        File name for messages.
+    indices
+        Which frames, in the order of the file.
 
     Raises
     ------
@@ -139,8 +154,22 @@ def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[
     """
     syntax = _transfer_syntax(dataset)
     _require_decoder(syntax, name)
-    with reading(f"The pixel data of {name} ({syntax.name}) is damaged", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
-        yield from iter_pixels(dataset, raw=True, indices=indices, decoding_plugin=_PLUGINS.get(syntax, ""))
+    wanted = frozenset(indices)
+    with _damage(name, syntax), quiet():
+        if not syntax.is_encapsulated:
+            yield from iter_pixels(dataset, raw=True, indices=indices)
+            return
+        for index, frame in enumerate(_compressed(dataset, syntax)):
+            if index in wanted:
+                yield frame()
+
+
+def _looked_up(decode: Decode, dataset: Dataset, name: str) -> NDArray[Any]:
+    return looked_up(decode(), dataset, name)
+
+
+def _damage(name: str, syntax: UID) -> AbstractContextManager[None]:
+    return reading(f"The pixel data of {name} ({syntax.name}) is damaged", *PYDICOM_ERRORS, todo=_AGAIN)
 
 
 @dataclass(frozen=True)
@@ -151,6 +180,86 @@ class _Bits:
     stored: int
     high: int
     signed: bool
+
+    @property
+    def consistent(self) -> bool:
+        """True when the stored bits lie within the allocated ones."""
+        return 0 < self.stored <= self.high + 1 <= self.allocated
+
+
+def _plain(elements: Elements) -> tuple[NDArray[Any], _Bits] | None:
+    """Return a view of the frames of an ordinary uncompressed file; None leaves any other to pydicom and its checks."""
+    tag, start, length = elements.pixels
+    photometric = elements.value(0x00280004).rstrip(b"\0 ")
+    if tag != PIXEL_DATA or elements.syntax not in _UNCOMPRESSED or photometric not in _MONOCHROME:
+        return None
+    shorts = [elements.value(t) for t in (0x00280002, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280103)]
+    n_frames, high_bit = elements.value(0x00280008).strip(b"\0 ") or b"1", elements.value(0x00280102)
+    if any(len(value) != 2 for value in shorts) or len(high_bit) not in (0, 2) or not n_frames.isdigit():
+        return None
+    samples, rows, columns, allocated, stored, sign = (int.from_bytes(value, "little") for value in shorts)
+    high = int.from_bytes(high_bit, "little") if high_bit else stored - 1
+    bits = _Bits(allocated, stored, high, sign == 1)
+    shape = (int(n_frames), rows, columns)
+    size = math.prod(shape) * allocated // 8
+    if samples != 1 or allocated not in (8, 16, 32) or sign > 1 or not bits.consistent or not size:
+        return None
+    if length not in (size, size + size % 2) or start + size > len(elements.content):
+        return None
+    values = np.frombuffer(elements.content, f"<u{allocated // 8}", math.prod(shape), start)
+    return values.reshape(shape), bits
+
+
+def _pictures(dataset: Dataset, name: str) -> Iterator[Decode]:
+    if "PixelData" not in dataset:
+        raise ReadError(f"{name} holds no pixel data. Export the series again with its images.")
+    syntax = _transfer_syntax(dataset)
+    _require_decoder(syntax, name)
+    with _damage(name, syntax):
+        bits = _bits(dataset)
+        frames = _compressed(dataset, syntax) if syntax.is_encapsulated else _uncompressed(dataset, syntax)
+        for frame in frames:
+            yield partial(_decoded, frame, bits, syntax, name)
+
+
+def _uncompressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
+    options = {**as_pixel_options(dataset), "correct_unused_bits": False}
+    values, _ = get_decoder(syntax).as_array(dataset, raw=True, **options)
+    for frame in values if values.ndim == 3 else values[np.newaxis]:
+        yield partial(np.asarray, frame)
+
+
+def _compressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
+    """Yield what decodes each frame; frames beyond those that the header counts are left aside."""
+    options = as_pixel_options(dataset)
+    offsets = options.pop("extended_offsets", None)
+    n_frames = options["number_of_frames"]
+    options = {key: str(value) if isinstance(value, str) else int(value) for key, value in options.items()}
+    options["number_of_frames"] = 1
+    codestreams = generate_frames(dataset.PixelData, number_of_frames=n_frames, extended_offsets=offsets)
+    for codestream in islice(codestreams, n_frames):
+        if _is_codestream(syntax):
+            yield partial(decoders().decode, codestream, str(syntax), options)
+        else:
+            yield partial(decode_frame, codestream, str(syntax), {**options, **_RLE_OPTIONS})
+
+
+def _is_codestream(syntax: UID) -> bool:
+    """Say whether it is JPEG or a relative: decoded by C code, and holding the stored bits alone."""
+    return syntax.is_encapsulated and syntax != RLELossless
+
+
+def _decoded(frame: Decode, bits: _Bits, syntax: UID, name: str) -> NDArray[Any]:
+    with _damage(name, syntax):
+        values = frame()
+        if values.dtype.kind not in "iu" or not bits.consistent:
+            raise ReadError(
+                f"Expected integer pixels in {name}; found {values.dtype} with {bits.allocated} bits allocated, "
+                f"{bits.stored} stored, highest bit {bits.high}. {_AGAIN}"
+            )
+        if _is_codestream(syntax):
+            return _from_codestream(values, bits, name)
+        return clean_bits(values, stored=bits.stored, high=bits.high, signed=bits.signed)
 
 
 def _bits(dataset: Dataset) -> _Bits:
@@ -188,6 +297,8 @@ def clean_bits(values: NDArray[Any], *, stored: int, high: int, signed: bool) ->
     """
     bits = 8 * values.dtype.itemsize
     unsigned = values.view(np.dtype(f"u{values.dtype.itemsize}").newbyteorder(values.dtype.byteorder))
+    if signed and stored == bits and values.dtype.isnative:
+        return values.view(f"i{values.dtype.itemsize}")
     if stored < bits:
         unsigned = (unsigned >> (high + 1 - stored)) & ((1 << stored) - 1)
     unsigned = unsigned.astype(f"u{values.dtype.itemsize}", copy=False)
@@ -196,51 +307,6 @@ def clean_bits(values: NDArray[Any], *, stored: int, high: int, signed: bool) ->
     sign = unsigned.dtype.type(1 << (stored - 1))
     extended: NDArray[Any] = ((unsigned ^ sign) - sign).view(f"i{values.dtype.itemsize}")
     return extended
-
-
-def _decode(item: Slice, digest: Any) -> NDArray[Any]:
-    """Read a file once: hash its bytes, return its stored values (frame, row, column)."""
-    name = item.instance.name
-    with reading(f"Cannot read {name}", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
-        content = item.instance.path.read_bytes()
-        digest.update(content)
-        dataset = dcmread(BytesIO(content), force=True)
-        return _values(item.instance, dataset)
-
-
-def _values(instance: Instance, dataset: Dataset) -> NDArray[Any]:
-    """Return the images of a file: tiles of a mosaic apart, values looked up where there is a table."""
-    frames = stored_values(dataset, instance.name)
-    if instance.tiles > 1:
-        expected = (instance.rows * instance.tiles, instance.columns * instance.tiles)
-        if frames.shape[1:] != expected:
-            raise ReadError(f"Expected {expected} pixels in {instance.name}; found {frames.shape[1:]}. {_AGAIN}")
-        frames = tiles_of(frames[0], instance.tiles, instance.n_frames)
-    return looked_up(frames, dataset, instance.name) if instance.modality_lut else frames
-
-
-def _one_frame(frames: NDArray[Any], item: Slice) -> NDArray[Any]:
-    expected = (item.instance.rows, item.instance.columns)
-    if item.frame.index >= len(frames) or frames.shape[1:] != expected:
-        raise ReadError(
-            f"Expected {item.instance.n_frames} images of {expected} pixels in {item.instance.name}; found "
-            f"{frames.shape}. {_AGAIN}"
-        )
-    image: NDArray[Any] = frames[item.frame.index]
-    return image
-
-
-def _rescale(values: NDArray[Any], item: Slice) -> NDArray[np.float32]:
-    slope, intercept = item.frame.slope, item.frame.intercept
-    if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise ReadError(
-            f"RescaleSlope {slope:g} and RescaleIntercept {intercept:g} of {item.name} give no values. {_AGAIN}"
-        )
-    with np.errstate(over="ignore"):
-        scaled = (values * slope + intercept).astype(np.float32)  # double precision, rounded once
-    if not np.isfinite(scaled).all():
-        raise ReadError(f"RescaleSlope {slope:g} of {item.name} gives values beyond single precision. {_AGAIN}")
-    return scaled
 
 
 def _transfer_syntax(dataset: Dataset) -> UID:

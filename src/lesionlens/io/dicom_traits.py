@@ -11,6 +11,8 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from lesionlens.io.dicom_elements import value_of
+
 __all__ = ["CLOCK_TRAITS", "PRIVATE_TAGS", "STANDARD_TRAITS", "classic_traits", "trait"]
 
 # Attributes of classic images, and how to call them.
@@ -75,9 +77,10 @@ _LONGEST = 128
 
 def classic_traits(dataset: Dataset) -> Mapping[str, str]:
     """Return the traits of a classic image."""
-    found = {word: trait(dataset.get(keyword)) for keyword, word in STANDARD_TRAITS.items()}
+    found = {word: trait(value_of(dataset, keyword)) for keyword, word in STANDARD_TRAITS.items()}
+    groups = {tag >> 16 for tag in dataset.keys()}  # noqa: SIM118 - iterating over a Dataset gives elements
     for group, creator, offsets, word in _PRIVATE:
-        if not found.get(word):
+        if group in groups and not found.get(word):
             found[word] = _private(dataset, group, creator, offsets)
     return {word: value for word, value in found.items() if value}
 

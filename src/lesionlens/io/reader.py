@@ -146,7 +146,7 @@ def list_series(
     _require_dicom(place)
     from lesionlens.io.dicom import list_dicom_file
 
-    return list_dicom_file(place, identified=identified)
+    return list_dicom_file(place, identified=identified, progress=progress)
 
 
 def existing_path(path: str | os.PathLike[str]) -> Path:
