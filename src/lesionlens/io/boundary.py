@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from lesionlens.errors import LesionLensError, ReadError
 
-__all__ = ["PARSER_ERRORS", "counted", "named", "one_line", "quiet", "reading"]
+__all__ = ["PARSER_ERRORS", "counted", "named", "one_line", "quiet", "quoted", "reading"]
 
 # Parsers and decoders are written for good files; on damaged ones they fail in the middle of their work, with whatever
 # Python raises there. RuntimeError covers RecursionError (deeply nested sequences) and NotImplementedError.
@@ -33,15 +33,25 @@ PARSER_ERRORS: tuple[type[Exception], ...] = (
 # A foreign message can quote a whole file; this much tells the cause.
 _LONGEST_CAUSE = 200
 
+# What a field of a header holds fits into this, unless it is damaged.
+_LONGEST_QUOTE = 60
+
 # At most this many files are named in one sentence.
 _MOST_NAMES = 5
 
 
 def one_line(error: BaseException) -> str:
     """Return what an error says in one line, or its type where it says nothing."""
+    if isinstance(error, RecursionError):
+        return "its parts are nested too deeply"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = " ".join(text.split()) or type(error).__name__
     return text if len(text) <= _LONGEST_CAUSE else text[:_LONGEST_CAUSE] + "…"
+
+
+def quoted(text: str) -> str:
+    """Return what a file says as it may stand in a message: no more than a line of it."""
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
 
 
 def counted(n: int, what: str) -> str:

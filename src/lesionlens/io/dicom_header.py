@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-from pydicom import dcmread
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -23,7 +21,9 @@ from pydicom.uid import UID
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
+from lesionlens.io.dicom_parse import parse
 from lesionlens.io.dicom_traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits
+from lesionlens.volume import MOST_MM
 
 __all__ = ["DICOMDIR", "PYDICOM_ERRORS", "Frame", "Instance", "Part", "numbers", "read_instance", "scaling_of", "text"]
 
@@ -174,8 +174,7 @@ def read_instance(path: Path, name: str) -> Instance:
     failure = f"DICOM file {name} is damaged"
     todo = "Export it again, or take it out of the folder."
     with reading(failure, *PYDICOM_ERRORS, todo=todo), quiet(), path.open("rb") as stream:
-        # force: a file without the 128-byte preamble is still DICOM; the caller has looked at the first bytes.
-        dataset = dcmread(stream, stop_before_pixels=True, specific_tags=_WANTED_TAGS, force=True)
+        dataset = parse(stream, tags=_WANTED_TAGS, stop_before_pixels=True)
         flaw = _flaw(dataset) or _beyond_the_end(stream)
         if flaw:
             raise ReadError(f"{failure}: {flaw}. {todo}")
@@ -185,7 +184,7 @@ def read_instance(path: Path, name: str) -> Instance:
         from lesionlens.io.dicom_mosaic import with_tiles
 
         stream.seek(0)
-        return with_tiles(instance, dcmread(stream, stop_before_pixels=True, force=True))
+        return with_tiles(instance, parse(stream, stop_before_pixels=True))
 
 
 def _class_uid(dataset: Dataset) -> str:
@@ -293,12 +292,12 @@ def text(dataset: Dataset, keyword: str, *, longest: int = _LONGEST_TEXT) -> str
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Return exactly ``count`` finite numbers, or None when they are absent or others."""
+    """Return exactly ``count`` numbers of a size that occurs in patients, or None when they are absent or others."""
     value: Any = dataset.get(keyword)
     if value is None or isinstance(value, str | bytes) or not hasattr(value, "__len__") or len(value) != count:
         return None
     found = tuple(float(part) for part in value)
-    return found if np.isfinite(found).all() else None
+    return found if all(abs(number) <= MOST_MM for number in found) else None  # NaN is not
 
 
 def scaling_of(dataset: Dataset) -> tuple[float, float]:

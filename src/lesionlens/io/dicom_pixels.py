@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels, pixel_array
@@ -22,6 +21,9 @@ from lesionlens.io.dicom_geometry import Slice
 from lesionlens.io.dicom_header import PYDICOM_ERRORS, Instance
 from lesionlens.io.dicom_lut import looked_up
 from lesionlens.io.dicom_mosaic import tiles_of
+from lesionlens.io.dicom_parse import parse
+from lesionlens.io.dicom_size import refuse_size
+from lesionlens.io.limits import read_whole, require_memory
 from lesionlens.progress import Progress, silent
 
 __all__ = ["clean_bits", "one_by_one", "read_values", "stored_values"]
@@ -85,7 +87,9 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
             if rescaled:
                 values = _rescale(values, slices[k])
             if stack is None:
-                with reading(f"{len(slices)} slices of shape {values.shape} do not fit into memory"):
+                what = f"{len(slices)} slices of shape {values.shape}"
+                require_memory(len(slices) * values.nbytes, what)
+                with reading(f"{what} do not fit into memory"):
                     stack = np.empty((len(slices), *values.shape), dtype=values.dtype)
             if not np.can_cast(values.dtype, stack.dtype):
                 stack = stack.astype(np.promote_types(values.dtype, stack.dtype))
@@ -115,6 +119,7 @@ def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
         raise ReadError(f"{name} holds no pixel data. Export the series again with its images.")
     syntax = _transfer_syntax(dataset)
     _require_decoder(syntax, name)
+    refuse_size(dataset, syntax, name)
     with reading(f"The pixel data of {name} ({syntax.name}) is damaged", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
         raw = pixel_array(dataset, raw=True, decoding_plugin=_PLUGINS.get(syntax, ""))
         frames = raw if raw.ndim == 3 else raw[np.newaxis]
@@ -139,6 +144,7 @@ def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[
     """
     syntax = _transfer_syntax(dataset)
     _require_decoder(syntax, name)
+    refuse_size(dataset, syntax, name)
     with reading(f"The pixel data of {name} ({syntax.name}) is damaged", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
         yield from iter_pixels(dataset, raw=True, indices=indices, decoding_plugin=_PLUGINS.get(syntax, ""))
 
@@ -202,9 +208,9 @@ def _decode(item: Slice, digest: Any) -> NDArray[Any]:
     """Read a file once: hash its bytes, return its stored values (frame, row, column)."""
     name = item.instance.name
     with reading(f"Cannot read {name}", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
-        content = item.instance.path.read_bytes()
+        content = read_whole(item.instance.path, name)
         digest.update(content)
-        dataset = dcmread(BytesIO(content), force=True)
+        dataset = parse(BytesIO(content))
         return _values(item.instance, dataset)
 
 
