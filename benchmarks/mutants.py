@@ -1,6 +1,7 @@
 """Damaged files by the ten thousand: whatever is not a refusal or a valid volume is reported and kept.
 
-    python benchmarks/mutants.py [--number 20000] [--seed 0] [--minutes 5] [--only TEXT] [--codestreams] [--keep FOLDER]
+    python benchmarks/mutants.py [--number 20000] [--seed 0] [--minutes 5] [--only PATTERN] [--codestreams]
+                                 [--keep FOLDER]
 
 Mutants are made from pydicom's and nibabel's own test files, from files made of numbers, and from real scans where
 there are any. Each has a name and a seed; ``--number`` goes on with the seeds that follow ``--seed``. A crash or hang
@@ -11,6 +12,7 @@ alone.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -48,11 +50,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--number", type=int, default=20_000, help="mutants in all")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
-    parser.add_argument("--only", default="", help="sources whose name holds this text")
+    parser.add_argument("--only", default="", help="sources whose name holds this pattern")
     parser.add_argument("--keep", type=Path, help="folder for the mutants that are faults")
     parser.add_argument("--codestreams", action="store_true", help="damage what C libraries decode as well")
     options = parser.parse_args(argv)
-    names = [name for name in sources() if options.only in name]
+    names = [name for name in sources() if re.search(options.only, name)]
     if not names:
         parser.error(f"no source is called like {options.only!r}")
     rounds = -(-options.number // len(names))

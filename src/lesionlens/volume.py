@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from lesionlens.errors import InputError
+from lesionlens.errors import InputError, printable
 
 __all__ = ["GeometryVerdict", "Grid", "Source", "Volume", "resample"]
 
@@ -184,6 +184,9 @@ class GeometryVerdict:
     worst_error_mm: float = 0.0
     handled: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "problems", tuple(map(printable, self.problems)))  # they name files
+
     @property
     def regular(self) -> bool:
         """True when nothing irregular was found."""
@@ -232,6 +235,9 @@ class Source:
     stack: str = ""
     frame_of_reference: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decisions", tuple(map(printable, self.decisions)))  # they name files
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -272,6 +278,7 @@ class Volume:
             raise InputError(f"Volume {self.name!r} needs real numbers; found dtype {array.dtype}.")
         if array.shape != self.grid.shape:
             raise InputError(f"Volume {self.name!r} has shape {array.shape}, but its grid has {self.grid.shape}.")
+        object.__setattr__(self, "name", printable(self.name))  # often that of a file
         object.__setattr__(self, "array", _read_only(array))
         if self.valid is not None:
             valid = np.asarray(self.valid)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -32,7 +34,7 @@ from lesionlens.errors import InputError, LesionLensError, OutputError, ReadErro
 from lesionlens.io import limits, list_series, read, read_overlay
 from lesionlens.io.dicom_group import orientations
 from lesionlens.io.dicom_size import codestream_size
-from lesionlens.volume import Grid, Volume
+from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
 from mutations import nest
 from seg_factory import blob, make_seg
 
@@ -227,7 +229,7 @@ def test_images_that_no_memory_holds_are_refused_by_their_size(tmp_path: Path, m
     monkeypatch.setattr(limits, "available_bytes", lambda: 2000.0)
     make_series(tmp_path / "series", Plan(shape=(7, 6, 30)))
 
-    with pytest.raises(ReadError, match=r"30 slices of shape \(6, 7\) would take .* and do not fit into memory"):
+    with pytest.raises(ReadError, match=r"30 slices of shape \(6, 7\) would take .* GiB of memory"):
         read(tmp_path / "series")
 
 
@@ -237,7 +239,7 @@ def test_voxels_that_no_memory_holds_are_refused_by_their_size(tmp_path: Path, m
     monkeypatch.setattr(limits, "available_bytes", lambda: 100.0)
     nib.save(nib.Nifti1Image(np.zeros((5, 4, 3), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
 
-    with pytest.raises(ReadError, match=r"The voxels of a\.nii\.gz would take .* \(0\.0 GiB are free\)"):
+    with pytest.raises(ReadError, match=r"The voxels of a\.nii\.gz would take .* GiB of memory; 0\.0 GiB are free"):
         read(tmp_path / "a.nii.gz")
 
 
@@ -246,7 +248,7 @@ def test_a_file_with_a_hole_is_refused_by_its_size(tmp_path: Path) -> None:
     *_, last = make_series(tmp_path, PLAN)
     os.truncate(last, 1 << 40)
 
-    with pytest.raises(ReadError, match=rf"The bytes of {last.name} would take 1,024\.0 GiB"):
+    with pytest.raises(ReadError, match=rf"The bytes of {last.name} would take 1,024\.0 GiB of memory"):
         read(tmp_path)
 
 
@@ -340,7 +342,7 @@ def test_the_maps_of_a_segmentation_fit_into_memory(tmp_path: Path, monkeypatch:
     path = make_seg(tmp_path / "a.dcm", [(n, k, blob(seed=0)) for n in (1, 2) for k in (0, 60)])
     scan = Grid((7, 6, 3), np.diag([1.0, 1, 1, 1]))
 
-    with pytest.raises(ReadError, match=r"The maps of a\.dcm would take .* do not fit into memory"):
+    with pytest.raises(ReadError, match=r"The maps of a\.dcm would take .* GiB of memory"):
         read_overlay(path, Volume(np.zeros((7, 6, 3)), scan))
 
 
@@ -364,6 +366,38 @@ def test_a_text_header_of_nonsense_is_refused_in_time(tmp_path: Path, name: str,
 
     with pytest.raises(ReadError, match=name):
         read(tmp_path / name)
+
+
+NRRD = "NRRD0005\ntype: {}\nspace: {}\nsizes: {}\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nencoding: {}\n"
+FIELDS = {
+    "a type": (("x" * 5000, "RAS", "4 4 4", "raw"), "of type xxxx"),
+    "a space": (("uchar", "x" * 5000, "4 4 4", "raw"), "its space is 'xxxx"),
+    "an encoding": (("uchar", "RAS", "4 4 4", "x" * 5000), "is xxxx"),
+    "axes of many digits": (("uchar", "RAS", "4 4 " + "9" * 4000, "raw"), "impossible axes"),
+    "axes of too many digits": (("uchar", "RAS", "4 4 " + "9" * 5000, "raw"), "header is damaged"),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), FIELDS.values(), ids=FIELDS.keys())
+def test_no_field_fills_a_screen(tmp_path: Path, fields: tuple[str, ...], message: str) -> None:
+    """A damaged line can be a megabyte long; a message quotes the beginning."""
+    content = NRRD.format(*fields) + "endian: little\nspace origin: (0,0,0)\n\n"
+    (tmp_path / "a.nrrd").write_bytes(content.encode() + bytes(64))
+
+    with pytest.raises(ReadError, match=message) as caught:
+        read(tmp_path / "a.nrrd")
+
+    assert len(str(caught.value)) < 500
+
+
+def test_voxels_of_both_infinities_are_refused_in_silence(tmp_path: Path) -> None:
+    """They add up to a number that is none, and the warning about it is nobody's business."""
+    values = np.zeros((5, 4, 3), np.float32)
+    values[1, 2, 0], values[3, 2, 1] = np.inf, -np.inf
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii")
+
+    with pytest.raises(ReadError, match=r"2 voxels without a finite value .* the first at \(1, 2, 0\)"):
+        read(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize("step", ["1e308", "1e150", "1e-150"])
@@ -438,6 +472,35 @@ def test_names_that_no_screen_can_show_are_written_out(tmp_path: Path) -> None:
         read(tmp_path)
 
     assert str(caught.value).isprintable()
+
+
+def test_what_is_said_of_files_is_printable_too() -> None:
+    """Names of files reach decisions, problems and the volume's own name, and from there screens and reports."""
+    odd = os.fsdecode(b"a\xff\n")
+    source = Source(decisions=(f"{odd} was left out.",), verdict=GeometryVerdict((f"gap after {odd}",)))
+    volume = Volume(np.zeros((2, 2, 2)), Grid((2, 2, 2), np.eye(4)), name=odd, source=source)
+
+    assert volume.name == r"a\udcff\n"
+    assert volume.source.decisions == (r"a\udcff\n was left out.",)
+    assert str(volume.source.verdict).startswith(r"irregular: gap after a\udcff\n")
+
+
+def test_a_list_of_series_shows_folders_of_any_name(tmp_path: Path) -> None:
+    """Series that share a number are told apart by their folder; a screen that is strict about letters shows it."""
+    for name, description in ((b"one\xff", "a"), (b"two\xfe\n", "b")):
+        make_series(tmp_path / os.fsdecode(name), Plan(shape=(7, 6, 3), description=description))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "lesionlens", "info", str(tmp_path)],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+        check=True,
+        text=True,
+        encoding="utf-8",
+    )
+
+    assert r"in folder one\udcff" in done.stdout
+    assert r"in folder two\udcfe\n" in done.stdout
 
 
 def test_messages_of_all_errors_are_printable() -> None:

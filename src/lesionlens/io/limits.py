@@ -85,8 +85,8 @@ def require_memory(n_bytes: int, what: str) -> None:
     free = available_bytes()
     if n_bytes > free:
         raise ReadError(
-            f"{what} would take {n_bytes / 2**30:,.1f} GiB and do not fit into memory ({free / 2**30:.1f} GiB are "
-            "free). Use a machine with more memory, or copy the file again if it is not that large."
+            f"{what} would take {n_bytes / 2**30:,.1f} GiB of memory; {free / 2**30:.1f} GiB are free. Use a machine "
+            "with more, or copy the file again if it is not that large."
         )
 
 
