@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from lesionlens.io.limits import MOST_PASSES, MOST_SEARCHED, inflated_size, require_memory
 
-__all__ = ["parse"]
+__all__ = ["parse", "refuse_endless"]
 
 _NO_END = "too many of its elements have no end"
 
@@ -54,10 +54,21 @@ def parse(stream: BinaryIO, *, tags: Sequence[int] | None = None, stop_before_pi
     wanted = None if tags is None else list(tags)
     counted = cast(BinaryIO, _Counted(stream))
     dataset = dcmread(counted, force=True, specific_tags=wanted, stop_before_pixels=stop_before_pixels)
+    refuse_endless(dataset)
+    return dataset
+
+
+def refuse_endless(dataset: Dataset) -> None:
+    """Refuse sequences that are not parsed yet and would keep the parser searching for the ends of their elements.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
     for element in dataset.values():
         if isinstance(element, RawDataElement) and element.length > _SMALL and _is_endless(element):
             raise ValueError(_NO_END)
-    return dataset
 
 
 def _is_endless(element: RawDataElement) -> bool:
