@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand
 
 from lesionlens import __version__
-from lesionlens.errors import Cancelled, LesionLensError
+from lesionlens.errors import Cancelled, LesionLensError, printable
 from lesionlens.io.policy import Irregular
 
 if TYPE_CHECKING:
@@ -239,13 +239,13 @@ def info(path: Place, identified: Identified = False, as_json: AsJson = False) -
 def _label(series: SeriesInfo) -> str:
     """Return how a line of the list calls a series; a file that is none goes by its name."""
     if not series.uid:
-        return series.files[0]
+        return printable(series.files[0])
     return f"series {'-' if series.number is None else series.number}"
 
 
 def _folder(series: SeriesInfo) -> str:
     """Return the folder that holds all files of a series, relative to the one that is listed; a dot for that one."""
-    return os.path.commonpath([os.path.dirname(file) or "." for file in series.files])
+    return printable(os.path.commonpath([os.path.dirname(file) or "." for file in series.files]))
 
 
 def _verdict(series: SeriesInfo) -> dict[str, Any]:
@@ -426,7 +426,7 @@ def _print_result(result: CaseResult, out: Path) -> None:
     from lesionlens.report.console import print_result
 
     print_result(result)
-    typer.echo(f"Results are in {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
+    typer.echo(f"Results are in {printable(str(out))}: {', '.join(sorted(p.name for p in out.iterdir()))}")
     typer.echo(NOTICE)
 
 

@@ -20,12 +20,16 @@ __all__ = [
     "OutputError",
     "ReadError",
     "UntrustedBundleError",
+    "printable",
     "unknown_name",
 ]
 
 
 class LesionLensError(Exception):
-    """Base of every error that LesionLens raises on purpose."""
+    """Base of every error that LesionLens raises on purpose; its message is one line that any screen can show."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ReadError(LesionLensError, ValueError):
@@ -76,6 +80,13 @@ class OutputError(LesionLensError, OSError):
 
 class Cancelled(LesionLensError):
     """The user stopped the work; raised out of the ``progress`` callback."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text with line breaks and what no screen can show written out: file names may hold both (``\\n``)."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def unknown_name(what: str, name: object, known: Iterable[str], *, limit: int = 30) -> str:

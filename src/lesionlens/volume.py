@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from lesionlens.errors import InputError
+from lesionlens.errors import InputError, printable
 
 __all__ = ["GeometryVerdict", "Grid", "Source", "Volume", "resample"]
 
@@ -26,6 +26,10 @@ SAME_GRID_MM = 1e-3
 
 # An affine whose axes span less than this fraction of the box of their lengths is flat: it cannot be inverted safely.
 MIN_RELATIVE_DETERMINANT = 1e-6
+
+# No voxel lies a kilometre away, and none is smaller than a nanometre: such numbers are damage, and products of them
+# would leave what a computer can count.
+MOST_MM, LEAST_MM = 1e6, 1e-6
 
 # A point this many voxels beyond the outer face of a grid still counts as inside: rounding of affines, not geometry.
 EDGE_SLACK_VOXELS = 1e-3
@@ -143,10 +147,12 @@ def _check_affine(affine: NDArray[np.float64]) -> None:
         raise InputError(f"An affine has shape (4, 4); found {affine.shape}.")
     if not np.isfinite(affine).all():
         raise InputError(f"An affine must be finite; found {affine.tolist()}.")
+    if np.abs(affine).max() > MOST_MM:
+        raise InputError(f"Voxels lie within a kilometre; found an affine beyond, {affine.tolist()}.")
     if not np.array_equal(affine[3], [0, 0, 0, 1]):
         raise InputError(f"The last row of an affine is 0 0 0 1; found {affine[3].tolist()}.")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if lengths.min() <= 0 or abs(np.linalg.det(affine[:3, :3])) < MIN_RELATIVE_DETERMINANT * lengths.prod():
+    if lengths.min() < LEAST_MM or abs(np.linalg.det(affine[:3, :3])) < MIN_RELATIVE_DETERMINANT * lengths.prod():
         raise InputError(f"The affine cannot be inverted (axes of length 0 or in one plane): {affine.tolist()}.")
 
 
@@ -177,6 +183,9 @@ class GeometryVerdict:
     problems: tuple[str, ...] = ()
     worst_error_mm: float = 0.0
     handled: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "problems", tuple(map(printable, self.problems)))  # they name files
 
     @property
     def regular(self) -> bool:
@@ -232,6 +241,9 @@ class Source:
     series: str = ""
     identity: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decisions", tuple(map(printable, self.decisions)))  # they name files
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -272,6 +284,7 @@ class Volume:
             raise InputError(f"Volume {self.name!r} needs real numbers; found dtype {array.dtype}.")
         if array.shape != self.grid.shape:
             raise InputError(f"Volume {self.name!r} has shape {array.shape}, but its grid has {self.grid.shape}.")
+        object.__setattr__(self, "name", printable(self.name))  # often that of a file
         object.__setattr__(self, "array", _read_only(array))
         if self.valid is not None:
             valid = np.asarray(self.valid)

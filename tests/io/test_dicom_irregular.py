@@ -395,7 +395,7 @@ def turned(dataset: Dataset, k: int) -> None:
     [
         (Plan(offsets=upright(0, 2.5, 2.5, 5, 7.5)), "no single slice at each place: duplicate slices at one position"),
         (Plan(change=turned), "no single slice at each place: mixed orientation"),
-        (Plan(offsets=upright(0, 2.5, 5, 7.5, 1e7)), "more than 16 times as large \\(7 x 6 x 4000001 voxels\\)"),
+        (Plan(offsets=upright(0, 2.5, 5, 7.5, 9e5)), "more than 16 times as large \\(7 x 6 x 360001 voxels\\)"),
     ],
     ids=["duplicates", "two orientations", "a position far away"],
 )

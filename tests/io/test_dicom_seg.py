@@ -140,6 +140,12 @@ def without_thickness(dataset: Dataset) -> None:
         move(index, ORIGIN)(dataset)
 
 
+def far_away(dataset: Dataset) -> None:
+    """Move a frame of a usual size nearly a kilometre away."""
+    dataset.Rows = dataset.Columns = 512
+    move(2, beside(0, 0, 9e5))(dataset)
+
+
 def bent(dataset: Dataset) -> None:
     """Turn the direction of rows onto that of columns."""
     dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
@@ -155,7 +161,8 @@ BAD: dict[str, tuple[Callable[[Dataset], None], str]] = {
     "leaning": (move(2, beside(1.0, 0, 5.0)), "not lie on one regular, upright grid: one is 1 mm off"),
     "between planes": (move(2, beside(0, 0, 4.0)), "not lie on one regular, upright grid"),
     "twice on one plane": (move(2, ORIGIN), "seg marks segment 1 twice on one plane"),
-    "far away": (move(2, beside(0, 0, 2.5e9)), r"would make a volume of shape \(7, 6, 1000000001\)"),
+    "far away": (far_away, r"would make a volume of shape \(512, 512, 360001\)"),
+    "beyond a kilometre": (move(2, beside(0, 0, 2.5e9)), "do not say where they lie in the patient"),
     "nowhere": (lambda d: d.PerFrameFunctionalGroupsSequence[0].clear(), "do not say where they lie|Cannot read seg"),
     "rows along columns": (bent, "Rows and columns of seg are not at right angles"),
     "one plane of no thickness": (without_thickness, "marks a single plane and does not say how thick it is"),

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import counted, named, reading
 from lesionlens.io.dicom_scan import looks_like_dicom
+from lesionlens.io.limits import ALWAYS_BYTES, MOST_RATIO
 from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES
 from lesionlens.progress import Progress, silent
 
@@ -29,12 +30,6 @@ MOST_BYTES = 16 * 1024**3
 
 # Files of a long time series, one for each slice.
 MOST_FILES = 100_000
-
-# Scans shrink to a half or third, masks to a hundredth; beyond this it is a bomb (DEFLATE alone can reach 1032).
-MOST_RATIO = 200
-
-# ... but nothing this small can do harm, and an empty mask of a few megabytes packs better than any scan.
-ALWAYS_BYTES = 256 * 1024**2
 
 _BLOCK = 1 << 20
 

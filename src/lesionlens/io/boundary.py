@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from lesionlens.errors import LesionLensError, ReadError
 
-__all__ = ["PARSER_ERRORS", "counted", "named", "one_line", "quiet", "reading"]
+__all__ = ["PARSER_ERRORS", "counted", "named", "one_line", "quiet", "quoted", "reading"]
 
 # Parsers and decoders are written for good files; on damaged ones they fail in the middle of their work, with whatever
 # Python raises there. RuntimeError covers RecursionError (deeply nested sequences) and NotImplementedError.
@@ -44,6 +44,8 @@ _QUOTED = re.compile(
 
 # Writes values and whole paths into the log, which goes to standard error where nobody set one up.
 _TALKATIVE = logging.getLogger("pydicom")
+# What a field of a header holds fits into this, unless it is damaged.
+_LONGEST_QUOTE = 60
 
 # At most this many files are named in one sentence.
 _MOST_NAMES = 5
@@ -51,11 +53,18 @@ _MOST_NAMES = 5
 
 def one_line(error: BaseException) -> str:
     """Return what an error says in one line, or its type where it says nothing; of a foreign one without its quotes."""
+    if isinstance(error, RecursionError):
+        return "its parts are nested too deeply"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if not isinstance(error, LesionLensError | AttributeError):  # which name what is missing, not what is there
         text = _QUOTED.sub("\N{HORIZONTAL ELLIPSIS}", text)
     text = " ".join(text.split()) or type(error).__name__
     return text if len(text) <= _LONGEST_CAUSE else text[:_LONGEST_CAUSE] + "…"
+
+
+def quoted(text: str) -> str:
+    """Return what a file says as it may stand in a message: no more than a line of it."""
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
 
 
 def counted(n: int, what: str) -> str:

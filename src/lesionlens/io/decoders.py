@@ -26,11 +26,9 @@ from numpy.typing import NDArray
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import one_line
 from lesionlens.io.decoder_child import receive, send
+from lesionlens.io.limits import MOST_PIXELS
 
 __all__ = ["DecoderError", "Decoders", "decoders"]
-
-# Images of more values (16384 x 16384) do not come from scanners.
-MOST_VALUES = 1 << 28
 
 # Seconds for starting Python and numpy from a slow disk, and for decoding an image, which takes milliseconds; the
 # slowest decoder here does twenty times as many pixels in a second. Whoever takes longer hangs.
@@ -107,8 +105,8 @@ class Decoders:
         """
         rows, columns = options["rows"], options["columns"]
         n_values = rows * columns * options["samples_per_pixel"]
-        if not 0 < n_values <= MOST_VALUES:
-            raise DecoderError(f"expected at most {MOST_VALUES} values in an image, found {columns} x {rows} pixels")
+        if not 0 < n_values <= MOST_PIXELS:
+            raise DecoderError(f"expected at most {MOST_PIXELS} values in an image, found {columns} x {rows} pixels")
         seconds = self._patience + n_values / _VALUES_PER_SECOND
         job = {"syntax": syntax, "options": options, "seconds": seconds + _GRACE}
         with self._free:

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pydicom import dcmread
-from pydicom.dataset import Dataset
-
 from lesionlens.io.boundary import quiet, reading
 from lesionlens.io.dicom_header import DICOMDIR, PYDICOM_ERRORS, read_instance
+from lesionlens.io.dicom_parse import parse
 from lesionlens.io.dicom_scan import Damaged, Scan, scan
 from lesionlens.io.identity import Identities
 from lesionlens.progress import Progress, silent
@@ -19,6 +17,8 @@ __all__ = ["is_dicomdir", "scan_dicomdir"]
 
 # The standard allows eight folders and names of eight letters; longer ones come from damage.
 _LONGEST_NAME = 256
+
+_RECORDS = 0x00041220  # DirectoryRecordSequence
 
 _TODO = "Copy the whole disc or folder again, or give the folder of the scan."
 
@@ -64,7 +64,8 @@ def _referenced(path: Path) -> Iterator[tuple[str, ...]]:
     """Yield the names of the files in a DICOMDIR, folder by folder."""
     failure = f"DICOMDIR {path.name} is damaged"
     with reading(failure, *PYDICOM_ERRORS, todo=_TODO), quiet():
-        index: Dataset = dcmread(path, specific_tags=["DirectoryRecordSequence"])
+        with path.open("rb") as stream:
+            index = parse(stream, tags=[_RECORDS])
         for record in index.get("DirectoryRecordSequence") or []:
             value = record.get("ReferencedFileID")
             if value:
@@ -74,4 +75,7 @@ def _referenced(path: Path) -> Iterator[tuple[str, ...]]:
 def _leads_out(folder: Path, parts: tuple[str, ...]) -> bool:
     if any(not set(part).isdisjoint("/\\:\0") for part in parts):
         return True
-    return not folder.joinpath(*parts).resolve().is_relative_to(folder.resolve())
+    try:
+        return not folder.joinpath(*parts).resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # links that lead to each other
+        return True

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lesionlens.errors import IrregularSeriesError, ReadError
 from lesionlens.io.dicom_header import Frame, Instance
 from lesionlens.io.dicom_traits import CLOCK_TRAITS
-from lesionlens.volume import GeometryVerdict
+from lesionlens.volume import LEAST_MM, GeometryVerdict
 
 __all__ = ["LPS_TO_RAS", "Slice", "Stack", "gap_steps", "grid_error_mm", "lay_out", "step_tolerance_mm"]
 
@@ -225,7 +225,7 @@ def _require_places(slices: Sequence[Slice], label: str) -> None:
                 f"{label} cannot be placed in space: ImageOrientationPatient of {item.name} is not two perpendicular "
                 f"unit vectors ({list(frame.orientation or ())}). Export it again."
             )
-        if min(frame.spacing or (0,)) <= 0:
+        if min(frame.spacing or (0,)) < LEAST_MM:
             raise ReadError(
                 f"{label} cannot be placed in space: PixelSpacing of {item.name} is {list(frame.spacing or ())}. "
                 "Export it again."

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lesionlens.errors import AmbiguousSeriesError, ReadError, unknown_name
 from lesionlens.io.boundary import counted, named
@@ -36,6 +35,9 @@ _OPTION = "--series (series= in Python)"
 
 # Orientations with direction cosines closer than this count as the same when scouts are looked for.
 _SAME_COSINE = 0.01
+
+# Images that lie in more ways than this make no volume; further ways are not looked for again.
+_MOST_WAYS = 1000
 
 
 @dataclass(frozen=True)
@@ -255,15 +257,17 @@ def _is_scout(members: list[Instance]) -> bool:
 
 def orientations(known: Sequence[tuple[float, ...] | None]) -> list[list[int]]:
     """Return the numbers of the images that lie one way, for each way."""
-    ways: list[tuple[NDArray[np.float64], list[int]]] = []
+    ways: list[list[int]] = []
+    first = np.empty((_MOST_WAYS, 6))
     for n, cosines in enumerate(np.array(known, dtype=np.float64)):
-        for way, members in ways:
-            if np.abs(way - cosines).max() < _SAME_COSINE:
-                members.append(n)
-                break
-        else:
-            ways.append((cosines, [n]))
-    return [members for _, members in ways]
+        same = np.abs(first[: min(len(ways), _MOST_WAYS)] - cosines).max(axis=1, initial=0) < _SAME_COSINE
+        if same.any():
+            ways[int(same.argmax())].append(n)
+            continue
+        if len(ways) < _MOST_WAYS:
+            first[len(ways)] = cosines
+        ways.append([n])
+    return ways
 
 
 def _matching(series: Sequence[Series], wanted: str | int) -> list[Series]:

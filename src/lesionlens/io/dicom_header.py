@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-from pydicom import dcmread
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -24,8 +22,10 @@ from pydicom.uid import UID
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
 from lesionlens.io.dicom_elements import find_elements, value_of
+from lesionlens.io.dicom_parse import parse, refuse_endless
 from lesionlens.io.dicom_traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits
 from lesionlens.io.identity import KEYWORDS, Identities
+from lesionlens.volume import MOST_MM
 
 __all__ = ["DICOMDIR", "PYDICOM_ERRORS", "Frame", "Instance", "Part", "numbers", "read_instance", "scaling_of", "text"]
 
@@ -199,17 +199,18 @@ def read_instance(path: Path, name: str, identities: Identities | None = None) -
         from lesionlens.io.dicom_mosaic import with_tiles
 
         stream.seek(0)
-        return with_tiles(instance, dcmread(stream, stop_before_pixels=True, force=True))
+        return with_tiles(instance, parse(stream, stop_before_pixels=True))
 
 
 def _header(stream: BinaryIO) -> tuple[Dataset, str]:
     """Return the wanted elements of a file, and what shows that it lost its end: pydicom takes what is left for all."""
     elements = find_elements(stream.read(_MOST_OF_HEADERS))
     if elements is not None:
-        return elements.dataset(_WANTED_TAGS), ""
+        dataset = elements.dataset(_WANTED_TAGS)
+        refuse_endless(dataset)
+        return dataset, ""
     stream.seek(0)
-    # force: a file without the 128-byte preamble is still DICOM; the caller has looked at the first bytes.
-    dataset = dcmread(stream, stop_before_pixels=True, specific_tags=sorted(_WANTED_TAGS), force=True)
+    dataset = parse(stream, tags=sorted(_WANTED_TAGS), stop_before_pixels=True)
     for element in map(dataset.get_item, dataset.keys()):  # before any value is asked for: it would be no raw one then
         if isinstance(element, RawDataElement) and _is_short(element):
             return dataset, f"it ends inside {keyword_for_tag(element.tag)}"
@@ -318,12 +319,12 @@ def text(dataset: Dataset, keyword: str, *, longest: int = _LONGEST_TEXT) -> str
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Return exactly ``count`` finite numbers, or None when they are absent or others."""
+    """Return exactly ``count`` numbers of a size that occurs in patients, or None when they are absent or others."""
     value = value_of(dataset, keyword)
     if value is None or isinstance(value, str | bytes) or not hasattr(value, "__len__") or len(value) != count:
         return None
     found = tuple(float(part) for part in value)
-    return found if np.isfinite(found).all() else None
+    return found if all(abs(number) <= MOST_MM for number in found) else None  # NaN is not
 
 
 def scaling_of(dataset: Dataset) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from lesionlens.io.dicom_geometry import (
     grid_error_mm,
     step_tolerance_mm,
 )
+from lesionlens.io.limits import require_memory
 from lesionlens.io.policy import Irregular
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import GeometryVerdict, Grid
@@ -41,6 +43,9 @@ MOST_GROWTH = 16
 # A slice that is off the pixels of the grid by less than this part of a pixel, or a plane off a slice by this part of
 # a step, is on it: positions are written with six decimals, and the values change by no more than this.
 _ON_IT = 1e-5
+
+# A voxel that was resampled, and whether it is valid.
+_RESAMPLED_BYTES = 5
 
 Voxels = NDArray[Any]
 Vectors = NDArray[np.float64]
@@ -226,7 +231,9 @@ class _Resampling:
     ) -> tuple[Voxels, NDArray[np.bool_] | None, tuple[str, ...]]:
         """Return the planes as one float32 array, which voxels hold data, and a sentence about those that do not."""
         fill = float(values.min())
-        with reading(f"A volume of {' x '.join(map(str, shape))} voxels does not fit into memory"):
+        what = f"A volume of {' x '.join(map(str, shape))} voxels"
+        require_memory(prod(shape) * _RESAMPLED_BYTES, what)
+        with reading(f"{what} does not fit into memory"):
             # (plane, row, column) in memory, as slices are read, so that each plane is written in one piece.
             out = np.full(shape[::-1], fill, dtype=np.float32).transpose(2, 1, 0)
             valid = np.zeros(shape[::-1], dtype=np.bool_).transpose(2, 1, 0)

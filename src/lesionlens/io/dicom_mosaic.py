@@ -17,6 +17,8 @@ from pydicom.dataset import Dataset
 
 from lesionlens.errors import ReadError
 from lesionlens.io.dicom_header import Frame, Instance, text
+from lesionlens.io.limits import MOST_TILES
+from lesionlens.volume import MOST_MM
 
 __all__ = ["csa_header", "tiles_of", "with_tiles"]
 
@@ -95,7 +97,7 @@ def _number_and_direction(dataset: Dataset) -> tuple[int, NDArray[np.float64]]:
     header = csa_header(content)
     number, normal = header.get("NumberOfImagesInMosaic", ()), header.get("SliceNormalVector", ())
     n = int(number[0]) if number and number[0].isdecimal() else 0
-    if n < 1:
+    if not 1 <= n <= MOST_TILES:
         raise ReadError("whose CSA header does not say how many slices it holds")
     if len(normal) != 3:
         raise ReadError("whose CSA header does not say in which direction its slices follow each other")
@@ -105,9 +107,9 @@ def _number_and_direction(dataset: Dataset) -> tuple[int, NDArray[np.float64]]:
 def _step(dataset: Dataset) -> tuple[float, str]:
     """Return the distance between slices in mm, and what had to be assumed for it."""
     spacing, thickness = (float(dataset.get(k) or 0) for k in ("SpacingBetweenSlices", "SliceThickness"))
-    if spacing > 0 and np.isfinite(spacing):
+    if 0 < spacing <= MOST_MM:
         return spacing, ""
-    if thickness > 0 and np.isfinite(thickness):
+    if 0 < thickness <= MOST_MM:
         return thickness, f"The mosaic gives no distance between slices; its slice thickness of {thickness:g} mm is it."
     raise ReadError("without SpacingBetweenSlices or SliceThickness")
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
@@ -32,6 +31,8 @@ from lesionlens.io.decoders import decoders
 from lesionlens.io.dicom_elements import PIXEL_DATA, Elements, find_elements
 from lesionlens.io.dicom_header import PYDICOM_ERRORS
 from lesionlens.io.dicom_lut import looked_up
+from lesionlens.io.dicom_parse import parse
+from lesionlens.io.dicom_size import refuse_size
 
 __all__ = ["Picture", "clean_bits", "one_by_one", "pictures_in", "stored_values"]
 
@@ -110,7 +111,7 @@ def pictures_in(content: bytes, name: str, *, modality_lut: bool = False) -> Ite
                 partial(clean_bits, frame, stored=bits.stored, high=bits.high, signed=bits.signed), slow=False
             )
         return
-    dataset = dcmread(BytesIO(content), force=True)
+    dataset = parse(BytesIO(content))
     slow = _is_codestream(_transfer_syntax(dataset))
     for decode in _pictures(dataset, name):
         yield Picture(partial(_looked_up, decode, dataset, name) if modality_lut else decode, slow)
@@ -154,6 +155,7 @@ def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[
     """
     syntax = _transfer_syntax(dataset)
     _require_decoder(syntax, name)
+    refuse_size(dataset, syntax, name)
     wanted = frozenset(indices)
     with _damage(name, syntax), quiet():
         if not syntax.is_encapsulated:
@@ -215,6 +217,7 @@ def _pictures(dataset: Dataset, name: str) -> Iterator[Decode]:
         raise ReadError(f"{name} holds no pixel data. Export the series again with its images.")
     syntax = _transfer_syntax(dataset)
     _require_decoder(syntax, name)
+    refuse_size(dataset, syntax, name)
     with _damage(name, syntax):
         bits = _bits(dataset)
         frames = _compressed(dataset, syntax) if syntax.is_encapsulated else _uncompressed(dataset, syntax)

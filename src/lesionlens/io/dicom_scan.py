@@ -89,7 +89,7 @@ def scan(
     for done, path in enumerate(paths):
         progress("Reading headers", done, len(paths))
         name = path.relative_to(root).as_posix()
-        if not looks_like_dicom(path, name):
+        if not path.is_file() or not looks_like_dicom(path, name):
             strangers[name] = path
             continue
         try:
@@ -125,12 +125,15 @@ def _why_lost(path: Path, name: str, patterns: Container[str]) -> str:
     """Say why a file that does not begin like DICOM may have been a slice; empty where it was none."""
     if path.name.startswith("."):
         return ""
+    named_alike = path.suffix.lower() in _SUFFIXES or _pattern(name) in patterns
+    if not path.is_file():
+        return "it is a link to nothing, or no file at all" if named_alike else ""
     start = _first_bytes(path, name)
     if not start:
         return "it is empty (0 bytes)"
     if not any(start[:_PREAMBLE]):
         return f"it begins with {min(len(start), _PREAMBLE)} zeros like DICOM and does not go on like it"
-    if path.suffix.lower() in _SUFFIXES or _pattern(name) in patterns:
+    if named_alike:
         return "it is named like a DICOM file but does not begin like one"
     return ""
 
@@ -179,7 +182,7 @@ def _short(field: bytes) -> bool:
 
 
 def _all_files(root: Path) -> list[Path]:
-    """Return all regular files below a folder, ordered by name; links to folders are not followed (they can loop)."""
+    """Return what is no folder below a folder, ordered by name; links to folders are not followed (they can loop)."""
 
     def refuse(error: OSError) -> None:
         name = os.path.relpath(error.filename, root)
@@ -188,4 +191,4 @@ def _all_files(root: Path) -> list[Path]:
     found = []
     for folder, _, names in os.walk(root, onerror=refuse):
         found += [Path(folder, name) for name in names]
-    return sorted(path for path in found if path.is_file())
+    return sorted(found)

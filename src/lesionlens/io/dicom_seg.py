@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
@@ -27,8 +26,10 @@ from lesionlens.io.boundary import named, one_line, quiet, reading
 from lesionlens.io.dicom_enhanced import enhanced_frames
 from lesionlens.io.dicom_geometry import COSINE_TOLERANCE, LPS_TO_RAS, POSITION_TOLERANCE_MM, SAME_POSITION_MM
 from lesionlens.io.dicom_header import PYDICOM_ERRORS, Frame, text
+from lesionlens.io.dicom_parse import parse
 from lesionlens.io.dicom_pixels import one_by_one
 from lesionlens.io.identity import Identities
+from lesionlens.io.limits import read_whole, require_memory
 from lesionlens.io.overlay import ForeignMap
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Grid, Source, Volume
@@ -63,8 +64,8 @@ def read_segmentation(path: Path, *, identified: bool = False, progress: Progres
     """
     identities = Identities(identified=identified)
     with identities.masking(), reading(f"Cannot read {path.name}", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
-        content = path.read_bytes()
-        dataset = dcmread(BytesIO(content), force=True)
+        content = read_whole(path, path.name)
+        dataset = parse(BytesIO(content))
         identities.remember(dataset)
         name = identities.mask(path.name)
         _refuse_other_objects(dataset, name)
@@ -113,7 +114,7 @@ class _Reader:
         frames = enhanced_frames(dataset, int(dataset.NumberOfFrames))
         self.owners = [0] * len(frames) if self.of_labels else _owners(dataset)
         self.grid, self.k, self.notes = _lay_out(dataset, frames, name)
-        self._progress, self._done = progress, 0
+        self._progress, self._done, self._taken = progress, 0, 0
 
     def frames_of(self, segment: int) -> dict[int, NDArray[Any]]:
         """Return the (i, j) frames of a segment by slice index; those of labels belong to segment 0."""
@@ -129,6 +130,8 @@ class _Reader:
 
     def empty(self, dtype: type) -> NDArray[Any]:
         """Return zeros on the grid."""
+        self._taken += self.grid.n_voxels * np.dtype(dtype).itemsize
+        require_memory(self._taken, f"The maps of {self.name}")
         return np.zeros(self.grid.shape, dtype, order="F")
 
     def volume(self, array: NDArray[Any], unit: str = "") -> Volume:

@@ -8,6 +8,7 @@ few files are read ahead of what is done, so that there is little in memory but 
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from lesionlens.io.dicom_geometry import Slice
 from lesionlens.io.dicom_header import PYDICOM_ERRORS, Instance
 from lesionlens.io.dicom_mosaic import tiles_of
 from lesionlens.io.dicom_pixels import Picture, pictures_in
+from lesionlens.io.limits import read_whole, require_memory
 from lesionlens.progress import Progress, silent
 
 __all__ = ["read_values"]
@@ -80,8 +82,8 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
     with quiet(), _Ahead() as ahead:
         for ks in by_file.values():
             progress("Reading slices", done, len(slices))
-            with _named(slices[ks[0]].instance):
-                content = slices[ks[0]].instance.path.read_bytes()
+            first = slices[ks[0]].instance
+            content = read_whole(first.path, first.name)
             for picture, of_picture in _pictures(content, slices, ks):
                 if of_picture[0] != ks[0]:
                     progress("Reading slices", done, len(slices))
@@ -196,8 +198,10 @@ class _Stack:
 
     def _room_for(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         n = len(self._slices)
-        with reading(f"{n} slices of shape {shape} do not fit into memory"):
+        what = f"{n} slices of shape {shape}"
+        with reading(f"{what} do not fit into memory"):
             if not self.array.size:
+                require_memory(n * math.prod(shape) * dtype.itemsize, what)
                 self.array = np.empty((n, *shape), dtype)
             elif not np.can_cast(dtype, self.array.dtype):
                 self.array = self.array.astype(np.promote_types(dtype, self.array.dtype))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionlens.errors import ReadError
+from lesionlens.errors import ReadError, printable
 from lesionlens.io.series import SeriesInfo
 from lesionlens.io.stack_choice import choose_stack, stack_names
 from lesionlens.io.voxels import Stored, hash_file, read_voxels, refuse_non_finite
@@ -97,7 +97,7 @@ class ImageFile:
         return SeriesInfo(
             uid="",
             number=None,
-            description=self.name,
+            description=printable(self.name),
             modality="",
             n_slices=self.stored.shape[2],
             shape=self.stored.shape,

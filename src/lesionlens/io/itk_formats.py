@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionlens.errors import InputError, ReadError
-from lesionlens.io.boundary import one_line, reading
+from lesionlens.io.boundary import one_line, quiet, quoted, reading
 from lesionlens.io.gzipped import GZIP_MAGIC
 from lesionlens.io.image_file import ImageFile, shear_notes
 from lesionlens.io.series import SeriesInfo
@@ -31,6 +31,12 @@ __all__ = ["describe_itk", "read_itk"]
 
 # A text header that is longer than this is none.
 MOST_HEADER_BYTES = 1 << 20
+
+# Voxels along one axis; NIfTI-1 counts to 32,767, and whole slides reach some hundred thousand.
+MOST_VOXELS_ALONG = 2**31
+
+# Bytes before the voxels; more than any disk has.
+MOST_SKIPPED = 2**50
 
 # Spaces of NRRD that are fixed to the patient, and how to come from them to RAS+.
 _SPACES = {
@@ -100,7 +106,7 @@ def _image(path: Path) -> ImageFile:
         start = raw.read(MOST_HEADER_BYTES)
     if not start:
         raise ReadError(f"{path.name} is empty (0 bytes). Copy the file again.")
-    with reading(f"Cannot read {path.name}: its header is damaged", todo="Copy the file again."):
+    with reading(f"Cannot read {path.name}: its header is damaged", todo="Copy the file again."), quiet():
         return _nrrd(path, start) if path.suffix.lower() in (".nrrd", ".nhdr") else _metaimage(path, start)
 
 
@@ -108,13 +114,13 @@ def _nrrd(path: Path, start: bytes) -> ImageFile:
     if not start.startswith(b"NRRD"):
         raise ReadError(f"{path.name} is not an NRRD file: it does not begin with NRRD. Check the file.")
     end = re.search(rb"\r?\n\r?\n", start)
-    fields = _fields(start[: end.start() if end else None], rb"^([^:#=]+):(?!=)(.*)$")
+    fields = _fields(start[: end.start() if end else None], rb"^([^:#=\n]+):(?!=)(.*)$")
     sizes = [int(n) for n in _need(fields, "sizes", path).split()]
     spatial = _spatial_axes(fields, sizes, path)
     file = _voxel_file(path, fields.get("data file", fields.get("datafile", "")))
     encoding = _need(fields, "encoding", path).lower()
     if encoding not in ("raw", "gzip", "gz"):
-        raise ReadError(f"The encoding of {path.name} is {encoding}; raw and gzip are read. {_AS_NIFTI}")
+        raise ReadError(f"The encoding of {path.name} is {quoted(encoding)}; raw and gzip are read. {_AS_NIFTI}")
     if int(fields.get("line skip", 0)):
         raise ReadError(f"{path.name} skips lines of text before its voxels, which is not supported. {_AS_NIFTI}")
     stored = _stored(
@@ -137,8 +143,8 @@ def _space(fields: Mapping[str, str], path: Path) -> str:
     space = fields.get("space", "").lower()
     if space not in _SPACES:
         raise ReadError(
-            f"{path.name} does not say how the patient lies in it (its space is {space or 'not named'!r}), so left and "
-            "right are unknown. Save it with a space of RAS, LAS or LPS, by a tool that knows how it was made."
+            f"{path.name} does not say how the patient lies in it (its space is {quoted(space) or 'not named'!r}), so "
+            "left and right are unknown. Save it with a space of RAS, LAS or LPS, by a tool that knows how it was made."
         )
     return space
 
@@ -146,7 +152,7 @@ def _space(fields: Mapping[str, str], path: Path) -> str:
 def _spatial_axes(fields: Mapping[str, str], sizes: list[int], path: Path) -> list[NDArray[np.float64]]:
     """Return the steps along the first three axes; several values for each voxel cannot be read."""
     _space(fields, path)
-    found = re.findall(r"none|\([^)]*\)", _need(fields, "space directions", path).lower())
+    found = re.findall(r"none|\([^()]*\)", _need(fields, "space directions", path).lower())
     kinds = fields.get("kinds", "").split()
     if len(found) != len(sizes):
         raise ReadError(f"{path.name} has {len(sizes)} axes but {len(found)} space directions. {_AS_NIFTI}")
@@ -167,10 +173,10 @@ def _vector(text: str) -> NDArray[np.float64]:
 
 
 def _metaimage(path: Path, start: bytes) -> ImageFile:
-    end = re.search(rb"^\s*ElementDataFile\s*=[^\r\n]*(\r?\n|$)", start, re.MULTILINE)
+    end = re.search(rb"^[ \t]*ElementDataFile[ \t]*=[^\r\n]*(\r?\n|$)", start, re.MULTILINE)
     if not end or not re.match(rb"\s*\w+\s*=", start):
         raise ReadError(f"{path.name} is not a MetaImage file: it has no line ElementDataFile. Check the file.")
-    fields = _fields(start[: end.end()], rb"^([^=]+)=(.*)$")
+    fields = _fields(start[: end.end()], rb"^([^=\n]+)=(.*)$")
     _refuse_unusual(fields, path)
     sizes = [int(n) for n in _need(fields, "dimsize", path).split()]
     name = fields["elementdatafile"]
@@ -202,7 +208,7 @@ def _refuse_unusual(fields: Mapping[str, str], path: Path) -> None:
     for field, expected in _USUAL.items():
         found = fields.get(field, expected).lower()
         if found != expected and not (expected.isdigit() and float(found) == float(expected)):
-            raise ReadError(f"{path.name} has {field} = {found}; {expected} is read. {_AS_NIFTI}")
+            raise ReadError(f"{path.name} has {field} = {quoted(found)}; {expected} is read. {_AS_NIFTI}")
 
 
 def _numbers(fields: Mapping[str, str], names: tuple[str, ...], n: int, path: Path) -> NDArray[np.float64]:
@@ -233,7 +239,9 @@ def _need(fields: Mapping[str, str], name: str, path: Path) -> str:
 def _dtype(types: Mapping[str, str], name: str, path: Path, *, big: bool) -> np.dtype[Any]:
     code = types.get(" ".join(name.split()) if name.isupper() else " ".join(name.lower().split()))
     if code is None:
-        raise ReadError(f"The voxels of {path.name} are of type {name}; one real number for each is read. {_AS_NIFTI}")
+        raise ReadError(
+            f"The voxels of {path.name} are of type {quoted(name)}; one real number for each is read. {_AS_NIFTI}"
+        )
     return np.dtype(code).newbyteorder(">" if big else "<")
 
 
@@ -251,8 +259,9 @@ def _voxel_file(path: Path, name: str) -> Path | None:
 
 
 def _stored(file: Path, sizes: list[int], dtype: np.dtype[Any], *, start: int, skip: int, packing: Packing) -> Stored:
-    if not sizes or min(sizes) < 1 or skip < -1:
-        raise ReadError(f"Cannot read {file.name}: its header gives impossible axes ({sizes}). Copy the file again.")
+    if not sizes or min(sizes) < 1 or max(sizes) > MOST_VOXELS_ALONG or not -1 <= skip <= MOST_SKIPPED:
+        found = quoted(str(sizes[:8]))
+        raise ReadError(f"Cannot read {file.name}: its header gives impossible axes ({found}). Copy the file again.")
     shape = [*sizes, *[1] * (3 - len(sizes))]
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
@@ -273,9 +282,8 @@ def _millimetres(units: list[str], path: Path) -> tuple[float, tuple[str, ...]]:
     if not named:
         return 1.0, ("The header names no unit of length; millimetres are assumed.",)
     if len(named) > 1 or not named <= _MM.keys():
-        raise ReadError(
-            f"The lengths of {path.name} are in {', '.join(sorted(named))}; mm, cm, m and um are read. {_AS_NIFTI}"
-        )
+        found = quoted(", ".join(sorted(named)))
+        raise ReadError(f"The lengths of {path.name} are in {found}; mm, cm, m and um are read. {_AS_NIFTI}")
     (unit,) = named
     return _MM[unit], () if _MM[unit] == 1 else (f"Lengths were converted from {unit} to millimetres.",)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import reading
 from lesionlens.io.gzipped import MOST_BYTES_FROM_ONE, GzipError, gzip_reader, zlib_reader
+from lesionlens.io.limits import require_memory
 from lesionlens.progress import Progress, silent
 
 __all__ = ["Packing", "Stored", "hash_file", "opening", "read_voxels", "refuse_non_finite", "unpacking"]
@@ -106,6 +107,9 @@ def read_voxels(
     """
     name = stored.path.name
     file_bytes = _check_room(stored)
+    require_memory(
+        stored.volume_bytes * _result_dtype(stored).itemsize // stored.dtype.itemsize, f"The voxels of {name}"
+    )
     with reading(f"The voxels of {name} do not fit into memory", todo="Use a machine with more memory."):
         out = np.empty(stored.shape[:3], dtype=_result_dtype(stored), order="F")
     digest = hashlib.sha256() if digest is None else digest
@@ -125,8 +129,9 @@ def read_voxels(
 
 def refuse_non_finite(array: NDArray[Any], name: str) -> None:
     """Refuse values that are not finite, and say where the first one is."""
-    if array.dtype.kind != "f" or np.isfinite(np.sum(array, dtype=np.float64)):
-        return
+    with np.errstate(invalid="ignore", over="ignore"):  # two infinities add up to a number that is none
+        if array.dtype.kind != "f" or np.isfinite(np.sum(array, dtype=np.float64)):
+            return
     bad = ~np.isfinite(array)
     n = int(np.count_nonzero(bad))
     if n:
