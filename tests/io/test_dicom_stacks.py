@@ -325,6 +325,31 @@ def test_acquisitions_of_odd_and_even_slices_explain_no_volumes(tmp_path: Path) 
         read(tmp_path)
 
 
+def test_volumes_that_are_only_numbered_one_after_the_other_are_split(tmp_path: Path) -> None:
+    """Time series of GE say nothing of a time point, but number all images of one before those of the next."""
+
+    def change(volume: int) -> Change:
+        return lambda dataset, k: setattr(dataset, "InstanceNumber", 5 * volume + (3 * k) % 5)
+
+    make_volumes(tmp_path, [replace(PLAN, change=change(n)) for n in (2, 0, 1)])
+
+    assert list_series(tmp_path)[0].stacks == tuple(f"instance order {n} of 3" for n in (1, 2, 3))
+    for volume, n in enumerate((2, 0, 1)):
+        assert_in_place(read(tmp_path, stack=n), replace(PLAN, volume=volume))
+
+
+def test_volumes_that_are_numbered_in_turns_are_not_split(tmp_path: Path) -> None:
+    """Numbers that mix the volumes say nothing of which image belongs to which."""
+
+    def change(volume: int) -> Change:
+        return lambda dataset, k: setattr(dataset, "InstanceNumber", 2 * k + (volume + k) % 2)
+
+    make_volumes(tmp_path, [replace(PLAN, change=change(n)) for n in (0, 1)])
+
+    with pytest.raises(IrregularSeriesError, match="2 images at each of 5 positions"):
+        read(tmp_path)
+
+
 def test_slices_with_their_own_times_are_put_into_time_points(tmp_path: Path) -> None:
     """Every slice has its own time, but each time point is over before the next begins."""
 

@@ -45,7 +45,7 @@ _IMAGES = "Image Storage"
 _WANTED = (
     "BitsAllocated", "BitsStored", "Columns", "ConcatenationUID", "FrameOfReferenceUID",
     "HighBit", "ImageOrientationPatient", "ImagePositionPatient", "InConcatenationNumber",
-    "InConcatenationTotalNumber", "InstanceNumber", "LossyImageCompression", "Modality", "ModalityLUTSequence",
+    "InConcatenationTotalNumber", "LossyImageCompression", "Modality", "ModalityLUTSequence",
     "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue",
     "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID",
     "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",

@@ -6,7 +6,7 @@ Images are split by what makes two volumes of them, in this order:
 2. nothing, where all images lie on one regular grid;
 3. the plane in which they are cut (a scout with few slices stays one);
 4. the smallest set of traits (echo time, b-value, temporal position, ...) that leaves one image at each position;
-5. the order in time, where one time point was acquired after the other;
+5. the order in time, or else of InstanceNumber, where one volume was acquired or numbered after the other;
 6. several orientations within one plane, or acquisitions that lie apart: blocks.
 
 Where nothing of this explains the images, they stay together, and the geometry says what is wrong with them.
@@ -63,10 +63,12 @@ _MEASURED = (
     "image type",
     "frame type",
 )
+# The number of a classic image counts through the series: only its order says something.
+_NUMBERED = "instance order"
 _COUNTED = ("temporal position", "frame reference time", "acquisition", "instance", *CLOCK_TRAITS)
 
-# Time points: images of one position in the order of these.
-_TIMES = ("trigger time", *CLOCK_TRAITS)
+# Volumes that were acquired one after the other: images of one position in the order of these.
+_ORDERS = ("trigger time", *CLOCK_TRAITS, _NUMBERED)
 
 # How a trait with its value is called; by default the word and the value.
 _NAMES = {
@@ -246,7 +248,7 @@ def _by_traits(slices: Sequence[Slice]) -> list[NamedStack] | None:
 def _words(slices: Sequence[Slice]) -> list[str]:
     """Return the traits that differ between images, best names first."""
     known = [*_MEASURED, *_COUNTED]
-    rest = sorted({word for item in slices for word in item.frame.traits} - set(known))
+    rest = sorted({word for item in slices for word in item.frame.traits} - {*known, _NUMBERED})
     return [word for word in (*known, *rest) if len({item.frame.traits.get(word, "") for item in slices}) > 1]
 
 
@@ -354,13 +356,16 @@ def _type_name(value: str, among: set[str]) -> str:
 
 
 def _by_time(whole: Stack) -> list[NamedStack]:
-    """Split by the order in time, where every image of one time point is older than every image of the next."""
+    """Split by the order in time or number, where every image of one volume comes before every image of the next.
+
+    Some time series of GE say nothing else of the images but their number.
+    """
     along = _along(whole.slices)
     starts = [0, *(np.flatnonzero(np.diff(along) >= SAME_POSITION_MM) + 1).tolist(), len(along)]
     sizes = np.diff(starts)
     if sizes.size < 2 or sizes[0] < 2 or (sizes != sizes[0]).any():
         return []
-    for word in _TIMES:
+    for word in _ORDERS:
         times = np.array([_number(item.frame.traits.get(word, "")) for item in whole.slices], dtype=np.float64)
         table = times.reshape(sizes.size, sizes[0])
         order = table.argsort(axis=1)

@@ -28,6 +28,7 @@ STANDARD_TRAITS = {
     "ImageType": "image type",
     "TemporalPositionIdentifier": "temporal position",
     "AcquisitionNumber": "acquisition",
+    "InstanceNumber": "instance order",
     "AcquisitionTime": "acquisition time",
     "ContentTime": "content time",
 }
