@@ -361,6 +361,16 @@ def test_a_refusal_names_the_other_choices(tmp_path: Path) -> None:
             read(tmp_path, **given)
 
 
+def test_a_refusal_offers_nothing_that_would_be_refused_too(tmp_path: Path) -> None:
+    """Images in several orientations have no order to interpolate in, so resampling is not among the choices."""
+    make_series(tmp_path, Plan(change=turned))
+
+    with pytest.raises(IrregularSeriesError, match=r"mixed orientation.* Separate them .*irregular=as-is") as caught:
+        read(tmp_path)
+
+    assert "resample" not in str(caught.value)
+
+
 def test_a_policy_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     """A mistyped policy is no reason to fall back to another one, even where it would not matter."""
     make_series(tmp_path)

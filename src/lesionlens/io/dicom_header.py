@@ -242,16 +242,16 @@ def _instance(dataset: Dataset, path: Path, name: str) -> Instance:
         padding=_padding(dataset),
         lossy=text(dataset, "LossyImageCompression") == "01",
         modality_lut="ModalityLUTSequence" in dataset,
-        frames=_frames(dataset, n_frames),
+        frames=_frames(dataset, n_frames, name),
         concatenation=_part(dataset),
     )
 
 
-def _frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
+def _frames(dataset: Dataset, n_frames: int, name: str) -> tuple[Frame, ...]:
     if "PerFrameFunctionalGroupsSequence" in dataset or "SharedFunctionalGroupsSequence" in dataset:
         from lesionlens.io.dicom_enhanced import enhanced_frames
 
-        return enhanced_frames(dataset, n_frames)
+        return enhanced_frames(dataset, n_frames, name)
     if n_frames > 1:
         return ()  # without functional groups nothing says where each frame lies
     slope, intercept = scaling_of(dataset)
