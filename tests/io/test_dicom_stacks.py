@@ -338,6 +338,25 @@ def test_volumes_that_are_only_numbered_one_after_the_other_are_split(tmp_path: 
         assert_in_place(read(tmp_path, stack=n), replace(PLAN, volume=volume))
 
 
+def test_numbered_volumes_are_named_by_what_was_measured_too(tmp_path: Path) -> None:
+    """Diffusion of Canon has b-values and no directions: the number tells volumes apart, the b-value says which."""
+
+    def change(volume: int) -> Change:
+        def numbered(dataset: Dataset, k: int) -> None:
+            dataset.InstanceNumber, dataset.DiffusionBValue = 5 * volume + k, (0.0, 1500.0, 1500.0)[volume]
+
+        return numbered
+
+    make_volumes(tmp_path, [replace(PLAN, change=change(n)) for n in range(3)])
+
+    assert list_series(tmp_path)[0].stacks == (
+        "instance order 1 of 3, b 0",
+        "instance order 2 of 3, b 1500",
+        "instance order 3 of 3, b 1500",
+    )
+    assert_in_place(read(tmp_path, stack="instance order 2 of 3, b 1500"), replace(PLAN, volume=1))
+
+
 def test_volumes_that_are_numbered_in_turns_are_not_split(tmp_path: Path) -> None:
     """Numbers that mix the volumes say nothing of which image belongs to which."""
 

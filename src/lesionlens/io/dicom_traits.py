@@ -6,12 +6,21 @@ one echo time as 4.92 in one file and as 4.9200001 in the next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
 
-__all__ = ["CLOCK_TRAITS", "PRIVATE_TAGS", "STANDARD_TRAITS", "classic_traits", "trait"]
+__all__ = [
+    "CLOCK_TRAITS",
+    "PRIVATE_TAGS",
+    "STANDARD_TRAITS",
+    "classic_traits",
+    "number_or_none",
+    "sortable",
+    "trait",
+    "trait_name",
+]
 
 # Attributes of classic images, and how to call them.
 STANDARD_TRAITS = {
@@ -70,6 +79,25 @@ PRIVATE_TAGS = tuple(
     )
 )
 
+# How a trait with its value is called; by default the word and the value.
+_NAMES = {
+    "echo time": "echo time {} ms",
+    "b-value": "b {}",
+    "gradient direction": "direction ({})",
+    "inversion time": "inversion time {} ms",
+    "flip angle": "flip angle {} degrees",
+    "trigger time": "trigger time {} ms",
+    "frame reference time": "frame reference time {} ms",
+    "tube voltage": "{} kV",
+    "diffusion": "diffusion {}",
+    "complex component": "{}",
+    "image type": "{}",
+    "frame type": "{}",
+}
+
+# Letters of ImageType that stand for a part of a complex image.
+_COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
+
 # Longer texts are no traits but damaged lengths, and could draw the patient's name with them.
 _LONGEST = 128
 
@@ -112,3 +140,49 @@ def _private(dataset: Dataset, group: int, creator: str, offsets: tuple[int, ...
     if (group, offsets) == (0x0043, (0x2F,)):
         return _GE_COMPONENTS.get(value, value)
     return value
+
+
+def trait_name(word: str, value: str, among: Sequence[str]) -> str:
+    """Return how a part is called: ``"echo time 4.9 ms"``."""
+    if not value:
+        return f"no {word}"
+    if word in CLOCK_TRAITS:
+        times = sorted(set(among), key=sortable)
+        return f"{word} {times.index(value) + 1} of {len(times)}"
+    if word in ("image type", "frame type"):
+        return _type_name(value, set(among))
+    if word == "complex component":
+        return value.lower()
+    shown = ", ".join(_short(part) for part in value.split("\\"))
+    return _NAMES.get(word, f"{word} {{}}").format(shown)
+
+
+def _short(part: str) -> str:
+    """Return a number with three digits after the point at most; a text as it is."""
+    number = number_or_none(part)
+    return part if number is None or number.is_integer() else f"{number:.3f}".rstrip("0")
+
+
+def _type_name(value: str, among: set[str]) -> str:
+    """Return the parts of an image type that not all images share; one letter alone is spelled out."""
+    shared = set.intersection(*(set(other.split("\\")) for other in among))
+    own = [part for part in value.split("\\") if part not in shared]
+    letters = [_COMPONENTS[part] for part in own if part in _COMPONENTS]
+    return letters[0] if letters else " ".join(own) or value.replace("\\", " ")
+
+
+def sortable(value: str) -> tuple[tuple[int, float, str], ...]:
+    """Return a key that sorts what is absent first, then numbers by size, then texts."""
+    keys = []
+    for part in value.split("\\"):
+        number = number_or_none(part)
+        keys.append((1, number, "") if number is not None else (2 if part else 0, 0.0, part))
+    return tuple(keys)
+
+
+def number_or_none(text: str) -> float | None:
+    """Return the number that a text is, if it is one."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
