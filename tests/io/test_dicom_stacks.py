@@ -121,6 +121,10 @@ KINDS: dict[str, tuple[list[Change], tuple[str, ...]]] = {
         [setting(ImageType=["DERIVED", "PRIMARY", "DIFFUSION", part]) for part in ("TRACEW", "ADC")],
         ("ADC", "TRACEW"),
     ),
+    "spin label, Philips": (
+        [private(0x2005, "Philips MR Imaging DD 005", [0x29], "CS", [part]) for part in ("LABEL", "CONTROL")],
+        ("spin label CONTROL", "spin label LABEL"),
+    ),
     "complex component, GE": ([ge_kind(n) for n in (0, 1)], ("magnitude", "phase")),
     "flip angle": ([setting(FlipAngle=a) for a in ("5", "26")], ("flip angle 5 degrees", "flip angle 26 degrees")),
     "tube voltage": ([setting(KVP=v) for v in ("80", "140")], ("80 kV", "140 kV")),

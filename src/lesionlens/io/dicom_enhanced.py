@@ -27,6 +27,7 @@ _TRAITS = (
     ("CTReconstructionSequence", "ConvolutionKernel", "kernel"),
     ("ContrastBolusUsageSequence", "ContrastBolusAgentPhase", "contrast phase"),
     ("MRMetaboliteMapSequence", "MetaboliteMapDescription", "metabolite"),
+    ("MRArterialSpinLabelingSequence", "ASLContext", "spin label"),
     ("MRImageFrameTypeSequence", "ComplexImageComponent", "complex component"),
     ("MRImageFrameTypeSequence", "FrameType", "frame type"),
     ("CTImageFrameTypeSequence", "FrameType", "frame type"),

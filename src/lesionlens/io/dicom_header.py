@@ -23,7 +23,7 @@ from pydicom.uid import UID
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
-from lesionlens.io.dicom_traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits
+from lesionlens.io.dicom_traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits, has_private_scale
 
 __all__ = ["DICOMDIR", "PYDICOM_ERRORS", "Frame", "Instance", "Part", "numbers", "read_instance", "scaling_of", "text"]
 
@@ -53,6 +53,11 @@ _WANTED = (
 )  # fmt: skip
 
 _WANTED_TAGS: list[int] = [*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS]
+
+_PRIVATE_SCALE = (
+    "The values are those of the standard's slope; the private scale slope of Philips, which makes several scans "
+    "comparable, is not applied."
+)
 
 # Media Storage Directory: an index of files that are found anyway.
 DICOMDIR = "1.2.840.10008.1.3.10"
@@ -134,7 +139,7 @@ class Instance:
     flaw
         Why the images cannot be placed, where that is not plain from the rest; empty otherwise.
     note
-        What had to be assumed to place the images; empty otherwise.
+        What had to be assumed to place the images, or what their values leave out; empty otherwise.
     """
 
     path: Path
@@ -244,6 +249,7 @@ def _instance(dataset: Dataset, path: Path, name: str) -> Instance:
         modality_lut="ModalityLUTSequence" in dataset,
         frames=_frames(dataset, n_frames, name),
         concatenation=_part(dataset),
+        note=_PRIVATE_SCALE if has_private_scale(dataset) else "",
     )
 
 

@@ -59,6 +59,7 @@ _MEASURED = (
     "tube voltage",
     "kernel",
     "metabolite",
+    "spin label",
     "complex component",
     "image type",
     "frame type",

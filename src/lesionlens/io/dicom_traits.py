@@ -16,6 +16,7 @@ __all__ = [
     "PRIVATE_TAGS",
     "STANDARD_TRAITS",
     "classic_traits",
+    "has_private_scale",
     "number_or_none",
     "sortable",
     "trait",
@@ -55,7 +56,15 @@ _PRIVATE = (
     (0x2005, "Philips MR Imaging DD 001", (0xB0, 0xB1, 0xB2), "gradient direction"),
     (0x0043, "GEMS_PARM_01", (0x2F,), "complex component"),
     (0x2001, "Philips Imaging DD 001", (0x08,), "cardiac phase"),
+    (0x2005, "Philips MR Imaging DD 005", (0x29,), "spin label"),
 )
+
+# Philips' scale slope, by which it makes values of several scans comparable.
+_SCALE_SLOPE = (0x2005, "Philips MR Imaging DD 001", 0x0E)
+
+# Where Philips keeps the classic attributes of each frame of an enhanced file.
+_PHILIPS_FRAME = (0x2005, 0x140F)
+
 
 # GE writes four numbers, the b-value first, and adds this to it when directions are averaged or b-values are mixed.
 _GE_B_VALUE_OFFSET = 1_000_000_000
@@ -64,7 +73,7 @@ _GE_B_VALUE_OFFSET = 1_000_000_000
 _GE_COMPONENTS = {"0": "MAGNITUDE", "1": "PHASE", "2": "REAL", "3": "IMAGINARY"}
 
 # Makers' private elements stand in the first blocks of their group; those of the creators' names come along.
-_BLOCKS = range(0x10, 0x14)
+_BLOCKS = range(0x10, 0x18)
 
 # Tags to ask the parser for, so that the private traits are among what it reads.
 PRIVATE_TAGS = tuple(
@@ -76,6 +85,7 @@ PRIVATE_TAGS = tuple(
             for block in _BLOCKS
             for offset in offsets
         }
+        | {(_SCALE_SLOPE[0] << 16) + (block << 8) + _SCALE_SLOPE[2] for block in _BLOCKS}
     )
 )
 
@@ -118,6 +128,15 @@ def trait(value: Any) -> str:
     parts = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
     line = "\\".join(_part(part) for part in parts)
     return line if line.isprintable() and len(line) <= _LONGEST else ""
+
+
+def has_private_scale(dataset: Dataset) -> bool:
+    """Say whether a file, or the first frame of one, has a scale of Philips beside that of the standard."""
+    first = (dataset.get("PerFrameFunctionalGroupsSequence") or [dataset])[0]
+    inner = first.get(_PHILIPS_FRAME)
+    group, creator, offset = _SCALE_SLOPE
+    items = [first, *(inner.value if inner is not None and inner.VR == "SQ" else ())]
+    return any(_private(item, group, creator, (offset,)) for item in items)
 
 
 def _part(value: Any) -> str:
