@@ -54,6 +54,9 @@ _WANTED = (
 
 _WANTED_TAGS: list[int] = [*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS]
 
+# Values of ImageType with which makers mark a picture that holds many slices as tiles.
+_MOSAIC_MARKS = frozenset({"MOSAIC", "VFRAME"})
+
 _PRIVATE_SCALE = (
     "The values are those of the standard's slope; the private scale slope of Philips, which makes several scans "
     "comparable, is not applied."
@@ -135,7 +138,7 @@ class Instance:
     concatenation
         Which of how many files this is, where one object is split into several; None otherwise.
     tiles
-        A mosaic holds its images as tiles, this many side by side and below each other; 1 otherwise.
+        A mosaic holds its images as tiles, so many side by side and so many below each other; (1, 1) otherwise.
     flaw
         Why the images cannot be placed, where that is not plain from the rest; empty otherwise.
     note
@@ -163,7 +166,7 @@ class Instance:
     modality_lut: bool
     frames: tuple[Frame, ...]
     concatenation: Part | None = None
-    tiles: int = 1
+    tiles: tuple[int, int] = (1, 1)
     flaw: str = ""
     note: str = ""
 
@@ -185,7 +188,7 @@ def read_instance(path: Path, name: str) -> Instance:
         if flaw:
             raise ReadError(f"{failure}: {flaw}. {todo}")
         instance = _instance(dataset, path, name)
-        if "MOSAIC" not in instance.image_type or instance.n_frames > 1:
+        if instance.n_frames > 1 or _MOSAIC_MARKS.isdisjoint(instance.image_type):
             return instance
         from lesionlens.io.dicom_mosaic import with_tiles
 

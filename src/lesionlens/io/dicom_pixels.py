@@ -211,8 +211,9 @@ def _decode(item: Slice, digest: Any) -> NDArray[Any]:
 def _values(instance: Instance, dataset: Dataset) -> NDArray[Any]:
     """Return the images of a file: tiles of a mosaic apart, values looked up where there is a table."""
     frames = stored_values(dataset, instance.name)
-    if instance.tiles > 1:
-        expected = (instance.rows * instance.tiles, instance.columns * instance.tiles)
+    across, down = instance.tiles
+    if across > 1:
+        expected = (instance.rows * down, instance.columns * across)
         if frames.shape[1:] != expected:
             raise ReadError(f"Expected {expected} pixels in {instance.name}; found {frames.shape[1:]}. {_AGAIN}")
         frames = tiles_of(frames[0], instance.tiles, instance.n_frames)
