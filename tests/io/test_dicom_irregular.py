@@ -371,6 +371,14 @@ def test_a_refusal_offers_nothing_that_would_be_refused_too(tmp_path: Path) -> N
     assert "resample" not in str(caught.value)
 
 
+def test_one_place_at_many_times_is_no_volume(tmp_path: Path) -> None:
+    """A film of a single slice has no third axis, whatever is done with it."""
+    make_series(tmp_path, Plan(offsets=upright(0, 0, 0, 0, 0)))
+
+    with pytest.raises(IrregularSeriesError, match=r"found a single slice, 5 times, in MR series 4: .* several places"):
+        read(tmp_path)
+
+
 def test_a_policy_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     """A mistyped policy is no reason to fall back to another one, even where it would not matter."""
     make_series(tmp_path)

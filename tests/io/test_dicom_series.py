@@ -263,6 +263,12 @@ def test_one_of_two_captured_stacks_has_to_be_chosen(tmp_path: Path) -> None:
     assert read(tmp_path, series=5).name == "MR series 5"
 
 
+def tiled(dataset: Dataset, k: int) -> None:
+    """Describe the frames as a slide does: all in common, none apart."""
+    del k
+    dataset.NumberOfFrames, dataset.SharedFunctionalGroupsSequence = 3, [Dataset()]
+
+
 REFUSED: dict[str, tuple[Plan, str]] = {
     "report": (
         Plan(shape=(7, 6, 1), sop_class=BasicTextSRStorage, change=without_pixels),
@@ -283,6 +289,10 @@ REFUSED: dict[str, tuple[Plan, str]] = {
     "frames without places": (
         Plan(change=lambda dataset, _: setattr(dataset, "NumberOfFrames", 3)),
         "expected a place for every frame, found 3 frames",
+    ),
+    "tiles of a slide": (
+        Plan(change=tiled),
+        "expected a place for every frame, found 3 frames of MR Image Storage without",
     ),
     "part of a whole": (
         Plan(change=lambda dataset, _: setattr(dataset, "InConcatenationTotalNumber", 2)),

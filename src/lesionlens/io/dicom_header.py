@@ -257,7 +257,9 @@ def _instance(dataset: Dataset, path: Path, name: str) -> Instance:
 
 
 def _frames(dataset: Dataset, n_frames: int, name: str) -> tuple[Frame, ...]:
-    if "PerFrameFunctionalGroupsSequence" in dataset or "SharedFunctionalGroupsSequence" in dataset:
+    has_shared = "SharedFunctionalGroupsSequence" in dataset
+    # Tiles of slides have shared groups alone: those say nothing of where each frame of several lies.
+    if "PerFrameFunctionalGroupsSequence" in dataset or (has_shared and n_frames == 1):
         from lesionlens.io.dicom_enhanced import enhanced_frames
 
         return enhanced_frames(dataset, n_frames, name)

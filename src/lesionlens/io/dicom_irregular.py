@@ -111,6 +111,11 @@ def lay_down(stack: Stack, label: str, irregular: Irregular = "refuse") -> Layou
     if irregular == "resample":
         return _resampled(stack, label)
     # Only what would help is offered: without one slice at each place there is nothing to resample.
+    if not stack.typical_mm:
+        raise IrregularSeriesError(
+            f"Expected a 3D volume; found a single slice, {len(stack.slices)} times, in {label}: {_found(stack)}. Give "
+            "a series with slices at several places."
+        )
     if stack.tangled:
         todo = "Separate them into series; or choose "
     else:
