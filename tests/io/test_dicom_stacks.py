@@ -373,6 +373,20 @@ def test_volumes_that_are_numbered_in_turns_are_not_split(tmp_path: Path) -> Non
         read(tmp_path)
 
 
+def test_slices_that_were_not_measured_alike_are_said(tmp_path: Path) -> None:
+    """Two echoes whose slices lie in turns look like one volume; what is alike or changes with time is no remark."""
+
+    def mixed(dataset: Dataset, k: int) -> None:
+        dataset.EchoTime, dataset.InversionTime, dataset.TriggerTime = 10 + 20 * (k % 2), 900, 40 * k
+
+    make_series(tmp_path, replace(PLAN, change=mixed))
+
+    volume = read(tmp_path)
+
+    assert_in_place(volume, PLAN)
+    assert volume.source.decisions == ("The slices were not measured alike: they differ in echo time.",)
+
+
 def test_slices_with_their_own_times_are_put_into_time_points(tmp_path: Path) -> None:
     """Every slice has its own time, but each time point is over before the next begins."""
 

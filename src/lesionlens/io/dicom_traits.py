@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 __all__ = [
     "CLOCK_TRAITS",
+    "MEASURED_ALIKE",
     "PRIVATE_TAGS",
     "STANDARD_TRAITS",
     "classic_traits",
@@ -45,6 +46,19 @@ STANDARD_TRAITS = {
 
 # When something was done. The values stay out of names and messages: with a date they can point to a patient.
 CLOCK_TRAITS = ("acquisition time", "content time")
+
+# What all slices of a volume have in common, or their values do not compare. Others, such as flip angle and trigger
+# time, change from slice to slice in some sequences.
+MEASURED_ALIKE = (
+    "echo time",
+    "b-value",
+    "inversion time",
+    "tube voltage",
+    "kernel",
+    "metabolite",
+    "complex component",
+    "spin label",
+)
 
 # What makers write elsewhere; the standard attribute wins. (group, private creator, offsets of the parts, word)
 _PRIVATE = (
