@@ -239,6 +239,30 @@ def make_mosaic(
     dataset.save_as(path, enforce_file_format=True)
 
 
+def make_united_mosaic(path: Path, plan: Plan, *, change: Change | None = None) -> None:
+    """Write the volume as a mosaic of United Imaging: slice k of the plan is tile k, its place is item k of a list."""
+    columns, rows, n = plan.shape
+    across = int(np.ceil(np.sqrt(n)))
+    picture = np.zeros((across * columns, -(-n // across) * rows), dtype=np.int64)
+    for k in range(n):
+        row, column = divmod(k, across)
+        picture[column * columns : (column + 1) * columns, row * rows : (row + 1) * rows] = plan.values()[:, :, k]
+    dataset = make_slice(plan, 0)
+    del dataset.ImagePositionPatient
+    dataset.ImageType, dataset.InstanceNumber = ["ORIGINAL", "PRIMARY", "M", "VFRAME"], plan.volume + 1
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=[plan.series_uid, f"mosaic {plan.volume}"])
+    _set_pixels(dataset, plan, picture)
+    places = []
+    for k in range(n):
+        places.append(Dataset())
+        places[-1].ImagePositionPatient = make_slice(plan, k).ImagePositionPatient
+    dataset.private_block(0x0065, "Image Private Header", create=True).add_new(0x51, "SQ", places)
+    if change:
+        change(dataset, plan.volume)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+
+
 def csa_bytes(elements: dict[str, list[str]], kind: int = 2) -> bytes:
     """Return a CSA header, format 1 or 2, as SPM and nibabel describe it; each element is filled up to six items."""
     filler, mark = 6, 77

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from dicom_factory import AXIAL, CORONAL, SAGITTAL, Plan, make_enhanced, make_series, oblique, voxel_ras
-from lesionlens.errors import Cancelled, ReadError
+from lesionlens.errors import AmbiguousStackError, Cancelled, ReadError
 from lesionlens.io import list_series, read
 from lesionlens.volume import Volume
 
@@ -175,7 +176,7 @@ def test_frames_without_description_are_refused(tmp_path: Path) -> None:
     dataset.PerFrameFunctionalGroupsSequence = dataset.PerFrameFunctionalGroupsSequence[:3]
     dataset.save_as(tmp_path / "all.dcm")
 
-    with pytest.raises(ReadError, match="promises 5 frames but describes 3"):
+    with pytest.raises(ReadError, match=r"all\.dcm is damaged: it promises 5 frames but describes 3"):
         read(tmp_path)
 
 
@@ -200,6 +201,22 @@ def test_copies_of_a_file_are_left_out(tmp_path: Path) -> None:
 
     assert_in_place(volume, plan)
     assert volume.source.decisions == ("Left out: 5 files with the same SOPInstanceUID and place as another.",)
+
+
+def test_equal_uids_with_different_echoes_are_no_copies(tmp_path: Path) -> None:
+    """Where de-identification gave two echoes the same UIDs, none of them may be dropped: which is meant is asked."""
+    for echo in (1, 2):
+        plan = Plan(volume=echo, change=lambda dataset, _, echo=echo: echo_of(dataset, echo))
+        make_series(tmp_path / str(echo), plan)
+
+    with pytest.raises(AmbiguousStackError, match=r"holds 2 volumes.*'echo time 10 ms', 1 'echo time 20 ms'"):
+        read(tmp_path)
+    np.testing.assert_array_equal(read(tmp_path, stack=1).array, plan.values())
+
+
+def echo_of(dataset: Dataset, echo: int) -> None:
+    """Give an image its echo time, and the UID of its volume."""
+    dataset.EchoTime, dataset.SOPInstanceUID = 10 * echo, "1.2.3"
 
 
 def test_equal_uids_at_different_places_are_no_copies(tmp_path: Path) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from nibabel.processing import resample_from_to
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -17,7 +21,7 @@ from pydicom.dataset import Dataset
 from dicom_factory import AXIAL, CORONAL, SAGITTAL, Plan, make_enhanced, make_series, oblique, voxel_ras
 from lesionlens.errors import InputError, IrregularSeriesError
 from lesionlens.io import list_series, read
-from lesionlens.io.dicom_geometry import lay_out
+from lesionlens.io.dicom_geometry import POSITION_TOLERANCE_MM, lay_out
 from lesionlens.io.dicom_group import group
 from lesionlens.io.dicom_irregular import lay_down
 from lesionlens.io.dicom_scan import scan
@@ -33,9 +37,13 @@ LOWEST = -30.0
 TAN_14 = float(np.tan(np.radians(14.0)))
 
 
+GRADIENT = np.array([0.11, -0.17, 0.07])
+SLOPE = float(np.linalg.norm(GRADIENT))
+
+
 def linear(ras: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a function that linear interpolation must reproduce exactly: different along every axis."""
-    return ras @ np.array([0.11, -0.17, 0.07]) + 3.0
+    return ras @ GRADIENT + 3.0
 
 
 CENTRES = np.array([[10.0, -38.0, 4.0], [16.0, -35.0, 16.0], [6.0, -42.0, 28.0]])
@@ -144,6 +152,45 @@ def test_a_linear_function_of_space_is_resampled_exactly(tmp_path: Path, case: C
     np.testing.assert_array_equal(valid, holds_data(case, volume))
     assert valid.any()
     assert volume.array.dtype == np.float32
+
+
+def regular_or_resampled(folder: str) -> Volume | None:
+    """Read a series as it is, else resampled; None where its slices lie too far apart for that."""
+    for irregular in ("refuse", "resample"):
+        with suppress(IrregularSeriesError):
+            return read(folder, irregular=irregular)  # type: ignore[arg-type]
+    return None
+
+
+@given(
+    turn=st.tuples(*[st.floats(-180, 180)] * 3),
+    lean=st.tuples(*[st.one_of(st.just(0.0), st.floats(-0.6, 0.6))] * 2),
+    steps=st.one_of(
+        st.builds(lambda step, n: [step] * n, st.floats(0.6, 8), st.integers(1, 9)),
+        st.lists(st.floats(0.6, 8), min_size=1, max_size=9),
+    ),
+    decimals=st.integers(2, 6),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_read_is_where_the_standard_puts_it(
+    turn: tuple[float, float, float], lean: tuple[float, float], steps: list[float], decimals: int, seed: int
+) -> None:
+    """Any orientation, tilt, spacing and order of files: a linear function of space comes back, or a refusal."""
+    along = np.cumsum([0.0, *steps])
+    offsets = leaning(lean, *along.tolist())
+    plan = Plan(shape=(9, 7, len(along)), offsets=offsets, orientation=oblique(turn), decimals=decimals)
+    order = np.random.default_rng(seed).permutation(len(along))
+    with TemporaryDirectory() as folder:
+        make_series(Path(folder), sampled(plan, linear), names=lambda k: f"{order[k]}")
+        volume = regular_or_resampled(folder)
+    assume(volume is not None)
+
+    valid = np.ones(volume.grid.shape, dtype=bool) if volume.valid is None else volume.valid
+    wanted = linear(volume.grid.world(np.moveaxis(np.indices(volume.grid.shape), 0, -1)))
+    # A regular series may be off by its tolerance, and positions are written with few decimals.
+    away = POSITION_TOLERANCE_MM + 2 * 10.0**-decimals
+    np.testing.assert_allclose(volume.array[valid], wanted[valid], atol=away * SLOPE + 0.51 * QUANTUM)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -356,9 +403,27 @@ def test_a_refusal_names_the_other_choices(tmp_path: Path) -> None:
     """Whoever is refused learns what else there is, for Python and for the command line."""
     make_series(tmp_path, CASES["tilt"].plan)
 
-    for given in ({}, {"irregular": "refuse"}):
+    for policy in ({}, {"irregular": "refuse"}):
         with pytest.raises(IrregularSeriesError, match=r"one regular grid: tilt.*irregular=resample.*irregular=as-is"):
-            read(tmp_path, **given)
+            read(tmp_path, **policy)
+
+
+def test_a_refusal_offers_nothing_that_would_be_refused_too(tmp_path: Path) -> None:
+    """Images in several orientations have no order to interpolate in, so resampling is not among the choices."""
+    make_series(tmp_path, Plan(change=turned))
+
+    with pytest.raises(IrregularSeriesError, match=r"mixed orientation.* Separate them .*irregular=as-is") as caught:
+        read(tmp_path)
+
+    assert "resample" not in str(caught.value)
+
+
+def test_one_place_at_many_times_is_no_volume(tmp_path: Path) -> None:
+    """A film of a single slice has no third axis, whatever is done with it."""
+    make_series(tmp_path, Plan(offsets=upright(0, 0, 0, 0, 0)))
+
+    with pytest.raises(IrregularSeriesError, match=r"found a single slice, 5 times, in MR series 4: .* several places"):
+        read(tmp_path)
 
 
 def test_a_policy_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Siemens mosaics: every tile at its true place, or a refusal; never one picture."""
+"""Mosaics: every tile at its true place, or a refusal; never one picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_factory import AXIAL, CORONAL, SAGITTAL, Change, Plan, csa_bytes, make_mosaic, oblique, voxel_ras
+from dicom_factory import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    Change,
+    Plan,
+    csa_bytes,
+    make_mosaic,
+    make_united_mosaic,
+    oblique,
+    voxel_ras,
+)
 from lesionlens.errors import AmbiguousStackError, ReadError
 from lesionlens.io import list_series, read
 from lesionlens.io.dicom_mosaic import csa_header
@@ -45,6 +56,51 @@ def test_every_tile_lies_where_its_slice_was(
 
     assert_in_place(volume, plan)
     assert volume.source.verdict.regular
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+@pytest.mark.parametrize("n", [2, 7, 9, 12], ids=lambda n: f"{n} slices")
+def test_every_tile_of_united_imaging_lies_where_its_slice_was(tmp_path: Path, way: tuple[float, ...], n: int) -> None:
+    """The maker lists the places; the tiles fill as few lines as they need, so the picture need not be square."""
+    plan = replace(PLAN, orientation=way, shape=(8, 6, n))
+    make_united_mosaic(tmp_path / "mosaic", plan)
+
+    volume = read(tmp_path)
+
+    assert_in_place(volume, plan)
+    assert volume.source.verdict.regular
+
+
+def test_several_mosaics_of_united_imaging_are_volumes(tmp_path: Path) -> None:
+    """A time series has one picture for each time point."""
+    for n in (0, 1):
+        make_united_mosaic(tmp_path / f"mosaic-{n}", replace(PLAN, volume=n))
+
+    assert list_series(tmp_path)[0].stacks == ("instance 1", "instance 2")
+    assert_in_place(read(tmp_path, stack=1), replace(PLAN, volume=1))
+
+
+def set_united(value: object, vr: str = "SQ") -> Change:
+    """Return a change that writes another private list of slices."""
+    return lambda dataset, _: dataset.private_block(0x0065, "Image Private Header").add_new(0x51, vr, value)
+
+
+UNITED_REFUSED = {
+    "no list": (lambda dataset, _: dataset.remove_private_tags(), "without its private list of slices"),
+    "empty list": (set_united([]), "does not say where they lie"),
+    "no places": (set_united([Dataset()]), "does not say where they lie"),
+    "no list at all": (set_united(b"1234", "OB"), "does not say where they lie"),
+    "uneven tiles": (lambda dataset, _: setattr(dataset, "Rows", 17), "24x17 pixels that 7 tiles do not divide"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), UNITED_REFUSED.values(), ids=UNITED_REFUSED.keys())
+def test_a_mosaic_of_united_imaging_without_places_is_refused(tmp_path: Path, change: Change, reason: str) -> None:
+    """No tile is placed by a guess."""
+    make_united_mosaic(tmp_path / "mosaic", PLAN, change=change)
+
+    with pytest.raises(ReadError, match=f"found a United Imaging mosaic .*{reason}"):
+        read(tmp_path)
 
 
 def test_nibabel_places_the_mosaic_alike(tmp_path: Path) -> None:

@@ -112,6 +112,36 @@ def test_enhanced_frames_are_rescaled_by_their_groups(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path).array, plan.values() * np.array([2.0, 3, 4, 5, 7]) + 1)
 
 
+def add_scale_slope(dataset: Dataset) -> None:
+    """Write the scale slope of Philips."""
+    dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True).add_new(0x0E, "FL", 0.0125)
+
+
+@pytest.mark.parametrize("enhanced", [False, True])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_private_scale_is_said_and_not_applied(tmp_path: Path, enhanced: bool, scaled: bool) -> None:
+    """Philips' own scale gives other numbers than the standard's slope: which ones are meant must not be a guess."""
+    plan = Plan(change=lambda dataset, _: add_scale_slope(dataset) if scaled and not enhanced else None)
+
+    def private_frame(frame: Dataset, volume: int) -> None:
+        del volume
+        inner = Dataset()
+        if scaled:
+            add_scale_slope(inner)
+        frame.private_block(0x2005, "Philips MR Imaging DD 005", create=True)
+        frame.add_new((0x2005, 0x140F), "SQ", [inner])
+
+    if enhanced:
+        make_enhanced(tmp_path / "all.dcm", plan, mark=private_frame)
+    else:
+        make_series(tmp_path, plan)
+
+    volume = read(tmp_path)
+
+    np.testing.assert_array_equal(volume.array, plan.values())
+    assert ("private scale slope of Philips" in " ".join(volume.source.decisions)) is scaled
+
+
 def hounsfield(dataset: Dataset, k: int) -> None:
     """Rescale as CT does."""
     del k

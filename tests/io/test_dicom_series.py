@@ -104,6 +104,14 @@ def colour(dataset: Dataset, k: int) -> None:
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
 
 
+def exam_data(dataset: Dataset, k: int) -> None:
+    """Become what Philips stores beside its images: their size, and nothing else of an image."""
+    without_pixels(dataset, k)
+    dataset.Rows, dataset.Columns = 6, 7
+    for keyword in ("SamplesPerPixel", "PhotometricInterpretation", "ImagePositionPatient"):
+        dataset.pop(keyword, None)
+
+
 BYSTANDERS: dict[str, tuple[Plan, str]] = {
     "marked localiser": (Plan(change=localiser), "localiser"),
     "unmarked scout": (Plan(shape=(7, 6, 3), change=three_ways), "scout in several orientations"),
@@ -116,6 +124,7 @@ BYSTANDERS: dict[str, tuple[Plan, str]] = {
     "document": (Plan(shape=(7, 6, 1), sop_class=EncapsulatedPDFStorage, change=without_pixels), "Encapsulated PDF"),
     "segmentation": (Plan(sop_class=SegmentationStorage), "Segmentation Storage, not a scan"),
     "unknown object": (Plan(shape=(7, 6, 1), sop_class="1.2.3.4", change=without_pixels), "1.2.3.4, without images"),
+    "exam data": (Plan(shape=(7, 6, 1), sop_class="1.2.3.4", change=exam_data), "1.2.3.4, without images"),
     "marked scout": (Plan(image_type=("ORIGINAL", "PRIMARY", "SCOUT")), "localiser"),
     "screen capture": (Plan(shape=(7, 6, 1), sop_class=SecondaryCaptureImageStorage), "a single image"),
     "colour images": (Plan(change=colour), "colour images"),
@@ -193,6 +202,28 @@ def test_reports_inside_the_series_are_left_out(tmp_path: Path) -> None:
     assert volume.source.decisions == ("Left out: 1 file without a scan's images in the same series: report.",)
 
 
+def test_a_makers_private_data_inside_the_series_are_left_out(tmp_path: Path) -> None:
+    """Philips stores an object without pixels under the UID of the scan and gives it the size of the images."""
+    make_series(tmp_path, FLAIR)
+    private = make_slice(replace(FLAIR, sop_class="1.3.46.670589.11.0.0.12.2", change=exam_data), 0)
+    private.SOPInstanceUID = "1.2.3"
+    private.save_as(tmp_path / "XX_0001", enforce_file_format=True)
+
+    volume = read(tmp_path)
+
+    assert volume.grid.shape == FLAIR.shape
+    assert volume.source.decisions == ("Left out: 1 file without a scan's images in the same series: XX_0001.",)
+
+
+def test_an_image_that_does_not_say_how_it_is_shown_is_not_left_out(tmp_path: Path) -> None:
+    """An image class is an image, however little its header says: to leave it out would lose a slice."""
+    plan = replace(FLAIR, change=lambda dataset, k: dataset.pop("PhotometricInterpretation") if k == 4 else None)
+    make_series(tmp_path, plan)
+
+    with pytest.raises(ReadError, match="expected grey values, found unnamed colours"):
+        read(tmp_path)
+
+
 def test_a_localiser_alone_is_read(tmp_path: Path) -> None:
     """Left aside only beside something better; parallel slices are a volume whatever their purpose."""
     make_series(tmp_path, replace(FLAIR, change=localiser))
@@ -232,6 +263,12 @@ def test_one_of_two_captured_stacks_has_to_be_chosen(tmp_path: Path) -> None:
     assert read(tmp_path, series=5).name == "MR series 5"
 
 
+def tiled(dataset: Dataset, k: int) -> None:
+    """Describe the frames as a slide does: all in common, none apart."""
+    del k
+    dataset.NumberOfFrames, dataset.SharedFunctionalGroupsSequence = 3, [Dataset()]
+
+
 REFUSED: dict[str, tuple[Plan, str]] = {
     "report": (
         Plan(shape=(7, 6, 1), sop_class=BasicTextSRStorage, change=without_pixels),
@@ -247,10 +284,15 @@ REFUSED: dict[str, tuple[Plan, str]] = {
         Plan(change=lambda dataset, _: setattr(dataset, "PhotometricInterpretation", "PALETTE COLOR")),
         "expected grey values, found PALETTE COLOR colours",
     ),
+    "exam data": (Plan(shape=(7, 6, 1), sop_class="1.2.3.4", change=exam_data), "1.2.3.4 without an image"),
     "mosaic": (Plan(change=mosaic), "found a Siemens mosaic without its CSA header"),
     "frames without places": (
         Plan(change=lambda dataset, _: setattr(dataset, "NumberOfFrames", 3)),
         "expected a place for every frame, found 3 frames",
+    ),
+    "tiles of a slide": (
+        Plan(change=tiled),
+        "expected a place for every frame, found 3 frames of MR Image Storage without",
     ),
     "part of a whole": (
         Plan(change=lambda dataset, _: setattr(dataset, "InConcatenationTotalNumber", 2)),

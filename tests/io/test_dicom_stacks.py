@@ -121,6 +121,10 @@ KINDS: dict[str, tuple[list[Change], tuple[str, ...]]] = {
         [setting(ImageType=["DERIVED", "PRIMARY", "DIFFUSION", part]) for part in ("TRACEW", "ADC")],
         ("ADC", "TRACEW"),
     ),
+    "spin label, Philips": (
+        [private(0x2005, "Philips MR Imaging DD 005", [0x29], "CS", [part]) for part in ("LABEL", "CONTROL")],
+        ("spin label CONTROL", "spin label LABEL"),
+    ),
     "complex component, GE": ([ge_kind(n) for n in (0, 1)], ("magnitude", "phase")),
     "flip angle": ([setting(FlipAngle=a) for a in ("5", "26")], ("flip angle 5 degrees", "flip angle 26 degrees")),
     "tube voltage": ([setting(KVP=v) for v in ("80", "140")], ("80 kV", "140 kV")),
@@ -323,6 +327,64 @@ def test_acquisitions_of_odd_and_even_slices_explain_no_volumes(tmp_path: Path) 
     assert list_series(tmp_path)[0].stacks == ()
     with pytest.raises(IrregularSeriesError, match="2 images at each of 6 positions"):
         read(tmp_path)
+
+
+def test_volumes_that_are_only_numbered_one_after_the_other_are_split(tmp_path: Path) -> None:
+    """Time series of GE say nothing of a time point, but number all images of one before those of the next."""
+
+    def change(volume: int) -> Change:
+        return lambda dataset, k: setattr(dataset, "InstanceNumber", 5 * volume + (3 * k) % 5)
+
+    make_volumes(tmp_path, [replace(PLAN, change=change(n)) for n in (2, 0, 1)])
+
+    assert list_series(tmp_path)[0].stacks == tuple(f"instance order {n} of 3" for n in (1, 2, 3))
+    for volume, n in enumerate((2, 0, 1)):
+        assert_in_place(read(tmp_path, stack=n), replace(PLAN, volume=volume))
+
+
+def test_numbered_volumes_are_named_by_what_was_measured_too(tmp_path: Path) -> None:
+    """Diffusion of Canon has b-values and no directions: the number tells volumes apart, the b-value says which."""
+
+    def change(volume: int) -> Change:
+        def numbered(dataset: Dataset, k: int) -> None:
+            dataset.InstanceNumber, dataset.DiffusionBValue = 5 * volume + k, (0.0, 1500.0, 1500.0)[volume]
+
+        return numbered
+
+    make_volumes(tmp_path, [replace(PLAN, change=change(n)) for n in range(3)])
+
+    assert list_series(tmp_path)[0].stacks == (
+        "instance order 1 of 3, b 0",
+        "instance order 2 of 3, b 1500",
+        "instance order 3 of 3, b 1500",
+    )
+    assert_in_place(read(tmp_path, stack="instance order 2 of 3, b 1500"), replace(PLAN, volume=1))
+
+
+def test_volumes_that_are_numbered_in_turns_are_not_split(tmp_path: Path) -> None:
+    """Numbers that mix the volumes say nothing of which image belongs to which."""
+
+    def change(volume: int) -> Change:
+        return lambda dataset, k: setattr(dataset, "InstanceNumber", 2 * k + (volume + k) % 2)
+
+    make_volumes(tmp_path, [replace(PLAN, change=change(n)) for n in (0, 1)])
+
+    with pytest.raises(IrregularSeriesError, match="2 images at each of 5 positions"):
+        read(tmp_path)
+
+
+def test_slices_that_were_not_measured_alike_are_said(tmp_path: Path) -> None:
+    """Two echoes whose slices lie in turns look like one volume; what is alike or changes with time is no remark."""
+
+    def mixed(dataset: Dataset, k: int) -> None:
+        dataset.EchoTime, dataset.InversionTime, dataset.TriggerTime = 10 + 20 * (k % 2), 900, 40 * k
+
+    make_series(tmp_path, replace(PLAN, change=mixed))
+
+    volume = read(tmp_path)
+
+    assert_in_place(volume, PLAN)
+    assert volume.source.decisions == ("The slices were not measured alike: they differ in echo time.",)
 
 
 def test_slices_with_their_own_times_are_put_into_time_points(tmp_path: Path) -> None:

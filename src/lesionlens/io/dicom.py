@@ -16,6 +16,7 @@ from lesionlens.io.dicom_irregular import lay_down, nominal_grid
 from lesionlens.io.dicom_masked import folder_name, masked_scan
 from lesionlens.io.dicom_scan import Scan, scan
 from lesionlens.io.dicom_stacks import NamedStack, split
+from lesionlens.io.dicom_traits import MEASURED_ALIKE
 from lesionlens.io.dicom_values import read_values
 from lesionlens.io.identity import Identities, hide_uids
 from lesionlens.io.policy import Irregular
@@ -224,6 +225,9 @@ def _notes(stack: Stack) -> tuple[str, ...]:
         notes.append(first.note)
     if first.concatenation and not first.concatenation.total:
         notes.append("The files are parts of one object and do not say how many there are; the last may be missing.")
+    mixed = [word for word in MEASURED_ALIKE if len({item.frame.traits.get(word, "") for item in stack.slices}) > 1]
+    if mixed:
+        notes.append(f"The slices were not measured alike: they differ in {', '.join(mixed)}.")
     if len(stack.slices) == 2:
         notes.append("Two slices only: whether one is missing between them cannot be checked.")
     return tuple(notes)

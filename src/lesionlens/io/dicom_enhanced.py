@@ -27,6 +27,7 @@ _TRAITS = (
     ("CTReconstructionSequence", "ConvolutionKernel", "kernel"),
     ("ContrastBolusUsageSequence", "ContrastBolusAgentPhase", "contrast phase"),
     ("MRMetaboliteMapSequence", "MetaboliteMapDescription", "metabolite"),
+    ("MRArterialSpinLabelingSequence", "ASLContext", "spin label"),
     ("MRImageFrameTypeSequence", "ComplexImageComponent", "complex component"),
     ("MRImageFrameTypeSequence", "FrameType", "frame type"),
     ("CTImageFrameTypeSequence", "FrameType", "frame type"),
@@ -38,7 +39,7 @@ _TRAITS = (
 )
 
 
-def enhanced_frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
+def enhanced_frames(dataset: Dataset, n_frames: int, name: str) -> tuple[Frame, ...]:
     """Return the frames of an enhanced object with their places and scaling.
 
     Parameters
@@ -47,6 +48,8 @@ def enhanced_frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
         Header with functional groups.
     n_frames
         NumberOfFrames.
+    name
+        File name for messages.
 
     Raises
     ------
@@ -58,7 +61,7 @@ def enhanced_frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
         own = [Dataset()]
     if len(own) != n_frames:
         raise ReadError(
-            f"A multi-frame DICOM file promises {n_frames} frames but describes {len(own)}. Export it again."
+            f"DICOM file {name} is damaged: it promises {n_frames} frames but describes {len(own)}. Export it again."
         )
     shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), Dataset())
     whole = trait(dataset.get("InstanceNumber"))

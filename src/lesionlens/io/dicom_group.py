@@ -14,7 +14,8 @@ from lesionlens.io.dicom_header import Instance, Part
 
 __all__ = ["SCOUT_SLICES", "Series", "choose", "group", "orientations", "refuse_no_scan"]
 
-_STORAGE = "1.2.840.10008.5.1.4.1.1."
+_DICOM = "1.2.840.10008."
+_STORAGE = _DICOM + "5.1.4.1.1."
 
 # Storage classes (by the rest of their UID) that describe a scan rather than being one.
 _RESULTS = (
@@ -143,7 +144,7 @@ def refuse_no_scan(series: Series) -> None:
 def _no_scan(instance: Instance) -> str:
     if _is_result(instance):
         return f"expected images, found {instance.class_name}. Give the series it was made from"
-    if instance.rows < 1 or instance.columns < 1:
+    if instance.columns < 1 or not _is_image(instance):
         return f"{instance.class_name} without an image"
     if instance.samples != 1 or not instance.photometric.startswith("MONOCHROME"):
         return f"expected grey values, found {instance.photometric or 'unnamed'} colours. Give the original series"
@@ -192,14 +193,14 @@ def _series(uid: str, members: list[Instance]) -> Series:
 
 
 def _without_copies(members: list[Instance]) -> tuple[list[Instance], tuple[str, ...]]:
-    """Leave out files that repeat another one: same SOPInstanceUID at the same place.
+    """Leave out files that repeat another one: same SOPInstanceUID, and the same places and traits of all images.
 
-    Both must agree, because some de-identification tools give all files of a series the same UID.
+    All must agree, because some de-identification tools give all files of a series the same UID.
     """
     kept: dict[object, Instance] = {}
     for instance in members:
-        places = [(frame.position, frame.orientation) for frame in instance.frames[:1]]
-        kept.setdefault((instance.uid, *places) if instance.uid else instance.name, instance)
+        images = [(frame.position, frame.orientation, *frame.traits.items()) for frame in instance.frames]
+        kept.setdefault((instance.uid, *images) if instance.uid else instance.name, instance)
     n = len(members) - len(kept)
     note = f"Left out: {counted(n, 'file')} with the same SOPInstanceUID and place as another."
     return list(kept.values()), (note,) if n else ()
@@ -223,7 +224,9 @@ def _without_bystanders(members: list[Instance]) -> tuple[list[Instance], tuple[
 
 
 def _is_image(instance: Instance) -> bool:
-    return instance.rows > 0 and not _is_result(instance)
+    """Say whether a file holds an image. Makers' own classes can give its size and hold none (Philips exam data)."""
+    is_private = not instance.class_uid.startswith(_DICOM)
+    return instance.rows > 0 and not _is_result(instance) and bool(instance.photometric or not is_private)
 
 
 def _is_localiser(instance: Instance) -> bool:
@@ -238,7 +241,7 @@ def _aside(members: list[Instance]) -> str:
     first = members[0]
     if _is_result(first):
         return f"{first.class_name}, not a scan"
-    if all(instance.rows < 1 for instance in members):
+    if not any(_is_image(instance) for instance in members):
         return f"{first.class_name}, without images"
     if all(_is_localiser(instance) for instance in members):
         return "localiser"

@@ -23,7 +23,7 @@ from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
 from lesionlens.io.dicom_elements import find_elements, value_of
 from lesionlens.io.dicom_parse import parse, refuse_endless
-from lesionlens.io.dicom_traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits
+from lesionlens.io.dicom_traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits, has_private_scale
 from lesionlens.io.identity import KEYWORDS, Identities
 from lesionlens.volume import MOST_MM
 
@@ -47,7 +47,7 @@ _IMAGES = "Image Storage"
 _WANTED = (
     "BitsAllocated", "BitsStored", "Columns", "ConcatenationUID", "FrameOfReferenceUID",
     "HighBit", "ImageOrientationPatient", "ImagePositionPatient", "InConcatenationNumber",
-    "InConcatenationTotalNumber", "InstanceNumber", "LossyImageCompression", "Modality", "ModalityLUTSequence",
+    "InConcatenationTotalNumber", "LossyImageCompression", "Modality", "ModalityLUTSequence",
     "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue",
     "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID",
     "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
@@ -58,6 +58,14 @@ _WANTED_TAGS = frozenset({*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_
 
 # Headers of single images end long before this; those of multi-frame files, which go on, are few.
 _MOST_OF_HEADERS = 1 << 16
+
+# Values of ImageType with which makers mark a picture that holds many slices as tiles.
+_MOSAIC_MARKS = frozenset({"MOSAIC", "VFRAME"})
+
+_PRIVATE_SCALE = (
+    "The values are those of the standard's slope; the private scale slope of Philips, which makes several scans "
+    "comparable, is not applied."
+)
 
 # Media Storage Directory: an index of files that are found anyway.
 DICOMDIR = "1.2.840.10008.1.3.10"
@@ -135,11 +143,11 @@ class Instance:
     concatenation
         Which of how many files this is, where one object is split into several; None otherwise.
     tiles
-        A mosaic holds its images as tiles, this many side by side and below each other; 1 otherwise.
+        A mosaic holds its images as tiles, so many side by side and so many below each other; (1, 1) otherwise.
     flaw
         Why the images cannot be placed, where that is not plain from the rest; empty otherwise.
     note
-        What had to be assumed to place the images; empty otherwise.
+        What had to be assumed to place the images, or what their values leave out; empty otherwise.
     """
 
     path: Path
@@ -163,7 +171,7 @@ class Instance:
     modality_lut: bool
     frames: tuple[Frame, ...]
     concatenation: Part | None = None
-    tiles: int = 1
+    tiles: tuple[int, int] = (1, 1)
     flaw: str = ""
     note: str = ""
 
@@ -194,7 +202,7 @@ def read_instance(path: Path, name: str, identities: Identities | None = None) -
         if flaw:
             raise ReadError(f"{failure}: {flaw}. {todo}")
         instance = _instance(dataset, class_uid, path, name)
-        if "MOSAIC" not in instance.image_type or instance.n_frames > 1:
+        if instance.n_frames > 1 or _MOSAIC_MARKS.isdisjoint(instance.image_type):
             return instance
         from lesionlens.io.dicom_mosaic import with_tiles
 
@@ -267,16 +275,19 @@ def _instance(dataset: Dataset, class_uid: UID, path: Path, name: str) -> Instan
         padding=_padding(dataset),
         lossy=text(dataset, "LossyImageCompression") == "01",
         modality_lut="ModalityLUTSequence" in dataset,
-        frames=_frames(dataset, n_frames),
+        frames=_frames(dataset, n_frames, name),
         concatenation=_part(dataset),
+        note=_PRIVATE_SCALE if has_private_scale(dataset) else "",
     )
 
 
-def _frames(dataset: Dataset, n_frames: int) -> tuple[Frame, ...]:
-    if "PerFrameFunctionalGroupsSequence" in dataset or "SharedFunctionalGroupsSequence" in dataset:
+def _frames(dataset: Dataset, n_frames: int, name: str) -> tuple[Frame, ...]:
+    has_shared = "SharedFunctionalGroupsSequence" in dataset
+    # Tiles of slides have shared groups alone: those say nothing of where each frame of several lies.
+    if "PerFrameFunctionalGroupsSequence" in dataset or (has_shared and n_frames == 1):
         from lesionlens.io.dicom_enhanced import enhanced_frames
 
-        return enhanced_frames(dataset, n_frames)
+        return enhanced_frames(dataset, n_frames, name)
     if n_frames > 1:
         return ()  # without functional groups nothing says where each frame lies
     slope, intercept = scaling_of(dataset)

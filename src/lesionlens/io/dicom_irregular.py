@@ -115,10 +115,22 @@ def lay_down(stack: Stack, label: str, irregular: Irregular = "refuse") -> Layou
         return _as_is(stack, label)
     if irregular == "resample":
         return _resampled(stack, label)
+    # Only what would help is offered: without one slice at each place there is nothing to resample.
+    if not stack.typical_mm:
+        raise IrregularSeriesError(
+            f"Expected a 3D volume; found a single slice, {len(stack.slices)} times, in {label}: {_found(stack)}. Give "
+            "a series with slices at several places."
+        )
+    if stack.tangled:
+        todo = "Separate them into series; or choose "
+    else:
+        todo = (
+            "Export the series again complete and alone; or choose irregular=resample (--irregular resample), which "
+            "puts them on a regular grid at their true positions, or "
+        )
     raise IrregularSeriesError(
-        f"The slices of {label} do not lie on one regular grid: {_found(stack)}. Export the series again complete and "
-        "alone; or choose irregular=resample (--irregular resample), which puts them on a regular grid at their true "
-        "positions, or irregular=as-is, which keeps the voxels and marks everything made from them as irregular."
+        f"The slices of {label} do not lie on one regular grid: {_found(stack)}. {todo}irregular=as-is, which keeps "
+        "the voxels and marks everything made from them as irregular."
     )
 
 

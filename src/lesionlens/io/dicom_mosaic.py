@@ -1,8 +1,10 @@
-"""Siemens mosaics: all slices of a volume as tiles of one picture, read by the maker's private header.
+"""Mosaics: all slices of a volume as tiles of one picture, read by the maker's private header.
 
-What the standard's attributes say of a mosaic is wrong: ImagePositionPatient is the place that the first pixel would
-have if the first slice were as large as the whole picture (with its centre where it is). The number of tiles, and the
-direction in which they follow each other, stand in the "CSA" header alone; without it a mosaic is refused.
+What the standard's attributes say of a Siemens mosaic is wrong: ImagePositionPatient is the place that the first pixel
+would have if the first slice were as large as the whole picture (with its centre where it is). The number of tiles, and
+the direction in which they follow each other, stand in the "CSA" header alone; without it a mosaic is refused.
+
+United Imaging gives the picture no place, and lists the places of its slices in a private sequence.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from lesionlens.errors import ReadError
-from lesionlens.io.dicom_header import Frame, Instance, text
+from lesionlens.io.dicom_header import Frame, Instance, numbers, text
 from lesionlens.io.limits import MOST_TILES
 from lesionlens.volume import MOST_MM
 
 __all__ = ["csa_header", "tiles_of", "with_tiles"]
 
 _GROUP, _CREATOR, _IMAGE_HEADER = 0x0029, "SIEMENS CSA HEADER", 0x10
+
+_UNITED_GROUP, _UNITED_CREATOR, _UNITED_SLICES = 0x0065, "Image Private Header", 0x51
 
 # Cosine of the angle between the images' normal and the direction of the slices: they are the same line, written with
 # some six decimals.
@@ -50,18 +54,44 @@ def with_tiles(instance: Instance, dataset: Dataset) -> Instance:
     Instance
         With the size of a tile and one frame for each; without frames and with ``flaw`` where they cannot be placed.
     """
+    of_siemens = "MOSAIC" in instance.image_type
     try:
-        return _with_tiles(instance, dataset)
+        return _of_siemens(instance, dataset) if of_siemens else _of_united_imaging(instance, dataset)
     except ReadError as error:
-        return replace(instance, frames=(), flaw=f"expected one slice per image, found a Siemens mosaic {error}")
+        maker = "Siemens" if of_siemens else "United Imaging"
+        return replace(instance, frames=(), flaw=f"expected one slice per image, found a {maker} mosaic {error}")
 
 
-def _with_tiles(instance: Instance, dataset: Dataset) -> Instance:
+def _of_united_imaging(instance: Instance, dataset: Dataset) -> Instance:
+    try:
+        element = dataset.private_block(_UNITED_GROUP, _UNITED_CREATOR)[_UNITED_SLICES]
+    except KeyError:
+        raise ReadError("without its private list of slices, which says where they lie") from None
+    slices = list(element.value or []) if element.VR == "SQ" else []
+    positions = [numbers(item, "ImagePositionPatient", 3) for item in slices]
+    if not 0 < len(positions) <= MOST_TILES or None in positions:
+        raise ReadError("whose private list of slices does not say where they lie")
+    across = int(np.ceil(np.sqrt(len(positions))))
+    tiles = across, -(-len(positions) // across)
+    rows, columns = _tile_size(instance, tiles, len(positions))
+    (whole,) = instance.frames
+    frames = tuple(replace(whole, index=k, position=position) for k, position in enumerate(positions))
+    return replace(instance, rows=rows, columns=columns, n_frames=len(frames), frames=_numbered(frames, dataset),
+                   tiles=tiles)  # fmt: skip
+
+
+def _tile_size(instance: Instance, tiles: tuple[int, int], n: int) -> tuple[int, int]:
+    """Return the rows and columns of each of so many tiles side by side and below each other."""
+    across, down = tiles
+    if instance.rows % down or instance.columns % across:
+        raise ReadError(f"of {instance.columns}x{instance.rows} pixels that {n} tiles do not divide")
+    return instance.rows // down, instance.columns // across
+
+
+def _of_siemens(instance: Instance, dataset: Dataset) -> Instance:
     n, direction = _number_and_direction(dataset)
     side = int(np.ceil(np.sqrt(n)))
-    if instance.rows % side or instance.columns % side:
-        raise ReadError(f"of {instance.columns}x{instance.rows} pixels that {n} tiles do not divide")
-    rows, columns = instance.rows // side, instance.columns // side
+    rows, columns = _tile_size(instance, (side, side), n)
     step, note = _step(dataset)
     (whole,) = instance.frames
     if whole.position is None or whole.orientation is None or whole.spacing is None:
@@ -77,8 +107,8 @@ def _with_tiles(instance: Instance, dataset: Dataset) -> Instance:
     # The cross product is the more exact of the two; the header's vector says which way it goes.
     forward = normal * np.sign(cosine) * step
     frames = tuple(replace(whole, index=k, position=tuple((first + k * forward).tolist())) for k in range(n))
-    return replace(instance, rows=rows, columns=columns, n_frames=n, frames=_numbered(frames, dataset), tiles=side,
-                   note=note)  # fmt: skip
+    return replace(instance, rows=rows, columns=columns, n_frames=n, frames=_numbered(frames, dataset),
+                   tiles=(side, side), note=note)  # fmt: skip
 
 
 def _numbered(frames: tuple[Frame, ...], dataset: Dataset) -> tuple[Frame, ...]:
@@ -159,15 +189,15 @@ def _until_zero(content: bytes) -> str:
     return content.partition(b"\0")[0].decode("latin-1").strip()
 
 
-def tiles_of(picture: NDArray[np.generic], side: int, n: int) -> NDArray[np.generic]:
+def tiles_of(picture: NDArray[np.generic], tiles: tuple[int, int], n: int) -> NDArray[np.generic]:
     """Cut a mosaic into its tiles.
 
     Parameters
     ----------
     picture
         (row, column) values.
-    side
-        Tiles along each edge.
+    tiles
+        Tiles side by side, and below each other.
     n
         Tiles that hold slices; the rest is filled up.
 
@@ -176,6 +206,7 @@ def tiles_of(picture: NDArray[np.generic], side: int, n: int) -> NDArray[np.gene
     numpy.ndarray
         (slice, row, column), in the order of reading: along the first line of tiles, then the next.
     """
-    rows, columns = picture.shape[0] // side, picture.shape[1] // side
-    tiles = picture.reshape(side, rows, side, columns).swapaxes(1, 2)
-    return tiles.reshape(side * side, rows, columns)[:n]
+    across, down = tiles
+    rows, columns = picture.shape[0] // down, picture.shape[1] // across
+    cut = picture.reshape(down, rows, across, columns).swapaxes(1, 2)
+    return cut.reshape(down * across, rows, columns)[:n]

@@ -111,7 +111,7 @@ class _Reader:
     def __init__(self, dataset: Dataset, name: str, source: Source, progress: Progress) -> None:
         self.dataset, self.name, self.source = dataset, name, source
         self.of_labels = text(dataset, "SegmentationType") == "LABELMAP"
-        frames = enhanced_frames(dataset, int(dataset.NumberOfFrames))
+        frames = enhanced_frames(dataset, int(dataset.NumberOfFrames), name)
         self.owners = [0] * len(frames) if self.of_labels else _owners(dataset)
         self.grid, self.k, self.notes = _lay_out(dataset, frames, name)
         self._progress, self._done, self._taken = progress, 0, 0

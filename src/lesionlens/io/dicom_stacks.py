@@ -6,7 +6,7 @@ Images are split by what makes two volumes of them, in this order:
 2. nothing, where all images lie on one regular grid;
 3. the plane in which they are cut (a scout with few slices stays one);
 4. the smallest set of traits (echo time, b-value, temporal position, ...) that leaves one image at each position;
-5. the order in time, where one time point was acquired after the other;
+5. the order in time, or else of InstanceNumber, where one volume was acquired or numbered after the other;
 6. several orientations within one plane, or acquisitions that lie apart: blocks.
 
 Where nothing of this explains the images, they stay together, and the geometry says what is wrong with them.
@@ -25,7 +25,7 @@ from lesionlens.errors import IrregularSeriesError
 from lesionlens.io.boundary import counted
 from lesionlens.io.dicom_geometry import SAME_POSITION_MM, Slice, Stack, lay_out
 from lesionlens.io.dicom_group import SCOUT_SLICES, orientations
-from lesionlens.io.dicom_traits import CLOCK_TRAITS
+from lesionlens.io.dicom_traits import CLOCK_TRAITS, number_or_none, sortable, trait_name
 
 __all__ = ["NamedStack", "split"]
 
@@ -59,33 +59,17 @@ _MEASURED = (
     "tube voltage",
     "kernel",
     "metabolite",
+    "spin label",
     "complex component",
     "image type",
     "frame type",
 )
+# The number of a classic image counts through the series: only its order says something.
+_NUMBERED = "instance order"
 _COUNTED = ("temporal position", "frame reference time", "acquisition", "instance", *CLOCK_TRAITS)
 
-# Time points: images of one position in the order of these.
-_TIMES = ("trigger time", *CLOCK_TRAITS)
-
-# How a trait with its value is called; by default the word and the value.
-_NAMES = {
-    "echo time": "echo time {} ms",
-    "b-value": "b {}",
-    "gradient direction": "direction ({})",
-    "inversion time": "inversion time {} ms",
-    "flip angle": "flip angle {} degrees",
-    "trigger time": "trigger time {} ms",
-    "frame reference time": "frame reference time {} ms",
-    "tube voltage": "{} kV",
-    "diffusion": "diffusion {}",
-    "complex component": "{}",
-    "image type": "{}",
-    "frame type": "{}",
-}
-
-# Letters of ImageType that stand for a part of a complex image.
-_COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
+# Volumes that were acquired one after the other: images of one position in the order of these.
+_ORDERS = ("trigger time", *CLOCK_TRAITS, _NUMBERED)
 
 _PLANES = ("sagittal", "coronal", "axial")  # by the axis of LPS that the normal is closest to
 
@@ -180,23 +164,7 @@ def _partition(slices: Sequence[Slice], key: Callable[[Slice], str]) -> dict[str
 
 
 def _sorted(parts: dict[str, list[Slice]]) -> list[tuple[str, list[Slice]]]:
-    return sorted(parts.items(), key=lambda part: _sortable(part[0]))
-
-
-def _sortable(value: str) -> tuple[tuple[int, float, str], ...]:
-    """Return a key that sorts what is absent first, then numbers by size, then texts."""
-    keys = []
-    for part in value.split("\\"):
-        number = _number(part)
-        keys.append((1, number, "") if number is not None else (2 if part else 0, 0.0, part))
-    return tuple(keys)
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return sorted(parts.items(), key=lambda part: sortable(part[0]))
 
 
 def _planes(slices: Sequence[Slice]) -> dict[str, list[Slice]]:
@@ -246,7 +214,7 @@ def _by_traits(slices: Sequence[Slice]) -> list[NamedStack] | None:
 def _words(slices: Sequence[Slice]) -> list[str]:
     """Return the traits that differ between images, best names first."""
     known = [*_MEASURED, *_COUNTED]
-    rest = sorted({word for item in slices for word in item.frame.traits} - set(known))
+    rest = sorted({word for item in slices for word in item.frame.traits} - {*known, _NUMBERED})
     return [word for word in (*known, *rest) if len({item.frame.traits.get(word, "") for item in slices}) > 1]
 
 
@@ -303,9 +271,12 @@ def _agreed(found: Sequence[Split], slices: Sequence[Slice], values: dict[str, l
     for n, lack in enumerate(lacks):
         members = [int(k) for k in np.flatnonzero(labels == n)]
         own = tuple(values[word][members[0]] for word in words)
-        parts.append((tuple(_sortable(value) for value in own), own, members, lack))
+        parts.append((tuple(sortable(value) for value in own), own, members, lack))
     parts.sort(key=lambda part: part[0])
-    names = [", ".join(_name(word, own[i], values[word]) for i, word in enumerate(words)) for _, own, _, _ in parts]
+    names = [
+        ", ".join(trait_name(word, part, values[word]) for word, part in zip(words, own, strict=True))
+        for _, own, _, _ in parts
+    ]
     if len(set(names)) < len(names):  # values that are closer than what is shown of them
         names = [f"{name} ({n})" for n, name in enumerate(names)]
     return [
@@ -324,56 +295,37 @@ def _lack(lack: int, size: int) -> str:
     return f"{counted(size, 'slice')} where the other volumes of the series have {size + lack}" if lack else ""
 
 
-def _name(word: str, value: str, among: Sequence[str]) -> str:
-    """Return how a part is called: ``"echo time 4.9 ms"``."""
-    if not value:
-        return f"no {word}"
-    if word in CLOCK_TRAITS:
-        times = sorted(set(among), key=_sortable)
-        return f"{word} {times.index(value) + 1} of {len(times)}"
-    if word in ("image type", "frame type"):
-        return _type_name(value, set(among))
-    if word == "complex component":
-        return value.lower()
-    shown = ", ".join(_short(part) for part in value.split("\\"))
-    return _NAMES.get(word, f"{word} {{}}").format(shown)
-
-
-def _short(part: str) -> str:
-    """Return a number with three digits after the point at most; a text as it is."""
-    number = _number(part)
-    return part if number is None or number.is_integer() else f"{number:.3f}".rstrip("0")
-
-
-def _type_name(value: str, among: set[str]) -> str:
-    """Return the parts of an image type that not all images share; one letter alone is spelled out."""
-    shared = set.intersection(*(set(other.split("\\")) for other in among))
-    own = [part for part in value.split("\\") if part not in shared]
-    letters = [_COMPONENTS[part] for part in own if part in _COMPONENTS]
-    return letters[0] if letters else " ".join(own) or value.replace("\\", " ")
-
-
 def _by_time(whole: Stack) -> list[NamedStack]:
-    """Split by the order in time, where every image of one time point is older than every image of the next."""
+    """Split by the order in time or number, where every image of one volume comes before every image of the next.
+
+    Some time series of GE say nothing else of the images but their number.
+    """
     along = _along(whole.slices)
     starts = [0, *(np.flatnonzero(np.diff(along) >= SAME_POSITION_MM) + 1).tolist(), len(along)]
     sizes = np.diff(starts)
     if sizes.size < 2 or sizes[0] < 2 or (sizes != sizes[0]).any():
         return []
-    for word in _TIMES:
-        times = np.array([_number(item.frame.traits.get(word, "")) for item in whole.slices], dtype=np.float64)
+    for word in _ORDERS:
+        times = np.array([number_or_none(item.frame.traits.get(word, "")) for item in whole.slices], dtype=np.float64)
         table = times.reshape(sizes.size, sizes[0])
         order = table.argsort(axis=1)
         table = np.take_along_axis(table, order, axis=1)
         if np.isfinite(table).all() and (table[:, :-1].max(axis=0) < table[:, 1:].min(axis=0)).all():
+            volumes = [tuple(whole.slices[a + k] for a, k in zip(starts, ks, strict=False)) for ks in order.T]
             return [
-                NamedStack(
-                    f"{word} {n + 1} of {sizes[0]}",
-                    tuple(whole.slices[a + k] for a, k in zip(starts, ks, strict=False)),
-                )
-                for n, ks in enumerate(order.T)
+                NamedStack(", ".join([f"{word} {n + 1} of {sizes[0]}", *_measures(volume, whole.slices)]), volume)
+                for n, volume in enumerate(volumes)
             ]
     return []
+
+
+def _measures(volume: Sequence[Slice], among: Sequence[Slice]) -> Iterator[str]:
+    """Yield what was measured in the same way in all images of a volume, and in another way in other images."""
+    for word in _MEASURED:
+        values = [item.frame.traits.get(word, "") for item in among]
+        own = {item.frame.traits.get(word, "") for item in volume}
+        if len(own) == 1 < len(set(values)):
+            yield trait_name(word, own.pop(), values)
 
 
 def _by_acquisition(slices: Sequence[Slice], label: str) -> list[NamedStack]:

@@ -107,7 +107,7 @@ def _named(instance: Instance) -> AbstractContextManager[None]:
 def _pictures(content: bytes, slices: Sequence[Slice], ks: Sequence[int]) -> Iterator[tuple[Picture, list[int]]]:
     """Yield the pictures of a file that are wanted, with the slices that each holds."""
     instance = slices[ks[0]].instance
-    wanted = {0: list(ks)} if instance.tiles > 1 else {slices[k].frame.index: [k] for k in ks}
+    wanted = {0: list(ks)} if _is_mosaic(instance) else {slices[k].frame.index: [k] for k in ks}
     n = 0
     with _named(instance):
         for index, picture in enumerate(pictures_in(content, instance.name, modality_lut=instance.modality_lut)):
@@ -116,6 +116,10 @@ def _pictures(content: bytes, slices: Sequence[Slice], ks: Sequence[int]) -> Ite
                 yield picture, wanted.pop(index)
     if wanted:
         raise ReadError(f"Expected {instance.n_frames} images in {instance.name}; found {n}. {_AGAIN}")
+
+
+def _is_mosaic(instance: Instance) -> bool:
+    return instance.tiles != (1, 1)
 
 
 class _Ahead:
@@ -180,12 +184,13 @@ class _Stack:
         instance = self._slices[ks[0]].instance
         with _named(instance):
             values = picture.decode()
-        expected = (instance.rows * instance.tiles, instance.columns * instance.tiles)
+        across, down = instance.tiles
+        expected = (instance.rows * down, instance.columns * across)
         if values.shape != expected:
             raise ReadError(f"Expected images of {expected} pixels in {instance.name}; found {values.shape}. {_AGAIN}")
         tiles = tiles_of(values, instance.tiles, instance.n_frames)
         for k in ks:
-            self._put(k, tiles[self._slices[k].frame.index if instance.tiles > 1 else 0])
+            self._put(k, tiles[self._slices[k].frame.index if _is_mosaic(instance) else 0])
 
     def _put(self, k: int, image: NDArray[Any]) -> None:
         if self._rescaled:
