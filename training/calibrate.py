@@ -3,7 +3,7 @@
 The networks are nearly always certain, and what they miss at p = 0.5 costs more overlap than what they add. With
 ``margin`` the logit of lesion less that of background, the new one is ``scale * (margin - log(t / (1 - t)))``: what had
 ``p = t`` gets 0.5. ``calibrate.py --subjects runs/others --weights runs/final/model.pt`` prints what each pair of t and
-scale gives on scans of painted heads; ``--threshold 0.2 --scale 0.4 --out calibrated.pt`` writes weights.
+scale gives on scans of painted heads; ``--threshold 0.3 --scale 0.4 --out calibrated.pt`` writes weights.
 """
 
 from __future__ import annotations
