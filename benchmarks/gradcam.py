@@ -22,7 +22,7 @@ from monai.networks.nets import DenseNet121
 from monai.visualize import GradCAM
 from torch import Tensor, nn
 
-from lesionlens.explain import ClassLogit, Inference, cam, default_layer
+from lesionlens.explain import ClassLogit, Inference, apply_method, default_layer
 
 LAYER = "class_layers.relu"
 
@@ -39,8 +39,8 @@ def contestants(network: nn.Module, image: Tensor) -> dict[str, Callable[[], obj
 
     return {
         "forward": forward,
-        "lesionlens": lambda: cam(Inference(network, image), ClassLogit(1), layer=LAYER),
-        "lesionlens, default layer": lambda: cam(Inference(network, image), ClassLogit(1)),
+        "lesionlens": lambda: apply_method(Inference(network, image), ClassLogit(1), layer=LAYER),
+        "lesionlens, default layer": lambda: apply_method(Inference(network, image), ClassLogit(1)),
         "monai": lambda: _without_traces(network, monai_cam),
     }
 

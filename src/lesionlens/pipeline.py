@@ -7,7 +7,7 @@ it returns and reads it back.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from lesionlens import __version__
 from lesionlens.heatmap import Heatmap
 from lesionlens.io import read
 from lesionlens.io.policy import Irregular
+from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
 from lesionlens.regions import Region, label_regions, measure
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE, CaseResult, write_case
@@ -50,7 +51,9 @@ class RunOptions:
         Class to explain, name or channel number; by default the class with most predicted voxels (segmentation) or the
         highest probability (classification).
     layer
-        Target layer, dotted name; by default chosen by the kind of network.
+        Target layer, dotted name, or several joined by ``+``; by default chosen by the kind of network.
+    method_options
+        Options of the method; those that are not here have their defaults.
     threshold
         Probability from which a voxel belongs to a region, in (0, 1].
     series
@@ -70,6 +73,7 @@ class RunOptions:
     method: str = "gradcam"
     target: str | None = None
     layer: str | None = None
+    method_options: Mapping[str, Value] = field(default_factory=dict)
     threshold: float = 0.5
     series: str | None = None
     stack: str | None = None
@@ -132,12 +136,12 @@ def run_case(
             )
     with clock.stage("load_bundle", progress, "Loading the bundle"):
         from lesionlens.model.bundle import load_bundle
+        from lesionlens.model.explanation import Wish
         from lesionlens.model.run import run_model
 
         bundle = bundle or load_bundle(options.bundle, trust=options.trust, device=options.device)
-    output = run_model(
-        bundle, volume, method=options.method, target=options.target, layer=options.layer, progress=progress
-    )
+    wish = Wish(options.method, options.target, options.layer, options.method_options)
+    output = run_model(bundle, volume, wish, progress=progress)
     clock.seconds.update(output.seconds)
     with clock.stage("measure", progress, "Measuring regions"):
         labels, regions = measure_classes(volume, output.probabilities, output.attributions, options.threshold)
@@ -203,6 +207,7 @@ def _record(
             "method": options.method,
             "target": options.target,
             "layer": options.layer,
+            "method_options": dict(options.method_options),
             "threshold": options.threshold,
             "series": options.series,
             "stack": options.stack,
@@ -283,6 +288,7 @@ def _map_record(heatmap: Heatmap) -> dict[str, Any]:
         "file": f"{heatmap.name}.nii.gz",
         "kind": heatmap.kind,
         "class": heatmap.label,
+        "signed": heatmap.signed,
         "method": made.method,
         "target": made.target,
         "layer": made.layer,

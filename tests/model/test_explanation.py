@@ -14,8 +14,8 @@ from captum.attr import LayerGradCam
 
 import lesionlens as ll
 from lesionlens.errors import ExplainError
-from lesionlens.explain import ClassLogit, Inference, RegionMargin, cam
-from lesionlens.model.explanation import _channel
+from lesionlens.explain import ClassLogit, Inference, RegionMargin, apply_method
+from lesionlens.model.explanation import Wish, _channel
 from lesionlens.model.inference import infer, windows_of
 from lesionlens.model.preprocess import prepare
 from lesionlens.model.run import run_model
@@ -129,7 +129,7 @@ def test_raw_values_equal_captum(tmp_path: Path, rng: np.random.Generator) -> No
     prepared = prepare(bundle, volume)
     inference = Inference(network, prepared.tensor, windows_of(bundle.inferer, prepared.tensor.shape[2:]))
 
-    ours = cam(inference, ClassLogit(1), layer="0")
+    ours = apply_method(inference, ClassLogit(1), layer="0")
 
     network.requires_grad_(True)
     theirs = LayerGradCam(network, network[0]).attribute(prepared.tensor, target=1)[0, 0].detach().numpy()
@@ -184,7 +184,7 @@ def test_a_typing_error_costs_no_time(
     with pytest.raises(ExplainError, match="There is no"):
         ll.explain(coarse, scan, **options)
     with pytest.raises(ExplainError, match="There is no"):
-        run_model(coarse, scan, **options)
+        run_model(coarse, scan, Wish(**options))
 
 
 def test_sliding_window_map_is_that_of_the_whole_image(tmp_path: Path) -> None:
@@ -279,8 +279,8 @@ def test_margin_finds_the_stroke_and_the_raw_logit_the_healthy_side(shared_data:
     inference = Inference(bundle.network, prepared.tensor)
     margin = _Remembering(RegionMargin(1, "stroke lesion"))
 
-    by_margin = cam(inference, margin)
-    by_logit = cam(inference, _RawLogit(margin.region))
+    by_margin = apply_method(inference, margin)
+    by_logit = apply_method(inference, _RawLogit(margin.region))
 
     x = prepared.grid.world(np.argwhere(margin.region))[:, 0]
     assert (x < 0).mean() > 0.95, "the lesion is in the left hemisphere"

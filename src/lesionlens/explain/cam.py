@@ -35,29 +35,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lesionlens.errors import ExplainError, unknown_name
+from lesionlens.errors import ExplainError
 from lesionlens.explain.capture import Cut, cut_at
+from lesionlens.explain.explanation import Explanation, Request, finite, output_notes, plain
 from lesionlens.explain.inference import Inference
-from lesionlens.explain.layers import default_layer, existing_layer
-from lesionlens.explain.targets import Target, gradient_at
-from lesionlens.progress import Progress, silent
+from lesionlens.explain.targets import gradient_at
+from lesionlens.progress import Progress
 
-__all__ = ["METHODS", "PROBABILITIES_NOTE", "CamMap", "Weighting", "cam"]
+__all__ = ["METHODS", "Weighting", "run"]
 
 # Activations kept for the second pass instead of being computed twice. Far below what a network needs to run on one
 # 128³ window, and enough for all windows of a head at the bottleneck of a U-Net.
 KEEP_BYTES = 256 * 2**20
-
-# Softmax in float16 may miss a sum of 1 by this much.
-PROBABILITY_SLACK = 1e-2
-
-PROBABILITIES_NOTE = "The network returns probabilities, whose gradients fade where it is sure, instead of logits."
 
 Weighting = Callable[[Tensor, Tensor], Tensor]
 
@@ -71,108 +64,32 @@ def _gradcam(activation: Tensor, gradient: Tensor) -> Tensor:  # noqa: ARG001  e
 METHODS: dict[str, Weighting] = {"gradcam": _gradcam}
 
 
-@dataclass(frozen=True, eq=False)
-class CamMap:
-    """A class activation map on the grid of the image that the network saw.
-
-    Parameters
-    ----------
-    values
-        (*spatial) float32, raw and signed, without unit: evidence for the target above 0, against it below.
-    coarse
-        (*cells) float32: the map as the layer gives it, where the network saw the image whole; None otherwise.
-    weights
-        (channels) float32 weights of the layer's channels.
-    stride
-        Voxels of the image for each cell of the layer, along each axis. Cell ``c`` of ``coarse`` is centred on voxel
-        ``stride * c + (stride - 1) / 2``. The map cannot point better than plus or minus ``stride / 2``.
-    layer, method
-        Names of the target layer and of the method.
-    target
-        The target in words.
-    score
-        The target's value.
-    notes
-        One sentence for each thing a reader must know.
-    """
-
-    values: NDArray[np.float32]
-    coarse: NDArray[np.float32] | None
-    weights: NDArray[np.float32]
-    stride: tuple[float, ...]
-    layer: str
-    method: str
-    target: str
-    score: float
-    notes: tuple[str, ...] = ()
-
-
-def cam(
-    inference: Inference,
-    target: Target,
-    *,
-    layer: str | None = None,
-    method: str = "gradcam",
-    logits: Tensor | None = None,
-    progress: Progress = silent,
-) -> CamMap:
+def run(request: Request) -> Explanation:
     """Make a class activation map.
-
-    Parameters
-    ----------
-    inference
-        The network, its image and its windows. The network is left exactly as it was, also after an error.
-    target
-        What to explain.
-    layer
-        Dotted name of the target layer; None for :func:`~lesionlens.explain.layers.default_layer`, which costs a small
-        forward pass.
-    method
-        A key of ``METHODS``.
-    logits
-        ``inference.logits()`` if known already: saves one pass over the windows when there are several.
-    progress
-        Called for each window; raise ``Cancelled`` from it to stop.
 
     Raises
     ------
     ExplainError
-        If the method, layer or target does not exist or suit, or values are not finite.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from lesionlens.explain import ClassLogit
-    >>> head = [nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2)]
-    >>> network = nn.Sequential(nn.Conv3d(1, 4, 3, stride=2, padding=1), *head)
-    >>> heat = cam(Inference(network, torch.rand(1, 1, 8, 8, 8)), ClassLogit(1), layer="0")
-    >>> heat.values.shape, heat.coarse.shape, heat.stride
-    ((8, 8, 8), (4, 4, 4), (2.0, 2.0, 2.0))
+        If the layer does not suit, or values are not finite.
     """
-    if method not in METHODS:
-        raise ExplainError(unknown_name("method", method, METHODS))
-    window_shape = (1, inference.image.shape[1], *inference.plan.size)
-    if layer is None:
-        layer, reason = default_layer(inference.network, window_shape)
-        notes = [f"Layer {layer!r} was chosen: {reason}."]
-    else:
-        layer, notes = existing_layer(inference.network, layer, window_shape), []
+    inference, target = request.inference, request.target
+    (layer,) = request.layers
     with cut_at(inference.network, layer) as cut:
-        sweep = _Sweep(inference, cut, progress)
-        logits = sweep.logits() if logits is None else _matching(logits, inference)
+        sweep = _Sweep(inference, cut, request.progress)
+        logits = sweep.logits() if request.logits is None else request.given_logits()
         score, seed = gradient_at(target, logits)
-        weights = sweep.weights(METHODS[method], seed)
+        weights = sweep.weights(METHODS[request.method], seed)
         values, coarse = sweep.blended(weights)
-    return CamMap(
-        values=_array(values[0, 0]),
-        coarse=_array(coarse[0, 0]) if inference.plan.is_whole else None,
-        weights=_array(weights[0]),
+    return Explanation(
+        values=plain(finite(values)[0, 0]),
         stride=tuple(n / cells for n, cells in zip(inference.plan.size, coarse.shape[2:], strict=True)),
-        layer=layer,
-        method=method,
+        method=request.method,
         target=target.describe(logits),
         score=score,
-        notes=(*notes, *_findings(logits, weights, values)),
+        layer=layer,
+        coarse=plain(coarse[0, 0]) if inference.plan.is_whole else None,
+        weights=plain(weights[0]),
+        notes=(*output_notes(logits), *_findings(weights, values)),
     )
 
 
@@ -276,32 +193,8 @@ def _interpolated(coarse: Tensor, size: tuple[int, ...]) -> Tensor:
     return functional.interpolate(coarse, size=size, mode=mode, align_corners=False)
 
 
-def _matching(logits: Tensor, inference: Inference) -> Tensor:
-    """Return logits from the caller as plain numbers on the image's device."""
-    several = len(inference.plan) > 1
-    if logits.ndim < 2 or logits.shape[0] != 1 or (several and tuple(logits.shape[2:]) != inference.plan.shape):
-        raise ExplainError(
-            f"Logits must be those of the image, (1, K) or (1, K, {', '.join(map(str, inference.plan.shape))}); "
-            f"found {tuple(logits.shape)}."
-        )
-    return logits.detach().as_subclass(Tensor).to(inference.image.device)
-
-
-def _findings(logits: Tensor, weights: Tensor, values: Tensor) -> list[str]:
-    """Refuse maps that are not finite, and say what is special about the others."""
-    if not bool(torch.isfinite(values).all()):
-        raise ExplainError("The map holds values that are not finite; the network overflows on this image.")
-    notes = []
-    classes = logits.shape[1]
-    if classes > 1 and bool((logits >= 0).all()) and bool(((logits.sum(dim=1) - 1).abs() < PROBABILITY_SLACK).all()):
-        notes.append(PROBABILITIES_NOTE)
+def _findings(weights: Tensor, values: Tensor) -> list[str]:
+    """Say what is special about a map."""
     if not bool(weights.any()):
-        notes.append("All gradients are zero: the target does not change with this layer. Choose another layer.")
-    elif not bool((values > 0).any()):
-        notes.append("The map holds no positive evidence for the target.")
-    return notes
-
-
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.detach().float().cpu().numpy()
-    return array
+        return ["All gradients are zero: the target does not change with this layer. Choose another layer."]
+    return [] if bool((values > 0).any()) else ["The map holds no positive evidence for the target."]

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lesionlens.errors import ExplainError, unknown_name
+from lesionlens.errors import ExplainError
 from lesionlens.explain import (
-    METHODS,
     PROBABILITIES_NOTE,
-    CamMap,
     ClassLogit,
+    Explanation,
     FromProbabilities,
     RegionMargin,
     Target,
     Windows,
-    cam,
+    apply_method,
     existing_layer,
+    layer_names,
 )
 from lesionlens.explain import Inference as Explained
 from lesionlens.explain import check_layer as check_layer_of
 from lesionlens.explain.capture import FinalKind
 from lesionlens.heatmap import Heatmap, Provenance
+from lesionlens.methods import Value, method_info, method_options
 from lesionlens.model.activation import Activation, observed
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
@@ -35,7 +36,7 @@ from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Grid, Volume
 
-__all__ = ["Plan", "check_layer", "check_request", "explain", "explained", "planned"]
+__all__ = ["Plan", "Wish", "check_layer", "check_wish", "explain", "explained", "planned"]
 
 # Voxels of the images that a mistyped layer's alternatives are looked for with.
 PROBE_SIZE = (64, 64, 64)
@@ -48,6 +49,7 @@ def explain(
     method: str = "gradcam",
     target: str | int | None = None,
     layer: str | None = None,
+    options: Mapping[str, Value] | None = None,
     progress: Progress = silent,
 ) -> Heatmap:
     """Explain a class of a bundle's output as an attribution map on the volume's grid.
@@ -63,38 +65,53 @@ def explain(
     volume
         The scan, or one volume per input channel, all on one grid.
     method
-        ``"gradcam"``: Grad-CAM (Selvaraju et al., ICCV 2017), without its final ReLU.
+        One of ``lesionlens.methods.METHODS``; ``lesionlens methods`` lists them with what they cost and cannot say.
     target
         Class, by name or channel number. By default the class with most predicted voxels (segmentation) or the highest
         probability (classification).
     layer
-        Dotted name of the target layer; by default chosen by the kind of network, with the reason in the notes.
+        Dotted name of the target layer, or several joined by ``+``; by default chosen by the kind of network, with the
+        reason in the notes. Methods that explain the whole network take none.
+    options
+        Options of the method, such as ``{"samples": 25}``; the others have their defaults.
     progress
         Called after each window.
 
     Returns
     -------
     Heatmap
-        kind ``"attribution"``, float32, signed, raw: without unit and not normalised. 0 outside what the network saw.
+        kind ``"attribution"`` (of some methods ``"feature"`` or ``"attention"``), float32, raw: without unit and not
+        normalised. 0 outside what the network saw.
         ``provenance.resolution_mm`` says how finely it can point.
 
     Raises
     ------
     ExplainError
-        If the method, class or layer does not exist (the message lists those that do).
+        If the method, an option, the class or layer does not exist (the message lists those that do).
     InputError
         If the volume does not suit the bundle.
     """
-    check_request(bundle, method, target, layer)
+    wish = Wish(method, target, layer, options or {})
+    check_wish(bundle, wish)
     prepared = prepare(bundle, volume)
     check_layer(bundle, prepared, layer)
-    plan = planned(bundle, prepared, layer)
+    plan = planned(bundle, prepared, wish)
     inference = infer(bundle, prepared, progress=progress) if len(plan.windows) > 1 else None
-    heatmap, _ = explained(bundle, plan, inference, method=method, target=target, progress=progress)
+    heatmap, _ = explained(bundle, plan, inference, progress=progress)
     return heatmap
 
 
-def check_request(bundle: Bundle, method: str, target: str | int | None, layer: str | None) -> None:
+@dataclass(frozen=True)
+class Wish:
+    """What a user asked for; None leaves it to the bundle. The parameters are those of :func:`explain`."""
+
+    method: str = "gradcam"
+    target: str | int | None = None
+    layer: str | None = None
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+
+def check_wish(bundle: Bundle, wish: Wish) -> None:
     """Refuse what does not exist before any work is done.
 
     Raises
@@ -102,13 +119,17 @@ def check_request(bundle: Bundle, method: str, target: str | int | None, layer: 
     ExplainError
         The message lists what exists.
     """
-    if method not in METHODS:
-        raise ExplainError(unknown_name("method", method, METHODS))
-    if target is not None:
-        bundle.channel(target)
-    if layer is not None:
-        with foreign_code(bundle):
-            existing_layer(bundle.network, layer, (1, len(bundle.info.inputs), *PROBE_SIZE))
+    info = method_info(wish.method)
+    method_options(info, wish.options)
+    if wish.target is not None:
+        bundle.channel(wish.target)
+    if wish.layer is None:
+        return
+    if not info.takes_layer:
+        raise ExplainError(f"{info.title} explains the whole network; leave out the layer ({wish.layer!r}).")
+    with foreign_code(bundle):
+        for name in layer_names(wish.layer):
+            existing_layer(bundle.network, name, (1, len(bundle.info.inputs), *PROBE_SIZE))
 
 
 def check_layer(bundle: Bundle, prepared: Prepared, layer: str | None) -> None:
@@ -120,7 +141,8 @@ def check_layer(bundle: Bundle, prepared: Prepared, layer: str | None) -> None:
     except ExplainError:
         return  # not the layer's fault
     with foreign_code(bundle, prepared):
-        check_layer_of(bundle.network, layer, (1, len(bundle.info.inputs), *size))
+        for name in layer_names(layer):
+            check_layer_of(bundle.network, name, (1, len(bundle.info.inputs), *size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,24 +151,26 @@ class Plan:
 
     Parameters
     ----------
+    wish
+        What was asked for, with the layer that was chosen.
     prepared
         The input.
     windows
         How the network sees it.
-    layer, notes
-        The target layer, and why it was chosen.
+    notes
+        Why the layer was chosen.
     final
         The activation module that the network ends in; logits are read before it.
     """
 
+    wish: Wish
     prepared: Prepared
     windows: Windows
-    layer: str
     notes: tuple[str, ...]
     final: FinalKind | None
 
 
-def planned(bundle: Bundle, prepared: Prepared, layer: str | None) -> Plan:
+def planned(bundle: Bundle, prepared: Prepared, wish: Wish) -> Plan:
     """Choose windows and layer.
 
     Raises
@@ -157,41 +181,44 @@ def planned(bundle: Bundle, prepared: Prepared, layer: str | None) -> Plan:
     windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
     notes: tuple[str, ...] = ()
     with foreign_code(bundle, prepared):
-        if layer is None:
+        if wish.layer is None and method_info(wish.method).takes_layer:
             layer, why = bundle.default_layer(windows.size)
+            wish = replace(wish, layer=layer)
             notes = (f"Layer {layer!r} was chosen: {why}.",)
         final = bundle.final_activation(windows.size)
-    return Plan(prepared, windows, layer, notes, final)
+    return Plan(wish, prepared, windows, notes, final)
 
 
 def explained(
-    bundle: Bundle,
-    plan: Plan,
-    inference: Inference | None,
-    *,
-    method: str,
-    target: str | int | None,
-    progress: Progress = silent,
+    bundle: Bundle, plan: Plan, inference: Inference | None, *, progress: Progress = silent
 ) -> tuple[Heatmap, Inference]:
     """Explain a planned input and return the inference too, so that prediction costs no second pass.
 
     A network that sees the image whole is run once for both, with ``inference`` None. Through a sliding window the
     bundle's own inferer predicts, and the explanation then visits the windows again.
     """
-    prepared = plan.prepared
+    prepared, wish = plan.prepared, plan.wish
     subject = Explained(bundle.network, prepared.tensor.to(bundle.device), plan.windows)
-    chosen = _Chosen(bundle, target, plan.final, prepared.real)
+    chosen = _Chosen(bundle, wish.target, plan.final, prepared.real)
     # The engine reads a network before its own final activation: only without one it sees what the inferer gave.
     known = inference is not None and plan.final is None
     logits = inference.output[None].to(bundle.device) if inference is not None and known else None
     with foreign_code(bundle, prepared):
-        result = cam(subject, chosen, layer=plan.layer, method=method, logits=logits, progress=progress)
-    if inference is None:
-        assert chosen.logits is not None  # the engine has asked for the target
+        result = apply_method(
+            subject,
+            chosen,
+            method=wish.method,
+            layer=wish.layer,
+            options=wish.options,
+            logits=logits,
+            progress=progress,
+        )
+    if inference is None and chosen.logits is not None:
         inference = checked(bundle, prepared, chosen.logits, plan.final, before=True)
     kept = (note for note in result.notes if note != PROBABILITIES_NOTE or not chosen.from_probabilities)
     result = replace(result, notes=(*plan.notes, *chosen.notes, *kept))
-    return _to_scan(bundle, prepared, result, chosen), inference
+    heatmap = _to_scan(bundle, plan, result, chosen)
+    return heatmap, inference or infer(bundle, prepared, progress=progress)  # not every method needs the logits
 
 
 class _Chosen:
@@ -244,8 +271,8 @@ class _Chosen:
 
     @property
     def label(self) -> str:
-        """Name of the class."""
-        return self._bundle.info.outputs[self.channel]
+        """Name of the class; empty where the method explains none."""
+        return "" if self._target is None else self._bundle.info.outputs[self.channel]
 
 
 def _channel(
@@ -280,9 +307,9 @@ def _target(bundle: Bundle, channel: int, activation: Activation, real: torch.Te
     return RegionMargin(channel, label, sigmoid=activation.kind == "sigmoid", within=real)
 
 
-def _to_scan(bundle: Bundle, prepared: Prepared, result: CamMap, chosen: _Chosen) -> Heatmap:
+def _to_scan(bundle: Bundle, plan: Plan, result: Explanation, chosen: _Chosen) -> Heatmap:
     """Bring a map from the network's grid, or from its own coarse grid, to the scan's."""
-    volume = prepared.volume
+    prepared, volume = plan.prepared, plan.prepared.volume
     if result.coarse is not None:
         array = prepared.to_scan(result.coarse, _coarse_grid(prepared.grid, result))
     else:
@@ -298,6 +325,7 @@ def _to_scan(bundle: Bundle, prepared: Prepared, result: CamMap, chosen: _Chosen
         layer=result.layer,
         resolution_mm=(resolution[0], resolution[1], resolution[2]),
         options={
+            **method_options(method_info(result.method), plan.wish.options),
             "score": result.score,
             "stride_voxels": list(result.stride),
             "network_spacing_mm": list(spacing),
@@ -308,11 +336,12 @@ def _to_scan(bundle: Bundle, prepared: Prepared, result: CamMap, chosen: _Chosen
         versions=versions(),
         notes=result.notes,
     )
-    named = volume.with_array(array, name=f"{result.method} of {chosen.label}", unit="")
-    return Heatmap(named, "attribution", chosen.label, signed=True, provenance=provenance)
+    label = chosen.label or f"layer {result.layer}"
+    named = volume.with_array(array, name=f"{result.method} of {label}", unit="")
+    return Heatmap(named, result.kind, label, signed=result.signed, provenance=provenance)
 
 
-def _coarse_grid(grid: Grid, result: CamMap) -> Grid:
+def _coarse_grid(grid: Grid, result: Explanation) -> Grid:
     """Place the cells of a coarse map: cell i is centred on network voxel S i + (S - 1) / 2."""
     assert result.coarse is not None
     to_voxel = np.eye(4)

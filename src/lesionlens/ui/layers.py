@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lesionlens.display import DisplayView
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, LabelMap
+from lesionlens.methods import METHODS
 from lesionlens.report.paint import scan_window
 from lesionlens.ui.colours import (
     ATTRIBUTION_COLOURS,
@@ -78,9 +79,6 @@ AXIS_LABELS = ("S", "P", "L")
 
 # Maps from elsewhere say nothing about the value from which they count; half is where most are cut.
 _FOREIGN_THRESHOLD = 0.5
-
-# Names people know the methods by.
-_METHOD_NAMES = {"gradcam": "Grad-CAM"}
 
 
 @dataclass(frozen=True)
@@ -208,7 +206,7 @@ def heatmap_name(heatmap: Heatmap) -> str:
 
 def method_name(method: str) -> str:
     """Return the name that people know an attribution method by: ``"Grad-CAM"``."""
-    return _METHOD_NAMES.get(method, method.capitalize() or "Attribution")
+    return METHODS[method].title if method in METHODS else method.capitalize() or "Attribution"
 
 
 def volume_of(layer: Layer) -> Volume | None:

@@ -1,0 +1,43 @@
+"""Commands about the explanation methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from lesionlens.cli.options import AsJson, Command, print_json
+
+__all__ = ["method_options", "methods", "register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command(cls=Command, epilog="Example:  lesionlens methods")(methods)
+
+
+def method_options(texts: Sequence[str]) -> dict[str, str]:
+    """Return the options of a method in ``["samples=25", ...]``."""
+    pairs = [text.partition("=") for text in texts]
+    wrong = next((text for text, (name, equals, _) in zip(texts, pairs, strict=True) if not (name and equals)), None)
+    if wrong is not None:
+        raise typer.BadParameter(f"must be NAME=VALUE, not {wrong!r}", param_hint="--option")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def methods(as_json: AsJson = False) -> None:
+    """List the explanation methods: what each shows, what it costs, and what it cannot say."""
+    from lesionlens.methods import METHODS
+
+    if as_json:
+        names = ("name", "title", "family", "summary", "cost", "caveat", "paper", "kind", "signed")
+        needs = ("takes_layer", "takes_target")
+        print_json(
+            [{n: getattr(m, n) for n in (*names, *needs)} | {"options": dict(m.options)} for m in METHODS.values()]
+        )
+        return
+    for found in METHODS.values():
+        typer.echo(f"{found.name}  {found.title}: {found.summary}")
+        typer.echo(f"    cost:   {found.cost}\n    caveat: {found.caveat}")
+        if found.options:
+            typer.echo(f"    options: {', '.join(f'{name}={value}' for name, value in found.options.items())}")

@@ -1,0 +1,97 @@
+"""One door to all methods: check what was asked, choose what was not, and run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor
+
+from lesionlens.errors import ExplainError
+from lesionlens.explain.explanation import Explanation, Request
+from lesionlens.explain.inference import Inference
+from lesionlens.explain.layers import default_layer, existing_layer
+from lesionlens.explain.targets import Target
+from lesionlens.methods import MethodInfo, Value, method_info, method_options
+from lesionlens.progress import Progress, silent
+
+__all__ = ["apply_method", "layer_names"]
+
+
+def apply_method(
+    inference: Inference,
+    target: Target,
+    *,
+    method: str = "gradcam",
+    layer: str | None = None,
+    options: Mapping[str, Value] | None = None,
+    logits: Tensor | None = None,
+    progress: Progress = silent,
+) -> Explanation:
+    """Explain a target of a network's output with any method.
+
+    Parameters
+    ----------
+    inference
+        The network, its image and its windows. The network is left exactly as it was, also after an error.
+    target
+        What to explain.
+    method
+        A key of ``lesionlens.methods.METHODS``.
+    layer
+        Dotted name of the target layer, or several joined by ``+``; None for
+        :func:`~lesionlens.explain.layers.default_layer`, which costs a small forward pass. Methods without a layer
+        refuse one.
+    options
+        Options of the method; the others have their defaults.
+    logits
+        ``inference.logits()`` if known already: saves one pass over the windows when there are several.
+    progress
+        Called as work advances; raise ``Cancelled`` from it to stop.
+
+    Raises
+    ------
+    ExplainError
+        If the method, an option, a layer or the target does not exist or suit, or values are not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from lesionlens.explain import ClassLogit
+    >>> head = [nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2)]
+    >>> network = nn.Sequential(nn.Conv3d(1, 4, 3, stride=2, padding=1), *head)
+    >>> heat = apply_method(Inference(network, torch.rand(1, 1, 8, 8, 8)), ClassLogit(1), layer="0")
+    >>> heat.values.shape, heat.coarse.shape, heat.stride
+    ((8, 8, 8), (4, 4, 4), (2.0, 2.0, 2.0))
+    """
+    info = method_info(method)
+    layers, notes = _layers(info, inference, layer)
+    found: Explanation = _home(info).run(
+        Request(inference, target, method, layers, method_options(info, options or {}), logits, progress)
+    )
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def layer_names(layer: str) -> tuple[str, ...]:
+    """Return the names in ``"encoder.2+encoder.3"``."""
+    return tuple(name.strip() for name in layer.split("+"))
+
+
+def _layers(info: MethodInfo, inference: Inference, layer: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the layers to explain, and why they were chosen."""
+    shape = (1, inference.image.shape[1], *inference.plan.size)
+    if not info.takes_layer:
+        if layer is not None:
+            raise ExplainError(f"{info.title} explains the whole network; leave out the layer ({layer!r}).")
+        return (), ()
+    if layer is None:
+        chosen, reason = default_layer(inference.network, shape)
+        return (chosen,), (f"Layer {chosen!r} was chosen: {reason}.",)
+    return tuple(existing_layer(inference.network, name, shape) for name in layer_names(layer)), ()
+
+
+def _home(info: MethodInfo) -> Any:
+    return import_module(f"lesionlens.explain.{info.family}")
