@@ -16,7 +16,7 @@ from lesionlens.errors import ExplainError, unknown_name
 __all__ = ["METHODS", "Family", "MethodInfo", "Value", "method_info", "method_options"]
 
 #: The module of ``lesionlens.explain`` that a method lives in.
-Family = Literal["cam"]
+Family = Literal["cam", "attention"]
 Value = bool | int | float | str
 
 
@@ -72,6 +72,58 @@ _ALL = (
         cost="one pass over the windows, and the end of the network backwards",
         caveat="points no finer than half a stride of the layer; exact only where evidence is pooled and then linear",
         paper="Selvaraju et al., ICCV 2017, https://arxiv.org/abs/1610.02391 (here without the ReLU)",
+    ),
+    MethodInfo(
+        "attention",
+        "Attention",
+        "attention",
+        summary="where the tokens of one transformer block look: ViT, UNETR, SwinUNETR",
+        cost="one pass over the windows, up to the block, and some dozens of lighter ones that find the tokens' places",
+        caveat="looking is not deciding: what the network makes of a place is not in it",
+        paper="Vaswani et al., NeurIPS 2017, https://arxiv.org/abs/1706.03762",
+        kind="attention",
+        signed=False,
+        takes_layer=False,
+        options={"block": -1, "head": "mean", "query": "auto"},
+    ),
+    MethodInfo(
+        "attention_rollout",
+        "Attention rollout",
+        "attention",
+        summary="where a transformer looks in the end, through all blocks: ViT, UNETR",
+        cost="as attention",
+        caveat="takes half of each block for the residual and all heads alike; of no class; refused for windows (Swin)",
+        paper="Abnar and Zuidema, ACL 2020, https://arxiv.org/abs/2005.00928",
+        kind="attention",
+        signed=False,
+        takes_layer=False,
+        options={"block": -1, "query": "auto"},
+    ),
+    MethodInfo(
+        "attention_relevance",
+        "Gradient-weighted rollout",
+        "attention",
+        summary="the attention through all blocks that speaks for the class: ViT, UNETR",
+        cost="one pass over the windows forwards and backwards with all matrices in memory, and the tokens' places",
+        caveat="shows nothing against the class; only what goes through attention; refused for windows (Swin)",
+        paper="Chefer et al., ICCV 2021, https://arxiv.org/abs/2103.15679",
+        signed=False,
+        takes_layer=False,
+        options={"block": -1},
+    ),
+    MethodInfo(
+        "attention_gates",
+        "Attention gates",
+        "attention",
+        summary="where an Attention U-Net lets the features of a skip connection through",
+        cost="one pass over the windows",
+        caveat="of no class; an open gate lets through, and does not say that anything is there",
+        paper="Oktay et al., 2018, https://arxiv.org/abs/1804.03999",
+        kind="attention",
+        signed=False,
+        takes_layer=False,
+        takes_target=False,
+        options={"gate": -1},
     ),
 )
 
