@@ -255,11 +255,11 @@ def _gates(request: Request) -> Explanation:
 
 def _layouts(request: Request, attention: Attention, *, earlier: bool) -> list[Layout]:
     """Prove where the tokens of the wanted block, and of those before it, lie."""
-    image, block = request.inference.image, request.options["block"]
+    plan, block = request.inference.plan, request.options["block"]
     assert isinstance(block, int)
     request.progress("Placing tokens", 0, 1)
-    shape = (1, image.shape[1], *request.inference.plan.size)
-    found = attention.layouts(shape, image.device, block=block, earlier=earlier)
+    view = plan.view(plan.pad(request.inference.image), 0)
+    found = attention.layouts(view, block=block, earlier=earlier)
     request.progress("Placing tokens", 1, 1)
     return found
 

@@ -51,9 +51,7 @@ class Attention:
         Runs the network, see :func:`~lesionlens.explain.capture.reading_logits`.
     """
 
-    def __init__(
-        self, network: nn.Module, modules: dict[str, nn.Module], logits: Callable[[Tensor], Tensor]
-    ) -> None:
+    def __init__(self, network: nn.Module, modules: dict[str, nn.Module], logits: Callable[[Tensor], Tensor]) -> None:
         self._network = network
         self._modules = modules
         self._logits = logits
@@ -62,22 +60,20 @@ class Attention:
         self._last = -1
         self._seen = 0
 
-    def layouts(self, shape: tuple[int, ...], device: torch.device, *, block: int, earlier: bool) -> list[Layout]:
+    def layouts(self, image: Tensor, *, block: int, earlier: bool) -> list[Layout]:
         """Prove where the tokens of one block, and of those before it if asked for, lie; see :func:`prove_layouts`.
 
         Parameters
         ----------
-        shape
-            (1, C, *spatial) of the windows that the network sees.
-        device
-            Of the image.
+        image
+            (1, C, *spatial), one window as the network sees it.
         block
             Number in the order in which the blocks run, from 0, or from -1 backwards.
         earlier
             Whether all blocks before it are wanted too.
         """
         self._layouts = prove_layouts(
-            self._network, self._modules, shape, device, block=block, earlier=earlier, run=self._logits
+            self._network, self._modules, image, block=block, earlier=earlier, run=self._logits
         )
         return self._layouts
 

@@ -85,8 +85,7 @@ class Layout:
 def prove_layouts(
     network: nn.Module,
     modules: dict[str, nn.Module],
-    shape: tuple[int, ...],
-    device: torch.device,
+    image: Tensor,
     *,
     block: int,
     earlier: bool,
@@ -98,10 +97,8 @@ def prove_layouts(
     ----------
     network, modules
         The network, in evaluation mode, and its attention modules by name. Left as they were.
-    shape
-        (1, C, *spatial) of the images it sees.
-    device
-        Where it runs.
+    image
+        (1, C, *spatial) as it sees them; only shape, type and device are looked at.
     block
         Which module in the order in which they run, from 0, or from -1 backwards.
     earlier
@@ -115,12 +112,14 @@ def prove_layouts(
         If there is no such block, or its tokens are not boxes of the image, one to one.
     """
     generator = torch.Generator().manual_seed(_SEED)
-    plain, other = (torch.rand(shape, generator=generator).to(device) for _ in range(2))
-    with torch.no_grad(), _silenced(network, modules) as calls:
+    plain, other = (torch.rand(image.shape, generator=generator).to(image) for _ in range(2))
+    # The caller's autocast could round away what a line of voxels does to a large box.
+    exact = torch.autocast(image.device.type, enabled=False)
+    with torch.no_grad(), exact, _silenced(network, modules) as calls:
         trial = _Trial(run, calls, plain, other)
         number = _number(block, trial)
         wanted = list(range(number + 1)) if earlier else [number]
-        lines = [trial.changed(_line(shape[2:], axis, device)) for axis in range(len(shape) - 2)]
+        lines = [trial.changed(_line(trial.shape, axis, image.device)) for axis in range(len(trial.shape))]
         grids = {n: tuple(int(line[n].sum()) for line in lines) for n in wanted}
         slots = {grid: _decoded(trial, grid, [n for n in wanted if grids[n] == grid]) for grid in set(grids.values())}
     return [Layout(trial.names[n], n, slots[grids[n]][n], grids[n], len(trial.names)) for n in wanted]
