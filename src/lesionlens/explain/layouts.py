@@ -276,8 +276,8 @@ def _silenced(network: nn.Module, modules: dict[str, nn.Module]) -> Iterator[_Ca
             module.__dict__["forward"] = forward
         yield calls
     finally:
-        for module, forward in own.items():
-            if forward is None:
+        for module, mine in own.items():
+            if mine is None:
                 module.__dict__.pop("forward", None)
             else:
-                module.__dict__["forward"] = forward
+                module.__dict__["forward"] = mine

@@ -113,5 +113,5 @@ def _target(request: Request, layout: Layout) -> Queries:
 
 def _pooled(voxels: Tensor, layout: Layout) -> Tensor:
     """Return the sum of values (1, 1, *size) over the voxels of each cell, (cells)."""
-    pool = functional.adaptive_avg_pool3d if len(layout.grid) == 3 else functional.adaptive_avg_pool2d
-    return pool(voxels, layout.grid).flatten() * (voxels.numel() / layout.cells)
+    means = functional.interpolate(voxels, size=layout.grid, mode="area")
+    return means.flatten() * (voxels.numel() / layout.cells)
