@@ -21,6 +21,7 @@ from lesionlens.explain import (
     apply_method,
     existing_layer,
     layer_names,
+    settled,
 )
 from lesionlens.explain import Inference as Explained
 from lesionlens.explain import check_layer as check_layer_of
@@ -198,7 +199,7 @@ def explained(
     bundle's own inferer predicts, and the explanation then visits the windows again.
     """
     prepared, wish = plan.prepared, plan.wish
-    subject = Explained(bundle.network, prepared.tensor.to(bundle.device), plan.windows)
+    subject = Explained(bundle.network, prepared.tensor.to(bundle.device), plan.windows, prepared.grid.spacing_mm)
     chosen = _Chosen(bundle, wish.target, plan.final, prepared.real)
     # The engine reads a network before its own final activation: only without one it sees what the inferer gave.
     known = inference is not None and plan.final is None
@@ -241,6 +242,9 @@ class _Chosen:
 
     def describe(self, logits: torch.Tensor) -> str:
         return self._chosen(logits).describe(logits)
+
+    def settled(self, logits: torch.Tensor) -> Target:
+        return settled(self._chosen(logits), logits)
 
     def _chosen(self, logits: torch.Tensor) -> Target:
         if self._target is None:
