@@ -132,6 +132,18 @@ _ALL = (
         paper="Springenberg et al., ICLR 2015 workshop, https://arxiv.org/abs/1412.6806",
         takes_layer=False,
     ),
+    MethodInfo(
+        "occlusion",
+        "Occlusion",
+        "occlusion",
+        summary="how far the target falls when a box of the image is covered",
+        cost="a pass over the windows that it touches for each box: minutes to hours, an eighth at twice the stride",
+        caveat="no finer than a box, and of the fill as well; evidence that is in two places is found in neither",
+        paper="Zeiler and Fergus, ECCV 2014, https://arxiv.org/abs/1311.2901 (here filled from the surroundings)",
+        takes_layer=False,
+        hooks=False,
+        options={"size": "32", "stride": "", "fill": "surroundings", "budget_mib": 1024},
+    ),
 )
 
 METHODS: Mapping[str, MethodInfo] = MappingProxyType({info.name: info for info in _ALL})
