@@ -196,7 +196,10 @@ def test_lengths_in_mm_go_through_the_spacing() -> None:
         ({"size": "4x4"}, r"for each of 3"),
         ({"size": "0"}, r"above 0"),
         ({"size": "4mm"}, r"'size' is in mm, but the image has no spacing"),
-        ({"size": "2", "stride": "3"}, r"stride of \(3, 3, 3\) voxels leaves gaps between boxes of \(2, 2, 2\);"),
+        (
+            {"size": "2", "stride": "3"},
+            r"stride of \(3, 3, 3\) voxels leaves gaps between boxes of \(2, 2, 2\) voxels;",
+        ),
         ({"fill": "noise"}, r"no fill for occlusion 'noise'.*surroundings, blur"),
         ({"budget_mib": 0}, r"'budget_mib' of occlusion must be at least 1"),
     ],
