@@ -113,6 +113,11 @@ class Heatmap:
         return self.volume.grid
 
     @property
+    def of_class(self) -> bool:
+        """Whether the map speaks of a class: those of a layer's features may speak of none."""
+        return self.kind not in ("feature", "attention") or bool(self.provenance.target)
+
+    @property
     def name(self) -> str:
         """Name for layers and files: ``probability_lesion``, ``attribution_gradcam_lesion``."""
         method = "" if self.kind == "probability" else self.provenance.method

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.networks.nets import DenseNet121, UNet, resnet10
+from monai.networks.nets import DenseNet121, ResNet, UNet
 from torch import Tensor, nn
 
 from lesionlens.errors import Cancelled, ExplainError
@@ -42,7 +42,7 @@ CASES: dict[str, tuple[Any, Any, tuple[int, ...], Windows | None]] = {
     "MONAI U-Net": (lambda: UNet(3, 1, 2, channels=(4, 8), strides=(2,)), RegionMargin(1), (8, 8, 8), None),
     "MONAI DenseNet": (small_densenet, ClassLogit(1), (16, 16, 16), None),
     "MONAI ResNet": (
-        lambda: resnet10(spatial_dims=3, n_input_channels=1, num_classes=2, block_inplanes=[4, 4, 8, 8]),
+        lambda: ResNet("basic", [1, 1, 1, 1], [4, 4, 8, 8], n_input_channels=1, num_classes=2),
         ClassLogit(1),
         (16, 16, 16),
         None,

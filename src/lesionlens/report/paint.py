@@ -27,6 +27,7 @@ __all__ = [
     "draw_colour_bar",
     "draw_outline",
     "draw_scale_bar",
+    "feature_scale",
     "probability_scale",
     "scan_window",
     "write",
@@ -129,6 +130,26 @@ def attribution_scale(attribution: Heatmap) -> Scale:
     ticks = ((0.0, "0"), (limit / 2, f"{limit / 2:.2g}"), (limit, f"{'≥' * (highest > limit)}{limit:.2g}"))
     caption = f"evidence for {attribution.label}, no unit" if positive.size else f"no evidence for {attribution.label}"
     return Scale("attribution", caption, (0.0, limit), ticks, paint)
+
+
+def feature_scale(feature: Heatmap) -> Scale:
+    """Return the colours of what a layer holds: one scale for the volume, fading to nothing at 0, both signs alike."""
+    size = np.abs(feature.array[feature.array != 0])
+    limit = float(np.percentile(size, LIMIT_PERCENTILE)) if size.size else 1.0
+    more = "≥" if size.size and size.max() > limit else ""
+
+    def paint(values: NDArray[Any]) -> Floats:
+        strength = np.clip(np.asarray(values, dtype=np.float64) / limit, -1, 1)
+        colours = (
+            _colours("PuOr_r", (1 + strength) / 2) if feature.signed else _colours("viridis", 0.25 + 0.75 * strength)
+        )
+        colours[..., 3] = ATTRIBUTION_OPACITY * np.sqrt(np.abs(strength))
+        return colours
+
+    ticks = ((0.0, "0"), (limit, f"{more}{limit:.2g}"))
+    lowest = ((-limit, f"{more.replace('≥', '≤')}{-limit:.2g}"),) if feature.signed else ()
+    caption = f"{feature.provenance.method or feature.kind} of {feature.label}, no unit"
+    return Scale(feature.kind, caption, (-limit if feature.signed else 0.0, limit), (*lowest, *ticks), paint)
 
 
 def draw_colour_bar(axes: Axes, scale: Scale) -> None:
