@@ -194,6 +194,7 @@ def test_lengths_in_mm_go_through_the_spacing() -> None:
     [
         ({"size": "big"}, r"'size' of occlusion is a length.*'32x32x16' or '20mm'; found 'big'"),
         ({"size": "4x4"}, r"for each of 3"),
+        ({"size": "1.2.3"}, r"found '1.2.3'"),
         ({"size": "0"}, r"above 0"),
         ({"size": "4mm"}, r"'size' is in mm, but the image has no spacing"),
         (

@@ -90,9 +90,19 @@ def importance(
     with progress_bars(quiet or as_json) as progress:
         volume = read(input, series=series, stack=stack, irregular=irregular, progress=progress)
         wanted = features if labels is None else _labels(labels, volume, other_frame=other_frame)
-        options = {"how": how, "fill": fill, "repeats": repeats, "seed": seed, "threshold": threshold}
-        loaded = load_bundle(bundle, trust=trust, device=device)
-        work = partial(feature_importance, loaded, volume, features=wanted, target=target, progress=progress, **options)
+        work = partial(
+            feature_importance,
+            load_bundle(bundle, trust=trust, device=device),
+            volume,
+            features=wanted,
+            target=target,
+            how=how,
+            fill=fill,
+            repeats=repeats,
+            seed=seed,
+            threshold=threshold,
+            progress=progress,
+        )
         found = write_importance(work, volume, out, overwrite=overwrite)
     if as_json:
         print_json(importance_record(found, volume))

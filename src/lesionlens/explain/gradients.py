@@ -328,7 +328,7 @@ class _Guided(TorchFunctionMode):
             self.passed.add(name)
         else:
             self.seen.add(name)
-            result.register_hook(lambda gradient: gradient.clamp(min=0))
+            result.register_hook(lambda gradient: gradient.clamp(min=0))  # type: ignore[no-untyped-call]  # torch's
         return result
 
 

@@ -27,6 +27,7 @@ from lesionlens.explain.capture import quiet, reading_logits
 from lesionlens.explain.explanation import Request
 from lesionlens.explain.fills import BASELINES
 from lesionlens.explain.perturbed import Perturbed
+from lesionlens.methods import Value
 
 __all__ = ["OPTIONS", "Fall", "Feature", "falls"]
 
@@ -34,7 +35,7 @@ __all__ = ["OPTIONS", "Fall", "Feature", "falls"]
 SHELL = 3
 
 #: Options of the request, with their defaults.
-OPTIONS = {"how": "ablate", "fill": "surroundings", "repeats": 5, "seed": 0, "budget_mib": 1024}
+OPTIONS: dict[str, Value] = {"how": "ablate", "fill": "surroundings", "repeats": 5, "seed": 0, "budget_mib": 1024}
 
 
 @dataclass(frozen=True, eq=False)

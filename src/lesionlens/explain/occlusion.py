@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import product
 from math import ceil
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -30,8 +31,9 @@ from lesionlens.explain.perturbed import Perturbed
 __all__ = ["METHODS", "run"]
 
 Box = tuple[slice, ...]
+Source = Callable[[Box], Tensor]
 
-_LENGTH = re.compile(r"(?P<numbers>[\d.]+(?:\s*x\s*[\d.]+)*)\s*(?P<unit>mm|voxels)?")
+_LENGTH = re.compile(r"(?P<numbers>\d+(?:\.\d+)?(?:\s*x\s*\d+(?:\.\d+)?)*)\s*(?P<unit>mm|voxels)?")
 
 
 def run(request: Request) -> Explanation:
@@ -42,20 +44,30 @@ def run(request: Request) -> Explanation:
     ExplainError
         If an option is wrong, or values are not finite.
     """
+    size, stride = _geometry(request)  # refused before the network runs
+    source = METHODS[request.method](request, size)
     with quiet(request.inference.network), reading_logits(request.inference.network) as forward:
-        return METHODS[request.method](request, Perturbed(request, forward))
+        return _explained(request, Perturbed(request, forward), source, size, stride)
 
 
-def _occlusion(request: Request, perturbed: Perturbed) -> Explanation:
-    shape = request.inference.plan.shape
+def _geometry(request: Request) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return size and stride of the boxes in voxels."""
     size = _lengths(request, "size")
     stride = _lengths(request, "stride") if request.options["stride"] else tuple(max(1, n // 2) for n in size)
     if any(step > n for step, n in zip(stride, size, strict=True)):
         raise ExplainError(
             f"A stride of {stride} voxels leaves gaps between boxes of {size} voxels; take a smaller one."
         )
+    return size, stride
+
+
+def _explained(
+    request: Request, perturbed: Perturbed, source: Source, size: tuple[int, ...], stride: tuple[int, ...]
+) -> Explanation:
+    """Cover box after box, and put the falls together."""
+    shape = request.inference.plan.shape
     boxes = _boxes(shape, size, stride)
-    covered = _covered(request, boxes, size)
+    covered = _covered(request.inference.image, boxes, source)
     total, count = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape)
     for box, score in zip(boxes, perturbed.scores(covered, len(boxes), "Occluding"), strict=True):
         total[box] += perturbed.score - score
@@ -103,17 +115,12 @@ def _boxes(shape: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...
     return list(product(*axes))
 
 
-def _covered(request: Request, boxes: list[Box], size: tuple[int, ...]) -> Iterator[Tensor]:
+def _covered(image: Tensor, boxes: list[Box], source: Source) -> Iterator[Tensor]:
     """Yield the image with each box covered."""
-    image, fill = request.inference.image, request.choice("fill", _FILLS)
-    source = _FILLS[fill](image, size)
     for box in boxes:
         changed = image.clone()
-        changed[(..., *box)] = source(box).to(image.dtype)
+        changed[_at(box)] = source(box).to(image.dtype)
         yield changed
-
-
-Source = Callable[[Box], Tensor]
 
 
 def _surroundings(image: Tensor, size: tuple[int, ...]) -> Source:
@@ -122,7 +129,7 @@ def _surroundings(image: Tensor, size: tuple[int, ...]) -> Source:
 
     def source(box: Box) -> Tensor:
         outer = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(box, margin, strict=True))
-        inside, around = (image[(..., *part)].double().flatten(2) for part in (box, outer))
+        inside, around = (image[_at(part)].double().flatten(2) for part in (box, outer))
         voxels = around.shape[2] - inside.shape[2]
         ring = around.sum(dim=2) - inside.sum(dim=2)
         mean = ring / voxels if voxels else inside.mean(dim=2)  # without a ring the box is the image
@@ -132,7 +139,7 @@ def _surroundings(image: Tensor, size: tuple[int, ...]) -> Source:
 
 
 def _from(filled: Tensor) -> Source:
-    return lambda box: filled[(..., *box)]
+    return lambda box: filled[_at(box)]
 
 
 _FILLS: dict[str, Callable[[Tensor, tuple[int, ...]], Source]] = {
@@ -145,8 +152,18 @@ _FILLS: dict[str, Callable[[Tensor, tuple[int, ...]], Source]] = {
 }
 
 
+def _at(box: Box) -> tuple[EllipsisType | slice, ...]:
+    """Return the index of a box in (1, C, *spatial)."""
+    return (..., *box)
+
+
 def _by(lengths: tuple[int, ...]) -> str:
     return " x ".join(map(str, lengths))
 
 
-METHODS: dict[str, Callable[[Request, Perturbed], Explanation]] = {"occlusion": _occlusion}
+def _occlusion(request: Request, size: tuple[int, ...]) -> Source:
+    return _FILLS[request.choice("fill", _FILLS)](request.inference.image, size)
+
+
+# Name -> what boxes of a size are covered with.
+METHODS: dict[str, Callable[[Request, tuple[int, ...]], Source]] = {"occlusion": _occlusion}

@@ -159,14 +159,15 @@ def peak_bytes(forward: Callable[[Tensor], Tensor], view: Tensor) -> int:
     """
     with torch.no_grad(), _Alive() as alive:
         forward(view.clone())
-    return max(alive.highest, view.nbytes)
+    highest: int = alive.highest
+    return max(highest, view.nbytes)
 
 
-class _Alive(TorchDispatchMode):
+class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no hints here
     """Counts the bytes of all storages that are made and not yet let go."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # likewise
         self._now = 0
         self._known: set[int] = set()
         self.highest = 0

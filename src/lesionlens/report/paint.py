@@ -49,6 +49,9 @@ ATTRIBUTION_OPACITY = 0.75
 # Seen on grey, on white and on the colours of probabilities and of attribution for a class.
 OUTLINE_COLOUR = "#00e5ff"
 
+# Features of both signs: the bright ends of the viewer's blue-orange.
+BELOW_COLOUR, ABOVE_COLOUR = (0.35, 0.75, 1.0, 1.0), (1.0, 0.6, 0.1, 1.0)
+
 _CAPTION_CHARACTERS = 28
 
 Floats = NDArray[np.float64]
@@ -140,9 +143,10 @@ def feature_scale(feature: Heatmap) -> Scale:
 
     def paint(values: NDArray[Any]) -> Floats:
         strength = np.clip(np.asarray(values, dtype=np.float64) / limit, -1, 1)
-        colours = (
-            _colours("PuOr_r", (1 + strength) / 2) if feature.signed else _colours("viridis", 0.25 + 0.75 * strength)
-        )
+        if feature.signed:
+            colours = np.where(strength[..., np.newaxis] < 0, BELOW_COLOUR, ABOVE_COLOUR)
+        else:
+            colours = _colours("viridis", 0.25 + 0.75 * strength)
         colours[..., 3] = ATTRIBUTION_OPACITY * np.sqrt(np.abs(strength))
         return colours
 
