@@ -44,7 +44,7 @@ CASES: dict[str, tuple[Any, Any, tuple[int, ...], Windows | None]] = {
     "MONAI ResNet": (
         lambda: ResNet("basic", [1, 1, 1, 1], [4, 4, 8, 8], n_input_channels=1, num_classes=2),
         ClassLogit(1),
-        (16, 16, 16),
+        (32, 16, 16),
         None,
     ),
     "writes over its input": (lambda: nn.Sequential(Overwriting()), ClassLogit(1), (4, 4, 4), None),
@@ -158,6 +158,27 @@ def test_values_that_are_not_finite_are_refused(name: str) -> None:
             layer="relu" if METHODS[name].takes_layer else None,
             options=options_of(name),
         )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_callers_modes_change_nothing(name: str) -> None:
+    """Under inference_mode the numbers are the same; under bfloat16 they are rounded, of float32 type all the same."""
+    network, image = SmallUNet(), torch.randn(1, 1, 12, 8, 8)
+    layer = "act" if METHODS[name].takes_layer else None
+
+    def values(image: Tensor) -> Any:
+        inference = Inference(network, image, Windows.sliding((12, 8, 8), (8, 8, 8)))
+        return apply_method(inference, RegionMargin(1), method=name, layer=layer, options=options_of(name)).values
+
+    expected = values(image)
+    with torch.inference_mode():
+        inferred = values(image.clone())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = values(image)
+
+    assert np.array_equal(inferred, expected)
+    assert rounded.dtype == np.float32
+    assert np.corrcoef(rounded.ravel(), expected.ravel())[0, 1] > 0.95
 
 
 @pytest.mark.parametrize("name", NAMES)
