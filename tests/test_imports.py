@@ -36,8 +36,9 @@ MAY_IMPORT = {
     "report": _CORE | {"display", "review"},
     "results": _CORE | {"display", "report"},
     "pipeline": _WORK | {"results"},
+    "importance": _WORK | {"results"},
     "batch": _WORK | {"results", "pipeline"},
-    "cli": _WORK | {"results", "pipeline", "batch"},
+    "cli": _WORK | {"results", "pipeline", "importance", "batch"},
     "ui": _WORK | {"results", "pipeline", "batch"},
     "__main__": {"cli"},
 }

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lesionlens.errors import LesionLensError
-    from lesionlens.heatmap import Heatmap, LabelMap, Provenance
+    from lesionlens.heatmap import Heatmap, Importance, LabelMap, Provenance
+    from lesionlens.importance import feature_importance, write_importance
     from lesionlens.io import list_series, read, read_overlay, write
     from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict
     from lesionlens.pipeline import RunOptions, run_case
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _HOME = {
     "LesionLensError": "errors",
     "Heatmap": "heatmap",
+    "Importance": "heatmap",
     "LabelMap": "heatmap",
     "Provenance": "heatmap",
     "list_series": "io",
@@ -38,6 +40,8 @@ _HOME = {
     "Bundle": "model",
     "classify": "model",
     "explain": "model",
+    "feature_importance": "importance",
+    "write_importance": "importance",
     "list_bundles": "model",
     "load_bundle": "model",
     "predict": "model",
@@ -60,6 +64,7 @@ __all__ = [
     "CaseResult",
     "Grid",
     "Heatmap",
+    "Importance",
     "LabelMap",
     "LesionLensError",
     "Provenance",
@@ -70,6 +75,7 @@ __all__ = [
     "__version__",
     "classify",
     "explain",
+    "feature_importance",
     "list_bundles",
     "list_series",
     "load_bundle",
@@ -81,6 +87,7 @@ __all__ = [
     "run_case",
     "write",
     "write_case",
+    "write_importance",
 ]
 
 

@@ -16,7 +16,7 @@ from lesionlens.errors import ExplainError, unknown_name
 __all__ = ["METHODS", "Family", "MethodInfo", "Value", "method_info", "method_options"]
 
 #: The module of ``lesionlens.explain`` that a method lives in.
-Family = Literal["cam"]
+Family = Literal["cam", "gradients", "occlusion", "features"]
 Value = bool | int | float | str
 
 
@@ -42,6 +42,8 @@ class MethodInfo:
         Whether values below zero mean evidence against.
     takes_layer, takes_target
         Whether the map is one of a layer, and of a class.
+    hooks
+        Whether it watches modules while the network runs, which a TorchScript module does not allow.
     options
         What can be set, by name, with the default, whose type the setting has.
     """
@@ -57,6 +59,7 @@ class MethodInfo:
     signed: bool = True
     takes_layer: bool = True
     takes_target: bool = True
+    hooks: bool = True
     options: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,6 +75,121 @@ _ALL = (
         cost="one pass over the windows, and the end of the network backwards",
         caveat="points no finer than half a stride of the layer; exact only where evidence is pooled and then linear",
         paper="Selvaraju et al., ICCV 2017, https://arxiv.org/abs/1610.02391 (here without the ReLU)",
+    ),
+    MethodInfo(
+        "saliency",
+        "Saliency",
+        "gradients",
+        summary="how fast the target rises with each voxel of the image",
+        cost="one pass over the windows, forwards and backwards",
+        caveat="noisy, and a slope: it says what would change the answer, not what made it; no finer than the network",
+        paper="Simonyan et al., ICLR 2014 workshop, https://arxiv.org/abs/1312.6034 (here signed)",
+        takes_layer=False,
+        hooks=False,
+    ),
+    MethodInfo(
+        "smoothgrad",
+        "SmoothGrad",
+        "gradients",
+        summary="saliency, averaged over noisy copies of the image",
+        cost="as many passes as samples",
+        caveat="a slope like saliency; the network has never seen such noise, and the amount is a matter of taste",
+        paper="Smilkov et al., 2017, https://arxiv.org/abs/1706.03825 (here noise relative to the standard deviation)",
+        takes_layer=False,
+        hooks=False,
+        options={"samples": 25, "noise": 0.1, "seed": 0},
+    ),
+    MethodInfo(
+        "input_x_gradient",
+        "Input x gradient",
+        "gradients",
+        summary="each voxel's value times its slope: what it adds to the target if the network is linear",
+        cost="one pass over the windows, forwards and backwards",
+        caveat="dark voxels get nothing whatever they mean: 0 depends on how intensities were scaled",
+        paper="Shrikumar et al., 2016, https://arxiv.org/abs/1605.01713",
+        takes_layer=False,
+        hooks=False,
+    ),
+    MethodInfo(
+        "integrated_gradients",
+        "Integrated gradients",
+        "gradients",
+        summary="what each voxel adds to the target on the way from a baseline to the image",
+        cost="as many passes as steps",
+        caveat="says 'compared with the baseline', which is a choice; faded images are unlike any that it learned from",
+        paper="Sundararajan et al., ICML 2017, https://arxiv.org/abs/1703.01365",
+        takes_layer=False,
+        hooks=False,
+        options={"steps": 32, "baseline": "minimum"},
+    ),
+    MethodInfo(
+        "guided_backprop",
+        "Guided backprop",
+        "gradients",
+        summary="saliency that lets only positive gradients through behind each ReLU: crisp edges",
+        cost="one pass over the windows, forwards and backwards",
+        caveat="fails sanity checks: its maps hardly change when the weights are destroyed; not evidence",
+        paper="Springenberg et al., ICLR 2015 workshop, https://arxiv.org/abs/1412.6806",
+        takes_layer=False,
+    ),
+    MethodInfo(
+        "occlusion",
+        "Occlusion",
+        "occlusion",
+        summary="how far the target falls when a box of the image is covered",
+        cost="a pass over the windows that it touches for each box: minutes to hours, an eighth at twice the stride",
+        caveat="no finer than a box, and of the fill as well; evidence that is in two places is found in neither",
+        paper="Zeiler and Fergus, ECCV 2014, https://arxiv.org/abs/1311.2901 (here filled from the surroundings)",
+        takes_layer=False,
+        hooks=False,
+        options={"size": "32", "stride": "", "fill": "surroundings", "budget_mib": 1024},
+    ),
+    MethodInfo(
+        "activation_mean",
+        "Mean activation",
+        "features",
+        summary="where a layer is active: the mean of its channels",
+        cost="one or two passes over the windows, up to the layer",
+        caveat="says nothing about any class; points no finer than half a stride of the layer",
+        paper="Zeiler and Fergus, ECCV 2014, https://arxiv.org/abs/1311.2901",
+        kind="feature",
+        takes_target=False,
+    ),
+    MethodInfo(
+        "activation_channel",
+        "One channel",
+        "features",
+        summary="one channel of a layer as it is",
+        cost="one or two passes over the windows, up to the layer",
+        caveat="says nothing about any class, nor whether the network uses the channel",
+        paper="Zeiler and Fergus, ECCV 2014, https://arxiv.org/abs/1311.2901",
+        kind="feature",
+        takes_target=False,
+        options={"channel": 0},
+    ),
+    MethodInfo(
+        "activation_strongest",
+        "Strongest channel",
+        "features",
+        summary="the channel of a layer with the largest norm, or the second, third, ... largest",
+        cost="one or two passes over the windows, up to the layer",
+        caveat="strong is not important: what follows may ignore it; says nothing about any class",
+        paper="Zeiler and Fergus, ECCV 2014, https://arxiv.org/abs/1311.2901",
+        kind="feature",
+        takes_target=False,
+        options={"rank": 1},
+    ),
+    MethodInfo(
+        "activation_components",
+        "Principal component",
+        "features",
+        summary="the pattern in which the cells of a layer differ most from one another",
+        cost="one or two passes over the windows, up to the layer",
+        caveat="says nothing about any class; its sign follows the mean activation, and may mean nothing (see notes)",
+        paper="Pearson 1901; of activations Muhammad and Yeasin, Eigen-CAM, 2020, https://arxiv.org/abs/2008.00299",
+        kind="feature",
+        takes_target=False,
+        options={"component": 1},
     ),
 )
 

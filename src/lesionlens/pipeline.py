@@ -235,9 +235,11 @@ def _beside_the_regions(output: ModelOutput, regions: dict[str, tuple[Region, ..
     for attribution in output.attributions:
         share = sum(region.attribution_share or 0.0 for region in regions.get(attribution.label, ()))
         if regions.get(attribution.label) and share < LEAST_SHARE:
+            layer = attribution.provenance.layer
+            what, other = (f"layer {layer!r}", "another") if layer else ("the map", "another method")
             found.append(
-                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions: layer"
-                f" {attribution.provenance.layer!r} shows little of what they rest on; another may show more."
+                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions: {what}"
+                f" shows little of what they rest on; {other} may show more."
             )
     return found
 

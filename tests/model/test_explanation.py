@@ -52,6 +52,55 @@ def coarse(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return ll.load_bundle(folder, trust=True)
 
 
+@pytest.mark.parametrize("orientation", ORIENTATIONS[::16], ids=str)
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("saliency", {}),
+        ("input_x_gradient", {}),
+        ("integrated_gradients", {"steps": 2}),
+        ("occlusion", {"size": "8mm"}),
+        ("activation_channel", {"channel": 1}),
+    ],
+)
+def test_maps_of_the_image_lie_on_the_lesion_in_every_orientation(
+    coarse: Any, orientation: Any, method: str, options: dict[str, Any]
+) -> None:
+    """Maps with a value for each voxel of the network come back through its affine, and point to half a voxel."""
+    scan = blob(oblique_grid(), CENTRE)
+    array, grid = reoriented(scan.array, scan.grid, orientation)
+    layer = "0" if method == "activation_channel" else None
+    options = {"channel": 0} if layer else options
+
+    heatmap = ll.explain(coarse, Volume(array, grid), method=method, layer=layer, options=options)
+
+    assert heatmap.grid.same_as(grid)
+    sharp = np.where(heatmap.array > heatmap.array.max() / 2, heatmap.array, 0)
+    np.testing.assert_allclose(centre_of_mass(sharp, grid), CENTRE, atol=1.5)  # cells and boxes are 4 to 8 mm wide
+    assert heatmap.kind == ("feature" if layer else "attribution")
+    assert heatmap.label == ("layer 0" if layer else "lesion")
+    spacing = np.sort(heatmap.provenance.options["network_spacing_mm"])
+    stride = 4 if method in ("occlusion", "activation_channel") else 1
+    if stride == 1:
+        np.testing.assert_allclose(np.sort(heatmap.provenance.resolution_mm), spacing / 2)
+    assert {name: heatmap.provenance.options[name] for name in options} == options
+
+
+def test_a_map_of_the_image_is_exact_on_a_grid_that_is_not_changed(tmp_path: Path) -> None:
+    """The map of a voxelwise network is its weight inside the region and 0 outside, voxel by voxel of the scan."""
+    folder = write_bundle(tmp_path / "b", inferer=SLIDING)
+    scan = blob(straight_grid(), CENTRE)
+    bundle = ll.load_bundle(folder, trust=True)
+    region = ll.predict(bundle, scan)[0].array > 0.5
+
+    heatmap = ll.explain(bundle, scan, method="saliency")
+
+    inside = heatmap.array[region]
+    np.testing.assert_allclose(inside, inside[0], rtol=1e-5)
+    assert inside[0] > 0
+    assert not heatmap.array[~region].any()
+
+
 @pytest.mark.parametrize(
     ("wanted", "used", "reason"),
     [("0", "0", "names it in its metadata"), ("decoder", "1", "names 'decoder', which its network has not")],

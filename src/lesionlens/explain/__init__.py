@@ -33,7 +33,7 @@ from lesionlens.explain.layers import (
     final_activation,
     list_layers,
 )
-from lesionlens.explain.targets import ClassLogit, FromProbabilities, RegionMargin, Target
+from lesionlens.explain.targets import ClassLogit, FromProbabilities, RegionMargin, Target, settled
 from lesionlens.explain.windows import Windows
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "layer_names",
     "list_layers",
     "main_output",
+    "settled",
     "watching_activations",
 ]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lesionlens.errors import ExplainError
@@ -14,7 +15,7 @@ from lesionlens.explain.explanation import Explanation, Request
 from lesionlens.explain.inference import Inference
 from lesionlens.explain.layers import default_layer, existing_layer
 from lesionlens.explain.targets import Target
-from lesionlens.methods import MethodInfo, Value, method_info, method_options
+from lesionlens.methods import METHODS, MethodInfo, Value, method_info, method_options
 from lesionlens.progress import Progress, silent
 
 __all__ = ["apply_method", "layer_names"]
@@ -68,6 +69,12 @@ def apply_method(
     ((8, 8, 8), (4, 4, 4), (2.0, 2.0, 2.0))
     """
     info = method_info(method)
+    if info.hooks and isinstance(inference.network, torch.jit.ScriptModule):
+        others = ", ".join(name for name, other in METHODS.items() if not other.hooks)
+        raise ExplainError(
+            f"{info.title} watches modules while the network runs, which a TorchScript module does not allow; load the"
+            f" Python network with the same weights, or choose one of: {others}."
+        )
     layers, notes = _layers(info, inference, layer)
     found: Explanation = _home(info).run(
         Request(inference, target, method, layers, method_options(info, options or {}), logits, progress)

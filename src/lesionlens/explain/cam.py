@@ -41,12 +41,12 @@ from torch.nn import functional
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.capture import Cut, cut_at
-from lesionlens.explain.explanation import Explanation, Request, finite, output_notes, plain
+from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
 from lesionlens.explain.inference import Inference
 from lesionlens.explain.targets import gradient_at
 from lesionlens.progress import Progress
 
-__all__ = ["METHODS", "Weighting", "run"]
+__all__ = ["METHODS", "Weighting", "interpolated", "run"]
 
 # Activations kept for the second pass instead of being computed twice. Far below what a network needs to run on one
 # 128³ window, and enough for all windows of a head at the bottleneck of a U-Net.
@@ -154,7 +154,7 @@ class _Sweep:
         def fine(index: int) -> Tensor:
             nonlocal coarse
             coarse = _weighted_sum(self._activation(index), weights)
-            return _interpolated(coarse, self.plan.size)
+            return interpolated(coarse, self.plan.size)
 
         values = self.plan.blend(map(fine, self._steps("Mapping", range(len(self.plan)))))
         return values, coarse
@@ -185,7 +185,7 @@ def _weighted_sum(activation: Tensor, weights: Tensor) -> Tensor:
         return torch.einsum("nk...,nk->n...", activation.float(), weights)[:, None]
 
 
-def _interpolated(coarse: Tensor, size: tuple[int, ...]) -> Tensor:
+def interpolated(coarse: Tensor, size: tuple[int, ...]) -> Tensor:
     """Bring a map (1, 1, *cells) to voxels (1, 1, *size): cells are boxes of voxels with their value at the centre."""
     if tuple(coarse.shape[2:]) == size:
         return coarse
@@ -197,4 +197,4 @@ def _findings(weights: Tensor, values: Tensor) -> list[str]:
     """Say what is special about a map."""
     if not bool(weights.any()):
         return ["All gradients are zero: the target does not change with this layer. Choose another layer."]
-    return [] if bool((values > 0).any()) else ["The map holds no positive evidence for the target."]
+    return evidence_notes(values)

@@ -26,6 +26,7 @@ __all__ = [
     "FinalKind",
     "cut_at",
     "has_activation_modules",
+    "hookable",
     "main_output",
     "quiet",
     "reading_logits",
@@ -40,24 +41,30 @@ _FINAL_ACTIVATIONS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """Return the plain network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``.
-
-    Raises
-    ------
-    ExplainError
-        If it is a TorchScript module: its layers cannot be hooked.
-    """
+    """Return the plain network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``."""
     while True:
         if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
             network = network.module
         elif isinstance(compiled_from := getattr(network, "_orig_mod", None), nn.Module):
             network = compiled_from
         else:
-            break
+            return network
+
+
+def hookable(network: nn.Module) -> nn.Module:
+    """Return the plain network, see :func:`unwrapped`, if its layers can be watched.
+
+    Raises
+    ------
+    ExplainError
+        If it is a TorchScript module: its layers cannot be hooked.
+    """
+    network = unwrapped(network)
     if isinstance(network, torch.jit.ScriptModule):
         raise ExplainError(
             f"The network is a TorchScript module ({type(network).__name__}), whose layers cannot be hooked; "
-            "load the Python network with the same weights instead."
+            "load the Python network with the same weights, or choose a method without layers, such as saliency or "
+            "occlusion."
         )
     return network
 
@@ -333,7 +340,7 @@ def cut_at(network: nn.Module, layer: str) -> Iterator[Cut]:
     Parameters
     ----------
     network
-        Any module with one tensor in; see :func:`unwrapped` for wrapped ones.
+        Any module with one tensor in; see :func:`hookable` for wrapped ones.
     layer
         Dotted name of a module, as in ``network.named_modules()``.
 
@@ -351,7 +358,7 @@ def cut_at(network: nn.Module, layer: str) -> Iterator[Cut]:
     >>> gradient.shape
     torch.Size([1, 2, 2, 2])
     """
-    network = unwrapped(network)
+    network = hookable(network)
     modules = dict(network.named_modules(remove_duplicate=False))
     if not layer or layer not in modules:
         raise ExplainError(unknown_name("layer", layer, sorted(filter(None, modules), key=_depth)))

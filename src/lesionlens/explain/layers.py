@@ -17,9 +17,9 @@ from lesionlens.explain.capture import (
     FinalKind,
     cut_at,
     has_activation_modules,
+    hookable,
     main_output,
     quiet,
-    unwrapped,
     watching_activations,
 )
 
@@ -154,7 +154,7 @@ def _with_doubt(calls: list[_Call], name: str, reason: str) -> tuple[str, str]:
 
 def existing_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> str:
     """Return ``name`` if the network has such a layer; raise an error that lists those that can be explained."""
-    network = unwrapped(network)
+    network = hookable(network)
     if name and name in dict(network.named_modules(remove_duplicate=False)):
         return name
     trace = _small_trace(network, tuple(image_shape))
@@ -255,7 +255,7 @@ def _unequal(size: tuple[int, ...]) -> tuple[int, ...]:
 
 def _trace(network: nn.Module, shape: tuple[int, ...]) -> _Trace:
     """Run the network on zeros and note what its modules gave."""
-    network = unwrapped(network)
+    network = hookable(network)
     calls: list[_Call] = []
 
     def hook_for(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:

@@ -7,7 +7,7 @@ segmentation network. Any object with these two methods is a target.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lesionlens.errors import ExplainError
 
-__all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target"]
+__all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target", "gradient_at", "settled"]
 
 # Where nothing is predicted, this share of the voxels (and at least one) stands in for the region: on a head at 1 mm
 # about 0.7 mL, the size of one small lesion.
@@ -111,6 +111,11 @@ class RegionMargin:
         what = "logit" if self._independent(logits) else "margin"
         return f"mean {what} of {_named(self.label, self.index)} over {name} ({int(region.sum()):,} voxels)"
 
+    def settled(self, logits: Tensor) -> RegionMargin:
+        """Return the target over the region of these logits, wherever others may predict the class."""
+        region, name = self._where(logits)
+        return replace(self, region=region, region_name=name)
+
     def _independent(self, logits: Tensor) -> bool:
         return self.sigmoid or logits.shape[1] == 1
 
@@ -182,6 +187,10 @@ class FromProbabilities:
         """Return the target in words."""
         return self.target.describe(self._logits(logits))
 
+    def settled(self, logits: Tensor) -> FromProbabilities:
+        """Return the target of the same region whatever the probabilities."""
+        return replace(self, target=settled(self.target, self._logits(logits)))
+
     def _logits(self, probabilities: Tensor) -> Tensor:
         if self.sigmoid:
             return torch.logit(probabilities, eps=torch.finfo(torch.float32).eps)
@@ -196,6 +205,21 @@ def _check_class(index: int, logits: Tensor) -> None:
 
 def _named(label: str, index: int) -> str:
     return repr(label) if label else f"class {index}"
+
+
+def settled(target: Target, logits: Tensor) -> Target:
+    """Return a target that asks the same of the logits of other images: no region is chosen anew.
+
+    Parameters
+    ----------
+    target
+        A target that chooses something by the logits has a method of this name that settles it; any other is settled.
+    logits
+        Those of the image that is explained.
+    """
+    settle = getattr(target, "settled", None)
+    found: Target = target if settle is None else settle(logits)
+    return found
 
 
 def gradient_at(target: Target, logits: Tensor) -> tuple[float, Tensor]:

@@ -21,6 +21,7 @@ from lesionlens.explain import (
     apply_method,
     existing_layer,
     layer_names,
+    settled,
 )
 from lesionlens.explain import Inference as Explained
 from lesionlens.explain import check_layer as check_layer_of
@@ -36,7 +37,16 @@ from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Grid, Volume
 
-__all__ = ["Plan", "Wish", "check_layer", "check_wish", "explain", "explained", "planned"]
+__all__ = [
+    "Plan",
+    "Wish",
+    "check_layer",
+    "check_wish",
+    "explain",
+    "explained",
+    "planned",
+    "subject_of",
+]
 
 # Voxels of the images that a mistyped layer's alternatives are looked for with.
 PROBE_SIZE = (64, 64, 64)
@@ -198,8 +208,7 @@ def explained(
     bundle's own inferer predicts, and the explanation then visits the windows again.
     """
     prepared, wish = plan.prepared, plan.wish
-    subject = Explained(bundle.network, prepared.tensor.to(bundle.device), plan.windows)
-    chosen = _Chosen(bundle, wish.target, plan.final, prepared.real)
+    subject, chosen = subject_of(bundle, plan)
     # The engine reads a network before its own final activation: only without one it sees what the inferer gave.
     known = inference is not None and plan.final is None
     logits = inference.output[None].to(bundle.device) if inference is not None and known else None
@@ -219,6 +228,13 @@ def explained(
     result = replace(result, notes=(*plan.notes, *chosen.notes, *kept))
     heatmap = _to_scan(bundle, plan, result, chosen)
     return heatmap, inference or infer(bundle, prepared, progress=progress)  # not every method needs the logits
+
+
+def subject_of(bundle: Bundle, plan: Plan) -> tuple[Explained, _Chosen]:
+    """Return what is explained, for the engine, and the target that was asked for."""
+    prepared = plan.prepared
+    subject = Explained(bundle.network, prepared.tensor.to(bundle.device), plan.windows, prepared.grid.spacing_mm)
+    return subject, _Chosen(bundle, plan.wish.target, plan.final, prepared.real)
 
 
 class _Chosen:
@@ -241,6 +257,9 @@ class _Chosen:
 
     def describe(self, logits: torch.Tensor) -> str:
         return self._chosen(logits).describe(logits)
+
+    def settled(self, logits: torch.Tensor) -> Target:
+        return settled(self._chosen(logits), logits)
 
     def _chosen(self, logits: torch.Tensor) -> Target:
         if self._target is None:
