@@ -73,6 +73,42 @@ _ALL = (
         caveat="points no finer than half a stride of the layer; exact only where evidence is pooled and then linear",
         paper="Selvaraju et al., ICCV 2017, https://arxiv.org/abs/1610.02391 (here without the ReLU)",
     ),
+    MethodInfo(
+        "gradcampp",
+        "Grad-CAM++",
+        "cam",
+        summary="as Grad-CAM, with cells that raise the class counted by how strongly they do: keeps several lesions",
+        cost="as Grad-CAM, and one more pass over the layer",
+        caveat="made for layers behind a ReLU, counts no evidence against, and its size has no meaning",
+        paper="Chattopadhay et al., WACV 2018, https://arxiv.org/abs/1710.11063 (here without the ReLU)",
+    ),
+    MethodInfo(
+        "hirescam",
+        "HiResCAM",
+        "cam",
+        summary="what each cell of a layer adds to the class: exact where all that follows is linear",
+        cost="one pass over the windows, and the end of the network backwards",
+        caveat="far from the output it is noisy, and exact no more",
+        paper="Draelos and Carin, 2020, https://arxiv.org/abs/2011.08891 (here without the ReLU)",
+    ),
+    MethodInfo(
+        "layercam",
+        "LayerCAM",
+        "cam",
+        summary="what speaks for the class cell by cell: fit for fine, early layers and for joining layers (a+b)",
+        cost="one pass over the windows, and the end of the network backwards",
+        caveat="counts no evidence against the class, so even a class that is absent has a map",
+        paper="Jiang et al., IEEE TIP 2021 (here without the last ReLU)",
+    ),
+    MethodInfo(
+        "xgradcam",
+        "XGrad-CAM",
+        "cam",
+        summary="as Grad-CAM, with the gradients of a channel's active cells counted more",
+        cost="as Grad-CAM, and one more pass over the layer",
+        caveat="made for layers behind a ReLU: channels whose values cancel get weights without meaning",
+        paper="Fu et al., BMVC 2020, https://arxiv.org/abs/2008.02312 (here without the ReLU)",
+    ),
 )
 
 METHODS: Mapping[str, MethodInfo] = MappingProxyType({info.name: info for info in _ALL})
@@ -86,9 +122,10 @@ def method_info(name: str) -> MethodInfo:
     ExplainError
         If there is none of that name; the message lists those that exist.
     """
-    if name not in METHODS:
+    known = name.replace("++", "pp")  # "gradcam++" is how people write it, and no name for a file
+    if known not in METHODS:
         raise ExplainError(unknown_name("method", name, METHODS))
-    return METHODS[name]
+    return METHODS[known]
 
 
 def method_options(info: MethodInfo, given: Mapping[str, Value]) -> dict[str, Value]:
