@@ -114,7 +114,7 @@ def test_sum_of_hirescam_is_the_logit_where_positions_have_weights() -> None:
 
 @pytest.mark.parametrize("windows", [None, Windows.sliding((6, 5, 4), (4, 4, 4), overlap=0.5)])
 def test_hirescam_of_a_voxel_wise_head_is_its_evidence_in_the_region(windows: Windows | None) -> None:
-    """M sum_k w_k A_k / |M|, also through overlapping windows; permuting classes that do not compete changes nothing."""
+    """M sum_k w_k A_k / |M|, also through windows that overlap; permuting the other classes changes nothing."""
     image, region = torch.randn(1, 3, 6, 5, 4), torch.rand(6, 5, 4) > 0.6
     rows = [[1.0, -2.0, 0.5], [0.25, 1.0, -1.5], [9.0, 8.0, 7.0], [-5.0, 4.0, 3.0]]
     target = RegionMargin(1, region=region, score=Score("logit"))

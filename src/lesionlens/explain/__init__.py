@@ -32,6 +32,7 @@ from lesionlens.explain.layers import (
     existing_layer,
     final_activation,
     list_layers,
+    misread_layers,
 )
 from lesionlens.explain.scores import Score
 from lesionlens.explain.targets import ClassLogit, FromProbabilities, RegionMargin, Target, settled
@@ -60,6 +61,7 @@ __all__ = [
     "layer_names",
     "list_layers",
     "main_output",
+    "misread_layers",
     "settled",
     "watching_activations",
 ]

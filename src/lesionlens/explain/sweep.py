@@ -85,9 +85,8 @@ class Sweep:
         return self.plan.is_whole or bool(padded[self.plan.places[index]].any())
 
     def _window_seed(self, padded: Tensor, index: int, logits: Tensor) -> Tensor:
-        if self.plan.is_whole:  # logits may have any shape
-            seed = padded
-        else:
+        seed = padded
+        if not self.plan.is_whole:  # else logits may have any shape
             seed = padded[self.plan.places[index]] * self.plan.share(index).to(padded)
         if logits.shape != seed.shape:
             raise ExplainError(

@@ -24,6 +24,8 @@ __all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target", "settled
 # about 0.7 mL, the size of one small lesion.
 TOP_SHARE = 1e-4
 
+LOGIT, MARGIN = Score("logit"), Score("margin")
+
 
 class Target(Protocol):
     """A scalar of the logits, differentiable, with words for it."""
@@ -65,7 +67,7 @@ class ClassLogit:
 
     index: int
     label: str = ""
-    score: Score = Score("logit")
+    score: Score = LOGIT
     sigmoid: bool = False
 
     def __call__(self, logits: Tensor) -> Tensor:
@@ -124,7 +126,7 @@ class RegionMargin:
     region_name: str = "the region"
     sigmoid: bool = False
     within: Tensor | None = None
-    score: Score = Score("margin")
+    score: Score = MARGIN
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Return the mean score."""
@@ -163,7 +165,7 @@ class RegionMargin:
         predicted = predicted & within
         if bool(predicted.any()):
             return predicted, "the predicted region"
-        margin = Score("margin")(_columns(logits), self.index, independent=self._independent(logits))
+        margin = MARGIN(_columns(logits), self.index, independent=self._independent(logits))
         margin = margin.masked_fill(~within.flatten(), -torch.inf)
         count = max(1, round(TOP_SHARE * int(within.sum())))
         top = torch.zeros_like(margin, dtype=torch.bool)
