@@ -16,7 +16,7 @@ from lesionlens.errors import ExplainError, unknown_name
 __all__ = ["METHODS", "Family", "MethodInfo", "Value", "method_info", "method_options"]
 
 #: The module of ``lesionlens.explain`` that a method lives in.
-Family = Literal["cam"]
+Family = Literal["cam", "forward_cam"]
 Value = bool | int | float | str
 
 
@@ -108,6 +108,44 @@ _ALL = (
         cost="as Grad-CAM, and one more pass over the layer",
         caveat="made for layers behind a ReLU: channels whose values cancel get weights without meaning",
         paper="Fu et al., BMVC 2020, https://arxiv.org/abs/2008.02312 (here without the ReLU)",
+    ),
+    MethodInfo(
+        "ablationcam",
+        "Ablation-CAM",
+        "forward_cam",
+        summary="how far the class falls without each channel of a layer: no gradients, so none that vanish",
+        cost="what follows the layer, once for each channel and window that matters",
+        caveat="channels that stand in for each other are both taken for unimportant",
+        paper="Desai and Ramaswamy, WACV 2020 (here without the ReLU, and not divided by the score)",
+        options={"budget_mib": 1024},
+    ),
+    MethodInfo(
+        "cam",
+        "CAM",
+        "forward_cam",
+        summary="the class weights of a network that averages a layer over space and then decides linearly",
+        cost="one forward pass, and two backwards through its end to prove that it is such a network",
+        caveat="refused for all other networks; its mean is the logit without the bias",
+        paper="Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150",
+    ),
+    MethodInfo(
+        "eigencam",
+        "EigenCAM",
+        "forward_cam",
+        summary="the strongest pattern in a layer's features, with the sign that speaks for the class",
+        cost="as Grad-CAM, and one more pass over the layer",
+        caveat="not of a class: all classes have the same map, but for its sign",
+        paper="Muhammad and Yeasin, IJCNN 2020, https://arxiv.org/abs/2008.00299 (here with a sign)",
+    ),
+    MethodInfo(
+        "scorecam",
+        "Score-CAM",
+        "forward_cam",
+        summary="how far the class rises when only what a channel lights up is left of the image",
+        cost="one forward pass for each channel of the layer and window that matters",
+        caveat="a masked image is none that the network was trained on, and 0 must mean 'nothing there'",
+        paper="Wang et al., CVPR Workshops 2020, https://arxiv.org/abs/1910.01279 (here without the ReLU)",
+        options={"budget_mib": 1024, "softmax": False},
     ),
 )
 

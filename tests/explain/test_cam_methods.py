@@ -16,7 +16,7 @@ from monai.networks.nets import SwinUNETR, UNet, resnet10
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lesionlens.errors import Cancelled
+from lesionlens.errors import Cancelled, ExplainError
 from lesionlens.explain import (
     ClassLogit,
     Inference,
@@ -341,6 +341,56 @@ def test_several_targets_cost_one_forward_pass() -> None:
     apply_to_targets(Inference(network, torch.randn(1, 1, 8, 8, 8)), [RegionMargin(c) for c in range(3)], layer="act")
 
     assert len(passes) == 1
+
+
+# ------------------------------------------------------------------------- traps that other implementations fall into
+
+
+def test_images_of_a_batch_are_explained_for_their_own_class() -> None:
+    """One at a time, as captum does with a class for each; MONAI's batch explains every image for every class."""
+    network, layer, _, _ = classifier()
+    network.eval()
+    images, classes = torch.rand(2, 1, 48, 40, 32), [0, 2]
+
+    found = [
+        apply_method(Inference(network, image[None]), ClassLogit(index), layer=layer).coarse
+        for image, index in zip(images, classes, strict=True)
+    ]
+
+    copied = copy.deepcopy(network)
+    captum = LayerGradCam(copied, copied.get_submodule(layer))
+    expected = captum.attribute(images, target=torch.tensor(classes), relu_attributions=False)
+    for one, other in zip(found, expected, strict=True):
+        assert relative_error(one, other[0].detach()) <= 1e-5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_is_refused(method: str) -> None:
+    """Statistics over a batch would let one patient's map depend on another's scan."""
+    with pytest.raises(ExplainError, match=r"One image .* is explained at a time"):
+        apply_method(Inference(SmallUNet(), torch.rand(2, 1, 8, 8, 8)), RegionMargin(1), method=method, layer="act")
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "xgradcam"])
+def test_a_map_of_evidence_against_stays_below_zero(method: str) -> None:
+    """Scaled to its own range, as MONAI's default does, it would be hottest where it is least; here it is flagged."""
+    found = apply_method(
+        Inference(pooled_linear([[-1.0]]), torch.rand(1, 1, 4, 4, 4) + 0.1), ClassLogit(0), method=method
+    )
+
+    assert found.values.max() < 0
+    assert "no positive evidence" in found.notes[-1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_map_without_gradient_is_zero_and_says_so(method: str) -> None:
+    """A dead end gives a flat map with its reason, not noise and not NaN."""
+    network = pooled_linear([[0.0, 0.0]])
+
+    found = apply_method(Inference(network, torch.rand(1, 1, 4, 4, 4)), ClassLogit(0), method=method)
+
+    assert not found.values.any()
+    assert "All gradients are zero" in found.notes[-1]
 
 
 # ------------------------------------------------------------------------------------------------------ robustness

@@ -65,7 +65,7 @@ from torch import Tensor
 
 from lesionlens.explain.capture import cut_at
 from lesionlens.explain.explanation import Explanation, Request, finite, output_notes, plain
-from lesionlens.explain.fusion import fused
+from lesionlens.explain.fusion import over_layers
 from lesionlens.explain.sweep import Sweep, interpolated
 from lesionlens.explain.targets import Target, gradient_at
 
@@ -144,10 +144,7 @@ def run_many(request: Request, targets: Sequence[Target]) -> list[Explanation]:
     ExplainError
         If the layer does not suit, or values are not finite.
     """
-    if len(request.layers) > 1 and request.logits is None:
-        request = replace(request, logits=request.known_logits())
-    by_layer = [_of_layer(request, targets, layer) for layer in request.layers]
-    return [fused(maps) for maps in zip(*by_layer, strict=True)]
+    return over_layers(request, targets, _of_layer)
 
 
 def _of_layer(request: Request, targets: Sequence[Target], layer: str) -> list[Explanation]:

@@ -11,14 +11,25 @@ voxel the one of largest magnitude is taken, with its sign. LayerCAM's ``tanh``,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from lesionlens.explain.explanation import Explanation
+from lesionlens.explain.explanation import Explanation, Request
+from lesionlens.explain.targets import Target
 
-__all__ = ["fused"]
+__all__ = ["fused", "over_layers"]
+
+
+def over_layers(
+    request: Request, targets: Sequence[Target], of_layer: Callable[[Request, Sequence[Target], str], list[Explanation]]
+) -> list[Explanation]:
+    """Return one map for each target: of the only layer, or of several layers made one."""
+    if len(request.layers) > 1 and request.logits is None:
+        request = replace(request, logits=request.known_logits())
+    by_layer = [of_layer(request, targets, layer) for layer in request.layers]
+    return [fused(maps) for maps in zip(*by_layer, strict=True)]
 
 
 def fused(maps: Sequence[Explanation]) -> Explanation:

@@ -18,7 +18,7 @@ from torch import Tensor
 from lesionlens.errors import ExplainError
 from lesionlens.explain.scores import Score
 
-__all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target", "settled"]
+__all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target", "reach", "settled"]
 
 # Where nothing is predicted, this share of the voxels (and at least one) stands in for the region: on a head at 1 mm
 # about 0.7 mL, the size of one small lesion.
@@ -47,6 +47,14 @@ def settled(target: Target, logits: Tensor) -> Target:
     """
     settle = getattr(target, "settled", None)
     return target if settle is None else cast("Target", settle(logits))
+
+
+def reach(target: Target) -> Tensor | None:
+    """Return the voxels (*spatial) bool outside of which the logits do not matter to a settled target, if known."""
+    if isinstance(target, FromProbabilities):
+        return reach(target.target)
+    region = target.region if isinstance(target, RegionMargin) else None
+    return None if region is None else torch.as_tensor(region, dtype=torch.bool)
 
 
 @dataclass(frozen=True)
