@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["AllocatedBytes", "batches"]
 
 
-class AllocatedBytes(TorchDispatchMode):
+class AllocatedBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives no hints for its base
     """Add up the bytes of all new tensors inside a ``with`` block.
 
     More than are ever alive at the same time when no graph is recorded, so a bound on the memory that a pass takes,
@@ -20,7 +20,7 @@ class AllocatedBytes(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # the same
         self.total = 0
 
     def __torch_dispatch__(

@@ -226,7 +226,8 @@ def _eigencam(task: Task) -> Tensor:
             f"The strongest pattern of layer {task.layer!r} does not change the target, so EigenCAM's map has no sign;"
             " choose another layer or another method."
         )
-    return (slopes.sign()[:, None] * first).to(task.logits)
+    turned: Tensor = slopes.sign()[:, None] * first
+    return turned.to(task.logits)
 
 
 def _summed_gradients(task: Task) -> Tensor:
