@@ -162,7 +162,7 @@ def _number(value: int) -> int:
 
 
 def _point(values: tuple[float, ...], *, region: bool = False) -> Point:
-    if len(values) != 3 or not all(isinstance(v, int | float) and isfinite(v) for v in values):
+    if len(values) != 3 or not all(map(_is_number, map(str, values))):
         raise ExplainError(f"A place is three numbers, world mm, RAS+; found {values}.")
     return Point((float(values[0]), float(values[1]), float(values[2])), region)
 
