@@ -294,6 +294,22 @@ def test_one_window_is_the_plain_map(method: str) -> None:
     assert np.array_equal(windowed.values, plain.values)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("keep", [0, 2**28])
+def test_what_is_kept_or_known_only_saves_time(method: str, keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by the budget, not by the number of windows; logits may come from the prediction."""
+    plan = Windows.sliding((20, 8, 8), (8, 8, 8), overlap=0.5)
+    inference = Inference(SmallUNet(), torch.randn(1, 1, 20, 8, 8), plan)
+    expected = apply_method(inference, RegionMargin(1), method=method, layer="act")
+    monkeypatch.setattr("lesionlens.explain.sweep.KEEP_BYTES", keep)
+
+    computed = apply_method(inference, RegionMargin(1), method=method, layer="act")
+    known = apply_method(inference, RegionMargin(1), method=method, layer="act", logits=inference.logits())
+
+    assert np.array_equal(computed.values, expected.values)
+    assert relative_error(known.values, expected.values) <= 1e-5
+
+
 @pytest.mark.parametrize("method", HOMOGENEOUS)
 def test_a_head_twice_as_strong_gives_a_map_twice_as_large(method: str) -> None:
     """Values stay raw: nothing is scaled to the map's own maximum."""
