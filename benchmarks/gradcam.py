@@ -163,9 +163,7 @@ def measure_stored(size: int, rounds: int) -> dict[str, Any]:
     target = RegionMargin(1, region=region)
     for name, network in segmenters().items():
         layer = default_layer(network, image.shape)[0]
-        network.requires_grad_(False)
-        leaf = image.clone().requires_grad_()  # the graph of the image, as those need that do not cut
-        full = stored_bytes(network, lambda network=network, leaf=leaf: network(leaf))
+        full = stored_bytes(network, lambda network=network: network(image))
         cut = stored_bytes(
             network,
             lambda network=network, layer=layer: apply_method(Inference(network, image), target, layer=layer),
