@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lesionlens.pipeline import RunOptions, run_case
     from lesionlens.regions import Region, measure
     from lesionlens.results import CaseResult, read_case, write_case
+    from lesionlens.target import TargetSpec
     from lesionlens.volume import Grid, Source, Volume
 
 _HOME = {
@@ -52,6 +53,7 @@ _HOME = {
     "write_case": "results",
     "Region": "regions",
     "measure": "regions",
+    "TargetSpec": "target",
     "Grid": "volume",
     "Source": "volume",
     "Volume": "volume",
@@ -71,6 +73,7 @@ __all__ = [
     "Region",
     "RunOptions",
     "Source",
+    "TargetSpec",
     "Volume",
     "__version__",
     "classify",

@@ -16,7 +16,7 @@ from lesionlens.errors import ExplainError, unknown_name
 __all__ = ["METHODS", "Family", "MethodInfo", "Value", "method_info", "method_options"]
 
 #: The module of ``lesionlens.explain`` that a method lives in.
-Family = Literal["cam", "gradients", "occlusion", "features"]
+Family = Literal["cam", "forward_cam", "gradients", "occlusion", "features"]
 Value = bool | int | float | str
 
 
@@ -75,6 +75,80 @@ _ALL = (
         cost="one pass over the windows, and the end of the network backwards",
         caveat="points no finer than half a stride of the layer; exact only where evidence is pooled and then linear",
         paper="Selvaraju et al., ICCV 2017, https://arxiv.org/abs/1610.02391 (here without the ReLU)",
+    ),
+    MethodInfo(
+        "gradcampp",
+        "Grad-CAM++",
+        "cam",
+        summary="as Grad-CAM, with cells that raise the class counted by how strongly they do: keeps several lesions",
+        cost="as Grad-CAM, and one more pass over the layer",
+        caveat="made for layers behind a ReLU, counts no evidence against, and its size has no meaning",
+        paper="Chattopadhay et al., WACV 2018, https://arxiv.org/abs/1710.11063 (here without the ReLU)",
+    ),
+    MethodInfo(
+        "hirescam",
+        "HiResCAM",
+        "cam",
+        summary="what each cell of a layer adds to the class: exact where all that follows is linear",
+        cost="one pass over the windows, and the end of the network backwards",
+        caveat="far from the output it is noisy, and exact no more",
+        paper="Draelos and Carin, 2020, https://arxiv.org/abs/2011.08891 (here without the ReLU)",
+    ),
+    MethodInfo(
+        "layercam",
+        "LayerCAM",
+        "cam",
+        summary="what speaks for the class cell by cell: fit for fine, early layers and for joining layers (a+b)",
+        cost="one pass over the windows, and the end of the network backwards",
+        caveat="counts no evidence against the class, so even a class that is absent has a map",
+        paper="Jiang et al., IEEE TIP 2021 (here without the last ReLU)",
+    ),
+    MethodInfo(
+        "xgradcam",
+        "XGrad-CAM",
+        "cam",
+        summary="as Grad-CAM, with the gradients of a channel's active cells counted more",
+        cost="as Grad-CAM, and one more pass over the layer",
+        caveat="made for layers behind a ReLU: channels whose values cancel get weights without meaning",
+        paper="Fu et al., BMVC 2020, https://arxiv.org/abs/2008.02312 (here without the ReLU)",
+    ),
+    MethodInfo(
+        "ablationcam",
+        "Ablation-CAM",
+        "forward_cam",
+        summary="how far the class falls without each channel of a layer: no gradients, so none that vanish",
+        cost="what follows the layer, once for each channel and window that matters",
+        caveat="channels that stand in for each other are both taken for unimportant",
+        paper="Desai and Ramaswamy, WACV 2020 (here without the ReLU, and not divided by the score)",
+        options={"budget_mib": 1024},
+    ),
+    MethodInfo(
+        "cam",
+        "CAM",
+        "forward_cam",
+        summary="the class weights of a network that averages a layer over space and then decides linearly",
+        cost="one forward pass, and two backwards through its end to prove that it is such a network",
+        caveat="refused for all other networks; its mean is the logit without the bias",
+        paper="Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150",
+    ),
+    MethodInfo(
+        "eigencam",
+        "EigenCAM",
+        "forward_cam",
+        summary="the strongest pattern in a layer's features, with the sign that speaks for the class",
+        cost="as Grad-CAM, and one more pass over the layer",
+        caveat="not of a class: all classes have the same map, but for its sign",
+        paper="Muhammad and Yeasin, IJCNN 2020, https://arxiv.org/abs/2008.00299 (here with a sign)",
+    ),
+    MethodInfo(
+        "scorecam",
+        "Score-CAM",
+        "forward_cam",
+        summary="how far the class rises when only what a channel lights up is left of the image",
+        cost="one forward pass for each channel of the layer and window that matters",
+        caveat="a masked image is none that the network was trained on, and 0 must mean 'nothing there'",
+        paper="Wang et al., CVPR Workshops 2020, https://arxiv.org/abs/1910.01279 (here without the ReLU)",
+        options={"budget_mib": 1024, "softmax": False},
     ),
     MethodInfo(
         "saliency",
@@ -204,9 +278,10 @@ def method_info(name: str) -> MethodInfo:
     ExplainError
         If there is none of that name; the message lists those that exist.
     """
-    if name not in METHODS:
+    known = name.replace("++", "pp")  # "gradcam++" is how people write it, and no name for a file
+    if known not in METHODS:
         raise ExplainError(unknown_name("method", name, METHODS))
-    return METHODS[name]
+    return METHODS[known]
 
 
 def method_options(info: MethodInfo, given: Mapping[str, Value]) -> dict[str, Value]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,11 @@ from monai.networks.nets import DenseNet121, ResNet, UNet
 from torch import Tensor, nn
 
 from lesionlens.errors import Cancelled, ExplainError
-from lesionlens.explain import ClassLogit, Inference, RegionMargin, Windows, apply_method
+from lesionlens.explain import ClassLogit, Inference, RegionMargin, Windows, apply_method, apply_to_targets
 from lesionlens.methods import METHODS, Value
 from tiny_networks import Overwriting, SmallUNet, pooled_linear, state_of
 
-FAMILIES = ("gradients", "occlusion", "features")
-NAMES = [name for name, info in METHODS.items() if info.family in FAMILIES]
+NAMES = list(METHODS)
 
 # Small enough for small images.
 QUICK: dict[str, dict[str, Value]] = {
@@ -58,7 +58,22 @@ def options_of(name: str) -> Mapping[str, Value]:
 
 def suits(name: str, case: str) -> bool:
     """Whether a network has what a method needs."""
+    if name == "cam":
+        return CASES[case][1] == ClassLogit(1)  # it explains classifiers alone
     return not (name == "guided_backprop" and case == "writes over its input")  # it has no ReLU
+
+
+def subject_for(name: str) -> tuple[Inference, ClassLogit | RegionMargin]:
+    """Return what a method suits, with a layer ``act``: a segmentation through two windows, or a classifier."""
+    image = torch.randn(1, 1, 12, 8, 8)
+    if name != "cam":
+        return Inference(SmallUNet().train(), image, Windows.sliding((12, 8, 8), (8, 8, 8))), RegionMargin(1)
+    network = nn.Sequential()
+    network.add_module("enter", nn.Conv3d(1, 4, 3))
+    network.add_module("act", nn.ReLU())
+    for place, module in enumerate((nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2))):
+        network.add_module(f"end{place}", module)
+    return Inference(network.train(), image), ClassLogit(1)
 
 
 @pytest.mark.parametrize(("name", "case"), [(n, c) for n in NAMES for c in CASES if suits(n, c)])
@@ -119,9 +134,8 @@ def test_an_error_leaves_everything_as_it_was(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_cancelling_leaves_everything_as_it_was(name: str) -> None:
     """Whoever stops at the last moment has the network that he had."""
-    network = SmallUNet().train()
-    inference = Inference(network, torch.randn(1, 1, 12, 8, 8), Windows.sliding((12, 8, 8), (8, 8, 8)))
-    before = state_of(network)
+    inference, target = subject_for(name)
+    before = state_of(inference.network)
     layer = "act" if METHODS[name].takes_layer else None
     steps: list[tuple[str, int, int]] = []
 
@@ -132,13 +146,13 @@ def test_cancelling_leaves_everything_as_it_was(name: str) -> None:
                 raise Cancelled("stop")
 
         steps.clear()
-        apply_method(inference, RegionMargin(1), method=name, layer=layer, options=options_of(name), progress=progress)
+        apply_method(inference, target, method=name, layer=layer, options=options_of(name), progress=progress)
 
     run(None)
     for stop_at in (1, len(steps) // 2, len(steps)):
         with pytest.raises(Cancelled, match="stop"):
             run(stop_at)
-        assert state_of(network) == before
+        assert state_of(inference.network) == before
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,22 +177,38 @@ def test_values_that_are_not_finite_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_callers_modes_change_nothing(name: str) -> None:
     """Under inference_mode the numbers are the same; under bfloat16 they are rounded, of float32 type all the same."""
-    network, image = SmallUNet(), torch.randn(1, 1, 12, 8, 8)
+    subject, target = subject_for(name)
     layer = "act" if METHODS[name].takes_layer else None
 
     def values(image: Tensor) -> Any:
-        inference = Inference(network, image, Windows.sliding((12, 8, 8), (8, 8, 8)))
-        return apply_method(inference, RegionMargin(1), method=name, layer=layer, options=options_of(name)).values
+        inference = Inference(subject.network, image, subject.windows)
+        return apply_method(inference, target, method=name, layer=layer, options=options_of(name)).values
 
-    expected = values(image)
+    expected = values(subject.image)
     with torch.inference_mode():
-        inferred = values(image.clone())
+        inferred = values(subject.image.clone())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = values(image)
+        rounded = values(subject.image)
 
     assert np.array_equal(inferred, expected)
     assert rounded.dtype == np.float32
     assert np.corrcoef(rounded.ravel(), expected.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if METHODS[name].takes_target])
+def test_several_targets_have_the_maps_that_each_alone_has(name: str) -> None:
+    """Passes that targets share must not mix them up."""
+    inference, first = subject_for(name)
+    targets = [first, replace(first, index=0)]
+    chosen: dict[str, Any] = {"method": name, "options": options_of(name)}
+    chosen["layer"] = "act" if METHODS[name].takes_layer else None
+
+    together = apply_to_targets(inference, targets, **chosen)
+
+    for found, target in zip(together, targets, strict=True):
+        alone = apply_method(inference, target, **chosen)
+        np.testing.assert_allclose(found.values, alone.values, atol=1e-5 * np.abs(alone.values).max())
+        assert (found.target, found.score) == (alone.target, pytest.approx(alone.score, rel=1e-5))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lesionlens.errors import Cancelled, ExplainError
 from lesionlens.explain import ClassLogit, Inference, RegionMargin, Windows, apply_method
-from lesionlens.explain.perturbed import peak_bytes
+from lesionlens.explain.budget import peak_bytes
 from tiny_networks import SmallUNet, pooled_linear, voxel_head
 
 SHAPE = (9, 8, 7)

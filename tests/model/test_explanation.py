@@ -15,6 +15,7 @@ from captum.attr import LayerGradCam
 import lesionlens as ll
 from lesionlens.errors import ExplainError
 from lesionlens.explain import ClassLogit, Inference, RegionMargin, apply_method
+from lesionlens.methods import METHODS
 from lesionlens.model.explanation import Wish, _channel
 from lesionlens.model.inference import infer, windows_of
 from lesionlens.model.preprocess import prepare
@@ -154,6 +155,28 @@ def test_coarse_map_lies_on_the_lesion_in_every_orientation(coarse: Any, orienta
     assert heatmap.grid.same_as(grid)
     sharp = np.where(heatmap.array > heatmap.array.max() / 2, heatmap.array, 0)
     np.testing.assert_allclose(centre_of_mass(sharp, grid), CENTRE, atol=1.0)  # cells are 4 to 8 mm wide
+
+
+@pytest.mark.parametrize("method", [name for name, info in METHODS.items() if info.family in ("cam", "forward_cam")])
+@pytest.mark.parametrize("inferer", [None, SLIDING])
+def test_every_class_activation_map_lies_on_the_lesion(tmp_path: Path, method: str, inferer: Any) -> None:
+    """All methods come back to the scan's grid, of a network seen whole and through windows."""
+    extra = {"imports": ["$import torch"]}
+    folder = write_bundle(
+        tmp_path / "b", network=COARSE, state=COARSE_STATE, steps=[RAS, PAD], inferer=inferer, extra=extra
+    )
+    scan, bundle = blob(oblique_grid(), CENTRE), ll.load_bundle(folder, trust=True)
+    if method == "cam":
+        with pytest.raises(ExplainError, match="CAM needs a network that averages layer '0'"):
+            ll.explain(bundle, scan, method=method, layer="0")
+        return
+
+    heatmap = ll.explain(bundle, scan, method=method, layer="0")
+
+    assert heatmap.grid.same_as(scan.grid)
+    assert heatmap.provenance.method == method
+    sharp = np.where(heatmap.array > heatmap.array.max() / 2, heatmap.array, 0)
+    np.testing.assert_allclose(centre_of_mass(sharp, scan.grid), CENTRE, atol=1.5)  # cells are 4 to 8 mm wide
 
 
 def test_half_a_voxel_is_not_lost(coarse: Any) -> None:

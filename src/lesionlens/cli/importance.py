@@ -21,7 +21,6 @@ from lesionlens.cli.options import (
     Quiet,
     Series,
     Stack,
-    Target,
     Threshold,
     Trust,
     print_json,
@@ -39,6 +38,9 @@ Features = Annotated[
 ]
 LabelFile = Annotated[
     Path | None, typer.Option(parser=Path, help="Label image whose labels are taken away instead, such as anatomy.")
+]
+OneTarget = Annotated[
+    str | None, typer.Option("--target", help="Class to explain, name or number. [default: the strongest]")
 ]
 How = Annotated[
     Literal["ablate", "permute"], typer.Option(help="Replace a feature, or shuffle its voxels among themselves.")
@@ -64,7 +66,7 @@ def importance(
     bundle: BundleName = "flair-lesions",
     features: Features = "channels",
     labels: LabelFile = None,
-    target: Target = None,
+    target: OneTarget = None,
     how: How = "ablate",
     fill: Fill = None,
     repeats: Repeats = 5,

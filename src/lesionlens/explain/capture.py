@@ -238,8 +238,11 @@ class Cut:
         self._version = 0  # of the leaf when it was taken: autograd counts what is written in place
         self._input_shape: torch.Size | None = None  # while a forward pass runs
         self._stop = False
+        self._change: Callable[[Tensor], Tensor] | None = None
 
-    def forward(self, image: Tensor, *, gradients: bool = True) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, *, gradients: bool = True, change: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Run the network on a batch.
 
         Parameters
@@ -248,6 +251,9 @@ class Cut:
             (N, C, *spatial); the network may overwrite it.
         gradients
             Whether to record the graph from the layer to the logits.
+        change
+            What to make of a copy of the layer's output before it goes on, such as without a channel. It may give a
+            batch of another size, where what follows in the network takes one.
 
         Returns
         -------
@@ -257,6 +263,7 @@ class Cut:
             (N, channels, *cells), the layer's output: a leaf of the graph. What follows in the network leaves its
             values alone.
         """
+        self._change = change
         with torch.set_grad_enabled(gradients), self._running(image, stop=False) as fresh:
             logits = self._logits(fresh)
         activation = self._taken()
@@ -296,7 +303,7 @@ class Cut:
         """Take the place of the layer's output; the forward hook of the layer."""
         if self._input_shape is None:
             # Outside a forward pass a layer runs only when checkpointing recomputes it: repeat what it gave before.
-            return self._taken().clone()
+            return self._going_on(self._taken())
         if self._leaf is not None:
             raise ExplainError(
                 f"Layer {self._layer!r} runs several times in one pass through the network, so it has no single map; "
@@ -309,7 +316,10 @@ class Cut:
         if torch.is_grad_enabled():
             self._leaf.requires_grad_()
         # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.
-        return self._leaf.clone()
+        return self._going_on(self._leaf)
+
+    def _going_on(self, leaf: Tensor) -> Tensor:
+        return leaf.clone() if self._change is None else self._change(leaf.clone())
 
 
 def _checked(output: object, input_shape: torch.Size, layer: str) -> Tensor:

@@ -18,7 +18,16 @@ from lesionlens.explain.targets import Target
 from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
 
-__all__ = ["PROBABILITIES_NOTE", "Explanation", "Request", "evidence_notes", "finite", "output_notes", "plain"]
+__all__ = [
+    "PROBABILITIES_NOTE",
+    "Explanation",
+    "Request",
+    "evidence_notes",
+    "finite",
+    "fitting",
+    "output_notes",
+    "plain",
+]
 
 # Softmax in float16 may miss a sum of 1 by this much.
 PROBABILITY_SLACK = 1e-2
@@ -81,6 +90,11 @@ class Request:
         if self.options[name] not in names:
             raise ExplainError(unknown_name(f"{name} for {self.method}", self.options[name], names))
         return str(self.options[name])
+
+    @property
+    def budget_bytes(self) -> int:
+        """How many bytes of tensors the network may hold at once: the option ``budget_mib``."""
+        return int(self.number("budget_mib", least=1) * 2**20)
 
     def known_logits(self) -> Tensor:
         """Return the blended logits (1, K, ...) float32: those that were given, else those of a pass of the network.
@@ -170,6 +184,21 @@ def finite(values: Tensor) -> Tensor:
     if not bool(torch.isfinite(values).all()):
         raise ExplainError("The map holds values that are not finite; the network overflows on this image.")
     return values
+
+
+def fitting(seed: Tensor, logits: Tensor) -> Tensor:
+    """Return the gradient with respect to a window's logits in their type.
+
+    Raises
+    ------
+    ExplainError
+        If it has another shape: then logits were given that are not those of this network.
+    """
+    if logits.shape != seed.shape:
+        raise ExplainError(
+            f"Logits of shape {tuple(seed.shape)} were given, but the network's have shape {tuple(logits.shape)}."
+        )
+    return seed.to(logits)
 
 
 def output_notes(logits: Tensor) -> list[str]:

@@ -17,16 +17,16 @@ chosen, and components computed, from all windows together, so that windows can 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import sqrt
 
 import torch
 from torch import Tensor
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain.cam import interpolated
-from lesionlens.explain.capture import Cut, cut_at
+from lesionlens.explain.capture import cut_at
 from lesionlens.explain.explanation import Explanation, Request, finite, plain
+from lesionlens.explain.sweep import Sweep
 
 __all__ = ["METHODS", "run"]
 
@@ -48,16 +48,15 @@ def run(request: Request) -> Explanation:
     if len(request.layers) != 1:
         raise ExplainError(f"A map of features is one of a single layer; found {', '.join(request.layers)}.")
     with cut_at(request.inference.network, request.layers[0]) as cut:
-        features = _Features(request, cut)
-        weights, offset, notes = METHODS[request.method](features)
-        values, coarse = features.blended(weights, offset)
-    plan = request.inference.plan
+        sweep = Sweep(request.inference, cut, request.progress)
+        weights, offset, notes = METHODS[request.method](request, sweep)
+        values, coarse = (found - offset for found in sweep.blended(weights[None].to(sweep.padded.device)))
     return Explanation(
         values=plain(finite(values)[0, 0]),
-        stride=tuple(n / cells for n, cells in zip(plan.size, coarse.shape[2:], strict=True)),
+        stride=sweep.stride(coarse),
         method=request.method,
         layer=request.layers[0],
-        coarse=plain(coarse[0, 0]) if plan.is_whole else None,
+        coarse=plain(coarse[0, 0]) if sweep.plan.is_whole else None,
         weights=plain(weights),
         kind="feature",
         signed=bool((values < 0).any()),
@@ -65,57 +64,23 @@ def run(request: Request) -> Explanation:
     )
 
 
-class _Features:
-    """The activations of a layer, window by window; computed again for each pass, so that memory stays that of one."""
-
-    def __init__(self, request: Request, cut: Cut) -> None:
-        self.request = request
-        self._plan = request.inference.plan
-        self._padded = self._plan.pad(request.inference.image)
-        self._cut = cut
-        self._first: Tensor | None = None  # of the only window
-
-    def activations(self, stage: str) -> Iterator[Tensor]:
-        """Yield (1, channels, *cells) of each window."""
-        count = len(self._plan)
-        for index in range(count):
-            self.request.progress(stage, index, count)
-            activation = self._cut.encode(self._plan.view(self._padded, index)) if self._first is None else self._first
-            self._first = activation if count == 1 else None
-            yield finite(activation)
-        self.request.progress(stage, count, count)
-
-    def blended(self, weights: Tensor, offset: float) -> tuple[Tensor, Tensor]:
-        """Return sum_k weights_k A_k - offset on the voxels (1, 1, *spatial), and the last window's on its cells."""
-        coarse = torch.empty(0)
-
-        def fine(activation: Tensor) -> Tensor:
-            nonlocal coarse
-            with torch.autocast(activation.device.type, enabled=False):  # the caller's would compute it in bfloat16
-                coarse = torch.einsum("nk...,k->n...", activation.float(), weights.to(activation.device))[:, None]
-            coarse = coarse - offset
-            return interpolated(coarse, self._plan.size)
-
-        return self._plan.blend(map(fine, self.activations("Mapping"))), coarse
-
-
 Weights = tuple[Tensor, float, list[str]]
 
 
-def _mean(features: _Features) -> Weights:
-    channels = next(features.activations("Looking")).shape[1]
+def _mean(_request: Request, sweep: Sweep) -> Weights:
+    channels = sweep.channels
     return torch.full((channels,), 1 / channels), 0.0, [f"The mean of {channels} channels."]
 
 
-def _channel(features: _Features) -> Weights:
-    wanted = int(features.request.number("channel", least=0))
-    channels = next(features.activations("Looking")).shape[1]
-    return _one(wanted, channels, "channel", first=0), 0.0, [f"Channel {wanted} of {channels} (counted from 0)."]
+def _channel(request: Request, sweep: Sweep) -> Weights:
+    wanted = int(request.number("channel", least=0))
+    notes = [f"Channel {wanted} of {sweep.channels} (counted from 0)."]
+    return _one(wanted, sweep.channels, "channel", first=0), 0.0, notes
 
 
-def _strongest(features: _Features) -> Weights:
-    rank = int(features.request.number("rank", least=1))
-    squares = sum(a.double().square().flatten(2).sum(dim=2)[0] for a in features.activations("Looking"))
+def _strongest(request: Request, sweep: Sweep) -> Weights:
+    rank = int(request.number("rank", least=1))
+    squares = sum(a.double().square().flatten(2).sum(dim=2)[0] for a in sweep.activations())
     assert isinstance(squares, Tensor)
     order = squares.argsort(descending=True, stable=True)
     shares = (100 * squares / squares.sum().clamp_min(torch.finfo(torch.float64).tiny)).tolist()
@@ -130,9 +95,9 @@ def _strongest(features: _Features) -> Weights:
     return weights, 0.0, notes
 
 
-def _components(features: _Features) -> Weights:
-    wanted = int(features.request.number("component", least=1))
-    mean, covariance = _moments(features)
+def _components(request: Request, sweep: Sweep) -> Weights:
+    wanted = int(request.number("component", least=1))
+    mean, covariance = _moments(sweep)
     one = _one(wanted - 1, len(mean), "component", first=1)
     variances, directions = (part.flip(-1) for part in torch.linalg.eigh(covariance))  # largest first
     direction, variance = directions[:, int(one.argmax())], float(variances[int(one.argmax())])
@@ -148,10 +113,10 @@ def _components(features: _Features) -> Weights:
     return direction.float(), float(direction @ mean), notes
 
 
-def _moments(features: _Features) -> tuple[Tensor, Tensor]:
+def _moments(sweep: Sweep) -> tuple[Tensor, Tensor]:
     """Return mean (channels) and covariance (channels, channels) over all cells of all windows, float64."""
     cells, total, products = 0, torch.zeros(()), torch.zeros(())
-    for activation in features.activations("Looking"):
+    for activation in sweep.activations():
         flat = activation[0].flatten(1).cpu().double()
         cells += flat.shape[1]
         total = total + flat.sum(dim=1)
@@ -180,7 +145,7 @@ def _one(index: int, channels: int, name: str, *, first: int) -> Tensor:
 
 
 # Name -> weights of the channels, what is subtracted, and notes.
-METHODS: dict[str, Callable[[_Features], Weights]] = {
+METHODS: dict[str, Callable[[Request, Sweep], Weights]] = {
     "activation_mean": _mean,
     "activation_channel": _channel,
     "activation_strongest": _strongest,

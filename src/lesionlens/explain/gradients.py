@@ -52,7 +52,7 @@ from torch.overrides import TorchFunctionMode
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.capture import quiet, reading_logits
-from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
+from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, fitting, output_notes, plain
 from lesionlens.explain.fills import BASELINES
 from lesionlens.explain.targets import gradient_at, settled
 
@@ -217,14 +217,10 @@ class _Subject:
 
 def _differentiated(logits: Tensor, view: Tensor, seed: Tensor) -> Tensor:
     """Return the gradient of ``sum(seed * logits)`` with respect to the view, float32."""
-    if logits.shape != seed.shape:
-        raise ExplainError(
-            f"Logits of shape {tuple(seed.shape)} were given, but the network's have shape {tuple(logits.shape)}."
-        )
-    gradient = None
+    seed, gradient = fitting(seed, logits), None
     if logits.requires_grad:
         try:
-            (gradient,) = torch.autograd.grad(logits, view, seed.to(logits), allow_unused=True)
+            (gradient,) = torch.autograd.grad(logits, view, seed, allow_unused=True)
         except RuntimeError as error:
             if "checkpoint" not in str(error).lower():
                 raise

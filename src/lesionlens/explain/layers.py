@@ -30,6 +30,7 @@ __all__ = [
     "existing_layer",
     "final_activation",
     "list_layers",
+    "misread_layers",
     "output_shape",
 ]
 
@@ -150,6 +151,15 @@ def _with_doubt(calls: list[_Call], name: str, reason: str) -> tuple[str, str]:
     if len(heads) > 2 and (name == heads[0] or heads[0].startswith(f"{name}.")):
         reason = "it is the only one that keeps positions in a form that is understood; everything comes after it"
     return name, reason
+
+
+def misread_layers(network: nn.Module, image_shape: Sequence[int]) -> set[str]:
+    """Return the layers that :func:`list_layers` lists and of which maps would be wrong.
+
+    Their second axis is not that of the channels, or cannot be shown to be: transformers' blocks keep channels last.
+    """
+    trace = _small_trace(network, tuple(image_shape))
+    return _turned(network, trace, _explainable(trace))
 
 
 def existing_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> str:

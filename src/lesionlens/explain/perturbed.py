@@ -9,23 +9,20 @@ Windows run in batches, as many at once as fit into a number of bytes.
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from lesionlens.errors import ExplainError
+from lesionlens.explain.budget import batch_size, peak_bytes
 from lesionlens.explain.explanation import Request
 from lesionlens.explain.targets import settled
 
-__all__ = ["Perturbed", "peak_bytes"]
+__all__ = ["Perturbed"]
 
 
 class Perturbed:
@@ -44,7 +41,7 @@ class Perturbed:
         self._request = request
         self._forward = forward
         self._plan = request.inference.plan
-        self._budget = int(request.number("budget_mib", least=1) * 2**20)
+        self._budget = request.budget_bytes
         self._padded = self._plan.pad(request.inference.image)
         self.logits = request.known_logits()
         self._target = settled(request.target, self.logits)
@@ -134,7 +131,7 @@ class Perturbed:
 
     def _batch_size(self, view: Tensor) -> int:
         if not self._batch:
-            self._batch = max(1, self._budget // peak_bytes(self._forward, view.clone()))
+            self._batch = batch_size(each=peak_bytes(self._forward, view), budget=self._budget)
         return self._batch
 
     def _value(self, logits: Tensor) -> float:
@@ -150,48 +147,3 @@ class _Change:
 
     logits: Tensor
     missing: int
-
-
-def peak_bytes(forward: Callable[[Tensor], Tensor], view: Tensor) -> int:
-    """Return how many bytes of tensors a network holds at most while it runs, its input included.
-
-    What libraries need beside, within one operation, is not seen; parameters are not counted.
-    """
-    with torch.no_grad(), _Alive() as alive:
-        forward(view.clone())
-    highest: int = alive.highest
-    return max(highest, view.nbytes)
-
-
-class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no hints here
-    """Counts the bytes of all storages that are made and not yet let go."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # likewise
-        self._now = 0
-        self._known: set[int] = set()
-        self.highest = 0
-
-    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and note what it gives."""
-        inputs = {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and _storage(leaf) not in inputs | self._known:
-                self._note(leaf)
-        return result
-
-    def _note(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        self._known.add(address := storage._cdata)
-        self._now += (size := storage.nbytes())
-        self.highest = max(self.highest, self._now)
-        weakref.finalize(storage, self._forget, address, size)
-
-    def _forget(self, address: int, size: int) -> None:
-        self._known.discard(address)
-        self._now -= size
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)

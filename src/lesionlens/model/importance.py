@@ -107,7 +107,7 @@ def _fallen(
     windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
     with foreign_code(bundle, prepared):
         plan = Plan(Wish(target=target), prepared, windows, (), bundle.final_activation(windows.size))
-        subject, chosen = subject_of(bundle, plan)
+        subject, (chosen,) = subject_of(bundle, plan)
         request = Request(subject, chosen, "importance", options={**OPTIONS, **options}, progress=progress)
         found, score, described = falls(request, features)
     provenance = Provenance(
