@@ -16,7 +16,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "lesionlens"
 
 # Each part of the package with the parts it may import. A part may always import itself.
-_VALUES = {"errors", "progress", "volume", "heatmap", "methods"}
+_VALUES = {"errors", "progress", "volume", "heatmap", "methods", "target"}
 _CORE = _VALUES | {"regions", "compare", "io"}
 _WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
@@ -25,19 +25,21 @@ MAY_IMPORT = {
     "methods": {"errors"},
     "volume": {"errors"},
     "heatmap": {"errors", "volume"},
+    "target": {"errors", "volume", "heatmap"},
     "regions": _VALUES,
     "compare": _VALUES | {"regions"},
     "display": {"errors", "volume"},
     "io": _VALUES,
     "sample": _VALUES | {"io"},
     "explain": _VALUES,
-    "model": _VALUES | {"explain"},
+    "model": _VALUES | {"explain", "regions"},
     "review": _CORE,
     "report": _CORE | {"display", "review"},
     "results": _CORE | {"display", "report"},
     "pipeline": _WORK | {"results"},
+    "importance": _WORK | {"results"},
     "batch": _WORK | {"results", "pipeline"},
-    "cli": _WORK | {"results", "pipeline", "batch"},
+    "cli": _WORK | {"results", "pipeline", "importance", "batch"},
     "ui": _WORK | {"results", "pipeline", "batch"},
     "__main__": {"cli"},
 }

@@ -9,19 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesionlens import __version__
-from lesionlens.heatmap import Heatmap
-from lesionlens.io import read
+from lesionlens.errors import InputError
+from lesionlens.heatmap import Heatmap, LabelMap
+from lesionlens.io import read, read_overlay
 from lesionlens.io.policy import Irregular
 from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
 from lesionlens.regions import Region, label_regions, measure
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE, CaseResult, write_case
+from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Array, Volume
 
 if TYPE_CHECKING:
@@ -48,8 +50,11 @@ class RunOptions:
     method
         Attribution method.
     target
-        Class to explain, name or channel number; by default the class with most predicted voxels (segmentation) or the
-        highest probability (classification).
+        Class to explain, name or channel number, or several of them, or ``"all"``; by default the class with most
+        predicted voxels (segmentation) or the highest probability (classification).
+    score, over, against, gamma
+        Which number of the class is explained, over which voxels, against which other classes; see
+        :class:`~lesionlens.TargetSpec`. A mask may be a file.
     layer
         Target layer, dotted name, or several joined by ``+``; by default chosen by the kind of network.
     method_options
@@ -71,7 +76,11 @@ class RunOptions:
     input: Path
     bundle: str = "flair-lesions"
     method: str = "gradcam"
-    target: str | None = None
+    target: str | tuple[str, ...] | None = None
+    score: ScoreName | None = None
+    over: Over | str = "predicted"
+    against: tuple[str, ...] = ()
+    gamma: float = 1.0
     layer: str | None = None
     method_options: Mapping[str, Value] = field(default_factory=dict)
     threshold: float = 0.5
@@ -120,7 +129,7 @@ def run_case(
     LesionLensError
         Whatever stage fails says what to do.
     """
-    clock = _Stopwatch()
+    clock, spec = _Stopwatch(), _spec(options)
     if bundle is None:
         from lesionlens.model.catalogue import permitted
 
@@ -140,7 +149,9 @@ def run_case(
         from lesionlens.model.run import run_model
 
         bundle = bundle or load_bundle(options.bundle, trust=options.trust, device=options.device)
-    wish = Wish(options.method, options.target, options.layer, options.method_options)
+    if isinstance(spec.over, Path):
+        spec = replace(spec, over=_mask(spec.over, volume))
+    wish = Wish(options.method, options.target, options.layer, options.method_options, spec)
     output = run_model(bundle, volume, wish, progress=progress)
     clock.seconds.update(output.seconds)
     with clock.stage("measure", progress, "Measuring regions"):
@@ -156,6 +167,18 @@ def run_case(
         threshold=options.threshold,
         record=_record(options, volume, bundle, output, regions, clock.seconds),
     )
+
+
+def _spec(options: RunOptions) -> TargetSpec:
+    return TargetSpec(options.score, options.over, options.against, options.gamma, options.threshold)
+
+
+def _mask(path: Path, volume: Volume) -> LabelMap:
+    """Read the one mask that a file holds, on the grid of the scan."""
+    found = read_overlay(path, volume, kind="mask")
+    if len(found) != 1 or not isinstance(found[0], LabelMap):
+        raise InputError(f"The explanation is asked over one mask; {path.name} holds {len(found)}. Choose one of them.")
+    return found[0]
 
 
 def measure_classes(
@@ -206,6 +229,10 @@ def _record(
             "trust": options.trust,
             "method": options.method,
             "target": options.target,
+            "score": options.score,
+            "over": _spec(options).over_text,
+            "against": list(options.against),
+            "gamma": options.gamma,
             "layer": options.layer,
             "method_options": dict(options.method_options),
             "threshold": options.threshold,
@@ -235,9 +262,11 @@ def _beside_the_regions(output: ModelOutput, regions: dict[str, tuple[Region, ..
     for attribution in output.attributions:
         share = sum(region.attribution_share or 0.0 for region in regions.get(attribution.label, ()))
         if regions.get(attribution.label) and share < LEAST_SHARE:
+            layer = attribution.provenance.layer
+            what, other = (f"layer {layer!r}", "another") if layer else ("the map", "another method")
             found.append(
-                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions: layer"
-                f" {attribution.provenance.layer!r} shows little of what they rest on; another may show more."
+                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions: {what}"
+                f" shows little of what they rest on; {other} may show more."
             )
     return found
 

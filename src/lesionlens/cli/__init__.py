@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from lesionlens.cli import methods
+from lesionlens.cli import importance, methods
 from lesionlens.cli.methods import method_options
 from lesionlens.cli.options import (
+    Against,
     AsJson,
     BundleArgument,
     BundleName,
     Command,
     Device,
+    Gamma,
     Input,
     Layer,
     Method,
@@ -31,10 +33,12 @@ from lesionlens.cli.options import (
     OtherFrame,
     Out,
     Overlay,
+    OverWhat,
     Overwrite,
     Place,
     Quiet,
     Results,
+    Score,
     Screenshot,
     Series,
     Stack,
@@ -70,6 +74,7 @@ app = typer.Typer(
 bundles_app = typer.Typer(help="List and show bundles.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bundles_app, name="bundles")
 methods.register(app)
+importance.register(app)
 
 
 @app.callback()
@@ -85,7 +90,11 @@ def run(
     out: Out,
     bundle: BundleName = "flair-lesions",
     method: Method = "gradcam",
-    target: Target = None,
+    target: Target = [],  # noqa: B006 - typer makes a new list for each call
+    score: Score = None,
+    over: OverWhat = "predicted",
+    against: Against = [],  # noqa: B006 - the same
+    gamma: Gamma = 1.0,
     layer: Layer = None,
     option: MethodOption = [],  # noqa: B006 - typer makes a new list for each call
     threshold: Threshold = 0.5,
@@ -107,7 +116,11 @@ def run(
         input=input,
         bundle=bundle,
         method=method,
-        target=target,
+        target=None if not target else target[0] if len(target) == 1 else tuple(target),
+        score=score,
+        over=over,
+        against=tuple(against),
+        gamma=gamma,
         layer=layer,
         method_options=method_options(option),
         threshold=threshold,

@@ -13,16 +13,19 @@ from typer.core import TyperCommand
 
 from lesionlens import __version__
 from lesionlens.io.policy import Irregular
+from lesionlens.target import ScoreName
 
 if TYPE_CHECKING:
     from lesionlens.progress import Progress
 
 __all__ = [
+    "Against",
     "AsJson",
     "BundleArgument",
     "BundleName",
     "Command",
     "Device",
+    "Gamma",
     "Input",
     "Layer",
     "Method",
@@ -30,11 +33,13 @@ __all__ = [
     "OnIrregular",
     "OtherFrame",
     "Out",
+    "OverWhat",
     "Overlay",
     "Overwrite",
     "Place",
     "Quiet",
     "Results",
+    "Score",
     "Screenshot",
     "Series",
     "Stack",
@@ -93,7 +98,34 @@ MethodOption = Annotated[
     list[str],
     typer.Option("--option", metavar="NAME=VALUE", help="Option of the method; several times for several."),
 ]
-Target = Annotated[str | None, typer.Option(help="Class to explain, name or number. [default: the strongest]")]
+Target = Annotated[
+    list[str],
+    typer.Option(
+        help="Class to explain, name or number; several times for several, or 'all'. [default: the strongest]"
+    ),
+]
+Score = Annotated[
+    ScoreName | None,
+    typer.Option(
+        help="What is explained of the class. Margin: its logit minus the strongest other."
+        " [default: margin; of a classifier logit]"
+    ),
+]
+OverWhat = Annotated[
+    str,
+    typer.Option(
+        "--over",
+        help="Over which voxels of a segmentation: predicted, largest, the number of a region, x,y,z (the voxel at RAS"
+        " mm), region:x,y,z (the region there), or a mask file.",
+    ),
+]
+Against = Annotated[
+    list[str],
+    typer.Option(
+        help="Competing class; several times for several, or 'similar'. The mean of their logits is subtracted."
+    ),
+]
+Gamma = Annotated[float, typer.Option(help="Strength of the competing classes.")]
 Layer = Annotated[
     str | None, typer.Option(help="Target layer, dotted name, or several as a+b. [default: chosen by the network]")
 ]

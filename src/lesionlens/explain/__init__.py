@@ -21,7 +21,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from lesionlens.explain.apply import apply_method, layer_names
+from lesionlens.explain.apply import apply_method, apply_to_targets, layer_names
 from lesionlens.explain.capture import Cut, cut_at, main_output, watching_activations
 from lesionlens.explain.explanation import PROBABILITIES_NOTE, Explanation, Request
 from lesionlens.explain.inference import Inference
@@ -32,8 +32,10 @@ from lesionlens.explain.layers import (
     existing_layer,
     final_activation,
     list_layers,
+    misread_layers,
 )
-from lesionlens.explain.targets import ClassLogit, FromProbabilities, RegionMargin, Target
+from lesionlens.explain.scores import Score
+from lesionlens.explain.targets import ClassLogit, FromProbabilities, RegionMargin, Target, settled
 from lesionlens.explain.windows import Windows
 
 __all__ = [
@@ -46,9 +48,11 @@ __all__ = [
     "LayerInfo",
     "RegionMargin",
     "Request",
+    "Score",
     "Target",
     "Windows",
     "apply_method",
+    "apply_to_targets",
     "check_layer",
     "cut_at",
     "default_layer",
@@ -57,6 +61,8 @@ __all__ = [
     "layer_names",
     "list_layers",
     "main_output",
+    "misread_layers",
+    "settled",
     "watching_activations",
 ]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lesionlens.errors import ExplainError
@@ -14,10 +15,10 @@ from lesionlens.explain.explanation import Explanation, Request
 from lesionlens.explain.inference import Inference
 from lesionlens.explain.layers import default_layer, existing_layer
 from lesionlens.explain.targets import Target
-from lesionlens.methods import MethodInfo, Value, method_info, method_options
+from lesionlens.methods import METHODS, MethodInfo, Value, method_info, method_options
 from lesionlens.progress import Progress, silent
 
-__all__ = ["apply_method", "layer_names"]
+__all__ = ["apply_method", "apply_to_targets", "layer_names"]
 
 
 def apply_method(
@@ -67,12 +68,55 @@ def apply_method(
     >>> heat.values.shape, heat.coarse.shape, heat.stride
     ((8, 8, 8), (4, 4, 4), (2.0, 2.0, 2.0))
     """
+    chosen: dict[str, Any] = {"method": method, "layer": layer, "options": options, "logits": logits}
+    return apply_to_targets(inference, [target], progress=progress, **chosen)[0]
+
+
+def apply_to_targets(
+    inference: Inference,
+    targets: Sequence[Target],
+    *,
+    method: str = "gradcam",
+    layer: str | None = None,
+    options: Mapping[str, Value] | None = None,
+    logits: Tensor | None = None,
+    progress: Progress = silent,
+) -> list[Explanation]:
+    """Explain several targets, such as all classes, with any method: the maps that each alone would give.
+
+    Methods of the CAM families run the network forward once for all targets; the others once for each. See
+    :func:`apply_method` for the parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from lesionlens.explain import ClassLogit
+    >>> network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    >>> inference = Inference(network, torch.rand(1, 1, 8, 8, 8))
+    >>> maps = apply_to_targets(inference, [ClassLogit(0), ClassLogit(1)], layer="0")
+    >>> [heat.target for heat in maps]
+    ['logit of class 0', 'logit of class 1']
+    """
     info = method_info(method)
+    if not targets:
+        raise ExplainError("There is nothing to explain: give at least one target.")
+    if info.hooks and isinstance(inference.network, torch.jit.ScriptModule):
+        others = ", ".join(name for name, other in METHODS.items() if not other.hooks)
+        raise ExplainError(
+            f"{info.title} watches modules while the network runs, which a TorchScript module does not allow; load the"
+            f" Python network with the same weights, or choose one of: {others}."
+        )
     layers, notes = _layers(info, inference, layer)
-    found: Explanation = _home(info).run(
-        Request(inference, target, method, layers, method_options(info, options or {}), logits, progress)
-    )
-    return replace(found, notes=(*notes, *found.notes))
+    request = Request(inference, targets[0], info.name, layers, method_options(info, options or {}), logits, progress)
+    home = _home(info)
+    if hasattr(home, "run_many"):
+        found: list[Explanation] = home.run_many(request, targets)
+    else:
+        if len(targets) > 1 and info.takes_target:
+            request = replace(request, logits=request.known_logits())
+        found = [home.run(replace(request, target=target)) for target in targets]
+    return [replace(one, notes=(*notes, *one.notes)) for one in found]
 
 
 def layer_names(layer: str) -> tuple[str, ...]:

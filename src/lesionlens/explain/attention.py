@@ -47,11 +47,11 @@ from torch import Tensor
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.attention_modules import Attention, watching_attention
-from lesionlens.explain.cam import interpolated
 from lesionlens.explain.explanation import Explanation, Request, finite, output_notes, plain
 from lesionlens.explain.gates import watching_gates
 from lesionlens.explain.layouts import Layout
 from lesionlens.explain.queries import Queries, chosen_queries, has_class_token
+from lesionlens.explain.sweep import interpolated
 from lesionlens.explain.targets import gradient_at
 
 __all__ = ["METHODS", "relevance", "rolled", "run"]

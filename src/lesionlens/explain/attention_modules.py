@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain.capture import quiet, reading_logits, unwrapped
+from lesionlens.explain.capture import hookable, quiet, reading_logits
 from lesionlens.explain.layouts import Layout, prove_layouts
 
 __all__ = ["Attention", "watching_attention"]
@@ -164,7 +164,7 @@ def watching_attention(network: nn.Module) -> Iterator[Attention]:
     ExplainError
         If the network has no attention that can be watched.
     """
-    network = unwrapped(network)
+    network = hookable(network)
     found = {name: module for name, module in network.named_modules() if _dropout(module) is not None}
     if not found:
         raise ExplainError(f"The network has no attention matrices that can be watched{_instead(network)}.")

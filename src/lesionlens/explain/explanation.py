@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -11,13 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lesionlens.errors import ExplainError
+from lesionlens.errors import ExplainError, unknown_name
 from lesionlens.explain.inference import Inference
 from lesionlens.explain.targets import Target
 from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
 
-__all__ = ["PROBABILITIES_NOTE", "Explanation", "Request", "finite", "output_notes", "plain"]
+__all__ = [
+    "PROBABILITIES_NOTE",
+    "Explanation",
+    "Request",
+    "evidence_notes",
+    "finite",
+    "fitting",
+    "output_notes",
+    "plain",
+]
 
 # Softmax in float16 may miss a sum of 1 by this much.
 PROBABILITY_SLACK = 1e-2
@@ -54,6 +64,37 @@ class Request:
     options: Mapping[str, Value] = field(default_factory=dict)
     logits: Tensor | None = None
     progress: Progress = silent
+
+    def number(self, name: str, *, least: float) -> float:
+        """Return an option that is a number, or refuse it.
+
+        Raises
+        ------
+        ExplainError
+            If it is below ``least``, or not finite.
+        """
+        value = float(self.options[name])
+        if not least <= value < inf:
+            raise ExplainError(f"Option {name!r} of {self.method} must be at least {least:g}; found {value:g}.")
+        return value
+
+    def choice(self, name: str, known: Iterable[str]) -> str:
+        """Return an option that is one of several words, or refuse it.
+
+        Raises
+        ------
+        ExplainError
+            The message lists the words.
+        """
+        names = list(known)
+        if self.options[name] not in names:
+            raise ExplainError(unknown_name(f"{name} for {self.method}", self.options[name], names))
+        return str(self.options[name])
+
+    @property
+    def budget_bytes(self) -> int:
+        """How many bytes of tensors the network may hold at once: the option ``budget_mib``."""
+        return int(self.number("budget_mib", least=1) * 2**20)
 
     def known_logits(self) -> Tensor:
         """Return the blended logits (1, K, ...) float32: those that were given, else those of a pass of the network.
@@ -102,6 +143,8 @@ class Explanation:
         ``c`` is centred on voxel ``stride * c + (stride - 1) / 2``.
     weights
         (channels) float32 weights of the layer's channels, of methods that have one for each.
+    channels
+        (C, *spatial) float32: the map of each channel of the image, of methods that have one; ``values`` joins them.
     kind
         What the values are.
     signed
@@ -118,6 +161,7 @@ class Explanation:
     layer: str = ""
     coarse: NDArray[np.float32] | None = None
     weights: NDArray[np.float32] | None = None
+    channels: NDArray[np.float32] | None = None
     kind: Literal["attribution", "feature", "attention"] = "attribution"
     signed: bool = True
     notes: tuple[str, ...] = ()
@@ -142,9 +186,29 @@ def finite(values: Tensor) -> Tensor:
     return values
 
 
+def fitting(seed: Tensor, logits: Tensor) -> Tensor:
+    """Return the gradient with respect to a window's logits in their type.
+
+    Raises
+    ------
+    ExplainError
+        If it has another shape: then logits were given that are not those of this network.
+    """
+    if logits.shape != seed.shape:
+        raise ExplainError(
+            f"Logits of shape {tuple(seed.shape)} were given, but the network's have shape {tuple(logits.shape)}."
+        )
+    return seed.to(logits)
+
+
 def output_notes(logits: Tensor) -> list[str]:
     """Say what is special about the logits (1, K, ...) that were explained."""
     if logits.shape[1] < 2 or bool((logits < 0).any()):
         return []
     sums_to_one = bool(((logits.sum(dim=1) - 1).abs() < PROBABILITY_SLACK).all())
     return [PROBABILITIES_NOTE] if sums_to_one else []
+
+
+def evidence_notes(values: Tensor) -> list[str]:
+    """Say where a map of evidence holds none for the target."""
+    return [] if bool((values > 0).any()) else ["The map holds no positive evidence for the target."]

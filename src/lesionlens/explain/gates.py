@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain.capture import quiet, reading_logits, unwrapped
+from lesionlens.explain.capture import hookable, quiet, reading_logits
 
 __all__ = ["Gates", "watching_gates"]
 
@@ -66,7 +66,7 @@ class Gates:
 @contextmanager
 def watching_gates(network: nn.Module) -> Iterator[Gates]:
     """Watch the attention gates of a network for the duration of the context, then restore everything."""
-    network = unwrapped(network)
+    network = hookable(network)
     modules = dict(network.named_modules())
     sigmoids = [name for name, module in modules.items() if isinstance(module, nn.Sigmoid)]
     around = {name for inner in sigmoids for name in _parents(inner)}

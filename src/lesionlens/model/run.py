@@ -86,8 +86,7 @@ def _network(
         plan = planned(bundle, prepared, wish)
         if len(plan.windows) > 1:
             inference = infer(bundle, prepared, progress=progress)
-        heatmap, inference = explained(bundle, plan, inference, progress=progress)
-        attributions = (heatmap,)
+        attributions, inference = explained(bundle, plan, inference, progress=progress)
     except ExplainError as error:
         warnings = (f"There is no attribution map: {error}",)
     return attributions, inference or infer(bundle, prepared, progress=progress), warnings

@@ -40,6 +40,7 @@ __all__ = [
     "THRESHOLD_KEY",
     "Style",
     "appearance",
+    "colours_for",
     "default_styles",
     "heatmap_layer",
     "heatmap_name",
@@ -199,9 +200,18 @@ def appearance(heatmap: Heatmap, style: Style) -> tuple[Any, tuple[float, float]
 
 def heatmap_name(heatmap: Heatmap) -> str:
     """Return the layer name of a heatmap: ``"Probability: lesion"``, ``"Grad-CAM: lesion"``."""
-    if heatmap.kind == "attribution":
+    if heatmap.kind in ("attribution", "feature", "attention"):
         return f"{method_name(heatmap.provenance.method)}: {heatmap.label}"
     return f"{heatmap.kind.capitalize()}: {heatmap.label}"
+
+
+def colours_for(heatmap: Heatmap) -> str:
+    """Return the colours that a map which is no probability starts with.
+
+    Evidence against a class covers most of a scan and would hide what speaks for it, so that of attributions only what
+    is above 0 has colours. Features below 0 are no less than those above.
+    """
+    return DIVERGING if heatmap.signed and heatmap.kind != "attribution" else ATTRIBUTION_COLOURS
 
 
 def method_name(method: str) -> str:
