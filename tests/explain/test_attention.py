@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,8 @@ from monai.networks.nets import UNETR, SwinUNETR, ViT
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lesionlens.errors import ExplainError
-from lesionlens.explain import ClassLogit, Explanation, Inference, RegionMargin, Windows, apply_method
+from lesionlens.errors import Cancelled, ExplainError
+from lesionlens.explain import ClassLogit, Explanation, Inference, RegionMargin, Windows, apply_method, apply_to_targets
 from lesionlens.explain.attention import relevance, rolled
 from tiny_networks import state_of
 from token_networks import Hand, Mixed
@@ -278,6 +279,51 @@ def test_network_is_left_as_it_was_after_an_error() -> None:
 
     assert state_of(network) == before
     assert not any("forward" in module.__dict__ for module in network.modules())
+
+
+@pytest.mark.parametrize("method", ["attention", "attention_rollout", "attention_relevance"])
+def test_cancelling_leaves_everything_as_it_was(method: str) -> None:
+    """Whoever stops at any moment has the network that he had."""
+    network = vit().train()
+    before = state_of(network)
+    steps: list[tuple[str, int, int]] = []
+
+    def run(stop_at: int | None) -> None:
+        def progress(*step: Any) -> None:
+            steps.append(step)
+            if len(steps) == stop_at:
+                raise Cancelled("stop")
+
+        steps.clear()
+        apply_method(Inference(network, IMAGE), CLASS, method=method, progress=progress)
+
+    run(None)
+    for stop_at in range(1, len(steps) + 1):
+        with pytest.raises(Cancelled, match="stop"):
+            run(stop_at)
+        assert state_of(network) == before
+        assert not any("forward" in module.__dict__ for module in network.modules())
+
+
+@pytest.mark.parametrize("method", ["attention", "attention_rollout", "attention_relevance"])
+def test_values_that_are_not_finite_are_refused(method: str) -> None:
+    """Zeros in their place would look like an answer."""
+    image = IMAGE.clone()
+    image[0, 0, 3, 5] = torch.nan
+
+    with pytest.raises(ExplainError, match="not finite"):
+        explained(vit(), method, image)
+
+
+def test_several_targets_have_the_maps_that_each_alone_has() -> None:
+    """Classes that are asked for together must not be mixed up."""
+    targets = [ClassLogit(0), ClassLogit(1)]
+
+    together = apply_to_targets(Inference(vit(), IMAGE), targets, method="attention_relevance")
+
+    alone = [apply_method(Inference(vit(), IMAGE), target, method="attention_relevance") for target in targets]
+    assert all(torch.equal(coarse_of(a), coarse_of(b)) for a, b in zip(together, alone, strict=True))
+    assert not torch.equal(coarse_of(alone[0]), coarse_of(alone[1]))
 
 
 @pytest.mark.parametrize("method", ["attention", "attention_rollout", "attention_relevance"])
