@@ -146,14 +146,22 @@ class Look(nn.Module):
 
 
 class Bright(nn.Module):
-    """A 3D network of tokens, means of 4 x 4 x 4 voxels, that look at the brightest: logits 0 and their mean."""
+    """A 3D network of tokens, means of 4 x 4 x 4 voxels, that look at the brightest: logits 0 and their mean.
 
-    def __init__(self, sharpness: float = 12.0) -> None:
+    With ``voxels`` it segments instead: the logit of a voxel is its token minus 1.
+    """
+
+    def __init__(self, sharpness: float = 12.0, *, voxels: bool = False) -> None:
         super().__init__()
+        self.voxels = voxels
         self.block = Block(Look(sharpness))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (1, 2)."""
-        tokens = self.block(nn.functional.avg_pool3d(x, 4).flatten(2).transpose(1, 2))
+        """Return logits (1, 2) or (1, 2, *spatial)."""
+        cells = nn.functional.avg_pool3d(x, 4)
+        tokens = self.block(cells.flatten(2).transpose(1, 2))
+        if self.voxels:
+            logits = nn.functional.interpolate(tokens.view_as(cells) - 1, size=x.shape[2:], mode="nearest")
+            return torch.cat([torch.zeros_like(logits), logits], dim=1)
         score = tokens.mean(dim=1)
         return torch.cat([torch.zeros_like(score), score], dim=1)

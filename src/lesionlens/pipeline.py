@@ -199,7 +199,9 @@ def measure_classes(
     labels, regions = {}, {}
     for done, heatmap in enumerate(probabilities):
         progress("Measuring regions", done, len(probabilities))
-        attribution = next((a for a in attributions if a.label == heatmap.label), None)
+        # Where a network looks is no evidence, even seen from the class: it has no share to measure.
+        evidence = (a for a in attributions if a.kind == "attribution" and a.label == heatmap.label)
+        attribution = next(evidence, None)
         labels[heatmap.label] = label_regions(heatmap, threshold=threshold)
         found = measure(volume, heatmap, threshold=threshold, attribution=attribution, labels=labels[heatmap.label])
         regions[heatmap.label] = tuple(found)
@@ -261,7 +263,7 @@ def _beside_the_regions(output: ModelOutput, regions: dict[str, tuple[Region, ..
     found = []
     for attribution in output.attributions:
         share = sum(region.attribution_share or 0.0 for region in regions.get(attribution.label, ()))
-        if regions.get(attribution.label) and share < LEAST_SHARE:
+        if attribution.kind == "attribution" and regions.get(attribution.label) and share < LEAST_SHARE:
             layer = attribution.provenance.layer
             what, other = (f"layer {layer!r}", "another") if layer else ("the map", "another method")
             found.append(

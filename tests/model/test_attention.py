@@ -91,3 +91,26 @@ def test_a_run_writes_the_map(bright: Any, tmp_path: Path) -> None:
 
     assert [heatmap.name for heatmap in result.attributions] == ["attribution_attention-relevance_bright"]
     assert (tmp_path / "out" / "attribution_attention-relevance_bright.nii.gz").is_file()
+
+
+def test_looking_is_not_counted_as_evidence(tmp_path: Path) -> None:
+    """Regions get no share of attribution from a map of attention, and no warning speaks of missing evidence."""
+    folder = write_bundle(
+        tmp_path / "b",
+        network={"_target_": "token_networks.Bright", "voxels": True},
+        state={"block.attn.gain": torch.tensor(12.0)},
+        steps=[RAS, {"_target_": "DivisiblePadd", "keys": "image", "k": 4}],
+    )
+    options = ll.RunOptions(input=Path("scan.nii.gz"), method="attention")
+
+    result = ll.run_case(
+        options, volume=blob(straight_grid(), CENTRE, radius_mm=12), bundle=ll.load_bundle(folder, trust=True)
+    )
+
+    (heatmap,) = result.attributions
+    assert (heatmap.kind, heatmap.label) == ("attention", "lesion")
+    assert result.regions["lesion"]
+    assert all(region.attribution_share is None for region in result.regions["lesion"])
+    assert not any("evidence" in warning for warning in result.warnings)
+    ll.write_case(result, tmp_path / "out")
+    assert (tmp_path / "out" / "attention_attention_lesion.nii.gz").is_file()
