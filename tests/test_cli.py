@@ -43,7 +43,20 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["demo"], ["info"], ["view"], ["bundles"], ["bundles", "list"], ["bundles", "show"]]
+    "command",
+    [
+        [],
+        ["run"],
+        ["demo"],
+        ["info"],
+        ["view"],
+        ["importance"],
+        ["methods"],
+        ["layers"],
+        ["bundles"],
+        ["bundles", "list"],
+        ["bundles", "show"],
+    ],
 )
 def test_every_command_explains_itself_with_an_example(command: list[str], capsys: Capture) -> None:
     """--help exits with 0; every command that does something shows an example."""
@@ -485,3 +498,93 @@ def test_view_shows_masks_from_elsewhere(
     assert code == 0
     assert [(found.kind, found.label) for found in opened["overlays"]] == [("mask", "a"), ("probability", "b")]
     assert "Note: Resampled (trilinear) from 4 x 4 x 4 voxels" in capsys.readouterr().err
+
+
+def test_layers_are_listed_with_what_a_choice_needs(tmp_path: Path, capsys: Capture) -> None:
+    """Sizes are those of the network's voxels, and the default has its reason."""
+    network = "$torch.nn.Sequential(torch.nn.AvgPool3d(4), torch.nn.Conv3d(1, 2, 1), torch.nn.Upsample(scale_factor=4))"
+    spacing = {"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 1.5, 2.0]}
+    state = {"1.weight": VOXELWISE_STATE["weight"], "1.bias": VOXELWISE_STATE["bias"]}
+    folder = write_bundle(
+        tmp_path / "b", network=network, state=state, steps=[spacing], extra={"imports": ["$import torch"]}
+    )
+
+    assert main(["layers", str(folder), "--trust", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert main(["layers", str(folder), "--trust"]) == 0
+    text = capsys.readouterr().out
+
+    assert [(layer["name"], layer["kind"], layer["channels"]) for layer in found["layers"]] == [
+        ("0", "AvgPool3d", 1),
+        ("1", "Conv3d", 2),
+        ("2", "Upsample", 2),
+    ]
+    assert found["layers"][0]["stride"] == [4.0, 4.0, 4.0]
+    assert found["layers"][0]["size_mm"] == [6.0, 6.0, 8.0]
+    assert found["layers"][0]["cells"] == [24, 24, 24]
+    assert found["default"] == "1"
+    assert "coarsest features" in found["reason"]
+    assert "1 *" in text
+    assert "* default: 1, the coarsest features" in text
+
+
+def test_layers_of_an_untrusted_bundle_are_not_listed(bundle: str, capsys: Capture) -> None:
+    """Listing runs the network, which is code."""
+    assert main(["layers", bundle]) == 1
+
+    assert "trust" in capsys.readouterr().err
+
+
+def test_what_is_asked_about_a_class_reaches_the_record(scan: str, bundle: str, tmp_path: Path) -> None:
+    """Score, voxels and competitors of the command line are those of the interface, and the record tells them."""
+    mask = np.zeros(oblique_grid().shape, dtype=np.uint8)
+    mask[17:19, 16:18, 12:14] = 1
+    image = nib.load(scan)
+    nib.save(nib.Nifti1Image(mask, image.affine), tmp_path / "mask.nii.gz")
+    asked = ["--score", "logit", "--over", str(tmp_path / "mask.nii.gz"), "--against", "0", "--gamma", "0.5"]
+    run = ["run", scan, "--bundle", bundle, "--trust", "--quiet", "--method", "hirescam", "--layer", "0"]
+
+    assert main([*run, "--out", str(tmp_path / "out"), *asked]) == 0
+
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["options"]["over"] == "mask.nii.gz"
+    (made,) = (m for m in record["maps"] if m["kind"] == "attribution")
+    assert made["target"].startswith("mean logit of 'lesion' minus 0.5 times that of 'background' over the mask ")
+    assert made["target"].endswith("(8 voxels)")
+    assert (made["options"]["score_kind"], made["options"]["gamma"]) == ("logit", 0.5)
+    found = nib.load(tmp_path / "out" / made["file"]).get_fdata()
+    np.testing.assert_array_equal(found != 0, mask > 0)
+
+
+def test_several_targets_are_explained_in_one_run(scan: str, bundle: str, tmp_path: Path) -> None:
+    """One map for each class, all in the folder and the record, and read back."""
+    run = ["run", scan, "--bundle", bundle, "--trust", "--quiet", "--layer", "0", "--out", str(tmp_path / "out")]
+
+    assert main([*run, "--target", "lesion", "--target", "background"]) == 0
+
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["options"]["target"] == ["lesion", "background"]
+    names = sorted(path.name for path in (tmp_path / "out").glob("attribution_*"))
+    assert names == ["attribution_gradcam_background.nii.gz", "attribution_gradcam_lesion.nii.gz"]
+    case = ll.read_case(tmp_path / "out", ll.read(scan))
+    assert [heatmap.label for heatmap in case.attributions] == ["lesion", "background"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--over", "nowhere"], "'predicted', 'largest'"),
+        (["--over", "9"], "no region 9"),
+        (["--against", "tumour"], "no target class 'tumour'"),
+        (["--over", "missing.nii.gz"], "missing.nii.gz"),
+    ],
+)
+def test_wrong_questions_are_answered_in_one_line(
+    scan: str, bundle: str, tmp_path: Path, options: list[str], message: str, capsys: Capture
+) -> None:
+    """What cannot be asked ends the run, or leaves the prediction with a warning that says why."""
+    code = main(["run", scan, "--bundle", bundle, "--trust", "--quiet", "--out", str(tmp_path / "out"), *options])
+
+    err = capsys.readouterr().err
+    assert message in err
+    assert code == (0 if "9" in options else 1)

@@ -52,6 +52,13 @@ def attribution_of(volume: Volume, array: NDArray[Any], label: str = "lesion") -
     return Heatmap(named, "attribution", label, True, Provenance(bundle="test 1", method="gradcam"))
 
 
+def feature_of(volume: Volume, array: NDArray[Any]) -> Heatmap:
+    """Return a map of what a layer holds, whatever the class."""
+    named = volume.with_array(array.astype(np.float32))
+    made = Provenance(bundle="test 1", method="activation_mean", layer="0")
+    return Heatmap(named, "feature", "layer 0", bool(array.min() < 0), made)
+
+
 def result_of(volume: Volume, maps: Mapping[str, NDArray[Any]] | None = None, *, threshold: float = 0.5) -> CaseResult:
     """Return a result with a probability and a Grad-CAM map per class.
 

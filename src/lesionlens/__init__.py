@@ -18,17 +18,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lesionlens.errors import LesionLensError
-    from lesionlens.heatmap import Heatmap, LabelMap, Provenance
+    from lesionlens.heatmap import Heatmap, Importance, LabelMap, Provenance
+    from lesionlens.importance import feature_importance, write_importance
     from lesionlens.io import list_series, read, read_overlay, write
     from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict
     from lesionlens.pipeline import RunOptions, run_case
     from lesionlens.regions import Region, measure
     from lesionlens.results import CaseResult, read_case, write_case
+    from lesionlens.target import TargetSpec
     from lesionlens.volume import Grid, Source, Volume
 
 _HOME = {
     "LesionLensError": "errors",
     "Heatmap": "heatmap",
+    "Importance": "heatmap",
     "LabelMap": "heatmap",
     "Provenance": "heatmap",
     "list_series": "io",
@@ -38,6 +41,8 @@ _HOME = {
     "Bundle": "model",
     "classify": "model",
     "explain": "model",
+    "feature_importance": "importance",
+    "write_importance": "importance",
     "list_bundles": "model",
     "load_bundle": "model",
     "predict": "model",
@@ -48,6 +53,7 @@ _HOME = {
     "write_case": "results",
     "Region": "regions",
     "measure": "regions",
+    "TargetSpec": "target",
     "Grid": "volume",
     "Source": "volume",
     "Volume": "volume",
@@ -60,16 +66,19 @@ __all__ = [
     "CaseResult",
     "Grid",
     "Heatmap",
+    "Importance",
     "LabelMap",
     "LesionLensError",
     "Provenance",
     "Region",
     "RunOptions",
     "Source",
+    "TargetSpec",
     "Volume",
     "__version__",
     "classify",
     "explain",
+    "feature_importance",
     "list_bundles",
     "list_series",
     "load_bundle",
@@ -81,6 +90,7 @@ __all__ = [
     "run_case",
     "write",
     "write_case",
+    "write_importance",
 ]
 
 

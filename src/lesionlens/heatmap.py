@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lesionlens.errors import InputError
 from lesionlens.volume import Grid, Volume, frozen_mapping
 
-__all__ = ["Heatmap", "Kind", "LabelMap", "Provenance"]
+__all__ = ["FeatureFall", "Heatmap", "Importance", "Kind", "LabelMap", "Provenance"]
 
 Kind = Literal["probability", "attribution", "uncertainty", "anomaly", "feature", "attention"]
 
@@ -113,6 +113,11 @@ class Heatmap:
         return self.volume.grid
 
     @property
+    def of_class(self) -> bool:
+        """Whether the map speaks of a class: those of a layer's features may speak of none."""
+        return self.kind not in ("feature", "attention") or bool(self.provenance.target)
+
+    @property
     def name(self) -> str:
         """Name for layers and files: ``probability_lesion``, ``attribution_gradcam_lesion``."""
         method = "" if self.kind == "probability" else self.provenance.method
@@ -170,6 +175,54 @@ class LabelMap:
     def name(self) -> str:
         """Name for layers and files: ``mask_lesion``."""
         return f"mask_{slug(self.label)}"
+
+
+@dataclass(frozen=True)
+class FeatureFall:
+    """What taking a feature of the input away did to the target.
+
+    Parameters
+    ----------
+    name
+        The feature: a channel, a label or a region.
+    fall
+        The target's value minus its value without the feature, in the unit of the target: above 0 the feature speaks
+        for it.
+    sd
+        Standard deviation over permutations; 0 for ablation.
+    volume_mm3
+        Size of a label or region; None for a channel.
+    """
+
+    name: str
+    fall: float
+    sd: float
+    volume_mm3: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Importance:
+    """How far the target falls when parts of the input are taken away.
+
+    Parameters
+    ----------
+    falls
+        One for each feature, in their order.
+    score
+        The target's value for the whole input.
+    label
+        Class that is explained.
+    heatmap
+        Each label's fall at its voxels, on the grid of the scan, 0 outside; None for channels, which lie everywhere.
+    provenance
+        How the values came about.
+    """
+
+    falls: tuple[FeatureFall, ...]
+    score: float
+    label: str
+    heatmap: Heatmap | None
+    provenance: Provenance
 
 
 def slug(text: str) -> str:

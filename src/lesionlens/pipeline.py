@@ -7,20 +7,23 @@ it returns and reads it back.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesionlens import __version__
-from lesionlens.heatmap import Heatmap
-from lesionlens.io import read
+from lesionlens.errors import InputError
+from lesionlens.heatmap import Heatmap, LabelMap
+from lesionlens.io import read, read_overlay
 from lesionlens.io.policy import Irregular
+from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
 from lesionlens.regions import Region, label_regions, measure
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE, CaseResult, write_case
+from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Array, Volume
 
 if TYPE_CHECKING:
@@ -47,10 +50,15 @@ class RunOptions:
     method
         Attribution method.
     target
-        Class to explain, name or channel number; by default the class with most predicted voxels (segmentation) or the
-        highest probability (classification).
+        Class to explain, name or channel number, or several of them, or ``"all"``; by default the class with most
+        predicted voxels (segmentation) or the highest probability (classification).
+    score, over, against, gamma
+        Which number of the class is explained, over which voxels, against which other classes; see
+        :class:`~lesionlens.TargetSpec`. A mask may be a file.
     layer
-        Target layer, dotted name; by default chosen by the kind of network.
+        Target layer, dotted name, or several joined by ``+``; by default chosen by the kind of network.
+    method_options
+        Options of the method; those that are not here have their defaults.
     threshold
         Probability from which a voxel belongs to a region, in (0, 1].
     series
@@ -70,8 +78,13 @@ class RunOptions:
     input: Path
     bundle: str = "flair-lesions"
     method: str = "gradcam"
-    target: str | None = None
+    target: str | tuple[str, ...] | None = None
+    score: ScoreName | None = None
+    over: Over | str = "predicted"
+    against: tuple[str, ...] = ()
+    gamma: float = 1.0
     layer: str | None = None
+    method_options: Mapping[str, Value] = field(default_factory=dict)
     threshold: float = 0.5
     series: str | None = None
     stack: str | None = None
@@ -119,7 +132,7 @@ def run_case(
     LesionLensError
         Whatever stage fails says what to do.
     """
-    clock = _Stopwatch()
+    clock, spec = _Stopwatch(), _spec(options)
     if bundle is None:
         from lesionlens.model.catalogue import permitted
 
@@ -136,12 +149,14 @@ def run_case(
             )
     with clock.stage("load_bundle", progress, "Loading the bundle"):
         from lesionlens.model.bundle import load_bundle
+        from lesionlens.model.explanation import Wish
         from lesionlens.model.run import run_model
 
         bundle = bundle or load_bundle(options.bundle, trust=options.trust, device=options.device)
-    output = run_model(
-        bundle, volume, method=options.method, target=options.target, layer=options.layer, progress=progress
-    )
+    if isinstance(spec.over, Path):
+        spec = replace(spec, over=_mask(spec.over, volume))
+    wish = Wish(options.method, options.target, options.layer, options.method_options, spec)
+    output = run_model(bundle, volume, wish, progress=progress)
     clock.seconds.update(output.seconds)
     with clock.stage("measure", progress, "Measuring regions"):
         labels, regions = measure_classes(volume, output.probabilities, output.attributions, options.threshold)
@@ -156,6 +171,18 @@ def run_case(
         threshold=options.threshold,
         record=_record(options, volume, bundle, output, regions, clock.seconds),
     )
+
+
+def _spec(options: RunOptions) -> TargetSpec:
+    return TargetSpec(options.score, options.over, options.against, options.gamma, options.threshold)
+
+
+def _mask(path: Path, volume: Volume) -> LabelMap:
+    """Read the one mask that a file holds, on the grid of the scan."""
+    found = read_overlay(path, volume, kind="mask")
+    if len(found) != 1 or not isinstance(found[0], LabelMap):
+        raise InputError(f"The explanation is asked over one mask; {path.name} holds {len(found)}. Choose one of them.")
+    return found[0]
 
 
 def measure_classes(
@@ -176,7 +203,9 @@ def measure_classes(
     labels, regions = {}, {}
     for done, heatmap in enumerate(probabilities):
         progress("Measuring regions", done, len(probabilities))
-        attribution = next((a for a in attributions if a.label == heatmap.label), None)
+        # Where a network looks is no evidence, even seen from the class: it has no share to measure.
+        evidence = (a for a in attributions if a.kind == "attribution" and a.label == heatmap.label)
+        attribution = next(evidence, None)
         labels[heatmap.label] = label_regions(heatmap, threshold=threshold)
         found = measure(volume, heatmap, threshold=threshold, attribution=attribution, labels=labels[heatmap.label])
         regions[heatmap.label] = tuple(found)
@@ -206,7 +235,12 @@ def _record(
             "trust": options.trust,
             "method": options.method,
             "target": options.target,
+            "score": options.score,
+            "over": _spec(options).over_text,
+            "against": list(options.against),
+            "gamma": options.gamma,
             "layer": options.layer,
+            "method_options": dict(options.method_options),
             "threshold": options.threshold,
             "series": volume.source.series or None,  # as it may be written down
             "stack": options.stack,
@@ -234,10 +268,12 @@ def _beside_the_regions(output: ModelOutput, regions: dict[str, tuple[Region, ..
     found = []
     for attribution in output.attributions:
         share = sum(region.attribution_share or 0.0 for region in regions.get(attribution.label, ()))
-        if regions.get(attribution.label) and share < LEAST_SHARE:
+        if attribution.kind == "attribution" and regions.get(attribution.label) and share < LEAST_SHARE:
+            layer = attribution.provenance.layer
+            what, other = (f"layer {layer!r}", "another") if layer else ("the map", "another method")
             found.append(
-                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions: layer"
-                f" {attribution.provenance.layer!r} shows little of what they rest on; another may show more."
+                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions: {what}"
+                f" shows little of what they rest on; {other} may show more."
             )
     return found
 
@@ -289,6 +325,7 @@ def _map_record(heatmap: Heatmap) -> dict[str, Any]:
         "file": f"{heatmap.name}.nii.gz",
         "kind": heatmap.kind,
         "class": heatmap.label,
+        "signed": heatmap.signed,
         "method": made.method,
         "target": made.target,
         "layer": made.layer,

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lesionlens.errors import ReadError
-from lesionlens.heatmap import Heatmap, Provenance, slug
+from lesionlens.heatmap import Heatmap, Kind, Provenance, slug
 from lesionlens.io import read, write, write_labels
 from lesionlens.io.atomic import atomic_folder
 from lesionlens.progress import Progress, silent
@@ -28,7 +28,8 @@ RESEARCH_USE = "Research use only. LesionLens is not a medical device; its resul
 _RECORD = "record.json"
 _SAME_WAY = "read the scan with the --irregular of that run, or run the case again"
 # What a run may leave in its folder; when a folder is written again, files of the run before must not stay beside.
-_OWN_FILES = ("probability_*.nii.gz", "attribution_*.nii.gz", "regions_*.nii.gz", "regions.csv", "overlay_*.png")
+_MAPS = tuple(f"{kind}_*.nii.gz" for kind in get_args(Kind))
+_OWN_FILES = (*_MAPS, "regions_*.nii.gz", "regions.csv", "overlay_*.png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class CaseResult:
     probabilities
         One map per foreground class; empty for classification bundles.
     attributions
-        Attribution maps of the explained class.
+        Maps of the method that explains: attributions of the explained class, or features or attention of a layer.
     regions, labels
         Per class: the regions, largest first, and the (i, j, k) label array that numbers them from 1.
     class_probabilities
@@ -206,7 +207,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResult:
     maps = [_read_map(folder, entry, record, volume) for entry in record["maps"]]
     probabilities = tuple(m for m in maps if m.kind == "probability")
-    attributions = tuple(m for m in maps if m.kind == "attribution")
+    attributions = tuple(m for m in maps if m.kind != "probability")
     threshold = float(record["options"]["threshold"])
     labels, regions = {}, {}
     for heatmap in probabilities:
@@ -245,7 +246,9 @@ def _read_map(folder: Path, entry: dict[str, Any], record: dict[str, Any], volum
     kind = entry["kind"]
     unit = "probability" if kind == "probability" else ""
     named = volume.with_array(array, name=f"{entry['method']} of {entry['class']}", unit=unit)
-    return Heatmap(named, kind, entry["class"], signed=kind == "attribution", provenance=provenance)
+    return Heatmap(
+        named, kind, entry["class"], signed=entry.get("signed", kind == "attribution"), provenance=provenance
+    )
 
 
 def _on_grid(path: Path, volume: Volume) -> Array:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -16,8 +17,10 @@ from monai.visualize import GradCAM
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lesionlens import methods
 from lesionlens.errors import Cancelled, ExplainError
-from lesionlens.explain import METHODS, ClassLogit, Cut, Inference, RegionMargin, Windows, cam
+from lesionlens.explain import ClassLogit, Cut, Inference, RegionMargin, Windows, apply_method, cam
+from lesionlens.methods import METHODS
 from tiny_networks import Odd, Overwriting, SmallUNet, background_decides, pooled_linear, state_of, voxel_head
 
 HEAD = [[1.0, -2.0, 0.5], [0.25, 1.0, -1.5]]
@@ -76,7 +79,7 @@ def test_grad_cam_of_pooled_linear_network_is_the_class_weights_times_the_channe
     image = torch.randn(1, 1, 2, 3, 4)
     network = pooled_linear(HEAD, bias=[0.5, -2.0])
 
-    result = cam(Inference(network, image), ClassLogit(0), layer="features")
+    result = apply_method(Inference(network, image), ClassLogit(0), layer="features")
 
     per_voxel = 1.0 * 1 - 2.0 * 2 + 0.5 * 3  # channel k holds (k + 1) x
     np.testing.assert_allclose(result.values, per_voxel * image[0, 0].numpy() / 24, rtol=1e-5)
@@ -89,7 +92,7 @@ def test_grad_cam_of_a_voxel_wise_head_is_the_difference_of_the_class_weights() 
     image = torch.randn(1, 3, 4, 5, 6)
     region = torch.rand(4, 5, 6) > 0.7
 
-    result = cam(Inference(voxel_head(HEAD), image), RegionMargin(1, region=region), layer="features")
+    result = apply_method(Inference(voxel_head(HEAD), image), RegionMargin(1, region=region), layer="features")
 
     weights = (np.array(HEAD[1]) - np.array(HEAD[0])) / 120
     expected = np.tensordot(weights, image[0].numpy(), axes=1)
@@ -104,8 +107,8 @@ def test_margin_finds_the_lesion_where_the_raw_logit_points_away() -> None:
     image[0, 1, 2:] = 1.0  # healthy side
     inference = Inference(background_decides(), image)
 
-    margin = cam(inference, RegionMargin(1), layer="features").values
-    raw = cam(inference, Sum(1), layer="features").values
+    margin = apply_method(inference, RegionMargin(1), layer="features").values
+    raw = apply_method(inference, Sum(1), layer="features").values
 
     assert margin[:2].min() > 0
     assert not margin[2:].any()
@@ -118,7 +121,7 @@ def test_two_dimensional_images_work_too() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     image = torch.randn(1, 1, 4, 6)
 
-    result = cam(Inference(network, image), ClassLogit(1), layer="0")
+    result = apply_method(Inference(network, image), ClassLogit(1), layer="0")
 
     expected = network[0](image)[0, 1].detach().numpy() / 24
     np.testing.assert_allclose(result.values, expected, rtol=1e-5)
@@ -133,7 +136,7 @@ def test_classifier_map_equals_captum_and_monai(make: Callable[[], tuple[nn.Modu
     network, layer, image = make()
     network.eval()
 
-    found = cam(Inference(network, image), ClassLogit(2), layer=layer).coarse
+    found = apply_method(Inference(network, image), ClassLogit(2), layer=layer).coarse
 
     copied = copy.deepcopy(network)
     captum = LayerGradCam(copied, copied.get_submodule(layer))
@@ -149,7 +152,7 @@ def test_segmentation_map_equals_captum_and_monai(make: Callable[[], tuple[nn.Mo
     network, layer, image = make()
     network.eval()
 
-    found = cam(Inference(network, image), Sum(1), layer=layer).coarse
+    found = apply_method(Inference(network, image), Sum(1), layer=layer).coarse
 
     copied = copy.deepcopy(network)
     captum = LayerGradCam(lambda x: copied(x)[:, 1].flatten(1).sum(dim=1), copied.get_submodule(layer))
@@ -212,7 +215,7 @@ def test_map_through_windows_equals_the_full_graph(
     target = RegionMargin(1, region=region)
     plan = Windows.sliding(shape, size, overlap=overlap, importance=compute_importance_map(size, mode=mode))
 
-    result = cam(Inference(network, image, plan), target, layer=layer)
+    result = apply_method(Inference(network, image, plan), target, layer=layer)
 
     expected, weights, _ = full_graph_cam(network, layer, image, target, size, overlap=overlap, mode=mode)
     assert relative_error(result.values, expected[0, 0].detach()) <= 1e-5
@@ -227,11 +230,13 @@ def test_windows_away_from_the_region_have_no_gradient_but_count_in_the_mean() -
     target = RegionMargin(1, region=region)
     plan, stages = Windows.sliding((24, 8, 8), (8, 8, 8), overlap=0.0), []
 
-    result = cam(Inference(network, image, plan), target, layer="act", progress=lambda *step: stages.append(step))
+    result = apply_method(
+        Inference(network, image, plan), target, layer="act", progress=lambda *step: stages.append(step)
+    )
 
     _, weights, gradients = full_graph_cam(network, "act", image, target, (8, 8, 8), overlap=0.0)
     assert [bool(gradient.any()) for gradient in gradients] == [True, False, False]
-    assert ("Explaining", 1, 1) in stages
+    assert [step for step in stages if step[0] == "Explaining"] == [("Explaining", 0, 3), ("Explaining", 3, 3)]
     assert relative_error(result.weights, weights[0].detach()) <= 1e-5
 
 
@@ -240,8 +245,8 @@ def test_one_window_equals_the_plain_map() -> None:
     network, image = SmallUNet(), torch.randn(1, 1, 8, 8, 8)
     importance = compute_importance_map((8, 8, 8), mode="gaussian")
 
-    plain = cam(Inference(network, image), RegionMargin(1), layer="act")
-    windowed = cam(
+    plain = apply_method(Inference(network, image), RegionMargin(1), layer="act")
+    windowed = apply_method(
         Inference(network, image, Windows.sliding((8, 8, 8), (8, 8, 8), importance=importance)),
         RegionMargin(1),
         layer="act",
@@ -257,9 +262,9 @@ def test_one_window_equals_the_plain_map() -> None:
 def test_known_logits_only_save_time(plan: Windows | None) -> None:
     """Handing over the logits of an earlier prediction gives the same map."""
     inference = Inference(SmallUNet(), torch.randn(1, 1, 12, 8, 8), plan)
-    alone = cam(inference, RegionMargin(1), layer="act")
+    alone = apply_method(inference, RegionMargin(1), layer="act")
 
-    given = cam(inference, RegionMargin(1), layer="act", logits=inference.logits())
+    given = apply_method(inference, RegionMargin(1), layer="act", logits=inference.logits())
 
     assert relative_error(given.values, alone.values) <= 1e-6
     assert given.score == pytest.approx(alone.score, rel=1e-6)
@@ -269,13 +274,13 @@ def test_known_logits_only_save_time(plan: Windows | None) -> None:
 def test_activations_that_do_not_fit_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The map does not depend on how many activations are kept, and memory is bounded by the budget."""
     inference = Inference(SmallUNet(), torch.randn(1, 1, 16, 8, 8), Windows.sliding((16, 8, 8), (8, 8, 8), overlap=0.5))
-    kept = cam(inference, RegionMargin(1), layer="act")
+    kept = apply_method(inference, RegionMargin(1), layer="act")
     encoded: list[Tensor] = []
     encode = Cut.encode
-    monkeypatch.setattr(import_module("lesionlens.explain.cam"), "KEEP_BYTES", 0)
+    monkeypatch.setattr(import_module("lesionlens.explain.sweep"), "KEEP_BYTES", 0)
     monkeypatch.setattr(Cut, "encode", lambda cut, image: encoded.append(image) or encode(cut, image))
 
-    computed = cam(inference, RegionMargin(1), layer="act")
+    computed = apply_method(inference, RegionMargin(1), layer="act")
 
     assert len(encoded) == 3
     assert np.array_equal(computed.values, kept.values)
@@ -284,9 +289,11 @@ def test_activations_that_do_not_fit_are_computed_again(monkeypatch: pytest.Monk
 def test_every_class_weight_scales_the_map_and_nothing_else_does() -> None:
     """Values stay raw: a head twice as strong gives a map twice as large, not the same picture."""
     image = torch.randn(1, 1, 4, 4, 4)
-    once = cam(Inference(pooled_linear(HEAD), image), ClassLogit(0), layer="features").values
+    once = apply_method(Inference(pooled_linear(HEAD), image), ClassLogit(0), layer="features").values
 
-    twice = cam(Inference(pooled_linear((2 * np.array(HEAD)).tolist()), image), ClassLogit(0), layer="features").values
+    twice = apply_method(
+        Inference(pooled_linear((2 * np.array(HEAD)).tolist()), image), ClassLogit(0), layer="features"
+    ).values
 
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-6)
 
@@ -297,10 +304,10 @@ def test_classes_that_do_not_compete_change_nothing() -> None:
     bias = [10.0, 10.0, 0.0, 0.0]
     rows = [[1.0, -2.0, 0.5], [0.25, 1.0, -1.5], [0.1, 0.2, 0.3], [-0.3, 0.1, 0.0]]
     target = RegionMargin(1)
-    base = cam(Inference(voxel_head(rows, bias=bias), image), target, layer="features")
+    base = apply_method(Inference(voxel_head(rows, bias=bias), image), target, layer="features")
 
     permuted = voxel_head([rows[0], rows[1], rows[3], [9 * x for x in rows[2]]], bias=[10.0, 10.0, 0.0, -90.0])
-    changed = cam(Inference(permuted, image), target, layer="features")
+    changed = apply_method(Inference(permuted, image), target, layer="features")
 
     assert np.array_equal(changed.values, base.values)
 
@@ -316,7 +323,7 @@ def test_coarse_map_lies_on_the_boxes_of_its_cells() -> None:
     nn.init.ones_(network[1].weight)
     image = torch.arange(8.0).view(1, 1, 8, 1, 1).expand(1, 1, 8, 2, 2)
 
-    result = cam(Inference(network, image), ClassLogit(0), layer="1")
+    result = apply_method(Inference(network, image), ClassLogit(0), layer="1")
 
     # cells of 1.5 and 5.5 over 8 cells; centres at voxels 1.5 and 5.5, so between them the map is the voxel's index
     assert result.stride == (4.0, 1.0, 1.0)
@@ -328,7 +335,7 @@ def test_map_of_several_windows_has_no_single_coarse_map() -> None:
     """Windows overlap at places that are no multiples of the stride, so only the blended map exists."""
     inference = Inference(SmallUNet(), torch.randn(1, 1, 12, 8, 8), Windows.sliding((12, 8, 8), (8, 8, 8)))
 
-    result = cam(inference, RegionMargin(0), layer="act")
+    result = apply_method(inference, RegionMargin(0), layer="act")
 
     assert result.coarse is None
     assert result.stride == (2.0, 2.0, 2.0)
@@ -341,7 +348,7 @@ def test_map_of_several_windows_has_no_single_coarse_map() -> None:
 
 def test_default_layer_is_named_with_its_reason() -> None:
     """Whoever did not choose a layer reads which one it was."""
-    result = cam(Inference(pooled_linear(HEAD), torch.randn(1, 1, 4, 4, 4)), ClassLogit(0))
+    result = apply_method(Inference(pooled_linear(HEAD), torch.randn(1, 1, 4, 4, 4)), ClassLogit(0))
 
     assert result.layer == "features"
     assert result.notes[0] == "Layer 'features' was chosen: the last layer before positions are pooled."
@@ -351,8 +358,8 @@ def test_map_without_positive_evidence_says_so() -> None:
     """An all-negative map stays negative and is flagged; it is not stretched to hot."""
     image = torch.ones(1, 1, 4, 4, 4)
 
-    against = cam(Inference(pooled_linear([[-1.0]]), image), ClassLogit(0), layer="features")
-    in_favour = cam(Inference(pooled_linear([[1.0]]), image), ClassLogit(0), layer="features")
+    against = apply_method(Inference(pooled_linear([[-1.0]]), image), ClassLogit(0), layer="features")
+    in_favour = apply_method(Inference(pooled_linear([[1.0]]), image), ClassLogit(0), layer="features")
 
     assert against.values.max() < 0
     assert against.notes == ("The map holds no positive evidence for the target.",)
@@ -364,7 +371,7 @@ def test_map_without_gradient_says_so() -> None:
     network = nn.Sequential(nn.Conv3d(1, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2))
     nn.init.zeros_(network[4].weight)
 
-    result = cam(Inference(network, torch.ones(1, 1, 4, 4, 4)), ClassLogit(0), layer="0")
+    result = apply_method(Inference(network, torch.ones(1, 1, 4, 4, 4)), ClassLogit(0), layer="0")
 
     assert not result.values.any()
     assert "All gradients are zero" in result.notes[0]
@@ -384,8 +391,8 @@ def test_network_that_returns_probabilities_by_a_function_is_noticed() -> None:
     image = torch.randn(1, 1, 4, 4, 4)
     module = nn.Sequential(pooled_linear(HEAD), nn.Softmax(dim=1))
 
-    by_function = cam(Inference(Functional(), image), ClassLogit(0), layer="inner.features")
-    by_module = cam(Inference(module, image), ClassLogit(0), layer="0.features")
+    by_function = apply_method(Inference(Functional(), image), ClassLogit(0), layer="inner.features")
+    by_module = apply_method(Inference(module, image), ClassLogit(0), layer="0.features")
 
     assert "returns probabilities" in by_function.notes[0]
     assert not any("probabilities" in note for note in by_module.notes)
@@ -398,7 +405,7 @@ def test_map_that_is_not_finite_is_refused() -> None:
     network.features.weight.data.fill_(3e38)
 
     with pytest.raises(ExplainError, match=r"not finite|cannot be explained"):
-        cam(Inference(network, image), ClassLogit(0), layer="features")
+        apply_method(Inference(network, image), ClassLogit(0), layer="features")
 
 
 # --------------------------------------------------------------------------------------------------------- misuse
@@ -407,13 +414,13 @@ def test_map_that_is_not_finite_is_refused() -> None:
 def test_unknown_method_lists_those_that_exist() -> None:
     """The message is the list of choices."""
     with pytest.raises(ExplainError, match="no method 'magic'; choose one of: gradcam"):
-        cam(Inference(pooled_linear(HEAD), torch.ones(1, 1, 4, 4, 4)), ClassLogit(0), method="magic")
+        apply_method(Inference(pooled_linear(HEAD), torch.ones(1, 1, 4, 4, 4)), ClassLogit(0), method="magic")
 
 
 def test_unknown_layer_lists_those_that_can_be_explained() -> None:
     """Layers that cannot be explained are not offered."""
     with pytest.raises(ExplainError, match=r"no layer 'conv9'; choose one of: good, ignored\."):
-        cam(Inference(Odd(), torch.ones(1, 1, 4, 4, 4)), ClassLogit(0), layer="conv9")
+        apply_method(Inference(Odd(), torch.ones(1, 1, 4, 4, 4)), ClassLogit(0), layer="conv9")
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 12, 8, 9), (2, 3, 12, 8, 8), (12,)])
@@ -422,7 +429,7 @@ def test_logits_of_another_image_are_refused(shape: tuple[int, ...]) -> None:
     inference = Inference(SmallUNet(), torch.randn(1, 1, 12, 8, 8), Windows.sliding((12, 8, 8), (8, 8, 8)))
 
     with pytest.raises(ExplainError, match="Logits must be those of the image"):
-        cam(inference, RegionMargin(1), layer="act", logits=torch.zeros(shape))
+        apply_method(inference, RegionMargin(1), layer="act", logits=torch.zeros(shape))
 
 
 def test_cancelling_stops_and_restores() -> None:
@@ -438,7 +445,7 @@ def test_cancelling_stops_and_restores() -> None:
                 raise Cancelled(wanted)
 
         with pytest.raises(Cancelled, match=wanted):
-            cam(inference, RegionMargin(1), layer="act", progress=stop)
+            apply_method(inference, RegionMargin(1), layer="act", progress=stop)
         assert state_of(network) == before
 
 
@@ -447,7 +454,7 @@ def test_network_and_image_are_left_as_they_were() -> None:
     network, image = nn.Sequential(Overwriting()).train(), torch.randn(1, 1, 4, 4, 4)
     before, image_before = state_of(network), image.clone()
 
-    cam(Inference(network, image), ClassLogit(1))
+    apply_method(Inference(network, image), ClassLogit(1))
 
     assert state_of(network) == before
     assert torch.equal(image, image_before)
@@ -456,10 +463,10 @@ def test_network_and_image_are_left_as_they_were() -> None:
 def test_caller_under_autocast_gets_float32_maps() -> None:
     """bfloat16 in the network is the caller's choice; the map is added up in float32 all the same."""
     inference = Inference(SmallUNet(), torch.randn(1, 1, 12, 8, 8), Windows.sliding((12, 8, 8), (8, 8, 8)))
-    expected = cam(inference, RegionMargin(1), layer="act").values
+    expected = apply_method(inference, RegionMargin(1), layer="act").values
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = cam(inference, RegionMargin(1), layer="act").values
+        found = apply_method(inference, RegionMargin(1), layer="act").values
 
     assert found.dtype == np.float32
     # bfloat16 keeps 8 bits, and predicted voxels at the border may change: the same map, not the same numbers
@@ -469,9 +476,9 @@ def test_caller_under_autocast_gets_float32_maps() -> None:
 def test_memory_layout_of_the_network_does_not_matter() -> None:
     """channels_last networks run faster on some machines and give the same map."""
     network, image = SmallUNet(), torch.randn(1, 1, 8, 8, 8)
-    expected = cam(Inference(network, image), RegionMargin(1), layer="act").values
+    expected = apply_method(Inference(network, image), RegionMargin(1), layer="act").values
 
-    found = cam(
+    found = apply_method(
         Inference(
             network.to(memory_format=torch.channels_last_3d), image.contiguous(memory_format=torch.channels_last_3d)
         ),
@@ -484,14 +491,15 @@ def test_memory_layout_of_the_network_does_not_matter() -> None:
 
 def test_a_new_method_is_one_function_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any weighting of channels goes through the same engine."""
-    monkeypatch.setitem(METHODS, "sum", lambda _activation, gradient: gradient.flatten(2).sum(dim=2))
+    monkeypatch.setattr(methods, "METHODS", {**METHODS, "sum": replace(METHODS["gradcam"], name="sum")})
+    monkeypatch.setitem(cam.METHODS, "sum", lambda _activation, gradient, _whole: gradient.flatten(2).sum(dim=2))
     inference = Inference(SmallUNet(), torch.randn(1, 1, 8, 8, 8))
 
-    summed = cam(inference, RegionMargin(1), layer="act", method="sum")
+    summed = apply_method(inference, RegionMargin(1), layer="act", method="sum")
 
     assert summed.method == "sum"
     np.testing.assert_allclose(
-        summed.values, 64 * cam(inference, RegionMargin(1), layer="act").values, rtol=1e-4, atol=1e-6
+        summed.values, 64 * apply_method(inference, RegionMargin(1), layer="act").values, rtol=1e-4, atol=1e-6
     )
 
 
@@ -507,7 +515,7 @@ def test_densenet_stores_practically_nothing_for_the_backward_pass() -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        cam(Inference(network, image), ClassLogit(0), layer=layer)
+        apply_method(Inference(network, image), ClassLogit(0), layer=layer)
         cut = sum(stored)
         stored.clear()
         network.eval()(image)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain.capture import cut_at, main_output, quiet, reading_logits, unwrapped
+from lesionlens.explain.capture import cut_at, hookable, main_output, quiet, reading_logits, unwrapped
 from tiny_networks import Checkpointed, Odd, Overwriting, OverwrittenBehind, SmallUNet, pooled_linear, state_of
 
 IMAGE = torch.linspace(-1, 1, 64).view(1, 1, 4, 4, 4)
@@ -360,4 +360,6 @@ def test_torchscript_is_refused() -> None:
     scripted = torch.jit.trace(pooled_linear([[1.0]]), IMAGE)
 
     with pytest.raises(ExplainError, match=r"TorchScript module .*load the Python network"):
-        unwrapped(scripted)
+        hookable(scripted)
+
+    assert unwrapped(scripted) is scripted

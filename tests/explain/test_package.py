@@ -31,7 +31,7 @@ def test_package_is_the_public_function_too(first: str) -> None:
         "sys.modules['lesionlens.model'] = model\n"
         f"{first}\n"
         "import lesionlens\n"
-        "from lesionlens.explain import cam\n"
+        "from lesionlens.explain import apply_method\n"
         "print(lesionlens.explain('bundle', 'volume', target='lesion'))\n"
     )
 

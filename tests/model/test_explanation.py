@@ -14,8 +14,9 @@ from captum.attr import LayerGradCam
 
 import lesionlens as ll
 from lesionlens.errors import ExplainError
-from lesionlens.explain import ClassLogit, Inference, RegionMargin, cam
-from lesionlens.model.explanation import _channel
+from lesionlens.explain import ClassLogit, Inference, RegionMargin, apply_method
+from lesionlens.methods import METHODS
+from lesionlens.model.explanation import Wish, _channel
 from lesionlens.model.inference import infer, windows_of
 from lesionlens.model.preprocess import prepare
 from lesionlens.model.run import run_model
@@ -50,6 +51,55 @@ def coarse(tmp_path_factory: pytest.TempPathFactory) -> Any:
         extra={"imports": ["$import torch"]},
     )
     return ll.load_bundle(folder, trust=True)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS[::16], ids=str)
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("saliency", {}),
+        ("input_x_gradient", {}),
+        ("integrated_gradients", {"steps": 2}),
+        ("occlusion", {"size": "8mm"}),
+        ("activation_channel", {"channel": 1}),
+    ],
+)
+def test_maps_of_the_image_lie_on_the_lesion_in_every_orientation(
+    coarse: Any, orientation: Any, method: str, options: dict[str, Any]
+) -> None:
+    """Maps with a value for each voxel of the network come back through its affine, and point to half a voxel."""
+    scan = blob(oblique_grid(), CENTRE)
+    array, grid = reoriented(scan.array, scan.grid, orientation)
+    layer = "0" if method == "activation_channel" else None
+    options = {"channel": 0} if layer else options
+
+    heatmap = ll.explain(coarse, Volume(array, grid), method=method, layer=layer, options=options)
+
+    assert heatmap.grid.same_as(grid)
+    sharp = np.where(heatmap.array > heatmap.array.max() / 2, heatmap.array, 0)
+    np.testing.assert_allclose(centre_of_mass(sharp, grid), CENTRE, atol=1.5)  # cells and boxes are 4 to 8 mm wide
+    assert heatmap.kind == ("feature" if layer else "attribution")
+    assert heatmap.label == ("layer 0" if layer else "lesion")
+    spacing = np.sort(heatmap.provenance.options["network_spacing_mm"])
+    stride = 4 if method in ("occlusion", "activation_channel") else 1
+    if stride == 1:
+        np.testing.assert_allclose(np.sort(heatmap.provenance.resolution_mm), spacing / 2)
+    assert {name: heatmap.provenance.options[name] for name in options} == options
+
+
+def test_a_map_of_the_image_is_exact_on_a_grid_that_is_not_changed(tmp_path: Path) -> None:
+    """The map of a voxelwise network is its weight inside the region and 0 outside, voxel by voxel of the scan."""
+    folder = write_bundle(tmp_path / "b", inferer=SLIDING)
+    scan = blob(straight_grid(), CENTRE)
+    bundle = ll.load_bundle(folder, trust=True)
+    region = ll.predict(bundle, scan)[0].array > 0.5
+
+    heatmap = ll.explain(bundle, scan, method="saliency")
+
+    inside = heatmap.array[region]
+    np.testing.assert_allclose(inside, inside[0], rtol=1e-5)
+    assert inside[0] > 0
+    assert not heatmap.array[~region].any()
 
 
 @pytest.mark.parametrize(
@@ -107,6 +157,28 @@ def test_coarse_map_lies_on_the_lesion_in_every_orientation(coarse: Any, orienta
     np.testing.assert_allclose(centre_of_mass(sharp, grid), CENTRE, atol=1.0)  # cells are 4 to 8 mm wide
 
 
+@pytest.mark.parametrize("method", [name for name, info in METHODS.items() if info.family in ("cam", "forward_cam")])
+@pytest.mark.parametrize("inferer", [None, SLIDING])
+def test_every_class_activation_map_lies_on_the_lesion(tmp_path: Path, method: str, inferer: Any) -> None:
+    """All methods come back to the scan's grid, of a network seen whole and through windows."""
+    extra = {"imports": ["$import torch"]}
+    folder = write_bundle(
+        tmp_path / "b", network=COARSE, state=COARSE_STATE, steps=[RAS, PAD], inferer=inferer, extra=extra
+    )
+    scan, bundle = blob(oblique_grid(), CENTRE), ll.load_bundle(folder, trust=True)
+    if method == "cam":
+        with pytest.raises(ExplainError, match="CAM needs a network that averages layer '0'"):
+            ll.explain(bundle, scan, method=method, layer="0")
+        return
+
+    heatmap = ll.explain(bundle, scan, method=method, layer="0")
+
+    assert heatmap.grid.same_as(scan.grid)
+    assert heatmap.provenance.method == method
+    sharp = np.where(heatmap.array > heatmap.array.max() / 2, heatmap.array, 0)
+    np.testing.assert_allclose(centre_of_mass(sharp, scan.grid), CENTRE, atol=1.5)  # cells are 4 to 8 mm wide
+
+
 def test_half_a_voxel_is_not_lost(coarse: Any) -> None:
     """Averaging 4 voxels puts the cell's centre at voxel 1.5: a ramp comes back exactly, away from the borders."""
     grid = Grid((32, 32, 32), np.eye(4))
@@ -129,7 +201,7 @@ def test_raw_values_equal_captum(tmp_path: Path, rng: np.random.Generator) -> No
     prepared = prepare(bundle, volume)
     inference = Inference(network, prepared.tensor, windows_of(bundle.inferer, prepared.tensor.shape[2:]))
 
-    ours = cam(inference, ClassLogit(1), layer="0")
+    ours = apply_method(inference, ClassLogit(1), layer="0")
 
     network.requires_grad_(True)
     theirs = LayerGradCam(network, network[0]).attribute(prepared.tensor, target=1)[0, 0].detach().numpy()
@@ -184,7 +256,7 @@ def test_a_typing_error_costs_no_time(
     with pytest.raises(ExplainError, match="There is no"):
         ll.explain(coarse, scan, **options)
     with pytest.raises(ExplainError, match="There is no"):
-        run_model(coarse, scan, **options)
+        run_model(coarse, scan, Wish(**options))
 
 
 def test_sliding_window_map_is_that_of_the_whole_image(tmp_path: Path) -> None:
@@ -279,8 +351,8 @@ def test_margin_finds_the_stroke_and_the_raw_logit_the_healthy_side(shared_data:
     inference = Inference(bundle.network, prepared.tensor)
     margin = _Remembering(RegionMargin(1, "stroke lesion"))
 
-    by_margin = cam(inference, margin)
-    by_logit = cam(inference, _RawLogit(margin.region))
+    by_margin = apply_method(inference, margin)
+    by_logit = apply_method(inference, _RawLogit(margin.region))
 
     x = prepared.grid.world(np.argwhere(margin.region))[:, 0]
     assert (x < 0).mean() > 0.95, "the lesion is in the left hemisphere"

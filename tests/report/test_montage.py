@@ -183,6 +183,21 @@ def test_evidence_for_has_colour_and_evidence_against_none() -> None:
     assert dict(scale.ticks)[scale.limits[1]] == "≥2"
 
 
+def test_features_of_both_signs_have_colours() -> None:
+    """What a layer holds below 0 is no less than what it holds above: the colours differ, the opacity does not."""
+    signed = make_map(np.array([[[-2.0, 0.0, 1.0, 2.0]]]), Grid((1, 1, 4), np.eye(4)), "feature")
+    scale = paint.feature_scale(signed)
+
+    colours = scale.paint(signed.array[0])[0]
+
+    assert colours[0, 3] == colours[3, 3] > colours[2, 3] > colours[1, 3] == 0
+    assert colours[0, 2] > colours[0, 0]  # violet
+    assert colours[3, 0] > colours[3, 2]  # orange
+    assert scale.limits == (-2.0, 2.0)
+    assert scale.name == "feature"
+    assert "of lesion, no unit" in scale.caption
+
+
 def test_a_map_without_evidence_for_the_class_says_so() -> None:
     """The least negative voxel is no evidence, and an empty row must not look like a failure."""
     scale = paint.attribution_scale(make_map(np.full((1, 1, 4), -1.0), Grid((1, 1, 4), np.eye(4)), "attribution"))

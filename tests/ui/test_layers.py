@@ -15,7 +15,7 @@ from lesionlens.ui import layers as la
 from lesionlens.ui.colours import DIVERGING
 from lesionlens.volume import GeometryVerdict, Source, Volume
 from orientations import ORIENTATIONS, Orientation, oblique, reoriented
-from ui_cases import BLOB, attribution_of, grid, phantom, probability_of, result_of
+from ui_cases import BLOB, attribution_of, feature_of, grid, phantom, probability_of, result_of
 
 STYLES = la.default_styles(threshold=0.5)
 
@@ -245,6 +245,16 @@ def test_layer_names_say_what_they_show() -> None:
 
     assert la.heatmap_name(result.probabilities[0]) == "Probability: lesion"
     assert la.heatmap_name(result.attributions[0]) == "Grad-CAM: lesion"
+    assert la.heatmap_name(feature_of(phantom(), phantom().array)) == "Mean activation: layer 0"
+
+
+def test_features_of_both_signs_start_with_both_colours() -> None:
+    """Below 0 is no less than above for a layer; evidence against a class stays hidden until it is asked for."""
+    scan = phantom()
+
+    assert la.colours_for(feature_of(scan, scan.array - 50)) == "blue-orange"
+    assert la.colours_for(feature_of(scan, scan.array)) == "viridis"
+    assert la.colours_for(attribution_of(scan, scan.array - 50)) == "viridis"
 
 
 def test_a_mask_from_elsewhere_lies_where_its_voxels_are() -> None:

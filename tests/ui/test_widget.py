@@ -26,7 +26,7 @@ from lesionlens.ui import work
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY
 from lesionlens.ui.layers import heatmap_of
 from lesionlens.volume import Volume
-from ui_cases import BLOB, SMALL_BLOB, classification_of, phantom, result_of, write_bundle
+from ui_cases import BLOB, SMALL_BLOB, classification_of, feature_of, phantom, result_of, write_bundle
 from ui_window import WAIT_MS, Window, dock_into
 
 
@@ -572,6 +572,31 @@ def test_one_class_is_shown_at_a_time(window: Window) -> None:
     controls.classes.setCurrentText("oedema")
     assert (window.layer("Probability: tumour").visible, window.layer("Probability: oedema").visible) == (False, True)
     assert [r.n_voxels for r in table.regions] == [3 * 6 * 2]
+
+
+def test_a_map_of_no_class_is_shown_beside_every_class(window: Window) -> None:
+    """What a layer holds has no class that could be chosen; its colours follow its signs until the user's do."""
+    volume = phantom()
+    large, small = (np.zeros(volume.grid.shape, dtype=np.float32) for _ in range(2))
+    large[BLOB], small[SMALL_BLOB] = 0.9, 0.9
+    result = result_of(volume, {"tumour": large, "oedema": small})
+    show(window, replace(result, attributions=(feature_of(volume, volume.array - 50),)))
+    controls = window.widget.controls
+    layer = window.layer("Mean activation: layer 0")
+
+    assert [controls.classes.itemText(i) for i in range(controls.classes.count())] == ["tumour", "oedema"]
+    controls.show_kind("attribution")
+    assert layer.visible
+    assert (layer.colormap.name, controls.kinds["attribution"].colours.currentText()) == ("blue-orange", "blue-orange")
+    controls.classes.setCurrentText("oedema")
+    assert layer.visible
+    assert controls.kinds["attribution"].isEnabled()
+
+    window.widget.show_result(result)
+    assert controls.kinds["attribution"].colours.currentText() == "viridis"
+    controls.kinds["attribution"].colours.setCurrentText("magma")
+    window.widget.show_result(replace(result, attributions=(feature_of(volume, volume.array - 50),)))
+    assert controls.kinds["attribution"].colours.currentText() == "magma"
 
 
 def test_a_classification_shows_its_probabilities_and_the_cam(window: Window) -> None:

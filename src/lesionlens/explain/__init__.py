@@ -1,11 +1,11 @@
 """Explanations of networks: torch only, for any ``torch.nn.Module`` with one tensor in.
 
 >>> import torch
->>> from lesionlens.explain import ClassLogit, Inference, cam
+>>> from lesionlens.explain import ClassLogit, Inference, apply_method
 >>> network = torch.nn.Sequential(
 ...     torch.nn.Conv3d(1, 4, 3), torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2)
 ... )
->>> heat = cam(Inference(network, torch.rand(1, 1, 8, 8, 8)), ClassLogit(1))
+>>> heat = apply_method(Inference(network, torch.rand(1, 1, 8, 8, 8)), ClassLogit(1))
 >>> heat.layer, heat.values.shape
 ('0', (8, 8, 8))
 
@@ -21,8 +21,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from lesionlens.explain.cam import METHODS, PROBABILITIES_NOTE, CamMap, Weighting, cam
+from lesionlens.explain.apply import apply_method, apply_to_targets, layer_names
 from lesionlens.explain.capture import Cut, cut_at, main_output, watching_activations
+from lesionlens.explain.explanation import PROBABILITIES_NOTE, Explanation, Request
 from lesionlens.explain.inference import Inference
 from lesionlens.explain.layers import (
     LayerInfo,
@@ -31,31 +32,37 @@ from lesionlens.explain.layers import (
     existing_layer,
     final_activation,
     list_layers,
+    misread_layers,
 )
-from lesionlens.explain.targets import ClassLogit, FromProbabilities, RegionMargin, Target
+from lesionlens.explain.scores import Score
+from lesionlens.explain.targets import ClassLogit, FromProbabilities, RegionMargin, Target, settled
 from lesionlens.explain.windows import Windows
 
 __all__ = [
-    "METHODS",
     "PROBABILITIES_NOTE",
-    "CamMap",
     "ClassLogit",
     "Cut",
+    "Explanation",
     "FromProbabilities",
     "Inference",
     "LayerInfo",
     "RegionMargin",
+    "Request",
+    "Score",
     "Target",
-    "Weighting",
     "Windows",
-    "cam",
+    "apply_method",
+    "apply_to_targets",
     "check_layer",
     "cut_at",
     "default_layer",
     "existing_layer",
     "final_activation",
+    "layer_names",
     "list_layers",
     "main_output",
+    "misread_layers",
+    "settled",
     "watching_activations",
 ]
 

@@ -26,6 +26,7 @@ __all__ = [
     "FinalKind",
     "cut_at",
     "has_activation_modules",
+    "hookable",
     "main_output",
     "quiet",
     "reading_logits",
@@ -40,24 +41,30 @@ _FINAL_ACTIVATIONS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """Return the plain network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``.
-
-    Raises
-    ------
-    ExplainError
-        If it is a TorchScript module: its layers cannot be hooked.
-    """
+    """Return the plain network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``."""
     while True:
         if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
             network = network.module
         elif isinstance(compiled_from := getattr(network, "_orig_mod", None), nn.Module):
             network = compiled_from
         else:
-            break
+            return network
+
+
+def hookable(network: nn.Module) -> nn.Module:
+    """Return the plain network, see :func:`unwrapped`, if its layers can be watched.
+
+    Raises
+    ------
+    ExplainError
+        If it is a TorchScript module: its layers cannot be hooked.
+    """
+    network = unwrapped(network)
     if isinstance(network, torch.jit.ScriptModule):
         raise ExplainError(
             f"The network is a TorchScript module ({type(network).__name__}), whose layers cannot be hooked; "
-            "load the Python network with the same weights instead."
+            "load the Python network with the same weights, or choose a method without layers, such as saliency or "
+            "occlusion."
         )
     return network
 
@@ -231,8 +238,11 @@ class Cut:
         self._version = 0  # of the leaf when it was taken: autograd counts what is written in place
         self._input_shape: torch.Size | None = None  # while a forward pass runs
         self._stop = False
+        self._change: Callable[[Tensor], Tensor] | None = None
 
-    def forward(self, image: Tensor, *, gradients: bool = True) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, *, gradients: bool = True, change: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Run the network on a batch.
 
         Parameters
@@ -241,6 +251,9 @@ class Cut:
             (N, C, *spatial); the network may overwrite it.
         gradients
             Whether to record the graph from the layer to the logits.
+        change
+            What to make of a copy of the layer's output before it goes on, such as without a channel. It may give a
+            batch of another size, where what follows in the network takes one.
 
         Returns
         -------
@@ -250,6 +263,7 @@ class Cut:
             (N, channels, *cells), the layer's output: a leaf of the graph. What follows in the network leaves its
             values alone.
         """
+        self._change = change
         with torch.set_grad_enabled(gradients), self._running(image, stop=False) as fresh:
             logits = self._logits(fresh)
         activation = self._taken()
@@ -289,7 +303,7 @@ class Cut:
         """Take the place of the layer's output; the forward hook of the layer."""
         if self._input_shape is None:
             # Outside a forward pass a layer runs only when checkpointing recomputes it: repeat what it gave before.
-            return self._taken().clone()
+            return self._going_on(self._taken())
         if self._leaf is not None:
             raise ExplainError(
                 f"Layer {self._layer!r} runs several times in one pass through the network, so it has no single map; "
@@ -302,7 +316,10 @@ class Cut:
         if torch.is_grad_enabled():
             self._leaf.requires_grad_()
         # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.
-        return self._leaf.clone()
+        return self._going_on(self._leaf)
+
+    def _going_on(self, leaf: Tensor) -> Tensor:
+        return leaf.clone() if self._change is None else self._change(leaf.clone())
 
 
 def _checked(output: object, input_shape: torch.Size, layer: str) -> Tensor:
@@ -333,7 +350,7 @@ def cut_at(network: nn.Module, layer: str) -> Iterator[Cut]:
     Parameters
     ----------
     network
-        Any module with one tensor in; see :func:`unwrapped` for wrapped ones.
+        Any module with one tensor in; see :func:`hookable` for wrapped ones.
     layer
         Dotted name of a module, as in ``network.named_modules()``.
 
@@ -351,7 +368,7 @@ def cut_at(network: nn.Module, layer: str) -> Iterator[Cut]:
     >>> gradient.shape
     torch.Size([1, 2, 2, 2])
     """
-    network = unwrapped(network)
+    network = hookable(network)
     modules = dict(network.named_modules(remove_duplicate=False))
     if not layer or layer not in modules:
         raise ExplainError(unknown_name("layer", layer, sorted(filter(None, modules), key=_depth)))

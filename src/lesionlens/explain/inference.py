@@ -28,17 +28,19 @@ class Inference:
         (1, C, D, H, W) or (1, C, H, W) real numbers, preprocessed, on the network's device. Never changed.
     windows
         How the network saw the image; None when it saw it whole.
+    spacing_mm
+        Distance between neighbouring voxels along each axis, for options in mm; None where there is none.
 
     Raises
     ------
     ExplainError
-        If the image is not one image of 2 or 3 axes, the windows are those of another shape, or the network is a
-        TorchScript module.
+        If the image is not one image of 2 or 3 axes, or the windows or the spacing are those of another shape.
     """
 
     network: nn.Module
     image: Tensor
     windows: Windows | None = None
+    spacing_mm: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         image = self.image.detach().as_subclass(Tensor)  # MONAI's MetaTensor would carry its metadata into every result
@@ -50,6 +52,8 @@ class Inference:
         shape = tuple(image.shape[2:])
         if self.windows is not None and self.windows.shape != shape:
             raise ExplainError(f"The windows are for an image of {self.windows.shape} voxels; the image has {shape}.")
+        if self.spacing_mm is not None and len(self.spacing_mm) != len(shape):
+            raise ExplainError(f"The image has {len(shape)} axes; found a spacing of {self.spacing_mm} mm.")
         object.__setattr__(self, "network", unwrapped(self.network))
         object.__setattr__(self, "image", image)
 

@@ -17,9 +17,9 @@ from lesionlens.explain.capture import (
     FinalKind,
     cut_at,
     has_activation_modules,
+    hookable,
     main_output,
     quiet,
-    unwrapped,
     watching_activations,
 )
 
@@ -30,6 +30,7 @@ __all__ = [
     "existing_layer",
     "final_activation",
     "list_layers",
+    "misread_layers",
     "output_shape",
 ]
 
@@ -152,9 +153,18 @@ def _with_doubt(calls: list[_Call], name: str, reason: str) -> tuple[str, str]:
     return name, reason
 
 
+def misread_layers(network: nn.Module, image_shape: Sequence[int]) -> set[str]:
+    """Return the layers that :func:`list_layers` lists and of which maps would be wrong.
+
+    Their second axis is not that of the channels, or cannot be shown to be: transformers' blocks keep channels last.
+    """
+    trace = _small_trace(network, tuple(image_shape))
+    return _turned(network, trace, _explainable(trace))
+
+
 def existing_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> str:
     """Return ``name`` if the network has such a layer; raise an error that lists those that can be explained."""
-    network = unwrapped(network)
+    network = hookable(network)
     if name and name in dict(network.named_modules(remove_duplicate=False)):
         return name
     trace = _small_trace(network, tuple(image_shape))
@@ -255,7 +265,7 @@ def _unequal(size: tuple[int, ...]) -> tuple[int, ...]:
 
 def _trace(network: nn.Module, shape: tuple[int, ...]) -> _Trace:
     """Run the network on zeros and note what its modules gave."""
-    network = unwrapped(network)
+    network = hookable(network)
     calls: list[_Call] = []
 
     def hook_for(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:

@@ -7,8 +7,8 @@ segmentation network. Any object with these two methods is a target.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lesionlens.errors import ExplainError
+from lesionlens.explain.scores import Score
 
-__all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target"]
+__all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target", "reach", "settled"]
 
 # Where nothing is predicted, this share of the voxels (and at least one) stands in for the region: on a head at 1 mm
 # about 0.7 mL, the size of one small lesion.
 TOP_SHARE = 1e-4
+
+LOGIT, MARGIN = Score("logit"), Score("margin")
 
 
 class Target(Protocol):
@@ -36,9 +39,27 @@ class Target(Protocol):
         ...
 
 
+def settled(target: Target, logits: Tensor) -> Target:
+    """Return a target with what it takes from the logits, such as the predicted region, held fixed.
+
+    Whoever changes the network's input or features to see the target fall asks about the same voxels and competitors
+    each time. A target of one's own may have a method ``settled(logits)`` for this; else it is returned as it is.
+    """
+    settle = getattr(target, "settled", None)
+    return target if settle is None else cast("Target", settle(logits))
+
+
+def reach(target: Target) -> Tensor | None:
+    """Return the voxels (*spatial) bool outside of which the logits do not matter to a settled target, if known."""
+    if isinstance(target, FromProbabilities):
+        return reach(target.target)
+    region = target.region if isinstance(target, RegionMargin) else None
+    return None if region is None else torch.as_tensor(region, dtype=torch.bool)
+
+
 @dataclass(frozen=True)
 class ClassLogit:
-    """The logit of one class of a classifier.
+    """The score of one class of a classifier: by default its logit.
 
     Parameters
     ----------
@@ -46,30 +67,42 @@ class ClassLogit:
         Channel of the logits (1, K).
     label
         Name of the class, for the record.
+    score
+        What is asked: logit, margin, probability, or a contrast with other classes.
+    sigmoid
+        Whether the classes are independent; a single channel always is.
     """
 
     index: int
     label: str = ""
+    score: Score = LOGIT
+    sigmoid: bool = False
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Return the class's logit."""
+        """Return the class's score."""
         _check_class(self.index, logits)
         if logits[0, 0].numel() != 1:
             raise ExplainError(
                 f"The logit of a class needs a classifier's output (1, K); found {tuple(logits.shape)}. "
                 "Explain the margin over a region instead."
             )
-        return logits[0, self.index].squeeze()
+        return self.score(_columns(logits), self.index, independent=self._independent(logits)).squeeze()
 
     def describe(self, logits: Tensor) -> str:
         """Return ``"logit of 'lesion'"``."""
-        del logits  # as every target
-        return f"logit of {_named(self.label, self.index)}"
+        return self.score.describe(_columns(logits), self.index, self.label, independent=self._independent(logits))
+
+    def settled(self, logits: Tensor) -> ClassLogit:
+        """Return the target with its competing classes chosen."""
+        return replace(self, score=self.score.settled(_columns(logits), self.index))
+
+    def _independent(self, logits: Tensor) -> bool:
+        return self.sigmoid or logits.shape[1] == 1
 
 
 @dataclass(frozen=True, eq=False)
 class RegionMargin:
-    """The mean margin of one class over a region: its logit minus the strongest other logit, voxel by voxel.
+    """The mean score of one class over a region: by default its logit minus the strongest other one, voxel by voxel.
 
     Softmax only sees differences of logits: a network may keep the logit of a class flat and decide by that of the
     background. The margin is what decides; its gradient does not depend on which of the two moves. It is not changed by
@@ -91,6 +124,8 @@ class RegionMargin:
         Whether the classes are independent; a single channel always is.
     within
         Voxels (*spatial) that count at all, so that padding is not explained; all by default.
+    score
+        What is asked at each voxel: margin, logit, probability, or a contrast with other classes.
     """
 
     index: int
@@ -99,27 +134,28 @@ class RegionMargin:
     region_name: str = "the region"
     sigmoid: bool = False
     within: Tensor | None = None
+    score: Score = MARGIN
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Return the mean margin."""
+        """Return the mean score."""
         region, _ = self._where(logits)
-        return self._margin(logits[0][:, region]).mean()
+        return self.score(logits[0][:, region], self.index, independent=self._independent(logits)).mean()
 
     def describe(self, logits: Tensor) -> str:
         """Return ``"margin of 'lesion' over the predicted region (1,234 voxels)"``."""
         region, name = self._where(logits)
-        what = "logit" if self._independent(logits) else "margin"
-        return f"mean {what} of {_named(self.label, self.index)} over {name} ({int(region.sum()):,} voxels)"
+        independent = self._independent(logits)
+        what = self.score.describe(logits[0][:, region], self.index, self.label, independent=independent)
+        return f"mean {what} over {name} ({int(region.sum()):,} voxels)"
+
+    def settled(self, logits: Tensor) -> RegionMargin:
+        """Return the target with its region and its competing classes chosen."""
+        region, name = self._where(logits)
+        score = self.score.settled(logits[0][:, region], self.index)
+        return replace(self, region=region, region_name=name, score=score)
 
     def _independent(self, logits: Tensor) -> bool:
         return self.sigmoid or logits.shape[1] == 1
-
-    def _margin(self, logits: Tensor) -> Tensor:
-        """Return the margins (n) of logits (K, n)."""
-        if self.sigmoid or logits.shape[0] == 1:
-            return logits[self.index]
-        others = torch.cat([logits[: self.index], logits[self.index + 1 :]])
-        return logits[self.index] - others.max(dim=0).values
 
     @torch.no_grad()
     def _where(self, logits: Tensor) -> tuple[Tensor, str]:
@@ -137,7 +173,8 @@ class RegionMargin:
         predicted = predicted & within
         if bool(predicted.any()):
             return predicted, "the predicted region"
-        margin = self._margin(logits[0].flatten(1)).masked_fill(~within.flatten(), -torch.inf)
+        margin = MARGIN(_columns(logits), self.index, independent=self._independent(logits))
+        margin = margin.masked_fill(~within.flatten(), -torch.inf)
         count = max(1, round(TOP_SHARE * int(within.sum())))
         top = torch.zeros_like(margin, dtype=torch.bool)
         top[margin.topk(count).indices] = True
@@ -182,20 +219,25 @@ class FromProbabilities:
         """Return the target in words."""
         return self.target.describe(self._logits(logits))
 
+    def settled(self, logits: Tensor) -> FromProbabilities:
+        """Return the target with what it takes from the network's output held fixed."""
+        return replace(self, target=settled(self.target, self._logits(logits)))
+
     def _logits(self, probabilities: Tensor) -> Tensor:
         if self.sigmoid:
             return torch.logit(probabilities, eps=torch.finfo(torch.float32).eps)
         return probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
+def _columns(logits: Tensor) -> Tensor:
+    """Return logits (1, K, ...) as (K, positions); a classifier has one."""
+    return logits[0].reshape(logits.shape[1], -1)
+
+
 def _check_class(index: int, logits: Tensor) -> None:
     classes = logits.shape[1]
     if not 0 <= index < classes:
         raise ExplainError(f"There is no class {index}; the network's output has {classes} (0 to {classes - 1}).")
-
-
-def _named(label: str, index: int) -> str:
-    return repr(label) if label else f"class {index}"
 
 
 def gradient_at(target: Target, logits: Tensor) -> tuple[float, Tensor]:

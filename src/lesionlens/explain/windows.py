@@ -11,7 +11,7 @@ which is linear: window ``w`` contributes to ``z(v)`` with the weight ``g_w(v) /
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -183,6 +183,27 @@ class Windows:
     def share(self, index: int) -> Tensor:
         """Return the weight (*size) with which one window contributes to each voxel it covers: g / G, in (0, 1]."""
         return self.importance.to(self.coverage) / self.coverage[self.places[index]]
+
+    def split(self, gradient: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield what a gradient with respect to the blended output is with respect to the windows' outputs.
+
+        Parameters
+        ----------
+        gradient
+            In the shape of what :meth:`blend` gives.
+
+        Yields
+        ------
+        index, gradient
+            Of every window that has one; for all others it is exactly zero.
+        """
+        if self.is_whole:
+            yield 0, gradient
+            return
+        padded = self.pad(gradient, zeros=True)
+        for index, place in enumerate(self.places):
+            if bool(padded[place].any()):
+                yield index, padded[place] * self.share(index).to(padded)
 
     def blend(self, outputs: Iterable[Tensor]) -> Tensor:
         """Join the outputs of all windows into one.

@@ -12,19 +12,32 @@ if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle, load_bundle
     from lesionlens.model.catalogue import BundleInfo, list_bundles
     from lesionlens.model.explanation import explain
+    from lesionlens.model.importance import channel_importance, label_importance
     from lesionlens.model.prediction import classify, predict
 
 _HOME = {
     "Bundle": "bundle",
     "BundleInfo": "catalogue",
+    "channel_importance": "importance",
     "classify": "prediction",
     "explain": "explanation",
+    "label_importance": "importance",
     "list_bundles": "catalogue",
     "load_bundle": "bundle",
     "predict": "prediction",
 }
 
-__all__ = ["Bundle", "BundleInfo", "classify", "explain", "list_bundles", "load_bundle", "predict"]
+__all__ = [
+    "Bundle",
+    "BundleInfo",
+    "channel_importance",
+    "classify",
+    "explain",
+    "label_importance",
+    "list_bundles",
+    "load_bundle",
+    "predict",
+]
 
 
 def __getattr__(name: str) -> object:

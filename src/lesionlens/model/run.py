@@ -11,7 +11,7 @@ from lesionlens.errors import ExplainError
 from lesionlens.heatmap import Heatmap
 from lesionlens.model.activation import Activation
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.explanation import check_layer, check_request, explained, planned
+from lesionlens.model.explanation import Wish, check_layer, check_wish, explained, planned
 from lesionlens.model.inference import Inference, infer
 from lesionlens.model.prediction import class_probabilities, probabilities
 from lesionlens.model.preprocess import Prepared, prepare
@@ -52,21 +52,19 @@ class ModelOutput:
 def run_model(
     bundle: Bundle,
     volume: Volume | Sequence[Volume],
+    wish: Wish,
     *,
-    method: str = "gradcam",
-    target: str | int | None = None,
-    layer: str | None = None,
     progress: Progress = silent,
 ) -> ModelOutput:
     """Predict and explain; see :func:`~lesionlens.predict` and :func:`~lesionlens.explain` for the parameters."""
-    check_request(bundle, method, target, layer)
+    check_wish(bundle, wish)
     times = [time.perf_counter()]
     progress("Preprocessing", 0, 1)
     prepared = prepare(bundle, volume)
-    check_layer(bundle, prepared, layer)
+    check_layer(bundle, prepared, wish.layer)
     progress("Preprocessing", 1, 1)
     times.append(time.perf_counter())
-    attributions, inference, warnings = _network(bundle, prepared, method, target, layer, progress)
+    attributions, inference, warnings = _network(bundle, prepared, wish, progress)
     times.append(time.perf_counter())
     segmentation = bundle.info.task == "segmentation"
     maps = tuple(probabilities(bundle, inference)) if segmentation else ()
@@ -78,18 +76,17 @@ def run_model(
 
 
 def _network(
-    bundle: Bundle, prepared: Prepared, method: str, target: str | int | None, layer: str | None, progress: Progress
+    bundle: Bundle, prepared: Prepared, wish: Wish, progress: Progress
 ) -> tuple[tuple[Heatmap, ...], Inference, tuple[str, ...]]:
     """Predict, and explain where that can be done: a prediction is worth having without its explanation."""
     inference: Inference | None = None
     attributions: tuple[Heatmap, ...] = ()
     warnings: tuple[str, ...] = ()
     try:
-        plan = planned(bundle, prepared, layer)
+        plan = planned(bundle, prepared, wish)
         if len(plan.windows) > 1:
             inference = infer(bundle, prepared, progress=progress)
-        heatmap, inference = explained(bundle, plan, inference, method=method, target=target, progress=progress)
-        attributions = (heatmap,)
+        attributions, inference = explained(bundle, plan, inference, progress=progress)
     except ExplainError as error:
         warnings = (f"There is no attribution map: {error}",)
     return attributions, inference or infer(bundle, prepared, progress=progress), warnings

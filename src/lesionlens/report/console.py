@@ -34,7 +34,8 @@ def print_result(case: CaseResult) -> None:
             _print_regions(regions)
     for attribution in case.attributions:
         made = attribution.provenance
-        console.print(f"{made.method}: {made.target}, layer {made.layer!r}")
+        layer = f"layer {made.layer!r}" if made.layer else ""
+        console.print(f"{made.method}: {', '.join(filter(None, (made.target, layer)))}")
         for note in made.notes:
             console.print(f"  note: {note}")
 

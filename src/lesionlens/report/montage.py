@@ -132,7 +132,7 @@ def draw_montage(
     probability
         Probability map of one class, shown where it is at or above ``threshold``.
     attribution
-        Attribution map of the class. Colours span one scale for the whole volume.
+        Attribution map of the class, or features of a layer. Colours span one scale for the whole volume.
     labels
         (i, j, k) integers, 0 outside: regions to outline. From ``probability`` when not given.
     threshold
@@ -175,8 +175,8 @@ def _title(volume: Volume, heatmap: Heatmap | None) -> str:
 def _making(attribution: Heatmap) -> str:
     """Say how an attribution map was made and how finely it can point."""
     made = attribution.provenance
-    parts = [f"attribution: {made.method or 'map'} of {made.target or attribution.label}"]
-    if made.layer:
+    parts = [f"{attribution.kind}: {made.method or 'map'} of {made.target or attribution.label}"]
+    if made.layer and made.layer not in attribution.label:
         parts.append(f"layer {made.layer}")
     if made.resolution_mm is not None:
         parts.append(f"resolution ±{_lengths(made.resolution_mm)} mm")
@@ -226,7 +226,8 @@ def _scene(
     if probability is not None:
         overlays.append((paint.probability_scale(probability, threshold), pictures(probability.array)[part]))
     if attribution is not None:
-        overlays.append((paint.attribution_scale(attribution), pictures(attribution.array)[part]))
+        scale = paint.attribution_scale if attribution.kind == "attribution" else paint.feature_scale
+        overlays.append((scale(attribution), pictures(attribution.array)[part]))
     return _Scene(
         plane=plane,
         spacing_mm=spacing,

@@ -27,6 +27,7 @@ __all__ = [
     "draw_colour_bar",
     "draw_outline",
     "draw_scale_bar",
+    "feature_scale",
     "probability_scale",
     "scan_window",
     "write",
@@ -47,6 +48,9 @@ ATTRIBUTION_OPACITY = 0.75
 
 # Seen on grey, on white and on the colours of probabilities and of attribution for a class.
 OUTLINE_COLOUR = "#00e5ff"
+
+# Features of both signs: the bright ends of the viewer's blue-orange.
+BELOW_COLOUR, ABOVE_COLOUR = (0.35, 0.75, 1.0, 1.0), (1.0, 0.6, 0.1, 1.0)
 
 _CAPTION_CHARACTERS = 28
 
@@ -129,6 +133,27 @@ def attribution_scale(attribution: Heatmap) -> Scale:
     ticks = ((0.0, "0"), (limit / 2, f"{limit / 2:.2g}"), (limit, f"{'≥' * (highest > limit)}{limit:.2g}"))
     caption = f"evidence for {attribution.label}, no unit" if positive.size else f"no evidence for {attribution.label}"
     return Scale("attribution", caption, (0.0, limit), ticks, paint)
+
+
+def feature_scale(feature: Heatmap) -> Scale:
+    """Return the colours of what a layer holds: one scale for the volume, fading to nothing at 0, both signs alike."""
+    size = np.abs(feature.array[feature.array != 0])
+    limit = float(np.percentile(size, LIMIT_PERCENTILE)) if size.size else 1.0
+    more = "≥" if size.size and size.max() > limit else ""
+
+    def paint(values: NDArray[Any]) -> Floats:
+        strength = np.clip(np.asarray(values, dtype=np.float64) / limit, -1, 1)
+        if feature.signed:
+            colours = np.where(strength[..., np.newaxis] < 0, BELOW_COLOUR, ABOVE_COLOUR)
+        else:
+            colours = _colours("viridis", 0.25 + 0.75 * strength)
+        colours[..., 3] = ATTRIBUTION_OPACITY * np.sqrt(np.abs(strength))
+        return colours
+
+    ticks = ((0.0, "0"), (limit, f"{more}{limit:.2g}"))
+    lowest = ((-limit, f"{more.replace('≥', '≤')}{-limit:.2g}"),) if feature.signed else ()
+    caption = f"{feature.provenance.method or feature.kind} of {feature.label}, no unit"
+    return Scale(feature.kind, caption, (-limit if feature.signed else 0.0, limit), (*lowest, *ticks), paint)
 
 
 def draw_colour_bar(axes: Axes, scale: Scale) -> None:

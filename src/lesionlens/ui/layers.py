@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lesionlens.display import DisplayView
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, LabelMap
+from lesionlens.methods import METHODS
 from lesionlens.report.paint import scan_window
 from lesionlens.ui.colours import (
     ATTRIBUTION_COLOURS,
@@ -39,6 +40,7 @@ __all__ = [
     "THRESHOLD_KEY",
     "Style",
     "appearance",
+    "colours_for",
     "default_styles",
     "heatmap_layer",
     "heatmap_name",
@@ -78,9 +80,6 @@ AXIS_LABELS = ("S", "P", "L")
 
 # Maps from elsewhere say nothing about the value from which they count; half is where most are cut.
 _FOREIGN_THRESHOLD = 0.5
-
-# Names people know the methods by.
-_METHOD_NAMES = {"gradcam": "Grad-CAM"}
 
 
 @dataclass(frozen=True)
@@ -202,14 +201,23 @@ def appearance(heatmap: Heatmap, style: Style) -> tuple[Any, tuple[float, float]
 
 def heatmap_name(heatmap: Heatmap) -> str:
     """Return the layer name of a heatmap: ``"Probability: lesion"``, ``"Grad-CAM: lesion"``."""
-    if heatmap.kind == "attribution":
+    if heatmap.kind in ("attribution", "feature", "attention"):
         return f"{method_name(heatmap.provenance.method)}: {heatmap.label}"
     return f"{heatmap.kind.capitalize()}: {heatmap.label}"
 
 
+def colours_for(heatmap: Heatmap) -> str:
+    """Return the colours that a map which is no probability starts with.
+
+    Evidence against a class covers most of a scan and would hide what speaks for it, so that of attributions only what
+    is above 0 has colours. Features below 0 are no less than those above.
+    """
+    return DIVERGING if heatmap.signed and heatmap.kind != "attribution" else ATTRIBUTION_COLOURS
+
+
 def method_name(method: str) -> str:
     """Return the name that people know an attribution method by: ``"Grad-CAM"``."""
-    return _METHOD_NAMES.get(method, method.capitalize() or "Attribution")
+    return METHODS[method].title if method in METHODS else method.capitalize() or "Attribution"
 
 
 def volume_of(layer: Layer) -> Volume | None:

@@ -57,6 +57,7 @@ class KindControls(QWidget):
         self.exact_threshold = style.threshold
         self.threshold = _slider(_LOWEST, _HIGHEST, style.threshold) if kind in _THRESHOLDS else None
         self.colours = QComboBox()
+        self._proposed = style.colours
         self._arrange()
         self.visible.toggled.connect(lambda value: self._emit(visible=value))
         self.opacity.valueChanged.connect(lambda value: self._emit(opacity=value))
@@ -66,6 +67,12 @@ class KindControls(QWidget):
         self.colours.setCurrentText(style.colours)
         self.colours.setToolTip(_COLOUR_TIPS[kind])
         self.colours.currentTextChanged.connect(lambda value: self._emit(colours=value))
+
+    def propose_colours(self, name: str) -> None:
+        """Choose colours, unless the user has chosen others than those that were proposed before."""
+        if self.colours.currentText() == self._proposed:
+            self.colours.setCurrentText(name)
+            self._proposed = name
 
     def set_threshold(self, value: float) -> None:
         """Take over a threshold exactly; the slider shows it as well as it can."""

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Overlays"]
 
+# The class of maps that speak of none: they are shown beside every one.
+_EVERY_CLASS = ""
+
 
 class Overlays:
     """Layers over a scan that change at once, without computing anything again.
@@ -59,7 +62,8 @@ class Overlays:
     @property
     def kinds(self) -> set[OverlayKind]:
         """Kinds of overlays that the shown class has."""
-        return {kind for (kind, label), layer in self._layers.items() if label == self.shown_class and self._has(layer)}
+        shown = (self.shown_class, _EVERY_CLASS)
+        return {kind for (kind, label), layer in self._layers.items() if label in shown and self._has(layer)}
 
     def show(self, result: CaseResult, shown_class: str) -> None:
         """Put the overlays of a result on the scan, in place of earlier ones of the same scan."""
@@ -68,8 +72,9 @@ class Overlays:
         units = self._units_of(result.volume)
         self.shown_class = shown_class
         for heatmap in (*result.attributions, *result.probabilities):
-            kind = ATTRIBUTION if heatmap.kind == "attribution" else PROBABILITY
-            self._add(kind, heatmap.label, heatmap_layer(heatmap, result.volume, self.styles[kind]), units)
+            kind = PROBABILITY if heatmap.kind == "probability" else ATTRIBUTION
+            label = heatmap.label if heatmap.of_class else _EVERY_CLASS
+            self._add(kind, label, heatmap_layer(heatmap, result.volume, self.styles[kind]), units)
         measured = replace(self.styles[REGIONS], threshold=result.threshold)
         for label, labels in result.labels.items():
             self._add(REGIONS, label, labels_layer(labels, label, result.volume, measured), units)
@@ -82,7 +87,7 @@ class Overlays:
         self.shown_class = label
         self.select_region(None)
         for (kind, of_class), layer in self._layers.items():
-            layer.visible = self.styles[kind].visible and of_class == label
+            layer.visible = self.styles[kind].visible and of_class in (label, _EVERY_CLASS)
 
     def restyle(self, kind: OverlayKind, **changes: Any) -> None:
         """Change colours, threshold, opacity or visibility of one kind of overlay."""
@@ -90,7 +95,7 @@ class Overlays:
         for (of_kind, label), layer in self._layers.items():
             if of_kind == kind:
                 layer.opacity = style.opacity
-                layer.visible = style.visible and label == self.shown_class
+                layer.visible = style.visible and label in (self.shown_class, _EVERY_CLASS)
                 self._colour(layer, style)
 
     def replace_regions(self, result: CaseResult) -> None:

@@ -18,7 +18,7 @@ from lesionlens.ui.canvas import RESEARCH_USE_ONLY, annotate, show_plane
 from lesionlens.ui.class_probabilities import ClassProbabilities
 from lesionlens.ui.dialogs import trusts_bundle
 from lesionlens.ui.jobs import Job, start_job
-from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, default_styles, is_foreign_image, volume_of
+from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, colours_for, default_styles, is_foreign_image, volume_of
 from lesionlens.ui.measuring import Measurer
 from lesionlens.ui.navigation import go_to
 from lesionlens.ui.overlay_controls import OverlayControls
@@ -107,6 +107,8 @@ class LesionLensWidget(QWidget):
         self.form.stop_progress(f"Results of {result.bundle}.")
         labels = _classes_of(result)
         self.overlays.show(result, labels[0] if labels else "")
+        for heatmap in result.attributions:
+            self.controls.kinds[ATTRIBUTION].propose_colours(colours_for(heatmap))
         self.controls.offer(labels, self.overlays.kinds)
         if not result.probabilities:
             self.controls.show_kind(ATTRIBUTION)
@@ -236,7 +238,9 @@ class LesionLensWidget(QWidget):
 
 def _classes_of(result: CaseResult) -> list[str]:
     """Return the classes that there are maps of, the one to show first: explained, and with a probability if any."""
-    explained, predicted = ([m.label for m in maps] for maps in (result.attributions, result.probabilities))
+    explained, predicted = (
+        [m.label for m in maps if m.of_class] for maps in (result.attributions, result.probabilities)
+    )
     both = [label for label in explained if label in predicted]
     return list(dict.fromkeys([*(both or predicted), *explained, *predicted]))
 

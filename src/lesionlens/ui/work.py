@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesionlens.methods import METHODS
 from lesionlens.pipeline import RunOptions, measure_classes, run_case
 from lesionlens.progress import Progress
 from lesionlens.results import CaseResult, read_case
@@ -35,8 +36,9 @@ def bundle_info(path: Path) -> BundleInfo:
 
 
 def methods() -> tuple[str, ...]:
-    """Return the names of the attribution methods."""
-    return (RunOptions(input=Path()).method,)
+    """Return the names of the explanation methods, the default first."""
+    default = RunOptions(input=Path()).method
+    return (default, *(name for name in METHODS if name != default))
 
 
 def run(options: RunOptions, layer: Layer, progress: Progress) -> CaseResult:

@@ -11,32 +11,56 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand
 
-from lesionlens import __version__
+from lesionlens.cli import importance, methods
+from lesionlens.cli.methods import method_options
+from lesionlens.cli.options import (
+    Against,
+    AsJson,
+    BundleArgument,
+    BundleName,
+    Command,
+    Device,
+    Gamma,
+    Identified,
+    Input,
+    Layer,
+    Method,
+    MethodOption,
+    OnIrregular,
+    OtherFrame,
+    Out,
+    Overlay,
+    OverWhat,
+    Overwrite,
+    Place,
+    Quiet,
+    Results,
+    Score,
+    Screenshot,
+    Series,
+    Stack,
+    Target,
+    Threshold,
+    Trust,
+    Version,
+    print_json,
+    progress_bars,
+)
 from lesionlens.errors import Cancelled, LesionLensError, printable
 from lesionlens.io.policy import Irregular
 
 if TYPE_CHECKING:
     from lesionlens.io.series import SeriesInfo
     from lesionlens.pipeline import RunOptions
-    from lesionlens.progress import Progress
     from lesionlens.results import CaseResult
 
 __all__ = ["app", "main"]
 
 NOTICE = "Research use only - not a medical device."
-
-
-class _Command(TyperCommand):
-    """A command whose usage line shows what has to be given as ``INPUT``, not ``{INPUT}``."""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the words of the usage line after the command."""
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
 
 app = typer.Typer(
@@ -50,60 +74,8 @@ app = typer.Typer(
 )
 bundles_app = typer.Typer(help="List and show bundles.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bundles_app, name="bundles")
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"lesionlens {__version__}")
-        raise typer.Exit
-
-
-def _path(text: str) -> Path:
-    """Return the path that was given; an empty one, as of a variable that is not set, would be the current folder."""
-    if not text:
-        raise typer.BadParameter("expected a path, found an empty text; give a file or folder")
-    return Path(text)
-
-
-_PATH: dict[str, Any] = {"parser": _path, "show_default": False}
-_SCAN: dict[str, Any] = {**_PATH, "help": "Image file (NIfTI, NRRD, MetaImage), DICOM folder, or a zip."}
-
-Input = Annotated[Path, typer.Argument(metavar="INPUT", **_SCAN)]
-Place = Annotated[Path, typer.Argument(metavar="PATH", **_SCAN)]
-Results = Annotated[Path | None, typer.Argument(metavar="RESULTS", help="Folder that 'run' wrote.", **_PATH)]
-Series = Annotated[str | None, typer.Option(help="UID, number or description of one of several DICOM series.")]
-Stack = Annotated[str | None, typer.Option(help="Name or number (from 0) of one of several volumes in a series.")]
-OnIrregular = Annotated[
-    Irregular,
-    typer.Option(
-        "--irregular",
-        help="DICOM slices off a regular grid: refuse, resample at their true positions, or keep as they are.",
-    ),
-]
-Identified = Annotated[
-    bool, typer.Option("--identified", help="Show and record the patient's name, identifiers and dates of DICOM.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-BundleName = Annotated[str, typer.Option("--bundle", "-b", help="Embedded bundle, or path of a bundle folder or zip.")]
-BundleArgument = Annotated[
-    str, typer.Argument(metavar="BUNDLE", help="Embedded bundle, or path of a folder or zip.", show_default=False)
-]
-Method = Annotated[str, typer.Option(help="Attribution method.")]
-Target = Annotated[str | None, typer.Option(help="Class to explain, name or number. [default: the strongest]")]
-Layer = Annotated[str | None, typer.Option(help="Target layer, dotted name. [default: chosen by the network]")]
-Threshold = Annotated[float, typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1].")]
-Trust = Annotated[bool, typer.Option("--trust", help="Allow a bundle from outside to execute its config.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]
-Overlay = Annotated[
-    list[Path],
-    typer.Option(help="Mask, probability map or DICOM segmentation to show; several times for several.", **_PATH),
-]
-OtherFrame = Annotated[bool, typer.Option("--other-frame", help="Accept overlays of another frame of reference.")]
-Screenshot = Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.", **_PATH)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that the folder holds.")]
-Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+methods.register(app)
+importance.register(app)
 
 
 @app.callback()
@@ -113,14 +85,19 @@ def _root(
     pass
 
 
-@app.command(cls=_Command, epilog="Example:  lesionlens run scan.nii.gz --out results")
+@app.command(cls=Command, epilog="Example:  lesionlens run scan.nii.gz --out results")
 def run(
     input: Input,
     out: Out,
     bundle: BundleName = "flair-lesions",
     method: Method = "gradcam",
-    target: Target = None,
+    target: Target = [],  # noqa: B006 - typer makes a new list for each call
+    score: Score = None,
+    over: OverWhat = "predicted",
+    against: Against = [],  # noqa: B006 - the same
+    gamma: Gamma = 1.0,
     layer: Layer = None,
+    option: MethodOption = [],  # noqa: B006 - typer makes a new list for each call
     threshold: Threshold = 0.5,
     series: Series = None,
     stack: Stack = None,
@@ -141,8 +118,13 @@ def run(
         input=input,
         bundle=bundle,
         method=method,
-        target=target,
+        target=None if not target else target[0] if len(target) == 1 else tuple(target),
+        score=score,
+        over=over,
+        against=tuple(against),
+        gamma=gamma,
         layer=layer,
+        method_options=method_options(option),
         threshold=threshold,
         series=series,
         stack=stack,
@@ -153,13 +135,13 @@ def run(
     )
     result = _run(options, out, overwrite=overwrite, quiet=quiet or as_json)
     if as_json:
-        _print_json(_summary(result, out))
+        print_json(_summary(result, out))
     else:
         _print_result(result, out)
     _print_warnings(result)
 
 
-@app.command(cls=_Command, epilog="Example:  lesionlens demo --out demo-output")
+@app.command(cls=Command, epilog="Example:  lesionlens demo --out demo-output")
 def demo(out: Out = Path("demo-output"), overwrite: Overwrite = False, quiet: Quiet = False) -> None:
     """Run the embedded bundle on the sample scan and show the result in napari where there is a display."""
     from lesionlens.pipeline import RunOptions
@@ -203,17 +185,17 @@ def _has_display() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-@app.command(cls=_Command, epilog="Example:  lesionlens info dicom_folder/")
+@app.command(cls=Command, epilog="Example:  lesionlens info dicom_folder/")
 def info(path: Place, identified: Identified = False, as_json: AsJson = False) -> None:
     """List the volumes at a path: series, grid, spacing, orientation and geometry verdict."""
     from dataclasses import asdict
 
     from lesionlens.io import list_series
 
-    with _progress_bars(quiet=not sys.stderr.isatty()) as progress:
+    with progress_bars(quiet=not sys.stderr.isatty()) as progress:
         found = list_series(path, identified=identified, progress=progress)
     if as_json:
-        _print_json([{**asdict(s), "readable": s.readable, **_verdict(s)} for s in found])
+        print_json([{**asdict(s), "readable": s.readable, **_verdict(s)} for s in found])
         return
     from lesionlens.report.console import print_table
 
@@ -255,7 +237,7 @@ def _verdict(series: SeriesInfo) -> dict[str, Any]:
     return {"verdict": str(verdict), **parts}
 
 
-@app.command(cls=_Command, epilog="Example:  lesionlens view scan.nii.gz results")
+@app.command(cls=Command, epilog="Example:  lesionlens view scan.nii.gz results")
 def view(
     input: Input,
     results: Results = None,
@@ -325,14 +307,14 @@ def _open(
         viewer.close()
 
 
-@bundles_app.command("list", cls=_Command, epilog="Example:  lesionlens bundles list")
+@bundles_app.command("list", cls=Command, epilog="Example:  lesionlens bundles list")
 def bundles_list(as_json: AsJson = False) -> None:
     """List the bundles that ship with LesionLens."""
     from lesionlens.model import list_bundles
 
     found = list_bundles()
     if as_json:
-        _print_json([_bundle_summary(b) for b in found])
+        print_json([_bundle_summary(b) for b in found])
         return
     from lesionlens.report.console import print_table
 
@@ -340,7 +322,7 @@ def bundles_list(as_json: AsJson = False) -> None:
     print_table(("name", "version", "task", "input", "output"), rows)
 
 
-@bundles_app.command("show", cls=_Command, epilog="Example:  lesionlens bundles show flair-lesions")
+@bundles_app.command("show", cls=Command, epilog="Example:  lesionlens bundles show flair-lesions")
 def bundles_show(
     bundle: BundleArgument,
     as_json: AsJson = False,
@@ -352,7 +334,7 @@ def bundles_show(
     with opened(path) as folder:
         found, card = describe(folder, embedded=embedded, root=path), model_card(folder)
     if as_json:
-        _print_json(_bundle_summary(found))
+        print_json(_bundle_summary(found))
         return
     typer.echo(f"{found.name} {found.version}: {found.task}\n{found.description}")
     typer.echo(f"input:  {', '.join(found.inputs)}\noutput: {', '.join(found.outputs)}")
@@ -377,7 +359,7 @@ def _run(options: RunOptions, out: Path, *, overwrite: bool, quiet: bool) -> Cas
         results.append(run_case(options, progress=progress))
         return results[0]
 
-    with _progress_bars(quiet) as progress:
+    with progress_bars(quiet) as progress:
         write_case(work, out, overwrite=overwrite, progress=progress)
     return results[0]
 
@@ -389,29 +371,6 @@ def _written(out: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Cancelled(f"stopped; the results are in {out}.") from None
-
-
-@contextmanager
-def _progress_bars(quiet: bool) -> Iterator[Progress]:
-    """Yield a callback that draws one bar per stage on standard error."""
-    from lesionlens.progress import silent
-
-    if quiet:
-        yield silent
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:<20}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield show
 
 
 def _summary(result: CaseResult, out: Path) -> dict[str, Any]:
@@ -433,10 +392,6 @@ def _print_result(result: CaseResult, out: Path) -> None:
 def _print_warnings(result: CaseResult) -> None:
     for warning in result.warnings:
         typer.echo(f"Warning: {' '.join(warning.split())}", err=True)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, default=str))
 
 
 def _stop(*_: object) -> NoReturn:

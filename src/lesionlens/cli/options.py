@@ -1,0 +1,176 @@
+"""The words of the command line that several commands share: arguments, options, progress, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from lesionlens import __version__
+from lesionlens.io.policy import Irregular
+from lesionlens.target import ScoreName
+
+if TYPE_CHECKING:
+    from lesionlens.progress import Progress
+
+__all__ = [
+    "Against",
+    "AsJson",
+    "BundleArgument",
+    "BundleName",
+    "Command",
+    "Device",
+    "Gamma",
+    "Identified",
+    "Input",
+    "Layer",
+    "Method",
+    "MethodOption",
+    "OnIrregular",
+    "OtherFrame",
+    "Out",
+    "OverWhat",
+    "Overlay",
+    "Overwrite",
+    "Place",
+    "Quiet",
+    "Results",
+    "Score",
+    "Screenshot",
+    "Series",
+    "Stack",
+    "Target",
+    "Threshold",
+    "Trust",
+    "Version",
+    "print_json",
+    "progress_bars",
+]
+
+
+class Command(TyperCommand):
+    """A command whose usage line shows what has to be given as ``INPUT``, not ``{INPUT}``."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line after the command."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lesionlens {__version__}")
+        raise typer.Exit
+
+
+def _path(text: str) -> Path:
+    """Return the path that was given; an empty one, as of a variable that is not set, would be the current folder."""
+    if not text:
+        raise typer.BadParameter("expected a path, found an empty text; give a file or folder")
+    return Path(text)
+
+
+_PATH: dict[str, Any] = {"parser": _path, "show_default": False}
+_SCAN: dict[str, Any] = {**_PATH, "help": "Image file (NIfTI, NRRD, MetaImage), DICOM folder, or a zip."}
+
+Input = Annotated[Path, typer.Argument(metavar="INPUT", **_SCAN)]
+Place = Annotated[Path, typer.Argument(metavar="PATH", **_SCAN)]
+Results = Annotated[Path | None, typer.Argument(metavar="RESULTS", help="Folder that 'run' wrote.", **_PATH)]
+Series = Annotated[str | None, typer.Option(help="UID, number or description of one of several DICOM series.")]
+Stack = Annotated[str | None, typer.Option(help="Name or number (from 0) of one of several volumes in a series.")]
+OnIrregular = Annotated[
+    Irregular,
+    typer.Option(
+        "--irregular",
+        help="DICOM slices off a regular grid: refuse, resample at their true positions, or keep as they are.",
+    ),
+]
+Identified = Annotated[
+    bool, typer.Option("--identified", help="Show and record the patient's name, identifiers and dates of DICOM.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+BundleName = Annotated[str, typer.Option("--bundle", "-b", help="Embedded bundle, or path of a bundle folder or zip.")]
+BundleArgument = Annotated[
+    str, typer.Argument(metavar="BUNDLE", help="Embedded bundle, or path of a folder or zip.", show_default=False)
+]
+Method = Annotated[str, typer.Option(help="How the result is explained; 'lesionlens methods' lists them.")]
+MethodOption = Annotated[
+    list[str],
+    typer.Option("--option", metavar="NAME=VALUE", help="Option of the method; several times for several."),
+]
+Target = Annotated[
+    list[str],
+    typer.Option(
+        help="Class to explain, name or number; several times for several, or 'all'. [default: the strongest]"
+    ),
+]
+Score = Annotated[
+    ScoreName | None,
+    typer.Option(
+        help="What is explained of the class. Margin: its logit minus the strongest other."
+        " [default: margin; of a classifier logit]"
+    ),
+]
+OverWhat = Annotated[
+    str,
+    typer.Option(
+        "--over",
+        help="Over which voxels of a segmentation: predicted, largest, the number of a region, x,y,z (the voxel at RAS"
+        " mm), region:x,y,z (the region there), or a mask file.",
+    ),
+]
+Against = Annotated[
+    list[str],
+    typer.Option(
+        help="Competing class; several times for several, or 'similar'. The mean of their logits is subtracted."
+    ),
+]
+Gamma = Annotated[float, typer.Option(help="Strength of the competing classes.")]
+Layer = Annotated[
+    str | None, typer.Option(help="Target layer, dotted name, or several as a+b. [default: chosen by the network]")
+]
+Threshold = Annotated[float, typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1].")]
+Trust = Annotated[bool, typer.Option("--trust", help="Allow a bundle from outside to execute its config.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]
+Overlay = Annotated[
+    list[Path],
+    typer.Option(help="Mask, probability map or DICOM segmentation to show; several times for several.", **_PATH),
+]
+OtherFrame = Annotated[bool, typer.Option("--other-frame", help="Accept overlays of another frame of reference.")]
+Screenshot = Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.", **_PATH)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that the folder holds.")]
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+@contextmanager
+def progress_bars(quiet: bool) -> Iterator[Progress]:
+    """Yield a callback that draws one bar per stage on standard error."""
+    from lesionlens.progress import silent
+
+    if quiet:
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; what JSON does not know, as text."""
+    typer.echo(json.dumps(value, indent=2, default=str))

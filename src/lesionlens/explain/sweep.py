@@ -1,0 +1,158 @@
+"""The passes over the windows that class activation maps are made of: logits, gradients, and maps brought to voxels.
+
+All windows together are the layer's output for the image. One window is in memory at a time, whatever their number, but
+for activations that are kept for a later pass while they fit into ``KEEP_BYTES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lesionlens.explain.capture import Cut
+from lesionlens.explain.explanation import finite, fitting
+from lesionlens.explain.inference import Inference
+from lesionlens.progress import Progress
+
+__all__ = ["Sweep", "interpolated"]
+
+# Activations kept for the next pass instead of being computed twice. Far below what a network needs to run on one
+# 128³ window, and enough for all windows of a head at the bottleneck of a U-Net.
+KEEP_BYTES = 256 * 2**20
+
+
+@dataclass
+class Sweep:
+    """The passes over the windows of an image, through a network that is cut at one layer."""
+
+    inference: Inference
+    cut: Cut
+    progress: Progress
+    kept: dict[int, Tensor] = field(default_factory=dict)
+    kept_bytes: int = 0
+    # Of the only window: logits still connected to the activation, so that one forward pass serves for everything.
+    connected: tuple[Tensor, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.plan = self.inference.plan
+        self.padded = self.plan.pad(self.inference.image)
+
+    def logits(self) -> Tensor:
+        """Return the blended logits."""
+        return self.plan.blend(map(self._logits, self.steps("Predicting", range(len(self.plan)))))
+
+    def _logits(self, index: int) -> Tensor:
+        single = len(self.plan) == 1
+        logits, activation = self.cut.forward(self.view(index), gradients=single)
+        self._keep(index, activation)
+        if single:
+            self.connected = logits, activation
+        return logits.detach()
+
+    def gradients(self, seeds: Sequence[Tensor]) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        """Yield seed number, window, activation and gradient for each window that a target touches.
+
+        Parameters
+        ----------
+        seeds
+            Of each target: its gradient with respect to the blended logits.
+
+        Yields
+        ------
+        number, index : int
+            Which of the seeds, and which window.
+        activation, gradient : torch.Tensor
+            (1, channels, *cells) float32 of that window. Windows that are not yielded have gradient zero.
+        """
+        count = len(self.plan)
+        for index, parts in self.plan.split(torch.cat(list(seeds))):
+            self.progress("Explaining", index, count)
+            logits, activation = self.connected or self.cut.forward(self.view(index))
+            self._keep(index, activation)
+            mine = [number for number, part in enumerate(parts) if bool(part.any())]
+            for number in mine:
+                keep = self.connected is not None or number != mine[-1]
+                seed = fitting(parts[number : number + 1], logits)
+                (gradient,) = torch.autograd.grad(logits, activation, seed, retain_graph=keep)
+                yield number, index, activation.detach().float(), gradient.float()
+        self.progress("Explaining", count, count)
+
+    def blended(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight the channels of all windows alike, and blend the maps as the logits were.
+
+        Parameters
+        ----------
+        weights
+            (T, channels), one row for each target.
+
+        Returns
+        -------
+        values, coarse : torch.Tensor
+            (1, T, *spatial) float32, and the maps of the last window before interpolation, (1, T, *cells).
+        """
+        coarse = torch.empty(0)
+
+        def fine(index: int) -> Tensor:
+            nonlocal coarse
+            activation = self.activation(index)
+            with torch.autocast(activation.device.type, enabled=False):  # the caller's would compute it in bfloat16
+                coarse = torch.einsum("nk...,tk->nt...", activation.float(), weights)
+            return interpolated(coarse, self.plan.size)
+
+        values = self.plan.blend(map(fine, self.steps("Mapping", range(len(self.plan)))))
+        return values, coarse
+
+    def steps(self, stage: str, indices: Sequence[int]) -> Iterator[int]:
+        """Yield the indices and report each as progress."""
+        for done, index in enumerate(indices):
+            self.progress(stage, done, len(indices))
+            yield index
+        self.progress(stage, len(indices), len(indices))
+
+    def view(self, index: int) -> Tensor:
+        """Return one window of the image."""
+        return self.plan.view(self.padded, index)
+
+    @cached_property
+    def channels(self) -> int:
+        """Number of channels of the layer."""
+        return self.activation(0).shape[1]
+
+    def stride(self, coarse: Tensor) -> tuple[float, ...]:
+        """Return the voxels for each cell of a window's map (1, T, *cells) along each axis."""
+        return tuple(n / cells for n, cells in zip(self.plan.size, coarse.shape[2:], strict=True))
+
+    def activation(self, index: int) -> Tensor:
+        """Return the layer's output (1, channels, *cells) for one window, without graph."""
+        kept = self.kept.get(index)
+        return self.cut.encode(self.view(index)) if kept is None else kept
+
+    def activations(self) -> Iterator[Tensor]:
+        """Yield the layer's output (1, channels, *cells) for each window, float32, and keep what fits."""
+        for index in self.steps("Reading the layer", range(len(self.plan))):
+            activation = self.activation(index)
+            self._keep(index, activation)
+            yield finite(activation.float())
+
+    def sums(self) -> Tensor:
+        """Return the sum of each channel over all cells of all windows, (1, channels) float32."""
+        return torch.stack([activation.flatten(2).sum(dim=2) for activation in self.activations()]).sum(dim=0)
+
+    def _keep(self, index: int, activation: Tensor) -> None:
+        size = activation.numel() * activation.element_size()
+        if index not in self.kept and (len(self.plan) == 1 or self.kept_bytes + size <= KEEP_BYTES):
+            self.kept[index] = activation.detach()
+            self.kept_bytes += size
+
+
+def interpolated(coarse: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Bring maps (N, T, *cells) to voxels (N, T, *size): cells are boxes of voxels with their value at the centre."""
+    if tuple(coarse.shape[2:]) == size:
+        return coarse
+    mode = "trilinear" if len(size) == 3 else "bilinear"
+    return functional.interpolate(coarse, size=size, mode=mode, align_corners=False)
