@@ -308,6 +308,31 @@ def set_in_third(keyword: str, value: object) -> Plan:
 
 
 @pytest.mark.parametrize(
+    ("keyword", "value"), [("Columns", 6), ("Rows", 5), ("PixelData", bytes(4 * 7 * 6))], ids=lambda value: str(value)[:9]
+)
+def test_pixels_beyond_the_size_of_the_image_are_refused(tmp_path: Path, keyword: str, value: object) -> None:
+    """A width that is too small by one shears every image, and nothing else in the files would show it."""
+    make_series(tmp_path, Plan(change=lambda dataset, _: setattr(dataset, keyword, value)), names="slice-{}".format)
+
+    promised = {"Columns": 72, "Rows": 70}.get(keyword, 84)
+    with pytest.raises(ReadError, match=rf"slice-0 holds \d+ bytes of pixels, where its header promises {promised}:"):
+        read(tmp_path)
+
+
+def test_bytes_that_fill_up_a_file_are_left_aside(tmp_path: Path) -> None:
+    """Some writers fill up to a multiple of more than two bytes; that is less than a row or column."""
+    plan = Plan()
+
+    def fill_up(dataset: Dataset, k: int) -> None:
+        del k
+        dataset.PixelData += b"\1" * 10
+
+    make_series(tmp_path, replace(plan, change=fill_up))
+
+    np.testing.assert_array_equal(read(tmp_path).array, plan.values())
+
+
+@pytest.mark.parametrize(
     ("plan", "message"),
     [
         (set_in_third("PixelData", b"1234"), "pixel data of slice-2 .* is damaged"),

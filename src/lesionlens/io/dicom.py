@@ -317,8 +317,14 @@ def _refuse_damaged(found: Scan) -> None:
 
 def _strangers(found: Scan) -> tuple[str, ...]:
     """Name the files that are no DICOM images: whoever misses a slice can look for it among them."""
-    n = len(found.others)
-    return (f"Left aside: {counted(n, 'file')} without DICOM images: {named(found.others)}.",) if n else ()
+    links = [name for name in found.others if name.endswith("/")]
+    files = [name for name in found.others if name not in links]
+    notes = []
+    if files:
+        notes.append(f"Left aside: {counted(len(files), 'file')} without DICOM images: {named(files)}.")
+    if links:
+        notes.append(f"Left aside: {counted(len(links), 'link')} to folders, which are not followed: {named(links)}.")
+    return tuple(notes)
 
 
 def _nothing_found(name: str, found: Scan) -> str:

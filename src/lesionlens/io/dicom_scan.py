@@ -50,7 +50,7 @@ class Scan:
     damaged
         DICOM files that cannot be read; a slice may be among them.
     others
-        Names of the files that are not DICOM, or only an index of DICOM files.
+        Names of the files that are not DICOM, or only an index of DICOM files; of links to folders with a slash.
     """
 
     instances: tuple[Instance, ...]
@@ -88,7 +88,7 @@ def scan(
     others: list[str] = []
     for done, path in enumerate(paths):
         progress("Reading headers", done, len(paths))
-        name = path.relative_to(root).as_posix()
+        name = path.relative_to(root).as_posix() + ("/" if path.is_dir() else "")
         if not path.is_file() or not looks_like_dicom(path, name):
             strangers[name] = path
             continue
@@ -182,13 +182,17 @@ def _short(field: bytes) -> bool:
 
 
 def _all_files(root: Path) -> list[Path]:
-    """Return what is no folder below a folder, ordered by name; links to folders are not followed (they can loop)."""
+    """Return what is no folder below a folder, ordered by name.
+
+    Links to folders are among it, so that they are named: they can loop and are not followed, but may hold slices.
+    """
 
     def refuse(error: OSError) -> None:
         name = os.path.relpath(error.filename, root)
         raise ReadError(f"Cannot open folder {name}: {error.strerror}. Check its permissions.") from None
 
     found = []
-    for folder, _, names in os.walk(root, onerror=refuse):
+    for folder, folders, names in os.walk(root, onerror=refuse):
         found += [Path(folder, name) for name in names]
+        found += [Path(folder, name) for name in folders if os.path.islink(Path(folder, name))]
     return sorted(found)

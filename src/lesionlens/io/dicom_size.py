@@ -65,6 +65,12 @@ def refuse_size(dataset: Dataset, syntax: UID, name: str) -> None:
             raise ReadError(f"{name} promises {need:,} bytes of pixels, which {present:,} of RLE cannot hold. {_AGAIN}")
         if syntax.is_encapsulated and syntax != RLELossless:
             _refuse_other_size(dataset.PixelData, (rows, columns), name)
+        promised = -(-n_frames * rows * columns * samples * bits // 8)
+        if not syntax.is_encapsulated and present - promised >= max(2, min(rows, columns) * samples * bits // 8):
+            raise ReadError(
+                f"{name} holds {present:,} bytes of pixels, where its header promises {promised:,}: its size or number "
+                f"of images is wrong. {_AGAIN}"
+            )
 
 
 def _refuse_other_size(pixel_data: bytes, expected: tuple[int, int], name: str) -> None:
