@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,6 +199,36 @@ def test_padding_is_kept_and_said(tmp_path: Path) -> None:
     assert read(tmp_path).source.decisions == (
         "Pixels outside the scan hold the padding value -2000 (before rescaling); kept.",
     )
+
+
+def test_padding_is_said_in_the_sign_of_the_pixels(tmp_path: Path) -> None:
+    """Scanners write -2000 as the unsigned number of the same bits."""
+    make_series(tmp_path, Plan(signed=True, change=lambda dataset, _: dataset.add_new(0x00280120, "US", 63536)))
+
+    (decision,) = read(tmp_path).source.decisions
+    assert "padding value -2000 (" in decision
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "said"),
+    [
+        ("PhotometricInterpretation", "MONOCHROME1", r"MONOCHROME1 in some slices alone \(slice-2\)"),
+        ("PixelPaddingValue", 9, "padding value 9 "),
+        ("RescaleType", "US", r"different quantities \(RescaleType HU, US\)"),
+    ],
+)
+def test_what_is_so_in_one_slice_is_said(tmp_path: Path, keyword: str, value: object, said: str) -> None:
+    """The first slice does not speak for the others."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        dataset.RescaleType = "HU"
+        if k == 2:
+            setattr(dataset, keyword, value)
+
+    make_series(tmp_path, Plan(modality="CT", change=change), names="slice-{}".format)
+
+    (decision,) = read(tmp_path).source.decisions
+    assert re.search(said, decision)
 
 
 @pytest.mark.parametrize(("value", "said"), [("01", True), ("00", False)], ids=["lossy", "lossless"])

@@ -12,7 +12,7 @@ from lesionlens.io.dicom_folder import is_dicomdir, scan_dicomdir
 from lesionlens.io.dicom_geometry import Stack
 from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
-from lesionlens.io.dicom_irregular import lay_down, nominal_grid
+from lesionlens.io.dicom_irregular import Layout, lay_down, nominal_grid
 from lesionlens.io.dicom_masked import folder_name, masked_scan
 from lesionlens.io.dicom_scan import Scan, scan
 from lesionlens.io.dicom_stacks import NamedStack, split
@@ -184,6 +184,7 @@ def _volume(
             *series.decisions,
             *_one_of(stacks, chosen),
             *_notes(stack),
+            *_padding_notes(stack, layout),
             *layout.decisions,
             *left_empty,
         ),
@@ -215,14 +216,16 @@ def _notes(stack: Stack) -> tuple[str, ...]:
     """Say what a reader of the values or places must know."""
     first = stack.slices[0].instance
     notes = []
-    if first.photometric == "MONOCHROME1":
-        notes.append("MONOCHROME1: high values are meant to be shown dark; the values are kept as they are.")
-    if first.padding is not None:
-        notes.append(f"Pixels outside the scan hold the padding value {first.padding:g} (before rescaling); kept.")
+    dark = [item.name for item in stack.slices if item.instance.photometric == "MONOCHROME1"]
+    if dark:
+        some = "" if len(dark) == len(stack.slices) else f" in some slices alone ({named(dark)})"
+        notes.append(f"MONOCHROME1{some}: high values are meant to be shown dark; the values are kept as they are.")
+    kinds = sorted({item.frame.rescale_type for item in stack.slices} - {""})
+    if len(kinds) > 1:
+        notes.append(f"The slices hold different quantities (RescaleType {', '.join(kinds)}); they do not compare.")
     if any(item.instance.lossy for item in stack.slices):
         notes.append("The images were compressed with loss; their values are not exactly those of the scanner.")
-    if first.note:
-        notes.append(first.note)
+    notes += dict.fromkeys(item.instance.note for item in stack.slices if item.instance.note)
     if first.concatenation and not first.concatenation.total:
         notes.append("The files are parts of one object and do not say how many there are; the last may be missing.")
     mixed = [word for word in MEASURED_ALIKE if len({item.frame.traits.get(word, "") for item in stack.slices}) > 1]
@@ -231,6 +234,17 @@ def _notes(stack: Stack) -> tuple[str, ...]:
     if len(stack.slices) == 2:
         notes.append("Two slices only: whether one is missing between them cannot be checked.")
     return tuple(notes)
+
+
+def _padding_notes(stack: Stack, layout: Layout) -> tuple[str, ...]:
+    """Say which values are none, and what became of them."""
+    known = dict.fromkeys(item.instance.padding for item in stack.slices if item.instance.padding)
+    if not known:
+        return ()
+    shown = ", ".join(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in known)
+    resampled = layout.resampling is not None and not any(item.instance.modality_lut for item in stack.slices)
+    done = "they hold no data, and nothing is interpolated from them" if resampled else "kept"
+    return (f"Pixels outside the scan hold the padding value {shown} (before rescaling); {done}.",)
 
 
 def _unit(stack: Stack) -> str:
