@@ -78,7 +78,7 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
     for k, item in enumerate(slices):
         by_file.setdefault(item.instance.name, []).append(k)
     digest, stack, done = hashlib.sha256(), _Stack(slices), 0
-    # Filters of warnings belong to the process, not to a thread: they are set here, once for all threads.
+    # Silence is for the whole process: it is asked for here, once for all threads.
     with quiet(), _Ahead() as ahead:
         for ks in by_file.values():
             progress("Reading slices", done, len(slices))
