@@ -292,6 +292,7 @@ def _info_of_several(info: SeriesInfo, stacks: Sequence[NamedStack], label: str)
     spacings: set[tuple[float, float, float]] = set()
     axes: set[str] = set()
     problems: list[str] = []
+    refused: list[str] = []
     worst = 0.0
     for one in stacks:
         try:
@@ -299,8 +300,10 @@ def _info_of_several(info: SeriesInfo, stacks: Sequence[NamedStack], label: str)
             grid = None if stack.tangled else nominal_grid(stack, label)
         except ReadError as error:
             problems.append(f"{one.name}: {one_line(error)}")
+            refused.append(one.name)
             continue
         problems += [f"{one.name}: {problem}" for problem in stack.verdict.problems]
+        refused += [] if stack.verdict.regular else [one.name]
         worst = max(worst, stack.verdict.worst_error_mm)
         shapes.add(stack.shape)
         if grid is None:
@@ -315,6 +318,7 @@ def _info_of_several(info: SeriesInfo, stacks: Sequence[NamedStack], label: str)
     return replace(
         info,
         stacks=tuple(stack.name for stack in stacks),
+        refused_stacks=tuple(refused),
         shape=shape,
         spacing_mm=spacing,
         axcodes=axes.pop() if len(axes) == 1 else "",
