@@ -166,7 +166,10 @@ def test_a_multi_frame_file_is_read_alone(tmp_path: Path) -> None:
     make_enhanced(tmp_path / "a.dcm", plan)
     make_enhanced(tmp_path / "b.dcm", replace(plan, origin=(0.0, 0.0, 500.0)))
 
-    assert_in_place(read(tmp_path / "a.dcm"), plan)
+    volume = read(tmp_path / "a.dcm")
+
+    assert_in_place(volume, plan)
+    assert volume.source.decisions == ("a.dcm was read alone, as it holds several images.",)
 
 
 def test_frames_without_description_are_refused(tmp_path: Path) -> None:

@@ -190,7 +190,9 @@ def test_a_codestream_that_is_cut_off_is_refused(
         dataset.BitsAllocated = 8 if bits == 8 else 16
         dataset.save_as(path)
 
-    with pytest.raises(ReadError, match=r"slice-1 is cut off: it has no end marker|pixel data of slice-1 .* is damaged"):
+    with pytest.raises(
+        ReadError, match=r"slice-1 is cut off: it has no end marker|pixel data of slice-1 .* is damaged"
+    ):
         read(tmp_path)
 
 

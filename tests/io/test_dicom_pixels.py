@@ -339,7 +339,9 @@ def set_in_third(keyword: str, value: object) -> Plan:
 
 
 @pytest.mark.parametrize(
-    ("keyword", "value"), [("Columns", 6), ("Rows", 5), ("PixelData", bytes(4 * 7 * 6))], ids=lambda value: str(value)[:9]
+    ("keyword", "value"),
+    [("Columns", 6), ("Rows", 5), ("PixelData", bytes(4 * 7 * 6))],
+    ids=lambda value: str(value)[:9],
 )
 def test_pixels_beyond_the_size_of_the_image_are_refused(tmp_path: Path, keyword: str, value: object) -> None:
     """A width that is too small by one shears every image, and nothing else in the files would show it."""

@@ -145,7 +145,9 @@ def _series_of(path: Path, identities: Identities, progress: Progress) -> tuple[
     with identities.masking():
         instance = read_instance(path, path.name, identities)
     if (instance.n_frames > 1 and not instance.concatenation) or not instance.rows:
-        return group(masked_scan(Scan((instance,), (), ()), identities).instances)[0], ()
+        alone = (f"{identities.mask(path.name)} was read alone, as it holds several images.",)
+        (mine,) = group(masked_scan(Scan((instance,), (), ()), identities).instances)
+        return mine, alone if instance.n_frames > 1 else ()
     with identities.masking():
         with reading("Cannot open the folder of the file", todo="Check its permissions."):
             beside = sorted(entry for entry in path.parent.iterdir() if entry.is_file())

@@ -29,7 +29,7 @@ _SCOUT_MARKS = frozenset({"LOCALIZER", "SCOUT"})
 # A scout without the LOCALIZER mark: several orientations with no more slices than this in each.
 SCOUT_SLICES = 3
 
-# Secondary captures, by the rest of their UID: of a screen, a film, or a volume that was computed and says where it lies.
+# Secondary captures, by the rest of their UID: of a screen or a film, or of a computed volume that says where it lies.
 _CAPTURES = ("7", "7.")
 
 # At most so many missing parts of a concatenation are looked for; a damaged file can promise millions.

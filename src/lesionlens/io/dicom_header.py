@@ -51,8 +51,8 @@ _WANTED = (
     "HighBit", "ImageOrientationPatient", "ImagePositionPatient", "InConcatenationNumber",
     "InConcatenationTotalNumber", "LossyImageCompression", "Modality", "ModalityLUTSequence",
     "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingRangeLimit",
-    "PixelPaddingValue", "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID",
-    "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
+    "PixelPaddingValue", "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType",
+    "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
     "SharedFunctionalGroupsSequence", *STANDARD_TRAITS, *KEYWORDS,
 )  # fmt: skip
 

@@ -287,8 +287,8 @@ class _Resampling:
             return out, None, ()
         share = 1 - np.count_nonzero(valid) / valid.size
         note = (
-            f"{100 * share:.3g} % of the voxels lie beside the slices, on padding or in a gap wider than {GAP_STEPS:g} typical "
-            f"steps; they hold no data, are not measured, and have the lowest value of the scan, {fill:g}."
+            f"{100 * share:.3g} % of the voxels lie beside the slices, on padding or in a gap wider than {GAP_STEPS:g} "
+            f"typical steps; they hold no data, are not measured, and have the lowest value of the scan, {fill:g}."
         )
         return out, valid, (note,)
 

@@ -18,7 +18,7 @@ from lesionlens.io.dicom_header import DICOMDIR, Instance, read_instance
 from lesionlens.io.identity import Identities
 from lesionlens.progress import Progress, silent
 
-__all__ = ["Damaged", "Scan", "looks_like_dicom", "scan"]
+__all__ = ["Damaged", "Scan", "has_preamble", "looks_like_dicom", "scan"]
 
 # How DICOM files are called where they are called anything. On a Mac, "._name" beside "name" holds no part of it.
 _SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
@@ -169,6 +169,20 @@ def looks_like_dicom(path: Path, name: str) -> bool:
         return True
     # Without preamble: group 2 or 8, an element below 0x20, then a value representation or a short length.
     return len(start) >= 8 and start[:2] in _FIRST_GROUPS and start[2] < 0x20 and start[3] == 0 and _short(start[4:8])
+
+
+def has_preamble(path: Path, name: str) -> bool:
+    """Say from its first bytes whether a file is DICOM and nothing else.
+
+    A NIfTI header may have these letters in its free text, but not the zeros before them: its first bytes are its size.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be opened.
+    """
+    start = _first_bytes(path, name)
+    return start[_PREAMBLE:] == b"DICM" and not any(start[:_PREAMBLE])
 
 
 def _first_bytes(path: Path, name: str) -> bytes:
