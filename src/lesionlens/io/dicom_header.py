@@ -52,8 +52,8 @@ _WANTED = (
     "InConcatenationTotalNumber", "LossyImageCompression", "Modality", "ModalityLUTSequence",
     "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingRangeLimit",
     "PixelPaddingValue", "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType",
-    "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
-    "SharedFunctionalGroupsSequence", *STANDARD_TRAITS, *KEYWORDS,
+    "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID",
+    "SeriesNumber", "SharedFunctionalGroupsSequence", *STANDARD_TRAITS, *KEYWORDS,
 )  # fmt: skip
 
 _WANTED_TAGS = frozenset({*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS})
