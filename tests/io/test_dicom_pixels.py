@@ -172,6 +172,18 @@ def test_only_rescaled_ct_is_in_hounsfield_units(
     np.testing.assert_array_equal(volume.array, plan.values() - 1024)
 
 
+def test_one_slice_that_lost_its_rescaling_has_no_unit(tmp_path: Path) -> None:
+    """It holds stored values among Hounsfield units: the volume is in neither."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        if k != 2:
+            dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
+
+    make_series(tmp_path, Plan(modality="CT", change=change))
+
+    assert read(tmp_path).unit == ""
+
+
 def test_unscaled_ct_has_no_unit(tmp_path: Path) -> None:
     """Stored values of a CT are not Hounsfield units."""
     make_series(tmp_path, Plan(modality="CT"))
@@ -214,14 +226,16 @@ def test_padding_is_said_in_the_sign_of_the_pixels(tmp_path: Path) -> None:
     [
         ("PhotometricInterpretation", "MONOCHROME1", r"MONOCHROME1 in some slices alone \(slice-2\)"),
         ("PixelPaddingValue", 9, "padding value 9 "),
-        ("RescaleType", "US", r"different quantities \(RescaleType HU, US\)"),
+        ("RescaleType", "US", r"different quantities \(HU, US\)"),
+        ("Units", "CNTS", r"different quantities \(CNTS, HU\)"),
+        ("RescaleIntercept", 0, r"Not rescaled, where the other slices are: slice-2\."),
     ],
 )
 def test_what_is_so_in_one_slice_is_said(tmp_path: Path, keyword: str, value: object, said: str) -> None:
     """The first slice does not speak for the others."""
 
     def change(dataset: Dataset, k: int) -> None:
-        dataset.RescaleType = "HU"
+        dataset.RescaleType, dataset.RescaleSlope, dataset.RescaleIntercept = "HU", 1, -1024
         if k == 2:
             setattr(dataset, keyword, value)
 

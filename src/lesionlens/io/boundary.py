@@ -135,7 +135,7 @@ class _Silence:
         with self._lock:
             self._inside -= 1
             if not self._inside:
-                self._filters.__exit__()
+                self._filters.__exit__(None, None, None)
                 _TALKATIVE.setLevel(self._level)
 
 

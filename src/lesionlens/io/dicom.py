@@ -9,7 +9,7 @@ from pathlib import Path
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import counted, named, one_line, reading
 from lesionlens.io.dicom_folder import is_dicomdir, scan_dicomdir
-from lesionlens.io.dicom_geometry import Stack
+from lesionlens.io.dicom_geometry import Slice, Stack
 from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
 from lesionlens.io.dicom_irregular import Layout, lay_down, nominal_grid
@@ -224,7 +224,10 @@ def _notes(stack: Stack) -> tuple[str, ...]:
         notes.append(f"MONOCHROME1{some}: high values are meant to be shown dark; the values are kept as they are.")
     kinds = sorted({item.frame.rescale_type for item in stack.slices} - {""})
     if len(kinds) > 1:
-        notes.append(f"The slices hold different quantities (RescaleType {', '.join(kinds)}); they do not compare.")
+        notes.append(f"The slices hold different quantities ({', '.join(kinds)}); they do not compare.")
+    plain = [item.name for item in stack.slices if not _is_rescaled(item)]
+    if 0 < len(plain) < len(stack.slices):
+        notes.append(f"Not rescaled, where the other slices are: {named(plain)}.")
     if any(item.instance.lossy for item in stack.slices):
         notes.append("The images were compressed with loss; their values are not exactly those of the scanner.")
     notes += dict.fromkeys(item.instance.note for item in stack.slices if item.instance.note)
@@ -251,12 +254,15 @@ def _padding_notes(stack: Stack, layout: Layout) -> tuple[str, ...]:
 
 def _unit(stack: Stack) -> str:
     """Return "HU" for CT whose values were rescaled, as long as the file does not name another type."""
-    frames = [item.frame for item in stack.slices]
-    first = stack.slices[0].instance
-    rescaled = any((frame.slope, frame.intercept) != (1.0, 0.0) for frame in frames)
-    silent_type = () if first.modality_lut else ("",)  # a table says what it gives
-    is_hu = (rescaled or first.modality_lut) and all(frame.rescale_type in ("HU", *silent_type) for frame in frames)
-    return "HU" if first.modality == "CT" and is_hu else ""
+    silent = [item for item in stack.slices if item.frame.rescale_type != "HU"]
+    # A table says what it gives; a slice that is neither rescaled nor says what it holds has its stored values.
+    is_hu = not any(item.frame.rescale_type or item.instance.modality_lut or not _is_rescaled(item) for item in silent)
+    changed = any(item.instance.modality_lut or _is_rescaled(item) for item in stack.slices)
+    return "HU" if stack.slices[0].instance.modality == "CT" and changed and is_hu else ""
+
+
+def _is_rescaled(item: Slice) -> bool:
+    return (item.frame.slope, item.frame.intercept) != (1.0, 0.0)
 
 
 def _info(series: Series, identities: Identities) -> SeriesInfo:

@@ -53,7 +53,7 @@ _WANTED = (
     "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingRangeLimit",
     "PixelPaddingValue", "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType",
     "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID",
-    "SeriesNumber", "SharedFunctionalGroupsSequence", *STANDARD_TRAITS, *KEYWORDS,
+    "SeriesNumber", "SharedFunctionalGroupsSequence", "Units", *STANDARD_TRAITS, *KEYWORDS,
 )  # fmt: skip
 
 _WANTED_TAGS = frozenset({*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS})
@@ -308,8 +308,8 @@ def _frames(dataset: Dataset, n_frames: int, name: str) -> tuple[Frame, ...]:
 
 
 def _rescale_type(dataset: Dataset) -> str:
-    """Return what the values are after rescaling or after the Modality LUT."""
-    said = text(dataset, "RescaleType")
+    """Return what the values are after rescaling (PET says it elsewhere) or after the Modality LUT."""
+    said = text(dataset, "Units") or text(dataset, "RescaleType")
     table = value_of(dataset, "ModalityLUTSequence")
     return text(table[0], "ModalityLUTType") if table and not said else said
 
