@@ -17,7 +17,7 @@ from lesionlens.io.dicom_masked import folder_name, masked_scan
 from lesionlens.io.dicom_scan import Scan, scan
 from lesionlens.io.dicom_stacks import NamedStack, split
 from lesionlens.io.dicom_traits import MEASURED_ALIKE
-from lesionlens.io.dicom_values import read_values
+from lesionlens.io.dicom_values import read_values, refuse_different
 from lesionlens.io.identity import Identities, hide_uids
 from lesionlens.io.policy import Irregular
 from lesionlens.io.series import ITK_SUFFIXES, SeriesInfo
@@ -172,6 +172,8 @@ def _volume(
     label = f"{series.label}, {chosen.name}" if chosen.name else series.label
     stack = chosen.lay_out(series.label)
     layout = lay_down(stack, label, irregular)
+    read_files = {item.instance.name for item in stack.slices}
+    refuse_different([pair for pair in series.copies if pair[0].name in read_files], progress=progress)
     values, sha256 = read_values(stack.slices, progress=progress)
     array, valid, left_empty = layout.fill(values, progress=progress)
     files = tuple(dict.fromkeys(item.instance.name for item in stack.slices))

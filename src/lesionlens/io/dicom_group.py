@@ -61,6 +61,8 @@ class Series:
         One sentence for everything that was left out.
     aside
         Why the series is hardly the scan that is meant (``"localiser"``, ``"a single image"``); empty otherwise.
+    copies
+        Files that were left out because they repeat another one by their headers, each behind the other one.
     """
 
     uid: str
@@ -70,6 +72,7 @@ class Series:
     instances: tuple[Instance, ...]
     decisions: tuple[str, ...]
     aside: str
+    copies: tuple[tuple[Instance, Instance], ...] = ()
 
     @property
     def label(self) -> str:
@@ -189,7 +192,8 @@ def _is_one_of(instance: Instance, classes: Sequence[str]) -> bool:
 
 
 def _series(uid: str, members: list[Instance]) -> Series:
-    unique, decisions = _without_copies(members)
+    unique, copies = _without_copies(members)
+    decisions = (f"Left out: {counted(len(copies), 'file')} with the same SOPInstanceUID and place as another.",)
     unique, without = _without_bystanders(unique)
     first = unique[0]
     return Series(
@@ -198,23 +202,26 @@ def _series(uid: str, members: list[Instance]) -> Series:
         description=first.description,
         modality=first.modality,
         instances=tuple(unique),
-        decisions=decisions + without,
+        decisions=(decisions if copies else ()) + without,
         aside=_aside(unique),
+        copies=copies,
     )
 
 
-def _without_copies(members: list[Instance]) -> tuple[list[Instance], tuple[str, ...]]:
+def _without_copies(members: list[Instance]) -> tuple[list[Instance], tuple[tuple[Instance, Instance], ...]]:
     """Leave out files that repeat another one: same SOPInstanceUID, and the same places and traits of all images.
 
-    All must agree, because some de-identification tools give all files of a series the same UID.
+    All must agree, because some de-identification tools give all files of a series the same UID. Whether the pixels do,
+    too, is seen on reading.
     """
     kept: dict[object, Instance] = {}
+    copies = []
     for instance in members:
         images = [(frame.position, frame.orientation, *frame.traits.items()) for frame in instance.frames]
-        kept.setdefault((instance.uid, *images) if instance.uid else instance.name, instance)
-    n = len(members) - len(kept)
-    note = f"Left out: {counted(n, 'file')} with the same SOPInstanceUID and place as another."
-    return list(kept.values()), (note,) if n else ()
+        first = kept.setdefault((instance.uid, *images) if instance.uid else instance.name, instance)
+        if first is not instance:
+            copies.append((first, instance))
+    return list(kept.values()), tuple(copies)
 
 
 def _without_bystanders(members: list[Instance]) -> tuple[list[Instance], tuple[str, ...]]:
