@@ -112,6 +112,20 @@ def test_frames_of_several_fragments_are_told_apart(tmp_path: Path, syntax: UID,
     np.testing.assert_array_equal(read(tmp_path).array, plan.values())
 
 
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless])
+def test_more_frames_than_promised_are_refused(tmp_path: Path, syntax: UID) -> None:
+    """A volume of which the header counts half is not half a volume."""
+    make_enhanced(tmp_path / "all.dcm", Plan(shape=(64, 65, 6), bits=15))
+    dataset = dcmread(tmp_path / "all.dcm")
+    dataset.compress(syntax, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+    dataset.NumberOfFrames = 4
+    dataset.PerFrameFunctionalGroupsSequence = dataset.PerFrameFunctionalGroupsSequence[:4]
+    dataset.save_as(tmp_path / "all.dcm")
+
+    with pytest.raises(ReadError, match=r"all\.dcm holds more compressed images than the 4 that its header promises"):
+        read(tmp_path)
+
+
 def smooth(shape: tuple[int, int, int], highest: int) -> NDArray[np.uint16]:
     """Return (i, j, k) values without edges, which lossy codecs keep within a few steps."""
     i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]

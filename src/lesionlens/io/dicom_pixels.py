@@ -252,7 +252,7 @@ def _uncompressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
 
 
 def _compressed(dataset: Dataset, syntax: UID, name: str) -> Iterator[Decode]:
-    """Yield what decodes each frame; frames beyond those that the header counts are left aside."""
+    """Yield what decodes each frame; refuse frames beyond those that the header counts."""
     options = as_pixel_options(dataset)
     offsets = options.pop("extended_offsets", None)
     n_frames = options["number_of_frames"]
@@ -265,6 +265,8 @@ def _compressed(dataset: Dataset, syntax: UID, name: str) -> Iterator[Decode]:
             yield partial(decoders().decode, codestream, str(syntax), options)
         else:
             yield partial(decode_frame, codestream, str(syntax), {**options, **_RLE_OPTIONS})
+    if any(codestreams):
+        raise ReadError(f"{name} holds more compressed images than the {n_frames} that its header promises. {_AGAIN}")
 
 
 def _is_codestream(syntax: UID) -> bool:
