@@ -53,6 +53,27 @@ def test_a_zip_of_dicom_is_the_folder_in_it(tmp_path: Path, temporary: Path) -> 
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", ["img", "hdr", "nii", "mha"])
+def test_dicom_is_known_by_its_preamble(tmp_path: Path, suffix: str) -> None:
+    """Some scanners call their images .img: the folder, one file and a zip of them are one scan."""
+    first, *_ = make_series(tmp_path / "in", PLAN, names=f"IM{{}}.{suffix}".format)
+
+    for place in (tmp_path / "in", first, pack(tmp_path / "in", tmp_path / "scan.zip")):
+        np.testing.assert_array_equal(read(place).array, PLAN.values())
+        assert [info.shape for info in list_series(place)] == [PLAN.shape]
+
+
+def test_letters_in_a_nifti_header_do_not_make_it_dicom(tmp_path: Path) -> None:
+    """Its bytes may hold anything where DICOM has its letters."""
+    path = tmp_path / "scan.nii"
+    nib.Nifti1Image(np.ones((3, 3, 3), np.int16), np.eye(4)).to_filename(path)
+    content = bytearray(path.read_bytes())
+    content[128:132] = b"DICM"
+    path.write_bytes(content)
+
+    assert read(path).source.format == "nifti"
+
+
 def test_a_zip_is_known_by_its_content(tmp_path: Path) -> None:
     """Archives are sent around under any name."""
     make_series(tmp_path / "in", PLAN)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
 
 from dicom_factory import AXIAL, CORONAL, SAGITTAL, Plan, make_enhanced, make_series, oblique, voxel_ras
 from lesionlens.errors import AmbiguousStackError, Cancelled, ReadError
@@ -166,7 +167,10 @@ def test_a_multi_frame_file_is_read_alone(tmp_path: Path) -> None:
     make_enhanced(tmp_path / "a.dcm", plan)
     make_enhanced(tmp_path / "b.dcm", replace(plan, origin=(0.0, 0.0, 500.0)))
 
-    assert_in_place(read(tmp_path / "a.dcm"), plan)
+    volume = read(tmp_path / "a.dcm")
+
+    assert_in_place(volume, plan)
+    assert volume.source.decisions == ("a.dcm was read alone, as it holds several images.",)
 
 
 def test_frames_without_description_are_refused(tmp_path: Path) -> None:
@@ -201,6 +205,43 @@ def test_copies_of_a_file_are_left_out(tmp_path: Path) -> None:
 
     assert_in_place(volume, plan)
     assert volume.source.decisions == ("Left out: 5 files with the same SOPInstanceUID and place as another.",)
+
+
+def test_a_copy_with_other_pixels_is_refused(tmp_path: Path) -> None:
+    """One of the two was damaged or changed, and the name that sorts first says nothing about which."""
+    first, *_ = make_series(tmp_path, names="slice-{}".format)
+    dataset = dcmread(first)
+    pixels = bytearray(dataset.PixelData)
+    pixels[-2] ^= 1
+    dataset.PixelData = bytes(pixels)
+    dataset.save_as(tmp_path / "again")
+
+    with pytest.raises(ReadError, match="again and slice-0 have the same SOPInstanceUID and place but hold different"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_a_copy_with_another_scale_is_refused(tmp_path: Path, keyword: str) -> None:
+    """The same stored values mean something else then."""
+    first, *_ = make_series(tmp_path, names="slice-{}".format)
+    dataset = dcmread(first)
+    dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
+    setattr(dataset, keyword, 2)
+    dataset.save_as(tmp_path / "again")
+
+    with pytest.raises(ReadError, match="again and slice-0 have the same SOPInstanceUID"):
+        read(tmp_path)
+
+
+def test_a_copy_in_another_transfer_syntax_is_left_out(tmp_path: Path) -> None:
+    """An archive may have compressed one of two copies: the values count, not the bytes."""
+    plan = Plan()
+    first, *_ = make_series(tmp_path, plan, names="slice-{}".format)
+    dataset = dcmread(first)
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.save_as(tmp_path / "again")
+
+    assert_in_place(read(tmp_path), plan)
 
 
 def test_equal_uids_with_different_echoes_are_no_copies(tmp_path: Path) -> None:

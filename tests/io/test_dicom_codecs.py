@@ -112,6 +112,20 @@ def test_frames_of_several_fragments_are_told_apart(tmp_path: Path, syntax: UID,
     np.testing.assert_array_equal(read(tmp_path).array, plan.values())
 
 
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless])
+def test_more_frames_than_promised_are_refused(tmp_path: Path, syntax: UID) -> None:
+    """A volume of which the header counts half is not half a volume."""
+    make_enhanced(tmp_path / "all.dcm", Plan(shape=(64, 65, 6), bits=15))
+    dataset = dcmread(tmp_path / "all.dcm")
+    dataset.compress(syntax, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+    dataset.NumberOfFrames = 4
+    dataset.PerFrameFunctionalGroupsSequence = dataset.PerFrameFunctionalGroupsSequence[:4]
+    dataset.save_as(tmp_path / "all.dcm")
+
+    with pytest.raises(ReadError, match=r"all\.dcm holds more compressed images than the 4 that its header promises"):
+        read(tmp_path)
+
+
 def smooth(shape: tuple[int, int, int], highest: int) -> NDArray[np.uint16]:
     """Return (i, j, k) values without edges, which lossy codecs keep within a few steps."""
     i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
@@ -152,6 +166,48 @@ def test_lossy_codecs_stay_close(tmp_path: Path, syntax: UID, bits: int, encode:
 
     assert np.abs(found - values).max() <= tolerance
     assert found.std() > 0.1 * 2**bits
+
+
+JPEGS: dict[str, tuple[UID, int, Encoder]] = {
+    "JPEG baseline": (JPEGBaseline8Bit, 8, lambda image, _: imagecodecs.jpeg8_encode(image.astype(np.uint8), level=98)),
+    "JPEG extended": (
+        JPEGExtended12Bit,
+        12,
+        lambda image, _: imagecodecs.jpeg8_encode(image, level=98, bitspersample=12),
+    ),
+    "JPEG lossless": (JPEGLosslessSV1, 12, jpeg_lossless),
+    "JPEG-LS": (JPEGLSLossless, 12, jpeg_ls),
+    "JPEG 2000": (JPEG2000Lossless, 12, jpeg_2000),
+    "HTJ2K": (HTJ2K, 12, htj2k),
+}
+
+
+@pytest.mark.parametrize(("syntax", "bits", "encode"), JPEGS.values(), ids=JPEGS.keys())
+@pytest.mark.parametrize("kept", [0.3, 0.9, 0.99])
+def test_a_codestream_that_is_cut_off_is_refused(
+    tmp_path: Path, syntax: UID, bits: int, encode: Encoder, kept: float
+) -> None:
+    """Decoders fill up what is missing with grey, and say that all is well."""
+    values = smooth((64, 65, 3), 2**bits - 1)
+
+    def cut(image: Image, depth: int) -> bytes:
+        stream = encode(image, depth)
+        return stream[: int(kept * len(stream))]
+
+    for k, path in enumerate(make_series(tmp_path, Plan(shape=values.shape), names="slice-{}".format)):
+        dataset = dcmread(path)
+        dataset.BitsStored, dataset.HighBit = bits, bits - 1
+        dataset.PixelData = np.ascontiguousarray(values[:, :, k].T).astype("<u2").tobytes()
+        dataset.save_as(path)
+        compress(path, syntax, cut if k == 1 else encode)
+        dataset = dcmread(path)
+        dataset.BitsAllocated = 8 if bits == 8 else 16
+        dataset.save_as(path)
+
+    with pytest.raises(
+        ReadError, match=r"slice-1 is cut off: it has no end marker|pixel data of slice-1 .* is damaged"
+    ):
+        read(tmp_path)
 
 
 SAME = {
@@ -201,6 +257,14 @@ def test_files_of_other_programs_are_decoded_as_another_decoder_does(name: str, 
     (ours,) = stored_values(dataset, name)
 
     assert np.abs(ours.astype(int) - theirs).max() <= (1 if "JPG" in name else 0)
+
+
+def test_what_another_decoder_reads_is_not_called_damaged_alone() -> None:
+    """Some makers write scans that this decoder refuses: the file may be as good as its maker thinks it is."""
+    assert imagecodecs.jpeg8_decode(codestream("JPEG-lossy.dcm")).shape == (1024, 256)
+
+    with pytest.raises(ReadError, match=r"JPEG Extended .* is damaged, or of a kind that its decoder does not know: "):
+        stored_values(dcmread(str(get_testdata_file("JPEG-lossy.dcm"))), "JPEG-lossy.dcm")
 
 
 PACKAGES: dict[str, tuple[UID, str, str]] = {

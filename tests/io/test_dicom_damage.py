@@ -147,6 +147,25 @@ def test_files_that_are_no_slices_are_left_aside_by_name(tmp_path: Path) -> None
     assert sentence in read(first).source.decisions
 
 
+def test_links_to_folders_are_said(tmp_path: Path) -> None:
+    """Half of a scan may lie behind one; those that lead to each other or back are no trap."""
+    paths = make_series(tmp_path / "scan")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in paths[3:]:
+        path.rename(elsewhere / path.name)
+    for name, target in (("more", elsewhere), ("back", tmp_path / "scan"), ("loop", Path("loop"))):
+        (tmp_path / "scan" / name).symlink_to(target)
+
+    volume = read(tmp_path / "scan")
+
+    assert volume.grid.shape[2] == 3
+    assert volume.source.decisions == (
+        "Left aside: 1 file without DICOM images: loop.",
+        "Left aside: 2 links to folders, which are not followed: back/, more/.",
+    )
+
+
 def test_empty_files_alone_are_no_damaged_scan(tmp_path: Path) -> None:
     """Where nothing is DICOM, nothing says that it should have been."""
     (tmp_path / "a").touch()

@@ -154,6 +154,39 @@ def test_a_linear_function_of_space_is_resampled_exactly(tmp_path: Path, case: C
     assert volume.array.dtype == np.float32
 
 
+@pytest.mark.parametrize("limit", [None, 40], ids=["one value", "a range"])
+def test_nothing_is_interpolated_from_padding(tmp_path: Path, limit: int | None) -> None:
+    """Half air and half padding would be a value that nobody measured, all around a round field of view."""
+    plan = sampled(replace(CASES["gap in a tilt"].plan, modality="CT"), linear)
+    padded = slice(0, 3)  # columns; the tilt moves rows
+
+    def change(dataset: Dataset, k: int) -> None:
+        assert plan.change is not None
+        plan.change(dataset, k)
+        stored = np.frombuffer(dataset.PixelData, "<u2").reshape(dataset.Rows, dataset.Columns).copy()
+        stored[:, padded] = 0 if limit is None else np.arange(3) * limit // 2
+        dataset.PixelData, dataset.PixelPaddingValue = stored.tobytes(), 0
+        if limit is not None:
+            dataset.PixelPaddingRangeLimit = limit
+
+    make_series(tmp_path, replace(plan, change=change))
+
+    volume = read(tmp_path, irregular="resample")
+
+    expected = holds_data(CASES["gap in a tilt"], volume)
+    expected[padded] = False
+    np.testing.assert_array_equal(volume.valid, expected)
+    wanted = linear(volume.grid.world(np.moveaxis(np.indices(volume.grid.shape), 0, -1)))
+    np.testing.assert_allclose(volume.array[expected], wanted[expected], atol=0.51 * QUANTUM)
+    measured = [linear(voxel_ras(plan, (i, j, k))) for i in range(3, 13) for j in range(11) for k in range(6)]
+    np.testing.assert_allclose(volume.array[~expected], min(measured), atol=0.51 * QUANTUM)
+    said = "0" if limit is None else "0 to 40"
+    assert (
+        f"Pixels outside the scan hold the padding value {said} (before rescaling); they hold no data, and nothing is "
+        "interpolated from them."
+    ) in volume.source.decisions
+
+
 def regular_or_resampled(folder: str) -> Volume | None:
     """Read a series as it is, else resampled; None where its slices lie too far apart for that."""
     for irregular in ("refuse", "resample"):
@@ -286,7 +319,7 @@ def test_resampling_is_said_in_decisions_and_verdict(tmp_path: Path) -> None:
     assert source.verdict.handled == "resample"
     moved, empty = source.decisions
     assert "resampled at their true positions, linearly, onto a regular grid of 13 x 11 x 6 voxels" in moved
-    assert "16.7 % of the voxels lie beside the slices or in a gap wider than 1.5 typical steps" in empty
+    assert "16.7 % of the voxels lie beside the slices, on padding or in a gap wider than 1.5 typical steps" in empty
     assert len(source.files) == len(source.uids) == 5
 
 

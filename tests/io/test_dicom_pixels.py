@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,6 +172,18 @@ def test_only_rescaled_ct_is_in_hounsfield_units(
     np.testing.assert_array_equal(volume.array, plan.values() - 1024)
 
 
+def test_one_slice_that_lost_its_rescaling_has_no_unit(tmp_path: Path) -> None:
+    """It holds stored values among Hounsfield units: the volume is in neither."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        if k != 2:
+            dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
+
+    make_series(tmp_path, Plan(modality="CT", change=change))
+
+    assert read(tmp_path).unit == ""
+
+
 def test_unscaled_ct_has_no_unit(tmp_path: Path) -> None:
     """Stored values of a CT are not Hounsfield units."""
     make_series(tmp_path, Plan(modality="CT"))
@@ -198,6 +211,38 @@ def test_padding_is_kept_and_said(tmp_path: Path) -> None:
     assert read(tmp_path).source.decisions == (
         "Pixels outside the scan hold the padding value -2000 (before rescaling); kept.",
     )
+
+
+def test_padding_is_said_in_the_sign_of_the_pixels(tmp_path: Path) -> None:
+    """Scanners write -2000 as the unsigned number of the same bits."""
+    make_series(tmp_path, Plan(signed=True, change=lambda dataset, _: dataset.add_new(0x00280120, "US", 63536)))
+
+    (decision,) = read(tmp_path).source.decisions
+    assert "padding value -2000 (" in decision
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "said"),
+    [
+        ("PhotometricInterpretation", "MONOCHROME1", r"MONOCHROME1 in some slices alone \(slice-2\)"),
+        ("PixelPaddingValue", 9, "padding value 9 "),
+        ("RescaleType", "US", r"different quantities \(HU, US\)"),
+        ("Units", "CNTS", r"different quantities \(CNTS, HU\)"),
+        ("RescaleIntercept", 0, r"Not rescaled, where the other slices are: slice-2\."),
+    ],
+)
+def test_what_is_so_in_one_slice_is_said(tmp_path: Path, keyword: str, value: object, said: str) -> None:
+    """The first slice does not speak for the others."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        dataset.RescaleType, dataset.RescaleSlope, dataset.RescaleIntercept = "HU", 1, -1024
+        if k == 2:
+            setattr(dataset, keyword, value)
+
+    make_series(tmp_path, Plan(modality="CT", change=change), names="slice-{}".format)
+
+    (decision,) = read(tmp_path).source.decisions
+    assert re.search(said, decision)
 
 
 @pytest.mark.parametrize(("value", "said"), [("01", True), ("00", False)], ids=["lossy", "lossless"])
@@ -305,6 +350,33 @@ def set_in_third(keyword: str, value: object) -> Plan:
             setattr(dataset, keyword, value)
 
     return Plan(change=change)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("Columns", 6), ("Rows", 5), ("PixelData", bytes(4 * 7 * 6))],
+    ids=lambda value: str(value)[:9],
+)
+def test_pixels_beyond_the_size_of_the_image_are_refused(tmp_path: Path, keyword: str, value: object) -> None:
+    """A width that is too small by one shears every image, and nothing else in the files would show it."""
+    make_series(tmp_path, Plan(change=lambda dataset, _: setattr(dataset, keyword, value)), names="slice-{}".format)
+
+    promised = {"Columns": 72, "Rows": 70}.get(keyword, 84)
+    with pytest.raises(ReadError, match=rf"slice-0 holds \d+ bytes of pixels, where its header promises {promised}:"):
+        read(tmp_path)
+
+
+def test_bytes_that_fill_up_a_file_are_left_aside(tmp_path: Path) -> None:
+    """Some writers fill up to a multiple of more than two bytes; that is less than a row or column."""
+    plan = Plan()
+
+    def fill_up(dataset: Dataset, k: int) -> None:
+        del k
+        dataset.PixelData += b"\1" * 10
+
+    make_series(tmp_path, replace(plan, change=fill_up))
+
+    np.testing.assert_array_equal(read(tmp_path).array, plan.values())
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_a_choice_that_fits_two_series_is_refused(tmp_path: Path, wanted: str | 
     assert read(tmp_path, series="1.2.55").source.uids != read(tmp_path, series="1.2.5").source.uids
 
 
-@pytest.mark.parametrize("wanted", ["9", 9, "1.2", "flair", ""])
+@pytest.mark.parametrize("wanted", ["9", 9, "1.2", "flair", "", pytest.param("9" * 5000, id="thousands of digits")])
 def test_an_unknown_series_is_refused_with_those_that_exist(tmp_path: Path, wanted: str | int) -> None:
     """Parts of a name do not match: nothing is guessed."""
     make_series(tmp_path, FLAIR)
@@ -127,6 +127,10 @@ BYSTANDERS: dict[str, tuple[Plan, str]] = {
     "exam data": (Plan(shape=(7, 6, 1), sop_class="1.2.3.4", change=exam_data), "1.2.3.4, without images"),
     "marked scout": (Plan(image_type=("ORIGINAL", "PRIMARY", "SCOUT")), "localiser"),
     "screen capture": (Plan(shape=(7, 6, 1), sop_class=SecondaryCaptureImageStorage), "a single image"),
+    "captures without places": (
+        Plan(sop_class=SecondaryCaptureImageStorage, change=lambda dataset, _: dataset.pop("ImagePositionPatient")),
+        "secondary captures without a place in the patient",
+    ),
     "colour images": (Plan(change=colour), "colour images"),
     "single image": (Plan(shape=(7, 6, 1)), "a single image"),
 }

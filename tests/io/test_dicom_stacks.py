@@ -438,6 +438,17 @@ def test_a_head_that_moves_between_time_points_is_followed(tmp_path: Path) -> No
         assert_in_place(read(tmp_path, stack=f"temporal position {n + 1}"), replace(plan, volume=n))
 
 
+def test_a_series_of_volumes_that_are_all_refused_is_not_readable(tmp_path: Path) -> None:
+    """What cannot be chosen is not offered."""
+    tilted = replace(PLAN, offsets=tuple((0.0, 0.3 * z, float(z)) for z in range(0, 15, 3)))
+    make_volumes(tmp_path, [replace(tilted, change=setting(EchoTime=10 * n + 10)) for n in range(2)])
+
+    (info,) = list_series(tmp_path)
+
+    assert info.stacks == info.refused_stacks == ("echo time 10 ms", "echo time 20 ms")
+    assert not info.readable
+
+
 def test_a_time_point_that_lost_its_last_slice_is_named(tmp_path: Path) -> None:
     """What is left of it is regular; only the others show that something is missing."""
     plans = [replace(PLAN, change=setting(TemporalPositionIdentifier=n + 1)) for n in range(3)]
@@ -454,7 +465,8 @@ def test_a_time_point_that_lost_its_last_slice_is_named(tmp_path: Path) -> None:
     with pytest.raises(IrregularSeriesError, match=r"temporal position 2 .*4 slices where the other volumes .* have 5"):
         read(tmp_path, stack=1)
 
-    assert not info.readable
+    assert info.readable  # the other two are
+    assert info.refused_stacks == ("temporal position 2",)
     assert isinstance(info.verdict, GeometryVerdict)
     assert info.verdict.problems == ("temporal position 2: 4 slices where the other volumes of the series have 5",)
     assert_in_place(read(tmp_path, stack=0), PLAN)

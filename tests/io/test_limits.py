@@ -291,9 +291,9 @@ NUMBERS = {
     "a distance below all atoms": ("PixelSpacing", b"1e-320\\1e-320 ", r"PixelSpacing of .* is \[1e-320"),
     "a distance of text": ("PixelSpacing", b"abc\\abc ", "is damaged"),
     "no samples": ("SamplesPerPixel", b"\0\0", "promises 1 images .* with 0 samples"),
-    "twelve bits": ("BitsAllocated", b"\x0c\0", "is damaged"),
+    "twelve bits": ("BitsAllocated", b"\x0c\0", "84 bytes of pixels, where its header promises 63:"),
     "64 bits": ("BitsAllocated", b"\x40\0", "is damaged"),
-    "one bit": ("BitsAllocated", b"\1\0", "is damaged|Expected integer pixels"),
+    "one bit": ("BitsAllocated", b"\1\0", "84 bytes of pixels, where its header promises 6:"),
     "a slope of text": ("RescaleSlope", b"abc ", "is damaged"),
     "an endless slope": ("RescaleSlope", b"1e999 ", "RescaleSlope inf .* give no values"),
 }

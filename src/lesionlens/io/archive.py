@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import counted, named, reading
-from lesionlens.io.dicom_scan import looks_like_dicom
+from lesionlens.io.dicom_scan import has_preamble, looks_like_dicom
 from lesionlens.io.limits import ALWAYS_BYTES, MOST_RATIO
 from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES
 from lesionlens.progress import Progress, silent
@@ -126,7 +126,9 @@ def _content(folder: Path, name: str) -> Path:
     images = [
         file
         for file in files
-        if file.name.lower().endswith(NIFTI_SUFFIXES + ITK_SUFFIXES) and not file.name.lower().endswith(_HEADERS)
+        if file.name.lower().endswith(NIFTI_SUFFIXES + ITK_SUFFIXES)
+        and not file.name.lower().endswith(_HEADERS)
+        and not has_preamble(file, file.name)
     ]
     if not images:
         return folder

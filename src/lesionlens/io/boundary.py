@@ -107,29 +107,35 @@ def quiet() -> Iterator[None]:
     pydicom and nibabel warn about every departure from the standard in values that are not used here; what matters for
     the voxels and their places is checked by name and ends in an error or in ``Source.decisions``.
     """
-    with _silence, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _silence:
         yield
 
 
 class _Silence:
-    """Keeps a library's log silent for as long as any thread is inside."""
+    """Keeps a library's log and all warnings silent for as long as any thread is inside.
+
+    Both belong to the process. Threads that each kept and put back the filters of warnings would put back each other's:
+    after two that overlap, warnings would be ignored for good.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside, self._level = 0, logging.NOTSET
+        self._inside, self._level, self._filters = 0, logging.NOTSET, warnings.catch_warnings()
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                self._level = _TALKATIVE.level
+                self._level, self._filters = _TALKATIVE.level, warnings.catch_warnings()
                 _TALKATIVE.setLevel(logging.CRITICAL + 1)
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if not self._inside:
+                self._filters.__exit__(None, None, None)
                 _TALKATIVE.setLevel(self._level)
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import counted, named, one_line, reading
 from lesionlens.io.dicom_folder import is_dicomdir, scan_dicomdir
-from lesionlens.io.dicom_geometry import Stack
+from lesionlens.io.dicom_geometry import Slice, Stack
 from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
-from lesionlens.io.dicom_irregular import lay_down, nominal_grid
+from lesionlens.io.dicom_irregular import Layout, lay_down, nominal_grid
 from lesionlens.io.dicom_masked import folder_name, masked_scan
 from lesionlens.io.dicom_scan import Scan, scan
 from lesionlens.io.dicom_stacks import NamedStack, split
 from lesionlens.io.dicom_traits import MEASURED_ALIKE
-from lesionlens.io.dicom_values import read_values
+from lesionlens.io.dicom_values import read_values, refuse_different
 from lesionlens.io.identity import Identities, hide_uids
 from lesionlens.io.policy import Irregular
 from lesionlens.io.series import ITK_SUFFIXES, SeriesInfo
@@ -145,7 +145,9 @@ def _series_of(path: Path, identities: Identities, progress: Progress) -> tuple[
     with identities.masking():
         instance = read_instance(path, path.name, identities)
     if (instance.n_frames > 1 and not instance.concatenation) or not instance.rows:
-        return group(masked_scan(Scan((instance,), (), ()), identities).instances)[0], ()
+        alone = (f"{identities.mask(path.name)} was read alone, as it holds several images.",)
+        (mine,) = group(masked_scan(Scan((instance,), (), ()), identities).instances)
+        return mine, alone if instance.n_frames > 1 else ()
     with identities.masking():
         with reading("Cannot open the folder of the file", todo="Check its permissions."):
             beside = sorted(entry for entry in path.parent.iterdir() if entry.is_file())
@@ -170,6 +172,8 @@ def _volume(
     label = f"{series.label}, {chosen.name}" if chosen.name else series.label
     stack = chosen.lay_out(series.label)
     layout = lay_down(stack, label, irregular)
+    read_files = {item.instance.name for item in stack.slices}
+    refuse_different([pair for pair in series.copies if pair[0].name in read_files], progress=progress)
     values, sha256 = read_values(stack.slices, progress=progress)
     array, valid, left_empty = layout.fill(values, progress=progress)
     files = tuple(dict.fromkeys(item.instance.name for item in stack.slices))
@@ -184,6 +188,7 @@ def _volume(
             *series.decisions,
             *_one_of(stacks, chosen),
             *_notes(stack),
+            *_padding_notes(stack, layout),
             *layout.decisions,
             *left_empty,
         ),
@@ -215,14 +220,19 @@ def _notes(stack: Stack) -> tuple[str, ...]:
     """Say what a reader of the values or places must know."""
     first = stack.slices[0].instance
     notes = []
-    if first.photometric == "MONOCHROME1":
-        notes.append("MONOCHROME1: high values are meant to be shown dark; the values are kept as they are.")
-    if first.padding is not None:
-        notes.append(f"Pixels outside the scan hold the padding value {first.padding:g} (before rescaling); kept.")
+    dark = [item.name for item in stack.slices if item.instance.photometric == "MONOCHROME1"]
+    if dark:
+        some = "" if len(dark) == len(stack.slices) else f" in some slices alone ({named(dark)})"
+        notes.append(f"MONOCHROME1{some}: high values are meant to be shown dark; the values are kept as they are.")
+    kinds = sorted({item.frame.rescale_type for item in stack.slices} - {""})
+    if len(kinds) > 1:
+        notes.append(f"The slices hold different quantities ({', '.join(kinds)}); they do not compare.")
+    plain = [item.name for item in stack.slices if not _is_rescaled(item)]
+    if 0 < len(plain) < len(stack.slices):
+        notes.append(f"Not rescaled, where the other slices are: {named(plain)}.")
     if any(item.instance.lossy for item in stack.slices):
         notes.append("The images were compressed with loss; their values are not exactly those of the scanner.")
-    if first.note:
-        notes.append(first.note)
+    notes += dict.fromkeys(item.instance.note for item in stack.slices if item.instance.note)
     if first.concatenation and not first.concatenation.total:
         notes.append("The files are parts of one object and do not say how many there are; the last may be missing.")
     mixed = [word for word in MEASURED_ALIKE if len({item.frame.traits.get(word, "") for item in stack.slices}) > 1]
@@ -233,14 +243,28 @@ def _notes(stack: Stack) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _padding_notes(stack: Stack, layout: Layout) -> tuple[str, ...]:
+    """Say which values are none, and what became of them."""
+    known = dict.fromkeys(item.instance.padding for item in stack.slices if item.instance.padding)
+    if not known:
+        return ()
+    shown = ", ".join(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in known)
+    resampled = layout.resampling is not None and not any(item.instance.modality_lut for item in stack.slices)
+    done = "they hold no data, and nothing is interpolated from them" if resampled else "kept"
+    return (f"Pixels outside the scan hold the padding value {shown} (before rescaling); {done}.",)
+
+
 def _unit(stack: Stack) -> str:
     """Return "HU" for CT whose values were rescaled, as long as the file does not name another type."""
-    frames = [item.frame for item in stack.slices]
-    first = stack.slices[0].instance
-    rescaled = any((frame.slope, frame.intercept) != (1.0, 0.0) for frame in frames)
-    silent_type = () if first.modality_lut else ("",)  # a table says what it gives
-    is_hu = (rescaled or first.modality_lut) and all(frame.rescale_type in ("HU", *silent_type) for frame in frames)
-    return "HU" if first.modality == "CT" and is_hu else ""
+    silent = [item for item in stack.slices if item.frame.rescale_type != "HU"]
+    # A table says what it gives; a slice that is neither rescaled nor says what it holds has its stored values.
+    is_hu = not any(item.frame.rescale_type or item.instance.modality_lut or not _is_rescaled(item) for item in silent)
+    changed = any(item.instance.modality_lut or _is_rescaled(item) for item in stack.slices)
+    return "HU" if stack.slices[0].instance.modality == "CT" and changed and is_hu else ""
+
+
+def _is_rescaled(item: Slice) -> bool:
+    return (item.frame.slope, item.frame.intercept) != (1.0, 0.0)
 
 
 def _info(series: Series, identities: Identities) -> SeriesInfo:
@@ -278,6 +302,7 @@ def _info_of_several(info: SeriesInfo, stacks: Sequence[NamedStack], label: str)
     spacings: set[tuple[float, float, float]] = set()
     axes: set[str] = set()
     problems: list[str] = []
+    refused: list[str] = []
     worst = 0.0
     for one in stacks:
         try:
@@ -285,8 +310,10 @@ def _info_of_several(info: SeriesInfo, stacks: Sequence[NamedStack], label: str)
             grid = None if stack.tangled else nominal_grid(stack, label)
         except ReadError as error:
             problems.append(f"{one.name}: {one_line(error)}")
+            refused.append(one.name)
             continue
         problems += [f"{one.name}: {problem}" for problem in stack.verdict.problems]
+        refused += [] if stack.verdict.regular else [one.name]
         worst = max(worst, stack.verdict.worst_error_mm)
         shapes.add(stack.shape)
         if grid is None:
@@ -301,6 +328,7 @@ def _info_of_several(info: SeriesInfo, stacks: Sequence[NamedStack], label: str)
     return replace(
         info,
         stacks=tuple(stack.name for stack in stacks),
+        refused_stacks=tuple(refused),
         shape=shape,
         spacing_mm=spacing,
         axcodes=axes.pop() if len(axes) == 1 else "",
@@ -317,8 +345,14 @@ def _refuse_damaged(found: Scan) -> None:
 
 def _strangers(found: Scan) -> tuple[str, ...]:
     """Name the files that are no DICOM images: whoever misses a slice can look for it among them."""
-    n = len(found.others)
-    return (f"Left aside: {counted(n, 'file')} without DICOM images: {named(found.others)}.",) if n else ()
+    links = [name for name in found.others if name.endswith("/")]
+    files = [name for name in found.others if name not in links]
+    notes = []
+    if files:
+        notes.append(f"Left aside: {counted(len(files), 'file')} without DICOM images: {named(files)}.")
+    if links:
+        notes.append(f"Left aside: {counted(len(links), 'link')} to folders, which are not followed: {named(links)}.")
+    return tuple(notes)
 
 
 def _nothing_found(name: str, found: Scan) -> str:

@@ -29,10 +29,16 @@ _SCOUT_MARKS = frozenset({"LOCALIZER", "SCOUT"})
 # A scout without the LOCALIZER mark: several orientations with no more slices than this in each.
 SCOUT_SLICES = 3
 
+# Secondary captures, by the rest of their UID: of a screen or a film, or of a computed volume that says where it lies.
+_CAPTURES = ("7", "7.")
+
 # At most so many missing parts of a concatenation are looked for; a damaged file can promise millions.
 _MOST_MISSING = 100
 
 _OPTION = "--series (series= in Python)"
+
+# Digits of a series number; DICOM writes twelve at most, and Python does not read thousands.
+_LONGEST_NUMBER = 12
 
 # Orientations with direction cosines closer than this count as the same when scouts are looked for.
 _SAME_COSINE = 0.01
@@ -55,6 +61,8 @@ class Series:
         One sentence for everything that was left out.
     aside
         Why the series is hardly the scan that is meant (``"localiser"``, ``"a single image"``); empty otherwise.
+    copies
+        Files that were left out because they repeat another one by their headers, each behind the other one.
     """
 
     uid: str
@@ -64,6 +72,7 @@ class Series:
     instances: tuple[Instance, ...]
     decisions: tuple[str, ...]
     aside: str
+    copies: tuple[tuple[Instance, Instance], ...] = ()
 
     @property
     def label(self) -> str:
@@ -173,12 +182,18 @@ def _incomplete(instances: Sequence[Instance]) -> str:
 
 
 def _is_result(instance: Instance) -> bool:
+    return _is_one_of(instance, _RESULTS)
+
+
+def _is_one_of(instance: Instance, classes: Sequence[str]) -> bool:
+    """Say whether a file is of one of some storage classes; a point at the end stands for all that begin like it."""
     rest = instance.class_uid.removeprefix(_STORAGE)
-    return rest != instance.class_uid and any(rest == r or (r[-1] == "." and rest.startswith(r)) for r in _RESULTS)
+    return rest != instance.class_uid and any(rest == c or (c[-1] == "." and rest.startswith(c)) for c in classes)
 
 
 def _series(uid: str, members: list[Instance]) -> Series:
-    unique, decisions = _without_copies(members)
+    unique, copies = _without_copies(members)
+    decisions = (f"Left out: {counted(len(copies), 'file')} with the same SOPInstanceUID and place as another.",)
     unique, without = _without_bystanders(unique)
     first = unique[0]
     return Series(
@@ -187,23 +202,26 @@ def _series(uid: str, members: list[Instance]) -> Series:
         description=first.description,
         modality=first.modality,
         instances=tuple(unique),
-        decisions=decisions + without,
+        decisions=(decisions if copies else ()) + without,
         aside=_aside(unique),
+        copies=copies,
     )
 
 
-def _without_copies(members: list[Instance]) -> tuple[list[Instance], tuple[str, ...]]:
+def _without_copies(members: list[Instance]) -> tuple[list[Instance], tuple[tuple[Instance, Instance], ...]]:
     """Leave out files that repeat another one: same SOPInstanceUID, and the same places and traits of all images.
 
-    All must agree, because some de-identification tools give all files of a series the same UID.
+    All must agree, because some de-identification tools give all files of a series the same UID. Whether the pixels do,
+    too, is seen on reading.
     """
     kept: dict[object, Instance] = {}
+    copies = []
     for instance in members:
         images = [(frame.position, frame.orientation, *frame.traits.items()) for frame in instance.frames]
-        kept.setdefault((instance.uid, *images) if instance.uid else instance.name, instance)
-    n = len(members) - len(kept)
-    note = f"Left out: {counted(n, 'file')} with the same SOPInstanceUID and place as another."
-    return list(kept.values()), (note,) if n else ()
+        first = kept.setdefault((instance.uid, *images) if instance.uid else instance.name, instance)
+        if first is not instance:
+            copies.append((first, instance))
+    return list(kept.values()), tuple(copies)
 
 
 def _without_bystanders(members: list[Instance]) -> tuple[list[Instance], tuple[str, ...]]:
@@ -249,7 +267,13 @@ def _aside(members: list[Instance]) -> str:
         return "colour images"
     if sum(instance.n_frames for instance in members) == 1:
         return "a single image"
+    if all(_is_placeless_capture(instance) for instance in members):
+        return "secondary captures without a place in the patient"
     return "scout in several orientations" if _is_scout(members) else ""
+
+
+def _is_placeless_capture(instance: Instance) -> bool:
+    return _is_one_of(instance, _CAPTURES) and all(frame.position is None for frame in instance.frames)
 
 
 def _is_scout(members: list[Instance]) -> bool:
@@ -277,7 +301,8 @@ def _matching(series: Sequence[Series], wanted: str | int) -> list[Series]:
     """Return the series of this UID, else of this number, else of this description."""
     text = str(wanted).strip()
     by_uid = [one for one in series if one.uid == text]
-    by_number = [one for one in series if text.isdecimal() and one.number == int(text)]
+    number = int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
+    by_number = [one for one in series if number is not None and one.number == number]
     by_description = [one for one in series if one.description.casefold() == text.casefold() != ""]
     found = by_uid or by_number or by_description
     if not found:

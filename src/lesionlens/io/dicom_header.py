@@ -40,6 +40,8 @@ _LONGEST_LIST = 1024  # ImageType: up to 64 values of 16 letters
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
+_PADDING_BITS = 16  # of PixelPaddingValue: two bytes, with or without sign
+
 # How the names of all storage classes that hold images go on, and of no other class.
 _IMAGES = "Image Storage"
 
@@ -48,10 +50,10 @@ _WANTED = (
     "BitsAllocated", "BitsStored", "Columns", "ConcatenationUID", "FrameOfReferenceUID",
     "HighBit", "ImageOrientationPatient", "ImagePositionPatient", "InConcatenationNumber",
     "InConcatenationTotalNumber", "LossyImageCompression", "Modality", "ModalityLUTSequence",
-    "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingValue",
-    "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID",
-    "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
-    "SharedFunctionalGroupsSequence", *STANDARD_TRAITS, *KEYWORDS,
+    "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingRangeLimit",
+    "PixelPaddingValue", "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType",
+    "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID",
+    "SeriesNumber", "SharedFunctionalGroupsSequence", "Units", *STANDARD_TRAITS, *KEYWORDS,
 )  # fmt: skip
 
 _WANTED_TAGS = frozenset({*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS})
@@ -133,7 +135,8 @@ class Instance:
     n_frames
         Images in the file.
     padding
-        PixelPaddingValue, or None.
+        Lowest and highest stored value of pixels that are no part of the image (PixelPaddingValue and
+        PixelPaddingRangeLimit), or None.
     lossy
         True when the pixels were once compressed with loss.
     modality_lut
@@ -166,7 +169,7 @@ class Instance:
     samples: int
     photometric: str
     n_frames: int
-    padding: float | None
+    padding: tuple[float, float] | None
     lossy: bool
     modality_lut: bool
     frames: tuple[Frame, ...]
@@ -305,8 +308,8 @@ def _frames(dataset: Dataset, n_frames: int, name: str) -> tuple[Frame, ...]:
 
 
 def _rescale_type(dataset: Dataset) -> str:
-    """Return what the values are after rescaling or after the Modality LUT."""
-    said = text(dataset, "RescaleType")
+    """Return what the values are after rescaling (PET says it elsewhere) or after the Modality LUT."""
+    said = text(dataset, "Units") or text(dataset, "RescaleType")
     table = value_of(dataset, "ModalityLUTSequence")
     return text(table[0], "ModalityLUTType") if table and not said else said
 
@@ -349,6 +352,16 @@ def _integer(dataset: Dataset, keyword: str) -> int | None:
     return None if value is None or value == "" else int(value)
 
 
-def _padding(dataset: Dataset) -> float | None:
-    value = value_of(dataset, "PixelPaddingValue")
-    return float(value) if isinstance(value, int | float) else None
+def _padding(dataset: Dataset) -> tuple[float, float] | None:
+    """Return the range of the padding values, in the sign of the pixels whatever sign they are written with."""
+    value, limit = (value_of(dataset, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
+    if not isinstance(value, int):
+        return None
+    low, high = sorted(_signed(int(end), dataset) for end in (value, limit if isinstance(limit, int) else value))
+    return float(low), float(high)
+
+
+def _signed(value: int, dataset: Dataset) -> int:
+    value %= 1 << _PADDING_BITS
+    signed = _integer(dataset, "PixelRepresentation") == 1
+    return value - (1 << _PADDING_BITS) if signed and value >> (_PADDING_BITS - 1) else value

@@ -24,6 +24,7 @@ from lesionlens.io.dicom_geometry import (
     GAP_STEPS,
     LPS_TO_RAS,
     POSITION_TOLERANCE_MM,
+    Slice,
     Stack,
     gap_steps,
     grid_error_mm,
@@ -43,6 +44,9 @@ MOST_GROWTH = 16
 # A slice that is off the pixels of the grid by less than this part of a pixel, or a plane off a slice by this part of
 # a step, is on it: positions are written with six decimals, and the values change by no more than this.
 _ON_IT = 1e-5
+
+# Stands for padding while slices are resampled.
+_NONE = np.float32(np.nan)
 
 # A voxel that was resampled, and whether it is valid.
 _RESAMPLED_BYTES = 5
@@ -194,7 +198,18 @@ def _plan(stack: Stack, label: str) -> tuple[Grid, _Resampling]:
         )
     affine[:3, 3] += affine[:3, :2] @ low
     grid = _placed((int(size[0]), int(size[1]), planes), affine, label)
-    return grid, _Resampling(shifts - low, along, stack.typical_mm)
+    return grid, _Resampling(shifts - low, along, stack.typical_mm, tuple(map(_padding, stack.slices)))
+
+
+def _padding(item: Slice) -> tuple[np.float32, np.float32] | None:
+    """Return the range of the padding values of a slice, rescaled like the others; None where there are none.
+
+    What a Modality LUT makes of them cannot be told from what it makes of others.
+    """
+    if item.instance.padding is None or item.instance.modality_lut:
+        return None
+    low, high = sorted(end * item.frame.slope + item.frame.intercept for end in item.instance.padding)
+    return np.float32(low), np.float32(high)
 
 
 def _places(stack: Stack) -> tuple[Vectors, Vectors, Vectors]:
@@ -232,17 +247,20 @@ class _Resampling:
         (slice,) ascending places in planes of the grid, with fractions; the first is 0.
     typical_mm
         Distance between planes.
+    padding
+        For each slice the lowest and highest value of pixels that are no part of it, or None.
     """
 
     shifts: Vectors
     along: Vectors
     typical_mm: float
+    padding: tuple[tuple[np.float32, np.float32] | None, ...]
 
     def run(
         self, values: Voxels, shape: tuple[int, int, int], progress: Progress
     ) -> tuple[Voxels, NDArray[np.bool_] | None, tuple[str, ...]]:
         """Return the planes as one float32 array, which voxels hold data, and a sentence about those that do not."""
-        fill = float(values.min())
+        fill = self._lowest(values)
         what = f"A volume of {' x '.join(map(str, shape))} voxels"
         require_memory(prod(shape) * _RESAMPLED_BYTES, what)
         with reading(f"{what} does not fit into memory"):
@@ -250,7 +268,7 @@ class _Resampling:
             out = np.full(shape[::-1], fill, dtype=np.float32).transpose(2, 1, 0)
             valid = np.zeros(shape[::-1], dtype=np.bool_).transpose(2, 1, 0)
         # Planes go up, so the slices below and above the last one are the only ones that can be wanted again.
-        place = lru_cache(maxsize=2)(lambda k: _moved(np.asarray(values[:, :, k], dtype=np.float32), self.shifts[k]))
+        place = lru_cache(maxsize=2)(lambda k: _moved(self._image(values, k), self.shifts[k]))
         for plane, slices in enumerate(self.weights(shape[2])):
             progress("Resampling slices", plane, shape[2])
             if not slices:
@@ -261,17 +279,31 @@ class _Resampling:
             if (first >= last).any():
                 continue
             window = (slice(first[0], last[0]), slice(first[1], last[1]), plane)
-            out[window] = sum(weight * piece.part(first, last) for piece, weight in placed)
-            valid[window] = True
+            made = np.asarray(sum(weight * piece.part(first, last) for piece, weight in placed))
+            valid[window] = ~np.isnan(made)
+            out[window] = np.where(valid[window], made, np.float32(fill))
         progress("Resampling slices", shape[2], shape[2])
         if valid.all():
             return out, None, ()
         share = 1 - np.count_nonzero(valid) / valid.size
         note = (
-            f"{100 * share:.3g} % of the voxels lie beside the slices or in a gap wider than {GAP_STEPS:g} typical "
-            f"steps; they hold no data, are not measured, and have the lowest value of the scan, {fill:g}."
+            f"{100 * share:.3g} % of the voxels lie beside the slices, on padding or in a gap wider than {GAP_STEPS:g} "
+            f"typical steps; they hold no data, are not measured, and have the lowest value of the scan, {fill:g}."
         )
         return out, valid, (note,)
+
+    def _image(self, values: Voxels, k: int) -> Image:
+        """Return a slice, with NaN for padding: whatever is interpolated from it becomes NaN, too."""
+        image = np.asarray(values[:, :, k], dtype=np.float32)
+        padding = self.padding[k]
+        return image if padding is None else np.where((image < padding[0]) | (image > padding[1]), image, _NONE)
+
+    def _lowest(self, values: Voxels) -> float:
+        """Return the lowest value that is no padding."""
+        if not any(self.padding):
+            return float(values.min())
+        lowest = float(np.fmin.reduce([np.fmin.reduce(self._image(values, k), None) for k in range(values.shape[2])]))
+        return lowest if np.isfinite(lowest) else float(values.min())
 
     def weights(self, planes: int) -> Iterator[tuple[tuple[int, float], ...]]:
         """Yield for each plane the slices that it is made of, with their weights; none where there is no data."""

@@ -32,7 +32,7 @@ from lesionlens.io.dicom_elements import PIXEL_DATA, Elements, find_elements
 from lesionlens.io.dicom_header import PYDICOM_ERRORS
 from lesionlens.io.dicom_lut import looked_up
 from lesionlens.io.dicom_parse import parse
-from lesionlens.io.dicom_size import refuse_size
+from lesionlens.io.dicom_size import refuse_cut, refuse_size
 
 __all__ = ["Picture", "clean_bits", "one_by_one", "pictures_in", "stored_values"]
 
@@ -162,7 +162,7 @@ def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[
             one_bit = int(dataset.BitsAllocated) == 1
             yield from _bit_frames(dataset, indices) if one_bit else iter_pixels(dataset, raw=True, indices=indices)
             return
-        for index, frame in enumerate(_compressed(dataset, syntax)):
+        for index, frame in enumerate(_compressed(dataset, syntax, name)):
             if index in wanted:
                 yield frame()
 
@@ -188,7 +188,9 @@ def _looked_up(decode: Decode, dataset: Dataset, name: str) -> NDArray[Any]:
 
 
 def _damage(name: str, syntax: UID) -> AbstractContextManager[None]:
-    return reading(f"The pixel data of {name} ({syntax.name}) is damaged", *PYDICOM_ERRORS, todo=_AGAIN)
+    # What is wrong with a codestream only its decoder knows, and some refuse what others read.
+    or_unknown = ", or of a kind that its decoder does not know" if _is_codestream(syntax) else ""
+    return reading(f"The pixel data of {name} ({syntax.name}) is damaged{or_unknown}", *PYDICOM_ERRORS, todo=_AGAIN)
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ def _pictures(dataset: Dataset, name: str) -> Iterator[Decode]:
     refuse_size(dataset, syntax, name)
     with _damage(name, syntax):
         bits = _bits(dataset)
-        frames = _compressed(dataset, syntax) if syntax.is_encapsulated else _uncompressed(dataset, syntax)
+        frames = _compressed(dataset, syntax, name) if syntax.is_encapsulated else _uncompressed(dataset, syntax)
         for frame in frames:
             yield partial(_decoded, frame, bits, syntax, name)
 
@@ -249,8 +251,8 @@ def _uncompressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
         yield partial(np.asarray, frame)
 
 
-def _compressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
-    """Yield what decodes each frame; frames beyond those that the header counts are left aside."""
+def _compressed(dataset: Dataset, syntax: UID, name: str) -> Iterator[Decode]:
+    """Yield what decodes each frame; refuse frames beyond those that the header counts."""
     options = as_pixel_options(dataset)
     offsets = options.pop("extended_offsets", None)
     n_frames = options["number_of_frames"]
@@ -259,9 +261,12 @@ def _compressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
     codestreams = generate_frames(dataset.PixelData, number_of_frames=n_frames, extended_offsets=offsets)
     for codestream in islice(codestreams, n_frames):
         if _is_codestream(syntax):
+            refuse_cut(codestream, name)
             yield partial(decoders().decode, codestream, str(syntax), options)
         else:
             yield partial(decode_frame, codestream, str(syntax), {**options, **_RLE_OPTIONS})
+    if any(codestreams):
+        raise ReadError(f"{name} holds more compressed images than the {n_frames} that its header promises. {_AGAIN}")
 
 
 def _is_codestream(syntax: UID) -> bool:

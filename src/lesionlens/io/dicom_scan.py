@@ -18,7 +18,7 @@ from lesionlens.io.dicom_header import DICOMDIR, Instance, read_instance
 from lesionlens.io.identity import Identities
 from lesionlens.progress import Progress, silent
 
-__all__ = ["Damaged", "Scan", "looks_like_dicom", "scan"]
+__all__ = ["Damaged", "Scan", "has_preamble", "looks_like_dicom", "scan"]
 
 # How DICOM files are called where they are called anything. On a Mac, "._name" beside "name" holds no part of it.
 _SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
@@ -50,7 +50,7 @@ class Scan:
     damaged
         DICOM files that cannot be read; a slice may be among them.
     others
-        Names of the files that are not DICOM, or only an index of DICOM files.
+        Names of the files that are not DICOM, or only an index of DICOM files; of links to folders with a slash.
     """
 
     instances: tuple[Instance, ...]
@@ -88,7 +88,7 @@ def scan(
     others: list[str] = []
     for done, path in enumerate(paths):
         progress("Reading headers", done, len(paths))
-        name = path.relative_to(root).as_posix()
+        name = path.relative_to(root).as_posix() + ("/" if path.is_dir() else "")
         if not path.is_file() or not looks_like_dicom(path, name):
             strangers[name] = path
             continue
@@ -171,6 +171,20 @@ def looks_like_dicom(path: Path, name: str) -> bool:
     return len(start) >= 8 and start[:2] in _FIRST_GROUPS and start[2] < 0x20 and start[3] == 0 and _short(start[4:8])
 
 
+def has_preamble(path: Path, name: str) -> bool:
+    """Say from its first bytes whether a file is DICOM and nothing else.
+
+    A NIfTI header may have these letters in its free text, but not the zeros before them: its first bytes are its size.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be opened.
+    """
+    start = _first_bytes(path, name)
+    return start[_PREAMBLE:] == b"DICM" and not any(start[:_PREAMBLE])
+
+
 def _first_bytes(path: Path, name: str) -> bytes:
     with reading(f"Cannot open {name}", todo="Check its permissions."), path.open("rb") as stream:
         return stream.read(_START)
@@ -182,13 +196,17 @@ def _short(field: bytes) -> bool:
 
 
 def _all_files(root: Path) -> list[Path]:
-    """Return what is no folder below a folder, ordered by name; links to folders are not followed (they can loop)."""
+    """Return what is no folder below a folder, ordered by name.
+
+    Links to folders are among it, so that they are named: they can loop and are not followed, but may hold slices.
+    """
 
     def refuse(error: OSError) -> None:
         name = os.path.relpath(error.filename, root)
         raise ReadError(f"Cannot open folder {name}: {error.strerror}. Check its permissions.") from None
 
     found = []
-    for folder, _, names in os.walk(root, onerror=refuse):
+    for folder, folders, names in os.walk(root, onerror=refuse):
         found += [Path(folder, name) for name in names]
+        found += [Path(folder, name) for name in folders if os.path.islink(Path(folder, name))]
     return sorted(found)

@@ -13,7 +13,7 @@ from lesionlens.io.boundary import reading
 from lesionlens.io.dicom_header import PYDICOM_ERRORS
 from lesionlens.io.limits import MOST_PIXELS, MOST_RLE_RATIO, require_memory
 
-__all__ = ["codestream_size", "refuse_size"]
+__all__ = ["codestream_size", "refuse_cut", "refuse_size"]
 
 _AGAIN = "Export the series again."
 
@@ -22,6 +22,9 @@ _FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 # Markers without a length.
 _ALONE = {0x01, *range(0xD0, 0xD9)}
+
+# JPEG and JPEG-LS: start of image, start of scan, end of image.
+_START, _SCAN, _END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 # JPEG 2000: start of codestream, then at once the marker of the size.
 _JPEG_2000 = b"\xff\x4f\xff\x51"
@@ -65,6 +68,12 @@ def refuse_size(dataset: Dataset, syntax: UID, name: str) -> None:
             raise ReadError(f"{name} promises {need:,} bytes of pixels, which {present:,} of RLE cannot hold. {_AGAIN}")
         if syntax.is_encapsulated and syntax != RLELossless:
             _refuse_other_size(dataset.PixelData, (rows, columns), name)
+        promised = -(-n_frames * rows * columns * samples * bits // 8)
+        if not syntax.is_encapsulated and present - promised >= max(2, min(rows, columns) * samples * bits // 8):
+            raise ReadError(
+                f"{name} holds {present:,} bytes of pixels, where its header promises {promised:,}: its size or number "
+                f"of images is wrong. {_AGAIN}"
+            )
 
 
 def _refuse_other_size(pixel_data: bytes, expected: tuple[int, int], name: str) -> None:
@@ -88,7 +97,21 @@ def codestream_size(content: bytes) -> tuple[int, int] | None:
         numbers = [int.from_bytes(content[at + 8 + 4 * n : at + 12 + 4 * n], "big") for n in range(4)]
         right, bottom, left, top = numbers
         return bottom - top, right - left
-    return _jpeg_size(content) if content.startswith(b"\xff\xd8") else None
+    return _jpeg_size(content) if content.startswith(_START) else None
+
+
+def refuse_cut(codestream: bytes, name: str) -> None:
+    """Refuse a JPEG or JPEG-LS image that does not reach its end marker: decoders make up what is missing.
+
+    Neither marker can occur within the coded pixels. Those of JPEG 2000 notice themselves.
+
+    Raises
+    ------
+    ReadError
+        If there is no end marker behind the last scan.
+    """
+    if codestream.startswith(_START) and codestream.rfind(_END) <= codestream.rfind(_SCAN):
+        raise ReadError(f"A compressed image in {name} is cut off: it has no end marker. {_AGAIN}")
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from itertools import zip_longest
 from types import TracebackType
 from typing import Any
 
@@ -30,7 +31,7 @@ from lesionlens.io.dicom_pixels import Picture, pictures_in
 from lesionlens.io.limits import read_whole, require_memory
 from lesionlens.progress import Progress, silent
 
-__all__ = ["read_values"]
+__all__ = ["read_values", "refuse_different"]
 
 # One for each process that decodes.
 _WORKERS = decoders().most
@@ -78,7 +79,7 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
     for k, item in enumerate(slices):
         by_file.setdefault(item.instance.name, []).append(k)
     digest, stack, done = hashlib.sha256(), _Stack(slices), 0
-    # Filters of warnings belong to the process, not to a thread: they are set here, once for all threads.
+    # Silence is for the whole process: it is asked for here, once for all threads.
     with quiet(), _Ahead() as ahead:
         for ks in by_file.values():
             progress("Reading slices", done, len(slices))
@@ -98,6 +99,43 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
         ahead.wait()
     progress("Reading slices", len(slices), len(slices))
     return stack.array.transpose(2, 1, 0), digest.hexdigest()
+
+
+def refuse_different(copies: Sequence[tuple[Instance, Instance]], *, progress: Progress = silent) -> None:
+    """Refuse files that say that they are the same image and hold other pixels: one of them was damaged or changed.
+
+    Parameters
+    ----------
+    copies
+        A file that is read, and one that was left out for it.
+    progress
+        Called for each pair.
+
+    Raises
+    ------
+    ReadError
+        With the names of both.
+    """
+    for done, (kept, copy) in enumerate(copies):
+        progress("Comparing copies", done, len(copies))
+        contents = read_whole(kept.path, kept.name), read_whole(copy.path, copy.name)
+        if contents[0] != contents[1] and not _same_values(kept, copy, contents):
+            raise ReadError(
+                f"{kept.name} and {copy.name} have the same SOPInstanceUID and place but hold different values. Take "
+                "the wrong one out of the folder."
+            )
+
+
+def _same_values(one: Instance, other: Instance, contents: tuple[bytes, bytes]) -> bool:
+    scales = [[(frame.slope, frame.intercept) for frame in instance.frames] for instance in (one, other)]
+    if scales[0] != scales[1]:
+        return False
+    with quiet(), _named(one):
+        both = [
+            pictures_in(content, instance.name, modality_lut=instance.modality_lut)
+            for instance, content in zip((one, other), contents, strict=True)
+        ]
+        return all(a and b and np.array_equal(a.decode(), b.decode()) for a, b in zip_longest(*both))
 
 
 def _named(instance: Instance) -> AbstractContextManager[None]:

@@ -40,7 +40,7 @@ def read(
         What to do with DICOM slices that do not lie on one regular grid (tilt, gap, changing distances): ``"refuse"``;
         ``"resample"`` puts them on a regular grid at their true positions, with ``Volume.valid`` False where there is
         no data; ``"as-is"`` keeps the voxels in slice order with the affine that fits best. What was done is in
-        ``source.verdict`` and ``source.decisions``.
+        ``source.verdict`` and ``source.decisions``. Files of other formats hold one grid; for them it changes nothing.
     identified
         Keep what a DICOM header says about the patient wherever it comes along (names of files and folders,
         descriptions), and put it into ``source.identity``. By default it is removed.
@@ -168,18 +168,25 @@ def existing_path(path: str | os.PathLike[str]) -> Path:
 
 
 def is_dicom(place: Path) -> bool:
-    """Say whether a file is DICOM: begins like it, and is not named like another format."""
+    """Say whether a file is DICOM: begins like it, and is not named like another format unless it has a preamble."""
     from lesionlens.io.dicom_scan import looks_like_dicom
 
     return not (_is_nifti(place) or _is_itk(place)) and looks_like_dicom(place, place.name)
 
 
 def _is_nifti(place: Path) -> bool:
-    return place.name.lower().endswith(NIFTI_SUFFIXES)
+    return place.name.lower().endswith(NIFTI_SUFFIXES) and not _has_preamble(place)
 
 
 def _is_itk(place: Path) -> bool:
-    return place.name.lower().endswith(ITK_SUFFIXES)
+    return place.name.lower().endswith(ITK_SUFFIXES) and not _has_preamble(place)
+
+
+def _has_preamble(place: Path) -> bool:
+    """Say whether a file is DICOM whatever it is called; some scanners name their images .img."""
+    from lesionlens.io.dicom_scan import has_preamble
+
+    return has_preamble(place, place.name)
 
 
 def _refuse_series(place: Path, series: str | int | None, format_name: str) -> None:

@@ -43,6 +43,8 @@ class SeriesInfo:
     stacks
         Names of the volumes where the series holds several; empty where it is one. Their number in this order, or
         their name, chooses one of them on reading.
+    refused_stacks
+        Names of those of them that would be refused; the others can be read.
     identity
         Who the series is of (``"patient_name"``, ``"patient_id"``, ``"birth_date"``, ``"study_date"``, ...); empty
         unless it was asked for.
@@ -60,12 +62,15 @@ class SeriesInfo:
     format: str
     files: tuple[str, ...]
     stacks: tuple[str, ...] = ()
+    refused_stacks: tuple[str, ...] = ()
     identity: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def readable(self) -> bool:
         """True when :func:`lesionlens.io.read` would return a volume, as far as the headers tell.
 
-        Of a series of several volumes, one has to be chosen; True when all of them could be.
+        Of a series of several volumes, one has to be chosen; True when there is one that could be read.
         """
-        return isinstance(self.verdict, GeometryVerdict) and self.verdict.regular
+        if not isinstance(self.verdict, GeometryVerdict):
+            return False
+        return self.verdict.regular or len(self.refused_stacks) < len(self.stacks)
