@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import counted, named, one_line, reading
@@ -12,10 +15,11 @@ from lesionlens.io.dicom_folder import is_dicomdir, scan_dicomdir
 from lesionlens.io.dicom_geometry import Stack
 from lesionlens.io.dicom_group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom_header import read_instance
-from lesionlens.io.dicom_irregular import lay_down, nominal_grid
-from lesionlens.io.dicom_pixels import read_values
+from lesionlens.io.dicom_irregular import Layout, lay_down, nominal_grid
+from lesionlens.io.dicom_pixels import OnImage, read_image, read_values
 from lesionlens.io.dicom_scan import Scan, scan
 from lesionlens.io.dicom_stacks import NamedStack, split
+from lesionlens.io.early import EarlySlice, OnSlice
 from lesionlens.io.policy import Irregular
 from lesionlens.io.series import ITK_SUFFIXES, SeriesInfo
 from lesionlens.io.stack_choice import choose_stack
@@ -35,6 +39,7 @@ def read_dicom(
     stack: str | int | None = None,
     irregular: Irregular = "refuse",
     progress: Progress = silent,
+    on_slice: OnSlice | None = None,
 ) -> Volume:
     """Read a series of a folder (and the folders in it) as a volume.
 
@@ -51,6 +56,10 @@ def read_dicom(
         Which of several volumes in the series: name, or number from 0; None where there is only one.
     irregular
         What to do with slices that do not lie on one regular grid.
+    progress
+        Called as headers and slices are read.
+    on_slice
+        Called with slices as they are decoded; not where they are resampled, as they lie elsewhere then.
 
     Raises
     ------
@@ -68,7 +77,7 @@ def read_dicom(
     if not found.instances:
         raise ReadError(_nothing_found(root, found))
     chosen, aside = choose(group(found.instances), series, str(root))
-    return _volume(chosen, (*aside, *_strangers(found)), stack, irregular, progress)
+    return _volume(chosen, (*aside, *_strangers(found)), stack, irregular, progress, on_slice)
 
 
 def read_dicom_file(
@@ -78,6 +87,7 @@ def read_dicom_file(
     stack: str | int | None = None,
     irregular: Irregular = "refuse",
     progress: Progress = silent,
+    on_slice: OnSlice | None = None,
 ) -> Volume:
     """Read the series that a file belongs to: a multi-frame file alone, else with the files of its series beside it.
 
@@ -89,11 +99,11 @@ def read_dicom_file(
         As :func:`read_dicom`.
     """
     if is_dicomdir(path):
-        return read_dicom(path, series=series, stack=stack, irregular=irregular, progress=progress)
+        return read_dicom(path, series=series, stack=stack, irregular=irregular, progress=progress, on_slice=on_slice)
     mine, aside = _series_of(path, progress)
     if series is not None:
         choose([mine], series, path.name)
-    return _volume(mine, aside, stack, irregular, progress)
+    return _volume(mine, aside, stack, irregular, progress, on_slice)
 
 
 def list_dicom(root: Path, *, progress: Progress = silent) -> list[SeriesInfo]:
@@ -136,7 +146,12 @@ def _series_of(path: Path, progress: Progress) -> tuple[Series, tuple[str, ...]]
 
 
 def _volume(
-    series: Series, aside: tuple[str, ...], wanted: str | int | None, irregular: Irregular, progress: Progress
+    series: Series,
+    aside: tuple[str, ...],
+    wanted: str | int | None,
+    irregular: Irregular,
+    progress: Progress,
+    on_slice: OnSlice | None,
 ) -> Volume:
     refuse_no_scan(series)
     stacks = split(series.slices, series.label)
@@ -144,7 +159,8 @@ def _volume(
     label = f"{series.label}, {chosen.name}" if chosen.name else series.label
     stack = chosen.lay_out(series.label)
     layout = lay_down(stack, label, irregular)
-    values, sha256 = read_values(stack.slices, progress=progress)
+    on_image = None if on_slice is None else _hand_out(stack, layout, label, on_slice)
+    values, sha256 = read_values(stack.slices, progress=progress, on_image=on_image)
     array, valid, left_empty = layout.fill(values, progress=progress)
     files = tuple(dict.fromkeys(item.instance.name for item in stack.slices))
     source = Source(
@@ -166,6 +182,20 @@ def _volume(
         frame_of_reference=stack.slices[0].instance.frame_of_reference,
     )
     return Volume(array, layout.grid, name=label, unit=_unit(stack), source=source, valid=valid)
+
+
+def _hand_out(stack: Stack, layout: Layout, label: str, on_slice: OnSlice) -> OnImage | None:
+    """Hand out the middle slice, and return what hands out the others; None where slices are no planes of the grid."""
+    if layout.resampling is not None:
+        return None
+    unit = _unit(stack)
+
+    def on_image(k: int, values: NDArray[Any]) -> None:
+        on_slice(EarlySlice(layout.grid, label, unit, k, values))
+
+    middle = len(stack.slices) // 2
+    on_image(middle, read_image(stack.slices[middle]))
+    return on_image
 
 
 def _one_of(stacks: Sequence[NamedStack], chosen: NamedStack) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -24,7 +24,10 @@ from lesionlens.io.dicom_lut import looked_up
 from lesionlens.io.dicom_mosaic import tiles_of
 from lesionlens.progress import Progress, silent
 
-__all__ = ["clean_bits", "one_by_one", "read_values", "stored_values"]
+__all__ = ["OnImage", "clean_bits", "one_by_one", "read_image", "read_values", "stored_values"]
+
+# Called with the place of an image in its series and its values, (i, j) = (column, row).
+OnImage = Callable[[int, NDArray[Any]], None]
 
 # What to install when a compressed transfer syntax has no decoder, by the beginning of its UID.
 _DECODERS = {
@@ -48,7 +51,9 @@ _PLUGINS = {RLELossless: "pydicom"}
 _AGAIN = "Export the series again."
 
 
-def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tuple[NDArray[Any], str]:
+def read_values(
+    slices: Sequence[Slice], *, progress: Progress = silent, on_image: OnImage | None = None
+) -> tuple[NDArray[Any], str]:
     """Decode the images of a series in the order given.
 
     Stored integers stay integers when no image is rescaled; otherwise every image is rescaled by its own slope and
@@ -58,6 +63,10 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
     ----------
     slices
         Images of equal size, in slice order.
+    progress
+        Called for each file.
+    on_image
+        Called with each image as soon as it is decoded.
 
     Returns
     -------
@@ -81,7 +90,7 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
         progress("Reading slices", done, len(by_file))
         frames = _decode(slices[ks[0]], digest)
         for k in ks:
-            values = _one_frame(frames, slices[k])
+            values = _one_frame(frames, slices[k], at=slices[k].frame.index)
             if rescaled:
                 values = _rescale(values, slices[k])
             if stack is None:
@@ -90,13 +99,33 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
             if not np.can_cast(values.dtype, stack.dtype):
                 stack = stack.astype(np.promote_types(values.dtype, stack.dtype))
             stack[k] = values
+            if on_image is not None:
+                on_image(k, values.T)
     progress("Reading slices", len(by_file), len(by_file))
     if stack is None:
         raise ReadError("A series without images cannot be read.")
     return stack.transpose(2, 1, 0), digest.hexdigest()
 
 
-def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
+def read_image(item: Slice) -> NDArray[np.float32]:
+    """Decode one image of a series ahead of the others: (i, j) = (column, row), rescaled.
+
+    Of a file with several frames only that one is decoded.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be decoded; the message names the file.
+    """
+    instance = item.instance
+    with reading(f"Cannot read {instance.name}", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
+        dataset = dcmread(instance.path, force=True)
+        index = item.frame.index if instance.n_frames > 1 and instance.tiles == 1 else None
+        frames = _values(instance, dataset, index=index)
+        return _rescale(_one_frame(frames, item, at=item.frame.index if index is None else 0), item).T
+
+
+def stored_values(dataset: Dataset, name: str, *, index: int | None = None) -> NDArray[Any]:
     """Return the stored values of a file as (frame, row, column) integers, noise in unused bits removed.
 
     Parameters
@@ -105,6 +134,8 @@ def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
         A whole file.
     name
         File name for messages.
+    index
+        Decode this frame alone, as the only one returned.
 
     Raises
     ------
@@ -116,7 +147,7 @@ def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
     syntax = _transfer_syntax(dataset)
     _require_decoder(syntax, name)
     with reading(f"The pixel data of {name} ({syntax.name}) is damaged", *PYDICOM_ERRORS, todo=_AGAIN), quiet():
-        raw = pixel_array(dataset, raw=True, decoding_plugin=_PLUGINS.get(syntax, ""))
+        raw = pixel_array(dataset, raw=True, index=index, decoding_plugin=_PLUGINS.get(syntax, ""))
         frames = raw if raw.ndim == 3 else raw[np.newaxis]
         bits = _bits(dataset)
         if frames.dtype.kind not in "iu" or not 0 < bits.stored <= bits.high + 1 <= bits.allocated:
@@ -208,9 +239,9 @@ def _decode(item: Slice, digest: Any) -> NDArray[Any]:
         return _values(item.instance, dataset)
 
 
-def _values(instance: Instance, dataset: Dataset) -> NDArray[Any]:
-    """Return the images of a file: tiles of a mosaic apart, values looked up where there is a table."""
-    frames = stored_values(dataset, instance.name)
+def _values(instance: Instance, dataset: Dataset, *, index: int | None = None) -> NDArray[Any]:
+    """Return the images of a file, or one: tiles of a mosaic apart, values looked up where there is a table."""
+    frames = stored_values(dataset, instance.name, index=index)
     if instance.tiles > 1:
         expected = (instance.rows * instance.tiles, instance.columns * instance.tiles)
         if frames.shape[1:] != expected:
@@ -219,14 +250,14 @@ def _values(instance: Instance, dataset: Dataset) -> NDArray[Any]:
     return looked_up(frames, dataset, instance.name) if instance.modality_lut else frames
 
 
-def _one_frame(frames: NDArray[Any], item: Slice) -> NDArray[Any]:
+def _one_frame(frames: NDArray[Any], item: Slice, *, at: int) -> NDArray[Any]:
     expected = (item.instance.rows, item.instance.columns)
-    if item.frame.index >= len(frames) or frames.shape[1:] != expected:
+    if at >= len(frames) or frames.shape[1:] != expected:
         raise ReadError(
             f"Expected {item.instance.n_frames} images of {expected} pixels in {item.instance.name}; found "
             f"{frames.shape}. {_AGAIN}"
         )
-    image: NDArray[Any] = frames[item.frame.index]
+    image: NDArray[Any] = frames[at]
     return image
 
 
