@@ -123,8 +123,8 @@ class Opening(QObject):
             self._viewer.layers.remove(layer)
         self._window.statusBar().removeWidget(self.line)
         self.line.deleteLater()
+        self._preview = Preview()  # the window keeps this object as long as it is open, but needs no picture
         self.ended.emit()
-        self.deleteLater()
 
     def _draw(self) -> None:
         """Show what has been decoded since the last look."""
