@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import FunctionWorker
 
 import lesionlens
@@ -24,6 +25,15 @@ from lesionlens.progress import Progress
 __all__ = ["Job", "readable", "start_job"]
 
 logger = logging.getLogger(__name__)
+
+# Thousands of headers are read in a second; drawing each step would take longer than reading it.
+_TELL_EVERY_S = 0.1
+
+# Decoders of compressed images hold Python's lock for a whole image, up to a tenth of a second, and the window needs
+# the lock hundreds of times to draw once. So the work waits after each step that it tells until the window has nothing
+# to do, but no longer than this; meanwhile it looks so often whether it has been stopped.
+_PATIENCE_S = 5.0
+_LOOK_S = 0.05
 
 _PACKAGE = str(Path(lesionlens.__file__).parent)
 
@@ -55,11 +65,15 @@ class Job(QObject):
     failed = Signal(str)
     cancelled = Signal()
     ended = Signal()
+    _waiting = Signal()
 
     def __init__(self, title: str, work: Callable[[Progress], object]) -> None:
         super().__init__()
         self._task = _Task(title, work, self._report)
         self._worker: Any = None
+        self._idle = threading.Event()
+        self._stage, self._next_time = "", 0.0
+        self._waiting.connect(self._when_idle)
 
     def start(self) -> None:
         """Start the work."""
@@ -74,9 +88,30 @@ class Job(QObject):
         self._task.stop.set()
 
     def _report(self, stage: str, done: int, total: int) -> None:
+        self._raise_if_stopped()
+        if stage == self._stage and time.monotonic() < self._next_time:
+            return
+        self.progressed.emit(stage, done, total)
+        began = time.monotonic()
+        self._give_way()
+        ended = time.monotonic()
+        # At least half of the time is for the work, however slow the screen is.
+        self._stage, self._next_time = stage, ended + max(_TELL_EVERY_S, ended - began)
+
+    def _give_way(self) -> None:
+        """Let the window do what it has to; called in the thread of the work."""
+        self._idle.clear()
+        self._waiting.emit()
+        end = time.monotonic() + _PATIENCE_S
+        while not self._idle.wait(_LOOK_S) and time.monotonic() < end:
+            self._raise_if_stopped()
+
+    def _when_idle(self) -> None:
+        QTimer.singleShot(0, self._idle.set)  # Qt's way to say: when there is nothing else
+
+    def _raise_if_stopped(self) -> None:
         if self._stopped():
             raise Cancelled("Stopped by the user.")
-        self.progressed.emit(stage, done, total)
 
     def _stopped(self) -> bool:
         # The second is napari's own way to stop its workers, when the window closes.
