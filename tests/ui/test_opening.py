@@ -84,7 +84,7 @@ def begin(window: Window, path: Path, **options: Any) -> Opening:
 
 def wait_for_end(window: Window) -> None:
     """Wait until nothing is read any more, and what is to be deleted is."""
-    window.qtbot.waitUntil(lambda: not jobs._RUNNING, timeout=WAIT_MS)
+    window.qtbot.waitUntil(lambda: not jobs._running.jobs, timeout=WAIT_MS)
     settle()
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
@@ -210,7 +210,7 @@ def test_closing_the_window_ends_the_reading(qapp: QApplication, qtbot: Any, tmp
     qtbot.waitUntil(lambda: opening.layer is not None, timeout=WAIT_MS)
 
     viewer.close()
-    qtbot.waitUntil(lambda: not jobs._RUNNING, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs._running.jobs, timeout=WAIT_MS)
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     settle()
 

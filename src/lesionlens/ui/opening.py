@@ -95,15 +95,17 @@ class Opening(QObject):
         self._timer.start(_FIRST_LOOK_MS)
 
     def _answered(self, answer: Opened | Question) -> None:
-        if isinstance(answer, Opened):
-            self._show(answer)
-            return
-        self._timer.stop()
-        request = ask(answer, self._window)
-        if request is None:
+        if not self._is_open():
             self._end()
+        elif isinstance(answer, Opened):
+            self._show(answer)
         else:
-            self._begin(request)
+            self._timer.stop()
+            request = ask(answer, self._window)
+            if request is None:
+                self._end()
+            else:
+                self._begin(request)
 
     def _show(self, opened: Opened) -> None:
         """Put the scan where its picture was."""
@@ -123,13 +125,18 @@ class Opening(QObject):
             self._viewer.layers.remove(layer)
         self._window.statusBar().removeWidget(self.line)
         self.line.deleteLater()
-        self._preview = Preview()  # the window keeps this object as long as it is open, but needs no picture
         self.ended.emit()
+        self.deleteLater()
+
+    def _is_open(self) -> bool:
+        """Say whether the window takes layers: napari lets go of it on closing, Qt deletes it some time later."""
+        return getattr(self._viewer.window, "_qt_window", None) is self._window
 
     def _draw(self) -> None:
         """Show what has been decoded since the last look."""
-        if self.layer is not None and self.layer not in self._viewer.layers:
-            self.cancel()  # the user removed it
+        removed = self.layer is not None and self.layer not in self._viewer.layers
+        if removed or not self._is_open():
+            self.cancel()
         elif self._preview.first is not None and self._preview.done != self._drawn:
             self._drawn = self._preview.done
             if self.layer is None:

@@ -100,7 +100,8 @@ def open_scan(request: Request, progress: Progress, on_slice: OnSlice | None = N
     path = request.path
     if (path / _RECORD).is_file():
         raise ReadError(
-            f"{path.name} holds the results of a run: open the scan first, then 'Open results…' in the LesionLens widget."
+            f"{path.name} holds the results of a run: open the scan first, then 'Open results…' in the LesionLens"
+            " widget."
         )
     try:
         volume = read(
