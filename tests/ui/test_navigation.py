@@ -33,7 +33,7 @@ def point_at(window: Window, layer: Any, volume: Volume, ijk: tuple[int, int, in
 
 def parsed(text: str) -> tuple[list[float], str]:
     """Return position in RAS mm and the rest of a readout."""
-    found = re.fullmatch(r"([RL]) ([\d.]+)  ([AP]) ([\d.]+)  ([SI]) ([\d.]+) mm    (.*)", text)
+    found = re.fullmatch(r"([RL]) ([\d.]+) mm\n([AP]) ([\d.]+) mm\n([SI]) ([\d.]+) mm\n(.*)", text)
     assert found is not None, text
     parts = found.groups()
     return [SIGNS[letter] * float(mm) for letter, mm in zip(parts[:6:2], parts[1:6:2], strict=True)], parts[6]
@@ -96,7 +96,7 @@ def test_voxels_without_data_have_no_value(window: Window) -> None:
         window.viewer.cursor.position = (0.0, 0.0, -right)
         texts.append(window.viewer.canvas.overlays["lesionlens_readout"].text)
 
-    assert texts == ["L 10.0  A 0.0  S 0.0 mm    40", "R 10.0  A 0.0  S 0.0 mm    no data"]
+    assert texts == ["L 10.0 mm\nA 0.0 mm\nS 0.0 mm\n40", "R 10.0 mm\nA 0.0 mm\nS 0.0 mm\nno data"]
 
 
 def test_a_hidden_scan_is_not_read_out(window: Window) -> None:

@@ -32,8 +32,8 @@ _ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
 _EVEN_ORDERS = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
 _LETTER_POINTS = 16
 _BANNER_POINTS = 10
-# A line that a small window can hold: a verdict names every gap.
-_BANNER_CHARACTERS = 80
+# A line that a small window can hold.
+_BANNER_CHARACTERS = 60
 # Slices of scans that are meant to be straight are often turned by a fraction of a degree.
 _TILT_DEG = 1.0
 
@@ -120,7 +120,7 @@ def _notices(viewer: ViewerModel) -> list[str]:
         if tilt_deg >= _TILT_DEG:
             lines.append(f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes")
         if not volume.source.verdict.regular:
-            lines += textwrap.wrap(f"{volume.name}: geometry {volume.source.verdict}", _BANNER_CHARACTERS)
+            lines += textwrap.wrap(f"{volume.name}: geometry {volume.source.verdict.in_short}", _BANNER_CHARACTERS)
     # The letters hold for scans of LesionLens; beside them they would seem to hold for every picture on the canvas.
     foreign = (layer.name for layer in viewer.layers if is_foreign_image(layer))
     lines += [f"{name}: not opened by LesionLens, sides unknown" for name in foreign]

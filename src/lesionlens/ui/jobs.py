@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # How often to look at what the work says, and how often at most to tell it on: where there is a canvas, Qt draws the
 # whole window for each new word in it, which takes the processor from the work.
 _LOOK_MS = 50
-_TELL_EVERY_S = 0.25
+_TELL_EVERY_S = 0.5
 
 # How long a window that closes waits for its work to stop, which happens at the next step that it tells.
 _PATIENCE_S = 2.0

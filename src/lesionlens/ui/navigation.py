@@ -74,10 +74,10 @@ def _at(volume: Volume, position: NDArray[np.float64]) -> str:
     if not volume.grid.contains(ras):
         return ""
     i, j, k = np.clip(np.rint(ijk).astype(int), 0, np.array(volume.grid.shape) - 1)
-    sides = (f"{letters[int(mm < 0)]} {abs(mm):.1f}" for letters, mm in zip(_SIDES, ras, strict=True))
+    sides = [f"{letters[int(mm < 0)]} {abs(mm):.1f} mm" for letters, mm in zip(_SIDES, ras, strict=True)]
     held = volume.valid is None or volume.valid[i, j, k]
     value = f"{volume.array[i, j, k]:.6g} {volume.unit}".rstrip() if held else "no data"
-    return f"{'  '.join(sides)} mm    {value}"
+    return "\n".join([*sides, value])  # one below the other, to keep clear of the letter at the top
 
 
 def _mm_per_unit(viewer: ViewerModel) -> NDArray[np.float64]:

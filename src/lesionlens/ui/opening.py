@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Opening"]
 
-# The first picture is wanted at once; later ones seldom enough to leave the processor to the decoding.
+# The first picture is wanted at once. Drawing a later one takes as long as decoding some slices, and as much of the
+# processor, so there are not many.
 _FIRST_LOOK_MS = 50
-_LOOK_MS = 500
+_LOOK_MS = 1000
 _BAR_WIDTH = 150
 _TEXT_WIDTH = 230
 
