@@ -36,7 +36,11 @@ _TEXT_WIDTH = 230
 
 
 class Opening(QObject):
-    """One scan that is being opened; it belongs to the window, and closing the window stops it.
+    """One scan that is being opened; closing the window stops it.
+
+    It has no parent and keeps no reference to the window, but is kept itself until it is over. As a child of the window
+    it would be deleted with it, or on its own behalf; and where it held the last reference to a window that had been
+    closed, its end would delete the window, and the window its children, of which it was one.
 
     Parameters
     ----------
@@ -60,9 +64,7 @@ class Opening(QObject):
     ended = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer, request: Request) -> None:
-        # napari has no public name for its main window, which alone has a status bar and asks questions.
-        self._window: QMainWindow = viewer.window._qt_window
-        super().__init__(self._window)
+        super().__init__()
         self.layer: Layer | None = None
         self.line = _ProgressLine()
         self._viewer = viewer
@@ -73,7 +75,10 @@ class Opening(QObject):
         self._timer.timeout.connect(self._draw)
         self.line.cancel.clicked.connect(self.cancel)
         annotate(viewer)
-        self._window.statusBar().addPermanentWidget(self.line)
+        _openings.add(self)
+        window = _main_window(viewer)
+        window.statusBar().addPermanentWidget(self.line)
+        window.destroyed.connect(self._let_go)
         self._begin(request)
 
     def cancel(self) -> None:
@@ -85,7 +90,7 @@ class Opening(QObject):
     def _begin(self, request: Request) -> None:
         self._preview = Preview()
         self._job = start_job(
-            self,
+            _main_window(self._viewer),
             "LesionLens: opening a scan",
             partial(open_scan, request, on_slice=self._preview),
             done=self._answered,
@@ -102,8 +107,8 @@ class Opening(QObject):
             self._show(answer)
         else:
             self._timer.stop()
-            request = ask(answer, self._window)
-            if request is None:
+            request = ask(answer, _main_window(self._viewer))
+            if request is None or not self._is_open():
                 self._end()
             else:
                 self._begin(request)
@@ -120,18 +125,22 @@ class Opening(QObject):
         self.failed.emit(message)
 
     def _end(self) -> None:
-        self._timer.stop()
         layer, self.layer = self.layer, None
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
-        self._window.statusBar().removeWidget(self.line)
-        self.line.deleteLater()
+        if self._is_open():
+            _main_window(self._viewer).statusBar().removeWidget(self.line)
+            self.line.deleteLater()
+        self._let_go()
         self.ended.emit()
-        self.deleteLater()
+
+    def _let_go(self) -> None:
+        self._timer.stop()
+        _openings.discard(self)
 
     def _is_open(self) -> bool:
         """Say whether the window takes layers: napari lets go of it on closing, Qt deletes it some time later."""
-        return getattr(self._viewer.window, "_qt_window", None) is self._window
+        return hasattr(self._viewer.window, "_qt_window")
 
     def _draw(self) -> None:
         """Show what has been decoded since the last look."""
@@ -151,6 +160,16 @@ class Opening(QObject):
         self.layer = self._viewer.add_layer(Layer.create(*loading_layer(self._preview)))
         if alone and self._preview.first is not None:
             show_slice(self._viewer, self._preview.first.grid, self._preview.first.k)
+
+
+# What is being opened.
+_openings: set[Opening] = set()
+
+
+def _main_window(viewer: napari.viewer.Viewer) -> QMainWindow:
+    """Return what has a status bar and asks questions, for which napari has no public name."""
+    window: QMainWindow = viewer.window._qt_window
+    return window
 
 
 class _ProgressLine(QWidget):
