@@ -1,12 +1,10 @@
 """Damaged files by the ten thousand: whatever is not a refusal or a valid volume is reported and kept.
 
-    python benchmarks/mutants.py [--number 20000] [--seed 0] [--minutes 5] [--only PATTERN] [--codestreams]
-                                 [--keep FOLDER]
+    python benchmarks/mutants.py [--number 20000] [--seed 0] [--minutes 5] [--only PATTERN] [--keep FOLDER]
 
 Mutants are made from pydicom's and nibabel's own test files, from files made of numbers, and from real scans where
 there are any. Each has a name and a seed; ``--number`` goes on with the seeds that follow ``--seed``. A crash or hang
-takes nothing but a child process. With ``--codestreams``, compressed pixel data is damaged as well, not its header
-alone.
+takes nothing but a child process.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from mutants import GOOD, Outcome, make_mutant, run, write_mutant  # noqa: E402 
 WORST = 5
 
 
-def report(outcomes: list[Outcome], keep: Path | None, *, codestreams: bool) -> bool:
+def report(outcomes: list[Outcome], keep: Path | None) -> bool:
     """Print what was found, keep the mutants that are faults, and say whether there are none."""
     faults = [outcome for outcome in outcomes if outcome.kind not in GOOD]
     print(f"{len(outcomes):,} mutants of {len({o.source for o in outcomes})} sources:", end=" ")
@@ -36,11 +34,10 @@ def report(outcomes: list[Outcome], keep: Path | None, *, codestreams: bool) -> 
         worst = sorted(outcomes, key=key, reverse=True)[:WORST]
         print("worst:", "; ".join(f"{key(o):.3g} {word} {o.source} {o.seed}" for o in worst))
     for outcome in faults:
-        stage = "codestream, " if sources()[outcome.source].codestream else ""
-        print(f"FAULT {outcome.kind} ({stage}{outcome.source}, seed {outcome.seed}): {outcome.detail}")
+        print(f"FAULT {outcome.kind} ({outcome.source}, seed {outcome.seed}): {outcome.detail}")
         if keep:
             folder = keep / f"{outcome.source.replace('/', '_')}-{outcome.seed}"
-            write_mutant(folder, make_mutant(sources()[outcome.source], outcome.seed, codestreams=codestreams))
+            write_mutant(folder, make_mutant(sources()[outcome.source], outcome.seed))
     return not faults
 
 
@@ -52,7 +49,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--only", default="", help="sources whose name holds this pattern")
     parser.add_argument("--keep", type=Path, help="folder for the mutants that are faults")
-    parser.add_argument("--codestreams", action="store_true", help="damage what C libraries decode as well")
     options = parser.parse_args(argv)
     names = [name for name in sources() if re.search(options.only, name)]
     if not names:
@@ -60,11 +56,11 @@ def main(argv: list[str] | None = None) -> int:
     rounds = -(-options.number // len(names))
     outcomes: list[Outcome] = []
     seeds = range(options.seed, options.seed + rounds)
-    for outcome in run(names, seeds, seconds=60 * options.minutes, codestreams=options.codestreams):
+    for outcome in run(names, seeds, seconds=60 * options.minutes):
         outcomes.append(outcome)
         if len(outcomes) >= options.number:
             break
-    return 0 if report(outcomes, options.keep, codestreams=options.codestreams) else 1
+    return 0 if report(outcomes, options.keep) else 1
 
 
 if __name__ == "__main__":

@@ -50,8 +50,6 @@ class Source:
         What to read in their folder; empty for the folder itself.
     ways
         How one of the files may be damaged.
-    codestream
-        True where pixels are decoded by a C library.
     overlay
         True where the file is a mask or map.
     """
@@ -60,7 +58,6 @@ class Source:
     files: dict[str, bytes]
     path: str
     ways: tuple[Way, ...]
-    codestream: bool = False
     overlay: bool = False
 
 
@@ -179,16 +176,7 @@ def _pydicom() -> Iterator[Source]:
 
 
 def _dicom(name: str, files: dict[str, bytes], path: str) -> Source:
-    """Return a DICOM source; what only a C library decodes is marked."""
-    codestream = any(_is_compressed(content) for content in files.values())
-    return Source(name, files, path, DICOM_WAYS, codestream)
-
-
-def _is_compressed(content: bytes) -> bool:
-    with quiet():
-        meta = dcmread(BytesIO(content), force=True, specific_tags=[], stop_before_pixels=True).file_meta
-    found = meta.get("TransferSyntaxUID")
-    return bool(found and found.is_compressed and found != RLELossless and found.is_encapsulated)
+    return Source(name, files, path, DICOM_WAYS)
 
 
 def _as_series(content: bytes) -> dict[str, bytes]:
@@ -226,7 +214,7 @@ def _shared() -> Iterator[Source]:
     data = Path(os.environ.get("LESIONLENS_TEST_DATA", home.parent / "shared" / "data"))
     for path in sorted(data.glob("dicom_seg/*.dcm")):
         found = _dicom(f"real {path.name}", {"a.dcm": path.read_bytes()}, "a.dcm")
-        yield Source(found.name, found.files, found.path, found.ways, found.codestream, overlay=True)
+        yield Source(found.name, found.files, found.path, found.ways, overlay=True)
     for path in sorted(data.glob("stats/ibsi1_digital_phantom/*.nii.gz")):
         yield Source(f"real {path.name}", {"a.nii.gz": path.read_bytes()}, "a.nii.gz", PLAIN_WAYS, overlay=True)
     for path in sorted(data.glob("stats/pyradiomics/*_label.nrrd")):

@@ -30,15 +30,11 @@ from lesionlens.heatmap import LabelMap
 from lesionlens.io import list_series, read, read_overlay
 from lesionlens.volume import Grid, Volume
 from mutant_sources import Source, sources
-from mutations import header
 
 __all__ = ["GOOD", "MOST_BYTES", "Outcome", "judge", "make_mutant", "run", "write_mutant"]
 
 # A volume or map came of it; or its headers could be listed and no more; or nothing.
 GOOD = ("volume", "listed", "refused")
-
-# Whether the bytes are damaged that C libraries decode, which could end the process that they run in.
-CODESTREAMS = False
 
 # No mutant is larger than a megabyte: what takes longer than this is stuck, not busy, on any machine.
 MOST_SECONDS = 20.0
@@ -65,17 +61,14 @@ class Outcome:
     peak_bytes: int = 0
 
 
-def make_mutant(source: Source, seed: int, *, codestreams: bool = CODESTREAMS) -> dict[str, bytes]:
-    """Return the files of a source, one of them damaged in one to three ways.
-
-    With ``codestreams``, pixels that a C library decodes are damaged as well, not their header alone.
-    """
+def make_mutant(source: Source, seed: int) -> dict[str, bytes]:
+    """Return the files of a source, one of them damaged in one to three ways."""
     rng = Random(f"{source.name} {seed}")
     name = rng.choice(sorted(source.files))
     content = source.files[name]
     for _ in range(rng.choice((1, 1, 2, 3))):
         way = rng.choice(source.ways)
-        content = (way if codestreams or not source.codestream else header(way))(content, rng)
+        content = way(content, rng)
     return {**source.files, name: content}
 
 
@@ -92,12 +85,11 @@ def run(
     seeds: range,
     *,
     seconds: float = float("inf"),
-    codestreams: bool = CODESTREAMS,
     reader: Reader = read,
 ) -> Iterator[Outcome]:
     """Read the mutants of the sources in turn, seed after seed, until the time is over."""
     started = time.monotonic()
-    child = _Child(names, codestreams, reader)
+    child = _Child(names, reader)
     try:
         for seed in seeds:
             for name in names:
@@ -111,8 +103,8 @@ def run(
 class _Child:
     """A process that reads mutants, and another one after it was lost."""
 
-    def __init__(self, names: list[str], codestreams: bool, reader: Reader) -> None:
-        self._how = (names, codestreams, reader)
+    def __init__(self, names: list[str], reader: Reader) -> None:
+        self._how = (names, reader)
         self._folder = Path(tempfile.mkdtemp(prefix="mutants-"))
         self._process: Any = None
 
@@ -153,7 +145,7 @@ class _Child:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _serve(pipe: Connection, home: str, names: list[str], codestreams: bool, reader: Reader) -> None:
+def _serve(pipe: Connection, home: str, names: list[str], reader: Reader) -> None:
     """Read mutants until the parent goes."""
     text = Path(home, "screen")
     screen = os.open(text, os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -169,7 +161,7 @@ def _serve(pipe: Connection, home: str, names: list[str], codestreams: bool, rea
         except EOFError:
             return
         os.ftruncate(screen, 0)
-        files = make_mutant(sources()[name], seed, codestreams=codestreams)
+        files = make_mutant(sources()[name], seed)
         outcome = judge(name, seed, files, Path(home, "mutant"), reader)
         sys.stderr.flush()
         shown = text.read_bytes()

@@ -130,7 +130,7 @@ def train_segmenter(
             group["lr"] = rate_at((now - begin) / (end - begin), peak=options.rate)
         images, lesions = draw_batch(by_class, rng, number=options.batch, size=CUBE)
         evidence = segmenter(images)
-        loss = tversky_and_cross_entropy(torch.cat([torch.zeros_like(evidence), evidence], 1), lesions)
+        loss = tversky_and_cross_entropy(torch.cat([torch.zeros_like(evidence), evidence], 1), lesions, missed=0.67)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(segmenter.parameters(), 10.0)

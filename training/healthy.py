@@ -5,11 +5,22 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from anatomy import Head, ramp, smooth
+from anatomy import ORIGIN_RAS, Head, ramp, smooth
 from lesions import noise_field
 
 #: Ellipsoid around the basal ganglia and thalami on the common grid: centre and half axes in voxels.
 DEEP_CENTRE, DEEP_AXES = (91, 122, 78), (36, 36, 20)
+#: Places of healthy brains that are often brighter than their tissue elsewhere, on both sides alike:
+#: centre in mm RAS (right side) and half axes in mm.
+LIMBIC = (
+    ((38, 4, 2), (10, 18, 14)),
+    ((5, 22, 28), (7, 16, 14)),
+    ((5, -38, 34), (7, 16, 12)),
+    ((27, -16, -18), (10, 16, 9)),
+    ((10, 36, -14), (10, 14, 10)),
+)
+TRACTS = (((24, -18, 10), (5, 7, 16)), ((7, -22, -28), (5, 6, 14)), ((16, 34, 6), (8, 10, 8)))
+PLEXUS = (((23, -40, 8), (7, 9, 9)), ((14, -30, 14), (5, 9, 5)), ((4, -62, -36), (6, 6, 6)))
 
 
 def healthy_flair(head: Head, rng: np.random.Generator) -> np.ndarray:
@@ -18,7 +29,37 @@ def healthy_flair(head: Head, rng: np.random.Generator) -> np.ndarray:
     # Thin and faint: what is broad or bright there, readers mark as a lesion.
     if rng.random() < 0.4:
         flair = flair + rng.uniform(0, 0.15) * cap(head, rng)
-    return flair
+    return _brightened(flair, head, rng)
+
+
+def _brightened(flair: np.ndarray, head: Head, rng: np.random.Generator) -> np.ndarray:
+    """Add what is bright in many FLAIRs and no lesion: limbic cortex, long tracts, choroid plexus, flowing CSF."""
+    if rng.random() < 0.5:
+        flair = flair + rng.uniform(0, 0.25) * smooth(head.gm, 0.6) * _places(flair.shape, LIMBIC)
+    if rng.random() < 0.3:
+        flair = flair + rng.uniform(0, 0.15) * head.wm * _places(flair.shape, TRACTS)
+    if rng.random() < 0.3:
+        tufts = np.clip(0.5 + noise_field(flair.shape, rng, scale_mm=5), 0, 1.5)
+        flair = flair + rng.uniform(0, 1.0) * smooth(ventricles(head), 0.6) * tufts * _places(flair.shape, PLEXUS)
+    if rng.random() < 0.25:
+        flow = np.clip(noise_field(flair.shape, rng, scale_mm=10) - 0.8, 0, 1.5)
+        flair = flair + rng.uniform(0, 0.6) * smooth(head.csf, 0.5) * flow
+    return flair.astype(np.float32)
+
+
+def _places(
+    shape: tuple[int, ...], places: tuple[tuple[tuple[int, int, int], tuple[int, int, int]], ...]
+) -> np.ndarray:
+    """Gaussian spots of height 1 on both sides, (i, j, k) float32."""
+    out = np.zeros(shape, np.float32)
+    for centre, axes in places:
+        for side in (-1, 1):
+            near = [
+                np.exp(-0.5 * np.square((np.arange(n) + o - c * s) / a))
+                for n, o, c, s, a in zip(shape, ORIGIN_RAS, centre, (side, 1, 1), axes, strict=True)
+            ]
+            out = np.maximum(out, np.einsum("i,j,k->ijk", *near))
+    return out.astype(np.float32)
 
 
 def _recontrasted(head: Head, rng: np.random.Generator) -> np.ndarray:

@@ -12,6 +12,8 @@ from anatomy import Head, smooth
 
 #: Real lesions: median 1.4 x white matter, 10th percentile at the level of grey matter (1.2), 98th at 1.75.
 CONTRAST = (0.28, 0.85)
+#: Voxels around a patient's lesions in which its FLAIR differs from the one with its lesions filled in.
+RIM = 2
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,54 @@ def _thinned(mask: np.ndarray, rng: np.random.Generator, *, keep: float) -> np.n
     kept = rng.random(labels.max() + 1) < keep
     kept[0] = False
     return kept[labels]
+
+
+def draw_part(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw which lesions of a patient are moved: all of them, or a random share that gives any load below it."""
+    return mask if rng.random() < 0.25 else _thinned(mask, rng, keep=rng.uniform(0.1, 0.9))
+
+
+def transplant(flair: np.ndarray, head: Head, donor: Head, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Move real lesions onto a lesion-free FLAIR, with their own borders and with what a reader marked of them.
+
+    Parameters
+    ----------
+    flair
+        Lesion-free FLAIR of ``head``, (i, j, k) float32.
+    head
+        Whose brain it is. The donor's own brain gets its lesions where they were; another one mirrored and displaced.
+    donor
+        A patient with lesions.
+
+    Returns
+    -------
+    tuple
+        Image (i, j, k) float32 and lesions (i, j, k) bool.
+    """
+    assert donor.original is not None
+    assert donor.flair is not None
+    assert donor.lesions is not None
+    around = ndimage.binary_dilation(donor.lesions, iterations=RIM)
+    kept = draw_part(around, rng)
+    added = (donor.original - donor.flair) * kept
+    lesions = (donor.lesions & kept).astype(np.float32)
+    if head.name != donor.name:
+        added, lesions = _moved([added, lesions], rng)
+        inside = smooth(head.brain & (head.csf < 0.5), 0.5)
+        added, lesions = added * inside * rng.uniform(0.7, 1.3), lesions * inside
+    return flair + added, lesions > 0.5
+
+
+def _moved(arrays: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """Mirror volumes or not, and displace them smoothly by a few millimetres, all in the same way."""
+    if rng.random() < 0.5:
+        arrays = [a[::-1] for a in arrays]
+    shape = arrays[0].shape
+    at = np.indices(shape, dtype=np.float32)
+    size = rng.uniform(0, 3.0)
+    for axis in range(3):
+        at[axis] += size * noise_field(shape, rng, scale_mm=20) + rng.normal(0, 1.5)
+    return [ndimage.map_coordinates(a, at, order=1) for a in arrays]
 
 
 def fit_to_tissue(mask: np.ndarray, head: Head, rng: np.random.Generator) -> np.ndarray:

@@ -16,6 +16,8 @@ from subjects import load_subject, subject_files
 KEPT = 4000
 #: Share of the patches that come from heads with a patient's own lesions: what a reader marked, not what was painted.
 ORIGINAL = 0.35
+#: Share of the patches seen nearly as the head was delivered: isotropic, with this strength of the scanner's faults.
+FAITHFUL, FAITHFUL_FAULTS = 0.25, 0.25
 #: Voxels beside the patch that thick slices need.
 BESIDE = 10
 
@@ -74,13 +76,15 @@ class Patches:
             number = self._draw(rng)
         centre = self._places[number][kind][rng.integers(len(self._places[number][kind]))]
         low = centre + rng.integers(-size // 4, size // 4 + 1, 3) - size // 2
-        slices = draw_slices(rng)
+        faithful = rng.random() < FAITHFUL
+        slices = None if faithful else draw_slices(rng)
         beside = np.array([BESIDE if slices is not None and a == slices.axis else 2 for a in range(3)])
         head = self._heads[number]
         image, lesions = (_cut(a, low - beside, size + 2 * beside) for a in (head.image, head.lesions))
         if "painted" in head.source:
             image = _roughened(image, lesions, rng)
-        return _seen(image, lesions, rng, slices=slices, beside=beside)
+        faults = FAITHFUL_FAULTS if faithful else 1.0
+        return _seen(image, lesions, rng, slices=slices, beside=beside, faults=faults)
 
     def _draw(self, rng: np.random.Generator) -> int:
         """Draw the head of a patch."""
@@ -114,10 +118,16 @@ def _roughened(image: np.ndarray, lesions: np.ndarray, rng: np.random.Generator)
 
 
 def _seen(
-    image: np.ndarray, lesions: np.ndarray, rng: np.random.Generator, *, slices: Slices | None, beside: np.ndarray
+    image: np.ndarray,
+    lesions: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    slices: Slices | None,
+    beside: np.ndarray,
+    faults: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scan, trim, mirror and normalise a patch with the error that normalising a whole head has."""
-    image, label = scan(image, lesions, rng, slices=slices)
+    image, label = scan(image, lesions, rng, slices=slices, faults=faults)
     inner = tuple(slice(b, -b) for b in beside)
     image, label = image[inner], label[inner]
     if rng.random() < 0.5:

@@ -14,13 +14,33 @@ import numpy as np
 from acquisition import draw_slices, field_of_view, normalise, scan, warp
 from anatomy import Head, colin_head, icbm_head, lesion_library, real_head
 from healthy import add_skull, healthy_flair, recontrast, strip_badly
-from lesions import draw_look, draw_mask, fit_to_tissue, paint
+from lesions import draw_look, draw_mask, fit_to_tissue, paint, transplant
 
 MRICRON = Path("/usr/share/mricron/templates")
-#: Share of scans without any lesion, and of real scans left with their own lesions.
-LESION_FREE, ORIGINAL = 0.2, 0.3
 #: Share of heads that stay as they are.
 STILL = 0.35
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How lesions come into the heads.
+
+    Parameters
+    ----------
+    original
+        Share of the patients' heads that keep their own lesions.
+    lesion_free
+        Share of the others without any.
+    transplanted
+        Share of the rest that gets a patient's lesions; painted ones go into what is left.
+    """
+
+    original: float = 0.3
+    lesion_free: float = 0.2
+    transplanted: float = 0.4
+
+
+MIX = Mix()
 
 
 @dataclass(frozen=True)
@@ -91,10 +111,10 @@ def draw_scan(world: World, rng: np.random.Generator) -> Scan:
     return Scan(image, label, subject.source)
 
 
-def draw_subject(world: World, rng: np.random.Generator, *, lesion_free: float = LESION_FREE) -> Subject:
+def draw_subject(world: World, rng: np.random.Generator, *, mix: Mix = MIX) -> Subject:
     """Draw a head: anatomy, lesions, skull, pose."""
     head = draw_head(world, rng)
-    image, lesions, source = draw_brain(head, world, rng, lesion_free=lesion_free)
+    image, lesions, source = draw_brain(head, world, rng, mix)
     whole = surround(image, head, world, rng)
     state = "bare" if whole is image else "skull"
     posed = [whole, lesions.astype(np.float32)]
@@ -110,17 +130,24 @@ def draw_head(world: World, rng: np.random.Generator) -> Head:
     return world.templates[rng.integers(len(world.templates))]
 
 
-def draw_brain(
-    head: Head, world: World, rng: np.random.Generator, *, lesion_free: float = LESION_FREE
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Draw a brain: with its own lesions, without any, or painted with drawn ones."""
-    if head.original is not None and head.lesions is not None and rng.random() < ORIGINAL:
+def draw_brain(head: Head, world: World, rng: np.random.Generator, mix: Mix) -> tuple[np.ndarray, np.ndarray, str]:
+    """Draw a brain: with its own lesions, without any, with a patient's, or painted with drawn ones."""
+    if head.original is not None and head.lesions is not None and rng.random() < mix.original:
         return recontrast(head.original, head, rng), head.lesions, f"{head.name} original"
     flair = healthy_flair(head, rng)
-    if rng.random() < lesion_free:
+    if rng.random() < mix.lesion_free:
         return flair, np.zeros(flair.shape, bool), f"{head.name} lesion-free"
+    if world.real and rng.random() < mix.transplanted:
+        donor = _draw_donor(world, rng)
+        return *transplant(flair, head, donor, rng), f"{head.name} transplanted {donor.name}"
     mask = fit_to_tissue(draw_mask(list(world.library), rng), head, rng)
     return paint(flair, mask, draw_look(rng), rng), mask, f"{head.name} painted"
+
+
+def _draw_donor(world: World, rng: np.random.Generator) -> Head:
+    """Draw whose lesions are moved; a patient with many has more to choose from and is drawn more often."""
+    volume = np.sqrt([float(h.lesions.sum()) for h in world.real if h.lesions is not None])
+    return world.real[rng.choice(len(world.real), p=volume / volume.sum())]
 
 
 def surround(image: np.ndarray, head: Head, world: World, rng: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulate import LESION_FREE, MRICRON, Subject, draw_subject, load_world
+from simulate import MIX, MRICRON, Mix, Subject, draw_subject, load_world
 
 PATIENTS = ("patient07", "patient19")
 
@@ -32,8 +32,8 @@ def load_subject(path: Path) -> Subject:
 
 
 def subject_files(folder: Path, *, without: str | None = None) -> list[Path]:
-    """List the heads of a folder, without those made from one patient's image."""
-    return sorted(p for p in folder.glob("[!.]*.npy") if without is None or not p.name.startswith(without))
+    """List the heads of a folder, without those made from one patient's image or carrying its lesions."""
+    return sorted(p for p in folder.glob("[!.]*.npy") if without is None or without not in p.name)
 
 
 def main() -> None:
@@ -43,13 +43,22 @@ def main() -> None:
     parser.add_argument("--mricron", type=Path, default=MRICRON)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--number", type=int, default=120)
-    parser.add_argument("--lesion-free", type=float, default=LESION_FREE, help="share of brains without lesions")
+    parser.add_argument(
+        "--original", type=float, default=MIX.original, help="share of patients' heads left as they are"
+    )
+    parser.add_argument(
+        "--lesion-free", type=float, default=MIX.lesion_free, help="share of the others without lesions"
+    )
+    parser.add_argument(
+        "--transplanted", type=float, default=MIX.transplanted, help="share of the rest with a patient's lesions, moved"
+    )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     world = load_world(options.data, list(PATIENTS), mricron=options.mricron)
+    mix = Mix(options.original, options.lesion_free, options.transplanted)
     for number in range(options.number):
-        subject = draw_subject(world, rng, lesion_free=options.lesion_free)
+        subject = draw_subject(world, rng, mix=mix)
         save_subject(subject, options.out / f"{subject.source.replace(' ', '-')}-{options.seed}-{number:04d}.npy")
 
 

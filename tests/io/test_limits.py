@@ -209,7 +209,8 @@ def test_a_promised_size_is_compared_before_decoding(
 ) -> None:
     """Decoders take the memory that a header asks for; none of them is called."""
     compressed(tmp_path, syntax, *size)
-    monkeypatch.setattr("lesionlens.io.dicom_pixels.pixel_array", lambda *args, **options: pytest.fail("decoded"))
+    for decoder in ("_compressed", "_uncompressed"):
+        monkeypatch.setattr(f"lesionlens.io.dicom_pixels.{decoder}", lambda *args: pytest.fail("decoded"))
 
     with pytest.raises(ReadError, match=message):
         read(tmp_path)

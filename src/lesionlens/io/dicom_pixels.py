@@ -159,11 +159,28 @@ def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[
     wanted = frozenset(indices)
     with _damage(name, syntax), quiet():
         if not syntax.is_encapsulated:
-            yield from iter_pixels(dataset, raw=True, indices=indices)
+            one_bit = int(dataset.BitsAllocated) == 1
+            yield from _bit_frames(dataset, indices) if one_bit else iter_pixels(dataset, raw=True, indices=indices)
             return
         for index, frame in enumerate(_compressed(dataset, syntax)):
             if index in wanted:
                 yield frame()
+
+
+def _bit_frames(dataset: Dataset, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+    """Yield frames of one bit for each value, which follow each other without a gap and may begin inside a byte.
+
+    pydicom cuts them at bytes and refuses those that do not begin there.
+    """
+    shape = int(dataset.Rows), int(dataset.Columns)
+    size = math.prod(shape)
+    packed = np.frombuffer(dataset.PixelData, np.uint8)
+    if 8 * len(packed) < int(dataset.NumberOfFrames) * size:
+        raise ValueError(f"{len(packed)} bytes are less than {dataset.NumberOfFrames} images of {size} bits")
+    for index in indices:
+        byte, bit = divmod(index * size, 8)
+        bits = np.unpackbits(packed[byte : byte + (bit + size + 7) // 8], bitorder="little")
+        yield bits[bit : bit + size].reshape(shape)
 
 
 def _looked_up(decode: Decode, dataset: Dataset, name: str) -> NDArray[Any]:
