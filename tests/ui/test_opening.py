@@ -19,6 +19,7 @@ from lesionlens.errors import ReadError
 from lesionlens.io import read
 from lesionlens.io.early import EarlySlice
 from lesionlens.ui import jobs, scans
+from lesionlens.ui import opening as opening_module
 from lesionlens.ui.layers import is_foreign_image, is_loading, volume_of
 from lesionlens.ui.open import settle
 from lesionlens.ui.opening import Opening
@@ -215,6 +216,8 @@ def test_closing_the_window_ends_the_reading(qapp: QApplication, qtbot: Any, tmp
     settle()
 
     assert not gate.go_on.is_set()
+    assert opening not in opening_module._openings
+    assert opening.parent() is None  # as a child it would be deleted twice
     assert not [part for part in QApplication.allWidgets() if type(part).__name__ == "_ProgressLine"]
 
 

@@ -125,7 +125,8 @@ def read_image(item: Slice) -> NDArray[Any]:
         content = read_whole(item.instance.path, item.instance.name)
         for picture, of_picture in _pictures(content, [item], [0]):
             stack.fill(picture, of_picture)
-    return stack.array[0].T
+    image: NDArray[Any] = stack.array[0].T
+    return image
 
 
 def _tell(stack: _Stack, on_image: OnImage | None, ks: Sequence[int]) -> None:

@@ -177,7 +177,7 @@ def _collect_garbage() -> None:
         gc.collect(due[-1])
 
 
-def _log_warning(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
+def _log_warning(message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object) -> None:
     logger.info("%s: %s (%s)", category.__name__, message, filename)
 
 
