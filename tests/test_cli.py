@@ -480,6 +480,41 @@ def test_info_lists_the_volumes_of_a_series_and_run_asks_for_one(tmp_path: Path,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("failure", "code"), [("", 0), ("slice-3 is damaged.", 1)])
+def test_view_hands_its_choices_to_the_window(
+    scan: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch, failure: str, code: int
+) -> None:
+    """The window opens before anything is read, and asks what has not been said; what it failed on ends the command."""
+    asked: list[Any] = []
+
+    def view_scan(request: Any) -> str:
+        asked.append(request)
+        return failure
+
+    viewer = SimpleNamespace(open_viewer=None, save_screenshot=None, view_scan=view_scan)
+    monkeypatch.setitem(sys.modules, "lesionlens.ui.open", viewer)
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    choices = ["--series", "4", "--stack", "1", "--irregular", "as-is", "--overlay", "a.nii", "--other-frame"]
+
+    assert main(["view", scan, "results", *choices]) == code
+    assert failure in capsys.readouterr().err
+
+    (request,) = asked
+    assert (str(request.path), str(request.results)) == (scan, "results")
+    assert (request.series, request.stack, request.irregular) == ("4", "1", "as-is")
+    assert ([str(path) for path in request.overlays], request.other_frame) == (["a.nii"], True)
+
+
+def test_view_of_a_path_that_leads_nowhere_opens_no_window(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistyped name is answered where it was typed."""
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+
+    assert main(["view", str(tmp_path / "nothing")]) == 1
+    assert "There is no file or folder" in capsys.readouterr().err
+
+
 def test_view_shows_masks_from_elsewhere(
     scan: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,13 +524,23 @@ def test_view_shows_masks_from_elsewhere(
     ll.write(ll.Volume((volume.array > 0).astype(np.uint8), volume.grid), tmp_path / "a.nii")
     ll.write(ll.Volume(np.full(coarse.shape, 0.5, np.float32), coarse), tmp_path / "b.nii")
     opened: dict[str, Any] = {}
-    viewer = SimpleNamespace(open_viewer=lambda *_, **options: opened.update(options), save_screenshot=None)
+    closed: list[bool] = []
+
+    def open_viewer(*_: Any, **options: Any) -> SimpleNamespace:
+        opened.update(options)
+        return SimpleNamespace(close=lambda: closed.append(True))
+
+    def save_screenshot(_: Any, path: Path) -> None:
+        path.touch()
+
+    viewer = SimpleNamespace(open_viewer=open_viewer, save_screenshot=save_screenshot, view_scan=None)
     monkeypatch.setitem(sys.modules, "lesionlens.ui.open", viewer)
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    overlays = ["--overlay", str(tmp_path / "a.nii"), "--overlay", str(tmp_path / "b.nii")]
 
-    code = main(["view", scan, "--overlay", str(tmp_path / "a.nii"), "--overlay", str(tmp_path / "b.nii")])
+    code = main(["view", scan, *overlays, "--screenshot", str(tmp_path / "window.png")])
 
-    assert code == 0
+    assert (code, closed) == (0, [True])
     assert [(found.kind, found.label) for found in opened["overlays"]] == [("mask", "a"), ("probability", "b")]
     assert "Note: Resampled (trilinear) from 4 x 4 x 4 voxels" in capsys.readouterr().err
 

@@ -130,6 +130,16 @@ def test_verdict_says_what_is_irregular() -> None:
     assert resampled == f"{verdict}; resampled onto a regular grid at the true positions"
 
 
+def test_a_verdict_in_short_says_what_is_irregular_but_not_where() -> None:
+    """A canvas has no room for the places of dozens of gaps, and each kind is said once."""
+    problems = ("gap: between k=3 and k=4 6 mm instead of 3 mm", "gap: after k=9", "tilt: by 15 degrees", "doubled")
+
+    short = GeometryVerdict(problems, 3.0, "as-is").in_short
+
+    assert short == "irregular: gap; tilt; doubled (worst position error 3 mm); voxels kept as they are"
+    assert GeometryVerdict().in_short == "regular"
+
+
 def test_linear_functions_survive_resampling_exactly() -> None:
     """Trilinear interpolation reproduces any linear function of the world position."""
     source = oblique((20, 22, 24), (1.0, 1.3, 1.7))

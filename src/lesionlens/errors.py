@@ -37,7 +37,30 @@ class ReadError(LesionLensError, ValueError):
 
 
 class IrregularSeriesError(ReadError):
-    """The slices of a series do not lie on one regular grid (gap, tilt, duplicates, mixed orientation)."""
+    """The slices of a series do not lie on one regular grid (gap, tilt, duplicates, mixed orientation).
+
+    Attributes
+    ----------
+    problems : tuple of str
+        One sentence for each irregularity, with where it is.
+    worst_error_mm : float
+        Largest distance in mm of a slice from an upright, even grid.
+    choices : tuple of str
+        What ``irregular=`` accepts for this series beside refusing it; empty where no grid can be drawn up at all.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problems: Sequence[str] = (),
+        worst_error_mm: float = 0.0,
+        choices: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+        self.worst_error_mm = worst_error_mm
+        self.choices = tuple(choices)
 
 
 class AmbiguousSeriesError(ReadError):

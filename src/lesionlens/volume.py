@@ -7,7 +7,7 @@ from ``i - 0.5`` to ``i + 0.5``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -192,10 +192,18 @@ class GeometryVerdict:
         """True when nothing irregular was found."""
         return not self.problems
 
+    @property
+    def in_short(self) -> str:
+        """What is irregular, without where: what comes before the colon of each problem."""
+        return self._saying(dict.fromkeys(problem.partition(": ")[0] for problem in self.problems))
+
     def __str__(self) -> str:
+        return self._saying(self.problems)
+
+    def _saying(self, problems: Iterable[str]) -> str:
         if self.regular:
             return "regular"
-        found = f"irregular: {'; '.join(self.problems)} (worst position error {self.worst_error_mm:.3g} mm)"
+        found = f"irregular: {'; '.join(problems)} (worst position error {self.worst_error_mm:.3g} mm)"
         return found + _HANDLED[self.handled]
 
 

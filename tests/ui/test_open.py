@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import napari
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,10 +14,13 @@ from qtpy.QtWidgets import QApplication
 
 from lesionlens.display import DisplayView
 from lesionlens.heatmap import LabelMap, Provenance
-from lesionlens.ui.open import open_viewer, save_screenshot
+from lesionlens.io import write
+from lesionlens.ui.open import open_viewer, save_screenshot, view_scan
+from lesionlens.ui.scans import Request
 from lesionlens.ui.widget import LesionLensWidget
+from lesionlens.volume import Grid, Volume
 from ui_cases import BLOB, phantom, result_of
-from ui_window import close_dock, dock_into
+from ui_window import WAIT_MS, close_dock, dock_into
 
 
 @pytest.mark.xvfb
@@ -59,6 +63,53 @@ def test_masks_from_elsewhere_are_shown_and_cannot_be_painted(qapp: QApplication
 
     assert shown == (True, 1, False)
     assert chosen == volume.name
+
+
+def overlay_file(folder: Path, volume: Volume) -> Path:
+    """Write a mask on another grid than the scan's."""
+    coarse = Grid((4, 4, 4), volume.grid.affine @ np.diag([10, 20, 3, 1]))
+    write(Volume(np.ones(coarse.shape, np.uint8), coarse), folder / "mask.nii")
+    return folder / "mask.nii"
+
+
+def test_the_window_is_there_before_the_scan_and_shows_what_lies_over_it(
+    qapp: QApplication, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notifications: list[Any]
+) -> None:
+    """`lesionlens view`: dock at once, scan and overlays when they are read, what was done to them is said."""
+    assert qapp is not None
+    volume = phantom()
+    write(volume, tmp_path / "scan.nii")
+    seen: list[list[str]] = []
+
+    def use() -> None:
+        viewer = napari.current_viewer()
+        assert viewer is not None
+        seen.append([layer.name for layer in viewer.layers])
+        qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=WAIT_MS)
+        seen.append([layer.name for layer in viewer.layers])
+        viewer.close()
+
+    monkeypatch.setattr(napari, "run", use)
+    failure = view_scan(Request(tmp_path / "scan.nii", overlays=(overlay_file(tmp_path, volume),)))
+
+    assert failure == ""
+    assert seen == [[], ["scan", "Mask: mask"]]
+    assert any("Resampled" in str(notification.message) for notification in notifications)
+
+
+def test_a_scan_that_cannot_be_read_is_an_error_after_the_window(
+    qapp: QApplication, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notifications: list[Any]
+) -> None:
+    """The window has said so; the command line ends with it as well."""
+    assert qapp is not None
+    (tmp_path / "broken.nii").write_text("this is no scan")
+
+    def use() -> None:
+        qtbot.waitUntil(lambda: bool(notifications), timeout=WAIT_MS)
+        napari.current_viewer().close()  # type: ignore[union-attr]  # there is one
+
+    monkeypatch.setattr(napari, "run", use)
+    assert "broken.nii" in view_scan(Request(tmp_path / "broken.nii"))
 
 
 def test_a_dock_that_is_closed_leaves_no_window_behind(viewer: Any, qtbot: Any) -> None:

@@ -11,15 +11,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 from npe2 import PluginManager, PluginManifest
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDialogButtonBox
 
 from dicom_factory import Plan, make_series, make_volumes, voxel_ras
 from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, IrregularSeriesError, ReadError
 from lesionlens.ui.layers import volume_of
-from lesionlens.ui.reader import _command, get_reader, read_layers
+from lesionlens.ui.reader import get_reader, read_layers
 from lesionlens.ui.samples import sample_scan
 from ui_cases import phantom
-from ui_window import Window
+from ui_window import WAIT_MS, Window
+
+TILTED = Plan(offsets=tuple((0.0, 0.7 * k, 2.5 * k) for k in range(5)))
 
 
 def nifti(folder: Path, name: str = "scan.nii.gz") -> Path:
@@ -99,20 +102,48 @@ def test_bad_input_is_a_readable_error(window: Window, tmp_path: Path) -> None:
     assert window.names == []
 
 
-def test_an_irregular_series_is_refused_with_the_way_to_see_it(tmp_path: Path) -> None:
-    """The dialogs of napari have no place for the choice; the command line has."""
-    make_series(tmp_path, Plan(offsets=tuple((0.0, 0.7 * k, 2.5 * k) for k in range(5))))
+def test_an_irregular_series_without_a_window_is_an_error(window: Window, tmp_path: Path) -> None:
+    """A script has nobody to ask; the error says what can be chosen in Python."""
+    assert window.names == []
+    make_series(tmp_path, TILTED)
 
-    with pytest.raises(IrregularSeriesError, match=r"tilt: .* To see it: lesionlens view PATH --irregular resample$"):
+    with pytest.raises(IrregularSeriesError, match=r"tilt: .* irregular=resample"):
         read_layers(str(tmp_path))
 
 
-@pytest.mark.parametrize(("series", "stack", "chosen"), [(None, None, ""), ("1.2", 1, "--series 1.2 --stack 1 ")])
-def test_the_command_for_irregular_slices_repeats_what_was_chosen(
-    series: str | None, stack: int | None, chosen: str
+@pytest.mark.xvfb
+def test_a_script_with_a_window_is_asked_about_irregular_slices(
+    visible_window: Window, tmp_path: Path, answer: Callable[..., list[Any]]
 ) -> None:
-    """What was chosen need not be chosen again; the path, which may hold a name, is left to the user."""
-    assert _command(series, stack) == f"lesionlens view PATH {chosen}--irregular resample"
+    """The layer is there when the call returns, with what was chosen on record."""
+    make_series(tmp_path, TILTED)
+
+    def choose(dialog: Any) -> None:
+        dialog.ways["as-is"].setChecked(True)
+        dialog.accept()
+
+    answer(choose)
+    visible_window.viewer.open(str(tmp_path), plugin="lesionlens")
+
+    volume = volume_of(visible_window.viewer.layers[0])
+    assert volume is not None
+    assert volume.source.verdict.handled == "as-is"
+
+
+def test_what_a_user_opens_comes_when_it_is_read(window: Window, tmp_path: Path) -> None:
+    """Inside of the event loop, as on drag and drop, the window is not kept waiting."""
+    path = nifti(tmp_path)
+    returned: list[Any] = []
+
+    def drop() -> None:
+        window.viewer.open(str(path), plugin="lesionlens")
+        returned.append(window.names)
+
+    QTimer.singleShot(0, drop)
+    window.qtbot.waitUntil(lambda: bool(window.names), timeout=WAIT_MS)
+
+    assert returned == [[]]
+    assert window.widget.form.volume.currentData() is window.viewer.layers[0]
 
 
 def test_results_are_not_taken_for_scans(tmp_path: Path) -> None:

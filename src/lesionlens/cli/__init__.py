@@ -50,7 +50,7 @@ from lesionlens.cli.options import (
     print_json,
     progress_bars,
 )
-from lesionlens.errors import Cancelled, LesionLensError, printable
+from lesionlens.errors import Cancelled, LesionLensError, ReadError, printable
 from lesionlens.io.policy import Irregular
 
 if TYPE_CHECKING:
@@ -286,10 +286,19 @@ def _open(
 ) -> None:
     from lesionlens.io import read, read_overlay
     from lesionlens.io.atomic import atomic_path
+    from lesionlens.io.reader import existing_path
     from lesionlens.results import read_case
-    from lesionlens.ui.open import open_viewer, save_screenshot
+    from lesionlens.ui.open import open_viewer, save_screenshot, view_scan
+    from lesionlens.ui.scans import Request
 
-    volume = read(scan, series=series, stack=stack, irregular=irregular, identified=identified)
+    place = existing_path(scan)
+    if screenshot is None:
+        request = Request(place, series, stack, irregular, identified, results, tuple(overlays), other_frame)
+        failure = view_scan(request)
+        if failure:
+            raise ReadError(failure)
+        return
+    volume = read(place, series=series, stack=stack, irregular=irregular, identified=identified)
     case = None if results is None else read_case(results, volume)
     maps = [
         found
@@ -298,9 +307,6 @@ def _open(
     ]
     for note in dict.fromkeys(note for found in maps for note in found.provenance.notes):
         typer.echo(f"Note: {note}", err=True)
-    if screenshot is None:
-        open_viewer(volume, case, overlays=maps, block=True)
-        return
     with atomic_path(screenshot, overwrite=overwrite) as picture:
         viewer = open_viewer(volume, case, overlays=maps)
         save_screenshot(viewer, picture)

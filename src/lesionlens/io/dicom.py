@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import counted, named, one_line, reading
@@ -17,7 +20,8 @@ from lesionlens.io.dicom_masked import folder_name, masked_scan
 from lesionlens.io.dicom_scan import Scan, scan
 from lesionlens.io.dicom_stacks import NamedStack, split
 from lesionlens.io.dicom_traits import MEASURED_ALIKE
-from lesionlens.io.dicom_values import read_values, refuse_different
+from lesionlens.io.dicom_values import OnImage, read_image, read_values, refuse_different
+from lesionlens.io.early import EarlySlice, OnSlice
 from lesionlens.io.identity import Identities, hide_uids
 from lesionlens.io.policy import Irregular
 from lesionlens.io.series import ITK_SUFFIXES, SeriesInfo
@@ -39,6 +43,7 @@ def read_dicom(
     irregular: Irregular = "refuse",
     identified: bool = False,
     progress: Progress = silent,
+    on_slice: OnSlice | None = None,
 ) -> Volume:
     """Read a series of a folder (and the folders in it) as a volume.
 
@@ -57,6 +62,10 @@ def read_dicom(
         What to do with slices that do not lie on one regular grid.
     identified
         Keep what leads to the patient, and say who it is.
+    progress
+        Called as headers and slices are read.
+    on_slice
+        Called with slices as they are decoded; not where they are resampled, as they lie elsewhere then.
 
     Raises
     ------
@@ -76,7 +85,7 @@ def read_dicom(
     if not found.instances:
         raise ReadError(_nothing_found(name, found))
     chosen, aside = choose(group(found.instances), identities.wanted(series), name)
-    volume = _volume(chosen, (*aside, *_strangers(found)), stack, irregular, progress)
+    volume = _volume(chosen, (*aside, *_strangers(found)), stack, irregular, progress, on_slice)
     return _on_record(volume, chosen, series, identities)
 
 
@@ -88,6 +97,7 @@ def read_dicom_file(
     irregular: Irregular = "refuse",
     identified: bool = False,
     progress: Progress = silent,
+    on_slice: OnSlice | None = None,
 ) -> Volume:
     """Read the series that a file belongs to: a multi-frame file alone, else with the files of its series beside it.
 
@@ -103,12 +113,19 @@ def read_dicom_file(
         is_index = is_dicomdir(path, identities)
     if is_index:
         return read_dicom(
-            path, series=series, stack=stack, irregular=irregular, identified=identified, progress=progress
+            path,
+            series=series,
+            stack=stack,
+            irregular=irregular,
+            identified=identified,
+            progress=progress,
+            on_slice=on_slice,
         )
     mine, aside = _series_of(path, identities, progress)
     if series is not None:
         choose([mine], identities.wanted(series), identities.mask(path.name))
-    return _on_record(_volume(mine, aside, stack, irregular, progress), mine, series, identities)
+    volume = _volume(mine, aside, stack, irregular, progress, on_slice)
+    return _on_record(volume, mine, series, identities)
 
 
 def list_dicom(root: Path, *, identified: bool = False, progress: Progress = silent) -> list[SeriesInfo]:
@@ -164,7 +181,12 @@ def _series_of(path: Path, identities: Identities, progress: Progress) -> tuple[
 
 
 def _volume(
-    series: Series, aside: tuple[str, ...], wanted: str | int | None, irregular: Irregular, progress: Progress
+    series: Series,
+    aside: tuple[str, ...],
+    wanted: str | int | None,
+    irregular: Irregular,
+    progress: Progress,
+    on_slice: OnSlice | None,
 ) -> Volume:
     refuse_no_scan(series)
     stacks = split(series.slices, series.label)
@@ -174,7 +196,8 @@ def _volume(
     layout = lay_down(stack, label, irregular)
     read_files = {item.instance.name for item in stack.slices}
     refuse_different([pair for pair in series.copies if pair[0].name in read_files], progress=progress)
-    values, sha256 = read_values(stack.slices, progress=progress)
+    on_image = None if on_slice is None else _hand_out(stack, layout, label, on_slice)
+    values, sha256 = read_values(stack.slices, progress=progress, on_image=on_image)
     array, valid, left_empty = layout.fill(values, progress=progress)
     files = tuple(dict.fromkeys(item.instance.name for item in stack.slices))
     source = Source(
@@ -208,6 +231,20 @@ def _on_record(volume: Volume, series: Series, wanted: str | int | None, identit
         decisions = tuple(map(hide_uids, source.decisions))
         source = replace(source, series=hide_uids(asked_for), decisions=decisions, verdict=verdict)
     return replace(volume, source=source)
+
+
+def _hand_out(stack: Stack, layout: Layout, label: str, on_slice: OnSlice) -> OnImage | None:
+    """Hand out the middle slice, and return what hands out the others; None where slices are no planes of the grid."""
+    if layout.resampling is not None:
+        return None
+    unit = _unit(stack)
+
+    def on_image(k: int, values: NDArray[Any]) -> None:
+        on_slice(EarlySlice(layout.grid, label, unit, k, values))
+
+    middle = len(stack.slices) // 2
+    on_image(middle, read_image(stack.slices[middle]))
+    return on_image
 
 
 def _one_of(stacks: Sequence[NamedStack], chosen: NamedStack) -> tuple[str, ...]:

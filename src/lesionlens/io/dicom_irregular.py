@@ -134,8 +134,20 @@ def lay_down(stack: Stack, label: str, irregular: Irregular = "refuse") -> Layou
         )
     raise IrregularSeriesError(
         f"The slices of {label} do not lie on one regular grid: {_found(stack)}. {todo}irregular=as-is, which keeps "
-        "the voxels and marks everything made from them as irregular."
+        "the voxels and marks everything made from them as irregular.",
+        problems=stack.verdict.problems,
+        worst_error_mm=stack.verdict.worst_error_mm,
+        choices=_ways(stack, label),
     )
+
+
+def _ways(stack: Stack, label: str) -> tuple[Irregular, ...]:
+    """Return what can be done with irregular slices: as they are they can always be kept."""
+    try:
+        _plan(stack, label)
+    except ReadError:
+        return ("as-is",)
+    return "resample", "as-is"
 
 
 def nominal_grid(stack: Stack, label: str) -> Grid:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import zip_longest
 from types import TracebackType
 from typing import Any
@@ -31,7 +32,10 @@ from lesionlens.io.dicom_pixels import Picture, pictures_in
 from lesionlens.io.limits import read_whole, require_memory
 from lesionlens.progress import Progress, silent
 
-__all__ = ["read_values", "refuse_different"]
+__all__ = ["OnImage", "read_image", "read_values", "refuse_different"]
+
+# Called with the place of an image in its series and its values, (i, j) = (column, row).
+OnImage = Callable[[int, NDArray[Any]], None]
 
 # One for each process that decodes.
 _WORKERS = decoders().most
@@ -48,7 +52,9 @@ _EXACT = 1 << 24
 _AGAIN = "Export the series again."
 
 
-def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tuple[NDArray[Any], str]:
+def read_values(
+    slices: Sequence[Slice], *, progress: Progress = silent, on_image: OnImage | None = None
+) -> tuple[NDArray[Any], str]:
     """Decode the images of a series in the order given.
 
     Stored integers stay integers when no image is rescaled; otherwise every image is rescaled by its own slope and
@@ -60,6 +66,9 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
         Images of equal size, in slice order.
     progress
         Called for each image; raising from it stops all threads.
+    on_image
+        Called with each image when it has been decoded, in any order, in the thread that calls this function; what it
+        gets is part of the result and must not be changed. Raising from it stops all threads.
 
     Returns
     -------
@@ -80,7 +89,7 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
         by_file.setdefault(item.instance.name, []).append(k)
     digest, stack, done = hashlib.sha256(), _Stack(slices), 0
     # Silence is for the whole process: it is asked for here, once for all threads.
-    with quiet(), _Ahead() as ahead:
+    with quiet(), _Ahead(partial(_tell, stack, on_image)) as ahead:
         for ks in by_file.values():
             progress("Reading slices", done, len(slices))
             first = slices[ks[0]].instance
@@ -92,6 +101,7 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
                     ahead.decode(stack.fill, picture, of_picture)
                 else:
                     stack.fill(picture, of_picture)
+                    _tell(stack, on_image, of_picture)
                 done += len(of_picture)
             digest.update(content)
             if len(content) > _LARGE:
@@ -99,6 +109,31 @@ def read_values(slices: Sequence[Slice], *, progress: Progress = silent) -> tupl
         ahead.wait()
     progress("Reading slices", len(slices), len(slices))
     return stack.array.transpose(2, 1, 0), digest.hexdigest()
+
+
+def read_image(item: Slice) -> NDArray[Any]:
+    """Decode one image of a series ahead of the others: (i, j) = (column, row), rescaled.
+
+    Of a file with several frames only that one is decoded.
+
+    Raises
+    ------
+    ReadError
+        As :func:`read_values`.
+    """
+    stack = _Stack([item])
+    with quiet():
+        content = read_whole(item.instance.path, item.instance.name)
+        for picture, of_picture in _pictures(content, [item], [0]):
+            stack.fill(picture, of_picture)
+    image: NDArray[Any] = stack.array[0].T
+    return image
+
+
+def _tell(stack: _Stack, on_image: OnImage | None, ks: Sequence[int]) -> None:
+    if on_image is not None:
+        for k in ks:
+            on_image(k, stack.array[k].T)
 
 
 def refuse_different(copies: Sequence[tuple[Instance, Instance]], *, progress: Progress = silent) -> None:
@@ -161,11 +196,18 @@ def _is_mosaic(instance: Instance) -> bool:
 
 
 class _Ahead:
-    """Threads that wait for what is decoded elsewhere, and a bounded line of what waits for them."""
+    """Threads that wait for what is decoded elsewhere, and a bounded line of what waits for them.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    done
+        Called with the slices of a picture that has been decoded, in the thread that asked for it.
+    """
+
+    def __init__(self, done: Callable[[Sequence[int]], None]) -> None:
         self._pool = ThreadPoolExecutor(_WORKERS, "decode")
-        self._waiting: deque[Future[None]] = deque()
+        self._waiting: deque[tuple[Future[None], Sequence[int]]] = deque()
+        self._done = done
 
     def __enter__(self) -> _Ahead:
         return self
@@ -181,7 +223,7 @@ class _Ahead:
         """Decode a picture at some time, beside others; an error comes out of a later call."""
         while len(self._waiting) >= _AHEAD:
             self._first_done()
-        self._waiting.append(self._pool.submit(fill, picture, ks))
+        self._waiting.append((self._pool.submit(fill, picture, ks), ks))
 
     def wait(self) -> None:
         """Wait for all work to be done."""
@@ -190,10 +232,12 @@ class _Ahead:
 
     def _first_done(self) -> None:
         try:
-            self._waiting.popleft().result()
+            future, ks = self._waiting.popleft()
+            future.result()
+            self._done(ks)
         except BaseException:
             while self._waiting:
-                self._waiting.popleft().cancel()
+                self._waiting.popleft()[0].cancel()
             raise
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from lesionlens.errors import ReadError
+from lesionlens.io.early import OnSlice
 from lesionlens.io.policy import Irregular, check_irregular
 from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES, SeriesInfo
 from lesionlens.progress import Progress, silent
@@ -22,6 +23,7 @@ def read(
     irregular: Irregular = "refuse",
     identified: bool = False,
     progress: Progress = silent,
+    on_slice: OnSlice | None = None,
 ) -> Volume:
     """Read a scan.
 
@@ -46,6 +48,10 @@ def read(
         descriptions), and put it into ``source.identity``. By default it is removed.
     progress
         Called as the work advances; raise :class:`~lesionlens.errors.Cancelled` from it to stop.
+    on_slice
+        Called with the slices of a DICOM series while it is still being read: the middle one as soon as the headers are
+        known, then each as it is decoded (:class:`~lesionlens.io.early.EarlySlice`). For showing them, not for work: of
+        a scan that turns out to be damaged, some slices are handed out before the error.
 
     Returns
     -------
@@ -74,7 +80,13 @@ def read(
         from lesionlens.io.dicom import read_dicom
 
         return read_dicom(
-            place, series=series, stack=stack, irregular=irregular, identified=identified, progress=progress
+            place,
+            series=series,
+            stack=stack,
+            irregular=irregular,
+            identified=identified,
+            progress=progress,
+            on_slice=on_slice,
         )
     if _is_nifti(place):
         from lesionlens.io.nifti import read_nifti
@@ -91,13 +103,25 @@ def read(
     if is_archive(place):
         with unpacked(place, progress=progress) as inside:
             return read(
-                inside, series=series, stack=stack, irregular=irregular, identified=identified, progress=progress
+                inside,
+                series=series,
+                stack=stack,
+                irregular=irregular,
+                identified=identified,
+                progress=progress,
+                on_slice=on_slice,
             )
     _require_dicom(place)
     from lesionlens.io.dicom import read_dicom_file
 
     return read_dicom_file(
-        place, series=series, stack=stack, irregular=irregular, identified=identified, progress=progress
+        place,
+        series=series,
+        stack=stack,
+        irregular=irregular,
+        identified=identified,
+        progress=progress,
+        on_slice=on_slice,
     )
 
 

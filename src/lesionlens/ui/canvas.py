@@ -1,4 +1,4 @@
-"""What is always written on the canvas: patient directions at its edges, and that this is for research only."""
+"""What is always written on the canvas: patient directions, what is under the cursor, and what must be known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from napari.components.overlays import TextOverlay
 
 from lesionlens.display import PLANES, DisplayView, Plane
-from lesionlens.ui.layers import is_foreign_image, volume_of
+from lesionlens.ui.layers import is_foreign_image, is_loading, volume_of
+from lesionlens.ui.navigation import readout
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -23,6 +24,7 @@ RESEARCH_USE_ONLY = "Research use only — not a medical device"
 Orientation = tuple[str, str, str]
 
 _BANNER = "lesionlens_research_use_only"
+_READOUT = "lesionlens_readout"
 _EDGE = "lesionlens_edge_{}"
 _POSITIONS = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
 # Patient directions at the low and the high end of the display axes (slice, row, column); see lesionlens.display.
@@ -30,14 +32,14 @@ _ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
 _EVEN_ORDERS = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
 _LETTER_POINTS = 16
 _BANNER_POINTS = 10
-# A line that a small window can hold: a verdict names every gap.
-_BANNER_CHARACTERS = 120
+# A line that a small window can hold.
+_BANNER_CHARACTERS = 60
 # Slices of scans that are meant to be straight are often turned by a fraction of a degree.
 _TILT_DEG = 1.0
 
 
 def annotate(viewer: ViewerModel) -> None:
-    """Write the notice and the patient directions on the canvas, and keep them right from now on.
+    """Write notice, patient directions and what is under the cursor on the canvas, and keep them right from now on.
 
     Directions appear as soon as a volume of LesionLens is shown. Whenever the axes are exchanged, the head or the front
     is turned up and the patient's right to the left. Calling it again changes nothing.
@@ -48,13 +50,16 @@ def annotate(viewer: ViewerModel) -> None:
     overlays[_BANNER] = TextOverlay(
         text=RESEARCH_USE_ONLY, position="bottom_center", font_size=_BANNER_POINTS, visible=True
     )
+    overlays[_READOUT] = TextOverlay(position="top_left", font_size=_BANNER_POINTS)
     for side, position in _POSITIONS.items():
         overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=_LETTER_POINTS)
-    turn, write = (partial(_with_viewer, weakref.ref(viewer), step) for step in (_turn, _write))
+    turn, write, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in (_turn, _write, _read_out))
     viewer.dims.events.order.connect(turn)
     viewer.layers.events.inserted.connect(turn)
     for changed in (viewer.dims.events.ndisplay, viewer.scene.camera.events.orientation, viewer.layers.events.removed):
         changed.connect(write)
+    for moved in (viewer.cursor.events.position, viewer.layers.events.removed):
+        moved.connect(read_out)
     _turn(viewer)
 
 
@@ -107,12 +112,15 @@ def _with_viewer(
 def _notices(viewer: ViewerModel) -> list[str]:
     """Return what must be known about the picture as long as it is seen."""
     lines = [RESEARCH_USE_ONLY]
+    lines += [
+        f"{layer.name} — not complete; black slices are not read yet" for layer in viewer.layers if is_loading(layer)
+    ]
     for volume in filter(None, map(volume_of, viewer.layers)):
         tilt_deg = DisplayView(volume.grid).tilt_deg
         if tilt_deg >= _TILT_DEG:
             lines.append(f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes")
         if not volume.source.verdict.regular:
-            lines += textwrap.wrap(f"{volume.name}: geometry {volume.source.verdict}", _BANNER_CHARACTERS)
+            lines += textwrap.wrap(f"{volume.name}: geometry {volume.source.verdict.in_short}", _BANNER_CHARACTERS)
     # The letters hold for scans of LesionLens; beside them they would seem to hold for every picture on the canvas.
     foreign = (layer.name for layer in viewer.layers if is_foreign_image(layer))
     lines += [f"{name}: not opened by LesionLens, sides unknown" for name in foreign]
@@ -120,7 +128,14 @@ def _notices(viewer: ViewerModel) -> list[str]:
 
 
 def _shows_volume(viewer: ViewerModel) -> bool:
-    return viewer.dims.ndim == 3 and any(volume_of(layer) is not None for layer in viewer.layers)
+    shown = (volume_of(layer) is not None or is_loading(layer) for layer in viewer.layers)
+    return viewer.dims.ndim == 3 and any(shown)
+
+
+def _read_out(viewer: ViewerModel) -> None:
+    overlay = viewer.canvas.overlays[_READOUT]
+    overlay.text = readout(viewer)
+    overlay.visible = bool(overlay.text)
 
 
 def _turn(viewer: ViewerModel) -> None:

@@ -109,8 +109,10 @@ def _item(info: SeriesInfo) -> QListWidgetItem:
     parts = [f"{number}: {info.description or 'without description'}", info.modality, size]
     item = QListWidgetItem(" · ".join(part for part in parts if part))
     item.setData(Qt.ItemDataRole.UserRole, info.uid)
-    if not info.readable:
+    if isinstance(info.verdict, str):
         item.setText(f"{item.text()} — {info.verdict}")
         item.setFlags(Qt.ItemFlag.NoItemFlags)
+    elif not info.verdict.regular:
+        item.setText(f"{item.text()} — irregular slices")  # the next dialog says which, and asks what to do
     item.setToolTip(str(info.verdict))
     return item

@@ -1,23 +1,25 @@
 """Work in the background: the only place with threads.
 
-A :class:`Job` runs one function in a thread of napari's and reports by Qt signals, which arrive in the GUI's thread.
+A :class:`Job` runs one function in a thread and reports by Qt signals. The thread knows nothing of Qt: it leaves what
+it has to say in plain attributes, and the job, which lives in the GUI's thread, looks there some times a second.
 It never raises: whatever happens ends in exactly one of ``done``, ``failed`` and ``cancelled``, then ``ended``.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
-from collections.abc import Callable
-from pathlib import Path
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from napari.qt.threading import create_worker
-from napari.utils.notifications import show_warning
-from qtpy.QtCore import QObject, Signal
-from superqt.utils import FunctionWorker
+import napari
+from napari.utils.task_status import Status
+from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
-import lesionlens
 from lesionlens.errors import Cancelled, LesionLensError
 from lesionlens.progress import Progress
 
@@ -25,7 +27,13 @@ __all__ = ["Job", "readable", "start_job"]
 
 logger = logging.getLogger(__name__)
 
-_PACKAGE = str(Path(lesionlens.__file__).parent)
+# How often to look at what the work says, and how often at most to tell it on: where there is a canvas, Qt draws the
+# whole window for each new word in it, which takes the processor from the work.
+_LOOK_MS = 50
+_TELL_EVERY_S = 0.5
+
+# How long a window that closes waits for its work to stop, which happens at the next step that it tells.
+_PATIENCE_S = 2.0
 
 
 class Job(QObject):
@@ -41,7 +49,7 @@ class Job(QObject):
     Attributes
     ----------
     progressed : Signal(str, int, int)
-        Stage, done, total.
+        Stage, done, total; not each step that the work tells, but the last one whenever the job looks.
     done : Signal(object)
         What ``work`` returned.
     failed : Signal(str)
@@ -58,34 +66,52 @@ class Job(QObject):
 
     def __init__(self, title: str, work: Callable[[Progress], object]) -> None:
         super().__init__()
-        self._task = _Task(title, work, self._report)
-        self._worker: Any = None
+        self._task = _Task(title, work)
+        self._thread = threading.Thread(target=self._task, name=title, daemon=True)
+        self._told: _Step | None = None
+        self._next_time = 0.0
+        self._tell_napari = _listed(title, self._task.stop.set)
+        self._timer = QTimer(self)
+        self._timer.setInterval(_LOOK_MS)
+        self._timer.timeout.connect(self._look)
 
     def start(self) -> None:
         """Start the work."""
-        _RUNNING.add(self)
-        self._worker = create_worker(self._task, _start_thread=False, _worker_class=FunctionWorker, _ignore_errors=True)
-        self._worker.warned.connect(_relay_warning)
-        self._worker.finished.connect(self._finish)
-        self._worker.start()
+        _running.add(self)
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.abandon)
+        self._tell_napari(Status.BUSY)
+        self._thread.start()
+        self._timer.start()
 
     def cancel(self) -> None:
         """Ask the work to stop; it does so at its next report of progress."""
         self._task.stop.set()
 
-    def _report(self, stage: str, done: int, total: int) -> None:
-        if self._stopped():
-            raise Cancelled("Stopped by the user.")
-        self.progressed.emit(stage, done, total)
+    def abandon(self) -> None:
+        """Stop the work, wait a little for that, and report nothing any more: who wanted it is gone."""
+        self.blockSignals(True)
+        self.cancel()
+        self._thread.join(_PATIENCE_S)
+        self._look()
 
-    def _stopped(self) -> bool:
-        # The second is napari's own way to stop its workers, when the window closes.
-        return self._task.stop.is_set() or bool(self._worker.abort_requested)
+    def _look(self) -> None:
+        over = not self._thread.is_alive()  # before the step, so that the last one is not missed
+        step, now = self._task.step, time.monotonic()
+        if step is not None and step is not self._told and (over or now >= self._next_time):
+            self._told, self._next_time = step, now + _TELL_EVERY_S
+            self.progressed.emit(*step)
+        if not over:
+            _collect_garbage()
+        elif _running.discard(self):
+            self._finish()
 
     def _finish(self) -> None:
-        _RUNNING.discard(self)
+        self._timer.stop()
+        self._tell_napari(Status.COMPLETED)
         task = self._task
-        if self._stopped() or isinstance(task.error, Cancelled):
+        if task.stop.is_set() or isinstance(task.error, Cancelled):
             self.cancelled.emit()
         elif task.error is not None:
             self.failed.emit(readable(task.error))
@@ -94,9 +120,75 @@ class Job(QObject):
         self.ended.emit()
 
 
-# A Qt object must be deleted in its own thread: without this, the last reference to a job whose window was closed
-# would be dropped by the thread that runs it.
-_RUNNING: set[Job] = set()
+_Step = tuple[str, int, int]
+
+
+class _Running:
+    """The jobs that run, kept until they end, whatever becomes of the windows that started them."""
+
+    def __init__(self) -> None:
+        self.jobs: set[Job] = set()
+        self._meanwhile = ExitStack()
+
+    def add(self, job: Job) -> None:
+        if not self.jobs:
+            self._meanwhile.enter_context(_threads_leave_qt_alone())
+        self.jobs.add(job)
+
+    def discard(self, job: Job) -> bool:
+        """Let go of a job; say whether it was there."""
+        if job not in self.jobs:
+            return False
+        self.jobs.discard(job)
+        if not self.jobs:
+            self._meanwhile.close()
+        return True
+
+
+_running = _Running()
+
+
+@contextmanager
+def _threads_leave_qt_alone() -> Iterator[None]:
+    """Keep threads off Qt inside the block where Python itself would bring them to it.
+
+    Python collects garbage in whatever thread happens to need memory. Windows that were closed leave Qt objects in it,
+    and when those die outside of the GUI's thread the process crashes, at some time later. So it is collected by the
+    GUI's thread alone (:func:`_collect_garbage`). And napari shows warnings in its window; those that come up here are
+    the libraries', and for the log.
+    """
+    automatic = gc.isenabled()
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = _log_warning
+            yield
+    finally:
+        if automatic:
+            gc.enable()
+
+
+def _collect_garbage() -> None:
+    """Collect the oldest garbage that is due, as Python does by itself when it is allowed to."""
+    counts = gc.get_count()
+    due = [n for n, most in enumerate(gc.get_threshold()) if most and counts[n] > most]
+    if due:
+        gc.collect(due[-1])
+
+
+def _log_warning(message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object) -> None:
+    logger.info("%s: %s (%s)", category.__name__, message, filename)
+
+
+def _listed(title: str, cancel: Callable[[], object]) -> Callable[[Status], object]:
+    """Return a way to tell napari, which lists what runs when its window is closed, how the work stands."""
+    viewer = napari.current_viewer()
+    if viewer is None:
+        return lambda _: None
+    window = viewer.window  # which has no public name for it; napari's own workers use the same
+    task = window._register_task_status("LesionLens", Status.PENDING, title, cancel_callback=cancel)
+    return lambda status: window._update_task_status(task, status, title)
 
 
 def start_job(
@@ -111,21 +203,24 @@ def start_job(
     job = Job(title, function)
     job.done.connect(done)
     job.failed.connect(failed)
-    owner.destroyed.connect(job.cancel)
+    owner.destroyed.connect(job.abandon)
     job.start()
     return job
 
 
 class _Task:
-    """The function that runs in the thread; keeps what came of it."""
+    """The function that runs in the thread; keeps how far it is and what came of it.
 
-    def __init__(self, title: str, work: Callable[[Progress], object], report: Progress) -> None:
+    It holds no Qt object, so that none can die with the thread.
+    """
+
+    def __init__(self, title: str, work: Callable[[Progress], object]) -> None:
         self.title = title
         self.stop = threading.Event()
+        self.step: _Step | None = None
         self.result: object = None
         self.error: Exception | None = None
         self._work = work
-        self._report = report
 
     def __call__(self) -> None:
         try:
@@ -135,8 +230,10 @@ class _Task:
             if not isinstance(error, LesionLensError):
                 logger.exception("%s failed", self.title)
 
-    def __str__(self) -> str:
-        return self.title
+    def _report(self, stage: str, done: int, total: int) -> None:
+        if self.stop.is_set():
+            raise Cancelled("Stopped by the user.")
+        self.step = stage, done, total
 
 
 def readable(error: Exception) -> str:
@@ -146,12 +243,3 @@ def readable(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "There is not enough memory for this; close other programs or use a smaller volume."
     return f"Something unexpected went wrong ({type(error).__name__}: {error}). The log has the details."
-
-
-def _relay_warning(warned: tuple[Any, ...]) -> None:
-    """Show warnings of LesionLens; those of the libraries below are for the log."""
-    message, category, filename = warned[:3]
-    if str(filename).startswith(_PACKAGE):
-        show_warning(str(message))
-    else:
-        logger.info("%s: %s (%s)", category.__name__, message, filename)

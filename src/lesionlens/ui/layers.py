@@ -19,6 +19,7 @@ from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.methods import METHODS
 from lesionlens.report.paint import scan_window
+from lesionlens.report.preview import Preview
 from lesionlens.ui.colours import (
     ATTRIBUTION_COLOURS,
     DIVERGING,
@@ -47,7 +48,9 @@ __all__ = [
     "heatmap_of",
     "is_foreign_image",
     "is_length",
+    "is_loading",
     "labels_layer",
+    "loading_layer",
     "method_name",
     "mm_per_unit",
     "overlay_layer",
@@ -73,6 +76,7 @@ GEOMETRY_KEY = "geometry"
 PROVENANCE_KEY = "provenance"
 THRESHOLD_KEY = "threshold"
 NOTICE_KEY = "notice"
+LOADING_KEY = "lesionlens_loading"
 NOTICE = "Research use only, not a medical device"
 
 # Directions in which the display axes grow: head (superior), back (posterior), patient's left.
@@ -128,6 +132,21 @@ def volume_layer(volume: Volume) -> LayerData:
     }
     options = {"name": volume.name, "colormap": "gray", "contrast_limits": scan_window(volume)}
     return _layer(volume.array, volume.grid, {**options, "metadata": metadata}, "image")
+
+
+def loading_layer(preview: Preview) -> LayerData:
+    """Return the picture of a scan that is still being read, as a layer that says so.
+
+    Raises
+    ------
+    InputError
+        If there is no slice yet.
+    """
+    if preview.first is None:
+        raise InputError("Expected a slice to show; found none yet. Wait for the first.")
+    metadata = {LOADING_KEY: True, NOTICE_KEY: NOTICE}
+    options = {"name": f"Loading: {preview.first.name}", "colormap": "gray", "contrast_limits": (0, 255)}
+    return _layer(preview.array, preview.first.grid, {**options, "metadata": metadata}, "image")
 
 
 def heatmap_layer(heatmap: Heatmap, scan: Volume, style: Style) -> LayerData:
@@ -238,9 +257,14 @@ def scan_of(layer: Layer) -> Volume | None:
     return value if isinstance(value, Volume) else None
 
 
+def is_loading(layer: Layer) -> bool:
+    """Say whether a layer is only the picture of a scan that is still being read."""
+    return bool(layer.metadata.get(LOADING_KEY))
+
+
 def is_foreign_image(layer: Layer) -> bool:
     """Say whether a layer is a plain 3D grey image that did not come from LesionLens."""
-    ours = volume_of(layer) is not None or heatmap_of(layer) is not None
+    ours = volume_of(layer) is not None or heatmap_of(layer) is not None or is_loading(layer)
     return type(layer).__name__ == "Image" and layer.ndim == 3 and not layer.rgb and not layer.multiscale and not ours
 
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari
 from napari.layers import Layer
+from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QApplication
 
 from lesionlens.heatmap import LabelMap
 from lesionlens.ui.layers import overlay_layer, volume_layer
+from lesionlens.ui.opening import Opening
 from lesionlens.ui.widget import LesionLensWidget
 
 if TYPE_CHECKING:
     from lesionlens.heatmap import Heatmap
     from lesionlens.results import CaseResult
+    from lesionlens.ui.scans import Opened, Request
     from lesionlens.volume import Volume
 
-__all__ = ["open_viewer", "save_screenshot", "settle"]
+__all__ = ["open_viewer", "save_screenshot", "settle", "view_scan"]
 
 _TITLE = "LesionLens"
 _DOCK_AREA = "right"
@@ -35,7 +39,6 @@ def open_viewer(
     *,
     overlays: Sequence[Heatmap | LabelMap] = (),
     show: bool = True,
-    block: bool = False,
 ) -> napari.Viewer:
     """Open napari with a scan, the LesionLens dock and, where there are some, results.
 
@@ -49,25 +52,62 @@ def open_viewer(
         Masks and maps from elsewhere, on the grid of the scan.
     show
         False keeps the window hidden.
-    block
-        True hands over to the user and returns when the window was closed.
     """
-    viewer = napari.Viewer(title=_TITLE, show=show, show_welcome_screen=False)
-    viewer.window.resize(*_WINDOW)
+    viewer, widget = _window(show=show)
     viewer.add_layer(Layer.create(*volume_layer(volume)))
-    for overlay in overlays:
-        _add_overlay(viewer, overlay, volume)
-    widget = LesionLensWidget(viewer)
-    viewer.window.add_dock_widget(widget, name=_TITLE, area=_DOCK_AREA)
-    if result is not None:
-        widget.show_result(result)
-        widget.table.choose_first()
+    _show_over(viewer, widget, volume, result, overlays)
     if show:
         settle()  # the canvas gets its final size only now
     viewer.reset_view()
-    if block:
-        napari.run()
     return viewer
+
+
+def view_scan(request: Request) -> str:
+    """Open napari with the LesionLens dock at once, read a scan in it, and return when the window was closed.
+
+    What has to be chosen is asked in the window.
+
+    Returns
+    -------
+    str
+        Why the scan could not be read, which the window has said as well; empty where nothing went wrong.
+    """
+    viewer, widget = _window(show=True)
+    settle()
+    failures: list[str] = []
+    opening = Opening(viewer, request)
+    opening.opened.connect(partial(_opened, viewer, widget))
+    opening.failed.connect(failures.append)
+    napari.run()
+    return "".join(failures)
+
+
+def _window(*, show: bool) -> tuple[napari.Viewer, LesionLensWidget]:
+    viewer = napari.Viewer(title=_TITLE, show=show, show_welcome_screen=False)
+    viewer.window.resize(*_WINDOW)
+    widget = LesionLensWidget(viewer)
+    viewer.window.add_dock_widget(widget, name=_TITLE, area=_DOCK_AREA)
+    return viewer, widget
+
+
+def _opened(viewer: napari.Viewer, widget: LesionLensWidget, opened: Opened) -> None:
+    _show_over(viewer, widget, opened.volume, opened.result, opened.overlays)
+    for note in dict.fromkeys(note for overlay in opened.overlays for note in overlay.provenance.notes):
+        show_info(note)
+
+
+def _show_over(
+    viewer: napari.Viewer,
+    widget: LesionLensWidget,
+    volume: Volume,
+    result: CaseResult | None,
+    overlays: Sequence[Heatmap | LabelMap],
+) -> None:
+    for overlay in overlays:
+        _add_overlay(viewer, overlay, volume)
+    if result is not None:
+        widget.show_result(result)
+        widget.table.choose_first()
 
 
 def _add_overlay(viewer: napari.Viewer, overlay: Heatmap | LabelMap, scan: Volume) -> None:

@@ -1,15 +1,15 @@
-"""napari's reader: NIfTI files and DICOM folders, dropped into the window or opened from the menu."""
+"""napari's reader: scans dropped into the window, opened from the menu, or by a script."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, IrregularSeriesError, ReadError
-from lesionlens.io import list_series, read
-from lesionlens.volume import Volume
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from lesionlens.ui.scans import Request
 
 __all__ = ["get_reader", "read_layers"]
 
@@ -17,8 +17,6 @@ LayerData = tuple[Any, ...]
 
 # What npe2 takes for "read, but there is nothing to show": the user closed the question.
 _NOTHING: list[LayerData] = [(None,)]
-# What a run leaves beside its maps.
-_RECORD = "record.json"
 # Folders that other readers know how to open.
 _FOREIGN_FOLDERS = {".zarr", ".n5"}
 
@@ -31,57 +29,57 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:
-    """Read a NIfTI file or a DICOM folder as one grey image layer.
+    """Read a scan as one grey image layer.
 
-    A folder with several series, or a series of several volumes, asks in the window which one; without a window the
-    error lists them.
+    What the user opens in the window (drag and drop, File > Open) is read in the background, and its layer comes when
+    it is read whole. A script gets the layer at once. What has to be chosen (a series, a volume in it, what to do with
+    irregular slices) is asked in the window; without a window the error lists what there is.
 
     Raises
     ------
     ReadError
-        If there is nothing to read, a choice to make and nobody to ask, or slices off a regular grid: napari has no
-        place for the choice what to do with them, so the message names the command that has.
+        In a script, if there is nothing to read, or a choice to make and nobody to ask.
     """
-    from lesionlens.ui.layers import volume_layer
+    from lesionlens.ui.scans import Request
 
-    volume = _read(str(path))
-    return _NOTHING if volume is None else [volume_layer(volume)]
+    request = Request(Path(str(path)))
+    viewer = _viewer_of_the_user()
+    if viewer is None:
+        return _read(request)
+    from lesionlens.ui.opening import Opening
 
-
-def _read(path: str) -> Volume | None:
-    if (Path(path) / _RECORD).is_file():
-        raise ReadError(
-            f"{Path(path).name} holds the results of a run: open the scan first, then 'Open results…' in the LesionLens"
-            " widget."
-        )
-    return _choosing(path)
+    Opening(viewer, request)
+    return _NOTHING
 
 
-def _choosing(path: str, series: str | None = None, stack: int | None = None) -> Volume | None:
-    """Read a scan; where something has to be chosen, ask in the window, or let the error list what there is."""
-    try:
-        return read(path, series=series, stack=stack)
-    except IrregularSeriesError as error:
-        raise IrregularSeriesError(f"{error} To see it: {_command(series, stack)}") from None
-    except AmbiguousSeriesError as error:
-        from lesionlens.ui.dialogs import SeriesDialog, ask_stack, main_window
+def _viewer_of_the_user() -> Viewer | None:
+    """Return the viewer in which the user opens something; None where a script does, and expects it when the call ends.
 
+    A script runs outside of Qt's event loop, everything that a user does in the window inside.
+    """
+    import napari
+    from qtpy.QtCore import QThread
+    from qtpy.QtWidgets import QApplication
+
+    if QApplication.instance() is None or not QThread.currentThread().loopLevel():
+        return None
+    return napari.current_viewer()
+
+
+def _read(request: Request) -> list[LayerData]:
+    """Read a scan before going on."""
+    from lesionlens.progress import silent
+    from lesionlens.ui.dialogs import main_window
+    from lesionlens.ui.questions import ask
+    from lesionlens.ui.scans import Opened, open_scan
+
+    answer = open_scan(request, silent)
+    while not isinstance(answer, Opened):
         window = main_window()
         if window is None:
-            raise
-        if isinstance(error, AmbiguousStackError):
-            stack = ask_stack(error.choices, window)
-            return None if stack is None else _choosing(path, series, stack)
-    dialog = SeriesDialog(list_series(path), window)
-    answered, chosen = dialog.exec(), dialog.chosen
-    dialog.deleteLater()
-    return _choosing(path, chosen) if answered and chosen else None
-
-
-def _command(series: str | None, stack: int | None) -> str:
-    """Return the command that opens a scan whose slices lie irregularly, with what has been chosen so far.
-
-    The path, which may hold the patient's name, is left to the user.
-    """
-    chosen = [*(("--series", series) if series else ()), *(("--stack", str(stack)) if stack is not None else ())]
-    return shlex.join(["lesionlens", "view", "PATH", *chosen, "--irregular", "resample"])
+            raise answer.error
+        chosen = ask(answer, window)
+        if chosen is None:
+            return _NOTHING
+        answer = open_scan(chosen, silent)
+    return [answer.layer]

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QMenu,
     QProgressBar,
     QPushButton,
     QWidget,
@@ -57,15 +58,24 @@ class RunForm(QWidget):
         The user wants it to start, or to stop.
     results_clicked : Signal()
         The user wants to see what an earlier run wrote.
+    scan_chosen : Signal(str)
+        The user wants to open this scan.
     """
 
     run_clicked = Signal()
     cancel_clicked = Signal()
     results_clicked = Signal()
+    scan_chosen = Signal(str)
 
     def __init__(self, methods: Sequence[str], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.volume = _wide_combo("The scan to run the bundle on")
+        self.open = QPushButton("Open…")
+        self.open.setToolTip("Open a scan")
+        menu = QMenu(self.open)
+        menu.addAction("DICOM folder…", self._browse_folder)
+        menu.addAction("File…", self._browse_file)
+        self.open.setMenu(menu)
         self.bundle = _wide_combo("A MONAI bundle: network, weights and what they were trained for")
         self.method = _wide_combo("How the model's decision is explained")
         for method in methods:
@@ -113,7 +123,7 @@ class RunForm(QWidget):
         if layers:
             self.volume.setCurrentIndex(list(layers).index(chosen) if chosen in layers else len(layers) - 1)
         else:
-            self.volume.addItem("Open a scan first (drag it into the window)", None)
+            self.volume.addItem("Open a scan first, or drag it in", None)
         self._allow()
 
     def choose_volume(self, layer: Layer) -> None:
@@ -176,8 +186,11 @@ class RunForm(QWidget):
     def _arrange(self) -> None:
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
+        volume = QHBoxLayout()
+        volume.addWidget(self.volume, 1)
+        volume.addWidget(self.open)
+        form.addRow("Volume", volume)
         for label, field in (
-            ("Volume", self.volume),
             ("Bundle", self.bundle),
             ("Method", self.method),
             ("Target class", self.target),
@@ -206,6 +219,16 @@ class RunForm(QWidget):
             self.open_bundle(QFileDialog.getExistingDirectory(self, "Open a MONAI bundle folder"))
         elif text == BROWSE_ZIP:
             self.open_bundle(QFileDialog.getOpenFileName(self, "Open a MONAI bundle", "", "MONAI bundle (*.zip)")[0])
+
+    def _browse_folder(self) -> None:
+        self._choose_scan(QFileDialog.getExistingDirectory(self, "Open a folder with a scan"))
+
+    def _browse_file(self) -> None:
+        self._choose_scan(QFileDialog.getOpenFileName(self, "Open a scan")[0])
+
+    def _choose_scan(self, path: str) -> None:
+        if path:
+            self.scan_chosen.emit(path)
 
     def _offer_targets(self, index: int) -> None:
         info = self.bundle.itemData(index)

@@ -21,10 +21,12 @@ from lesionlens.ui.jobs import Job, start_job
 from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, colours_for, default_styles, is_foreign_image, volume_of
 from lesionlens.ui.measuring import Measurer
 from lesionlens.ui.navigation import go_to
+from lesionlens.ui.opening import Opening
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
 from lesionlens.ui.region_table import RegionTable
 from lesionlens.ui.run_form import Choices, RunForm
+from lesionlens.ui.scans import Request
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -86,6 +88,10 @@ class LesionLensWidget(QWidget):
             f"LesionLens: {choices.bundle.name} on {choices.volume_layer.name}",
             partial(work.run, self._options(choices), choices.volume_layer),
         )
+
+    def open_scan(self, path: str) -> None:
+        """Read a scan in the background; its layer is offered and chosen when it is there."""
+        Opening(self.viewer, Request(Path(path)))
 
     def open_results(self, folder: str) -> None:
         """Show what an earlier run wrote about the chosen volume."""
@@ -204,6 +210,7 @@ class LesionLensWidget(QWidget):
         self.form.run_clicked.connect(self.run)
         self.form.cancel_clicked.connect(self.cancel)
         self.form.results_clicked.connect(self._browse_results)
+        self.form.scan_chosen.connect(self.open_scan)
         self.controls.restyled.connect(self._restyle)
         self.controls.class_chosen.connect(self._show_class)
         self.controls.plane_chosen.connect(self._show_plane)
