@@ -449,6 +449,21 @@ def test_stopping_the_program_leaves_no_half_written_file(
     assert not list(work.iterdir())
 
 
+def test_a_stop_inside_an_expression_is_exit_code_1_too(tmp_path: Path) -> None:
+    """Python marks an interrupt inside eval(), and ``python -m`` would die by the signal although it was handled."""
+    stopping = "eval('__import__(\"signal\").raise_signal(2)')"
+    (tmp_path / "stopping.py").write_text(
+        "import signal, sys\nimport lesionlens.cli as cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"cli.app = lambda **_: {stopping}\nsys.exit(cli.main())\n"
+    )
+
+    done = subprocess.run([sys.executable, "-m", "stopping"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "stopped" in done.stderr
+
+
 def test_view_without_a_display_says_so(scan: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server has no screen: one line, not a crash of Qt."""
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):

@@ -428,12 +428,12 @@ def main(argv: list[str] | None = None) -> int:
         app(args=argv, prog_name="lesionlens")
     except SystemExit as stop:  # typer ends this way: usage errors are printed already
         if stop.code == _TYPER_INTERRUPTED:
-            return _fail("stopped; nothing was written.")
+            return _stopped()
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except LesionLensError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        return _fail("stopped; nothing was written.")
+        return _stopped()
     except MemoryError:
         return _fail("out of memory; use a machine with more memory, or a smaller scan.")
     except Exception as error:  # a bug of ours; a traceback would tell the user nothing
@@ -441,6 +441,13 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return _fail(f"unexpected {type(error).__name__}: {error}. Set LESIONLENS_DEBUG=1 for details, and report it.")
     return 0
+
+
+def _stopped() -> int:
+    # An interrupt inside eval(), as of a bundle's expression, leaves a mark with which "python -m" dies by the signal
+    # in the end, whatever was made of it. Only another eval() takes the mark away.
+    eval("None")
+    return _fail("stopped; nothing was written.")
 
 
 def _fail(message: str) -> int:
