@@ -16,7 +16,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "lesionlens"
 
 # Each part of the package with the parts it may import. A part may always import itself.
-_VALUES = {"errors", "progress", "volume", "heatmap", "methods"}
+_VALUES = {"errors", "progress", "volume", "heatmap", "methods", "checks"}
 _CORE = _VALUES | {"regions", "compare", "io"}
 _WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "methods": {"errors"},
     "volume": {"errors"},
     "heatmap": {"errors", "volume"},
+    "checks": {"errors", "volume", "heatmap"},
     "regions": _VALUES,
     "compare": _VALUES | {"regions"},
     "display": {"errors", "volume"},

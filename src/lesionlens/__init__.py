@@ -17,10 +17,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lesionlens.checks import TrustReport
     from lesionlens.errors import LesionLensError
     from lesionlens.heatmap import Heatmap, LabelMap, Provenance
     from lesionlens.io import list_series, read, read_overlay, write
     from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict
+    from lesionlens.model.trust import trust
     from lesionlens.pipeline import RunOptions, run_case
     from lesionlens.regions import Region, measure
     from lesionlens.results import CaseResult, read_case, write_case
@@ -41,6 +43,8 @@ _HOME = {
     "list_bundles": "model",
     "load_bundle": "model",
     "predict": "model",
+    "TrustReport": "checks",
+    "trust": "model.trust",
     "CaseResult": "results",
     "RunOptions": "pipeline",
     "run_case": "pipeline",
@@ -66,6 +70,7 @@ __all__ = [
     "Region",
     "RunOptions",
     "Source",
+    "TrustReport",
     "Volume",
     "__version__",
     "classify",
@@ -79,6 +84,7 @@ __all__ = [
     "read_case",
     "read_overlay",
     "run_case",
+    "trust",
     "write",
     "write_case",
 ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from lesionlens.cli import methods
+from lesionlens.cli import methods, trust
 from lesionlens.cli.methods import method_options
 from lesionlens.cli.options import (
     AsJson,
@@ -70,6 +70,7 @@ app = typer.Typer(
 bundles_app = typer.Typer(help="List and show bundles.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bundles_app, name="bundles")
 methods.register(app)
+trust.register(app)
 
 
 @app.callback()

@@ -25,6 +25,7 @@ __all__ = [
     "Device",
     "Input",
     "Layer",
+    "Mask",
     "Method",
     "MethodOption",
     "OnIrregular",
@@ -104,6 +105,9 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results."
 Overlay = Annotated[
     list[Path],
     typer.Option(help="Mask, probability map or DICOM segmentation to show; several times for several.", **_PATH),
+]
+Mask = Annotated[
+    Path | None, typer.Option(help="What a reader marked: a mask of whole numbers, or a DICOM segmentation.", **_PATH)
 ]
 OtherFrame = Annotated[bool, typer.Option("--other-frame", help="Accept overlays of another frame of reference.")]
 Screenshot = Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.", **_PATH)]

@@ -7,7 +7,7 @@ segmentation network. Any object with these two methods is a target.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lesionlens.errors import ExplainError
 
-__all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target"]
+__all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target", "pinned"]
 
 # Where nothing is predicted, this share of the voxels (and at least one) stands in for the region: on a head at 1 mm
 # about 0.7 mL, the size of one small lesion.
@@ -186,6 +186,19 @@ class FromProbabilities:
         if self.sigmoid:
             return torch.logit(probabilities, eps=torch.finfo(torch.float32).eps)
         return probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def pinned(target: Target, logits: Tensor) -> Target:
+    """Return a target that keeps to the region that it has for these logits, whatever the network says later.
+
+    Otherwise a network that is disturbed would be asked about another region, and two answers could not be compared.
+    """
+    if isinstance(target, FromProbabilities):
+        return replace(target, target=pinned(target.target, target._logits(logits)))
+    if isinstance(target, RegionMargin) and target.region is None:
+        region, name = target._where(logits)
+        return replace(target, region=region, region_name=name)
+    return target
 
 
 def _check_class(index: int, logits: Tensor) -> None:

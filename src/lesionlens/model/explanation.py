@@ -25,6 +25,7 @@ from lesionlens.explain import (
 from lesionlens.explain import Inference as Explained
 from lesionlens.explain import check_layer as check_layer_of
 from lesionlens.explain.capture import FinalKind
+from lesionlens.explain.targets import pinned
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.methods import Value, method_info, method_options
 from lesionlens.model.activation import Activation, observed
@@ -36,7 +37,7 @@ from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Grid, Volume
 
-__all__ = ["Plan", "Wish", "check_layer", "check_wish", "explain", "explained", "planned"]
+__all__ = ["Plan", "Wish", "check_layer", "check_wish", "explain", "explained", "explained_target", "planned"]
 
 # Voxels of the images that a mistyped layer's alternatives are looked for with.
 PROBE_SIZE = (64, 64, 64)
@@ -197,6 +198,14 @@ def explained(
     A network that sees the image whole is run once for both, with ``inference`` None. Through a sliding window the
     bundle's own inferer predicts, and the explanation then visits the windows again.
     """
+    heatmap, inference, _ = explained_target(bundle, plan, inference, progress=progress)
+    return heatmap, inference
+
+
+def explained_target(
+    bundle: Bundle, plan: Plan, inference: Inference | None, *, progress: Progress = silent
+) -> tuple[Heatmap, Inference, Target | None]:
+    """Do the same and return the target too, kept to its region; None for a method that explains no class."""
     prepared, wish = plan.prepared, plan.wish
     subject = Explained(bundle.network, prepared.tensor.to(bundle.device), plan.windows)
     chosen = _Chosen(bundle, wish.target, plan.final, prepared.real)
@@ -218,7 +227,8 @@ def explained(
     kept = (note for note in result.notes if note != PROBABILITIES_NOTE or not chosen.from_probabilities)
     result = replace(result, notes=(*plan.notes, *chosen.notes, *kept))
     heatmap = _to_scan(bundle, plan, result, chosen)
-    return heatmap, inference or infer(bundle, prepared, progress=progress)  # not every method needs the logits
+    # Not every method needs the logits.
+    return heatmap, inference or infer(bundle, prepared, progress=progress), chosen.pinned
 
 
 class _Chosen:
@@ -268,6 +278,11 @@ class _Chosen:
         what = "log-odds" if self.activation.kind == "sigmoid" else "logarithms"
         seen = f"The network returns probabilities; the {what} of these are explained." * self.from_probabilities
         return tuple(filter(None, (seen, self.activation.doubt)))
+
+    @property
+    def pinned(self) -> Target | None:
+        """The target with the region that it has for these logits."""
+        return None if self._target is None or self.logits is None else pinned(self._target, self.logits)
 
     @property
     def label(self) -> str:

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_gradient_magnitude
+
+from lesionlens.errors import ExplainError
+from lesionlens.explain import ClassLogit, Inference, RegionMargin, Windows
+from lesionlens.explain.targets import FromProbabilities, pinned
+from lesionlens.explain.trust import Subject, edges, focused, rank_correlation
+from lesionlens.explain.trust.subject import inside_of
+from tiny_networks import pooled_linear, voxel_head
+
+
+def test_surroundings_of_one_value_are_left_out_and_others_are_not() -> None:
+    """Air that was set to a value, not to zero, is half of a head scan and would decide every correlation."""
+    image = torch.randn(1, 2, 8, 8, 8)
+    assert inside_of(image).all()
+    image[:, :, :3] = -2.0
+    expected = np.ones((8, 8, 8), dtype=bool)
+    expected[:3] = False
+
+    np.testing.assert_array_equal(inside_of(image), expected)
+    image[:, 1, :3] = torch.randn(3, 8, 8)  # one channel has something to say there
+    assert inside_of(image).all()
+    assert inside_of(torch.ones(1, 1, 4, 4, 4)).all()
+
+
+def test_edges_are_edges() -> None:
+    """The control must look like the image's outlines, by an independent filter."""
+    image = torch.zeros(1, 1, 16, 16, 16)
+    image[..., 5:11, 5:11, 5:11] = 1
+    found = edges(Inference(pooled_linear([[1.0]]), image), ClassLogit(0))
+
+    assert rank_correlation(found, gaussian_gradient_magnitude(image[0, 0].numpy(), 1.0)) > 0.7
+    assert found[8, 8, 8] == 0
+
+
+def test_the_window_with_most_of_the_region_is_checked() -> None:
+    """The target of the window is the mean margin over the part of the region that lies in it."""
+    image = torch.rand(1, 1, 6, 12, 6)
+    windows = Windows.sliding((6, 12, 6), (8, 6, 6), overlap=0.5)  # padded along the first axis
+    region = torch.zeros(6, 12, 6, dtype=torch.bool)
+    region[2:4, 7:11, 1:3] = region[0, 0, 0] = True
+    inference = Inference(voxel_head([[0.0], [3.0]], bias=[0.0, 1.0]), image, windows)
+
+    for target in (RegionMargin(1, region=region), FromProbabilities(RegionMargin(1, region=region))):
+        found = focused(inference, target)
+        assert found is not None
+        window, part = found
+        assert window.image.shape == (1, 1, 8, 6, 6)
+        torch.testing.assert_close(window.image[0, 0, 1:7], image[0, 0, :, 6:])
+        assert "in one window (16 voxels)" in part.describe(window.logits().sigmoid())
+    found = focused(inference, RegionMargin(1, region=region))
+    assert found is not None
+    expected = 3 * image[0, 0, 2:4, 7:11, 1:3].mean() + 1
+
+    assert float(found[1](found[0].logits())) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_an_image_seen_whole_is_checked_whole() -> None:
+    """There is nothing to choose from, and a classifier's target has no region."""
+    network = pooled_linear([[1.0]])
+
+    assert focused(Inference(network, torch.rand(1, 1, 4, 4, 4)), ClassLogit(0)) is None
+
+
+def test_a_pinned_target_keeps_its_region() -> None:
+    """A disturbed network predicts another region; the question must stay the same."""
+    first, later = torch.zeros(2, 1, 2, 4, 4, 4).unbind()
+    first[0, 1, 0], later[0, 1, 3] = 2.0, 5.0
+
+    for target, changed in ((RegionMargin(1), 5.0), (pinned(RegionMargin(1), first), 0.0)):
+        assert float(target(first)) == 2.0
+        assert float(target(later)) == changed
+    through = pinned(FromProbabilities(RegionMargin(1)), first.softmax(dim=1))
+    assert float(through(later.softmax(dim=1))) == pytest.approx(0, abs=1e-6)
+    assert pinned(ClassLogit(1), first) == ClassLogit(1)
+
+
+def test_a_map_of_another_shape_is_refused() -> None:
+    """It would be compared with the wrong voxels."""
+    inference = Inference(pooled_linear([[1.0]]), torch.rand(1, 1, 4, 4, 4))
+    with pytest.raises(ExplainError, match="must be the same"):
+        Subject(inference, ClassLogit(0), edges, np.ones((2, 2, 2), dtype=np.float32))
