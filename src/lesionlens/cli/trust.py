@@ -72,7 +72,7 @@ def trust(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check how far a map may be believed: is it about the network, and about what the network needs?"""
+    """Check how far a map may be believed, and say it in plain words, with numbers and a picture."""
     from lesionlens.checks import TrustReport
     from lesionlens.report.console import print_trust
     from lesionlens.report.trust import write_trust

@@ -192,8 +192,8 @@ class _Work:
     def _noted(self, check: Check, subject: Subject) -> Check:
         if subject.inference.plan.shape == self.plan.windows.shape:
             return check
-        size = " x ".join(map(str, subject.inference.plan.shape))
-        note = f"Checked in the window of {size} voxels that holds most of the region, not in all {len(self.plan.windows)}."
+        size, windows = " x ".join(map(str, subject.inference.plan.shape)), len(self.plan.windows)
+        note = f"Checked in the window of {size} voxels that holds most of the region, not in all {windows}."
         return replace(check, notes=(*check.notes, note))
 
     def _localisation(self) -> Check:

@@ -116,7 +116,7 @@ def test_layers_are_destroyed_from_the_output_down() -> None:
 
 
 def test_weights_of_modules_that_are_not_called_go_with_their_parent() -> None:
-    """torch's attention reads the weights of its output projection without calling it: they must not stay trained."""
+    """Torch's attention reads the weights of its output projection without calling it: they must not stay trained."""
 
     class Attending(nn.Module):
         def __init__(self) -> None:

@@ -64,7 +64,7 @@ def test_structural_similarity_is_that_of_skimage(rng: np.random.Generator) -> N
 
 @pytest.mark.parametrize("compare", [rank_correlation, structural_similarity])
 def test_maps_of_other_shapes_are_refused(compare: object) -> None:
-    """numpy would stretch a map of one slice over the other."""
+    """Numpy would stretch a map of one slice over the other."""
     assert callable(compare)
     with pytest.raises(InputError, match="one shape"):
         compare(np.zeros((4, 4, 4)), np.zeros((4, 4, 1)))

@@ -9,7 +9,7 @@ from lesionlens.explain import ClassLogit, Inference, RegionMargin
 from lesionlens.explain.targets import FromProbabilities
 from lesionlens.explain.trust import Subject, agreement, edges, map_of, stability
 from lesionlens.explain.trust.subject import MapMaker
-from tiny_networks import pooled_linear, voxel_head, state_of
+from tiny_networks import pooled_linear, state_of, voxel_head
 
 
 def subject(network: nn.Module, image: torch.Tensor, target: object, make: MapMaker) -> Subject:

@@ -1,4 +1,4 @@
-"""Does a map lie on what a reader marked?
+"""Compare a map with what a reader marked.
 
 Numbers of the literature, for volumes: the pointing game (Zhang et al., IJCV 2018), relevance mass and rank accuracy
 (Arras et al., Information Fusion 2022), and the average precision over voxels (VxAP), the overlap of boxes

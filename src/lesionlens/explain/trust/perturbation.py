@@ -1,4 +1,4 @@
-"""Does the network need what a map marks? Deletion, insertion, and the drop with the marked part alone.
+"""See whether the network needs what a map marks: deletion, insertion, and the marked part alone.
 
 Deletion takes the voxels away in the order of the map, the strongest first, and asks the network after each step;
 insertion puts them into an image without content in the same order. A map that marks what counts makes the target's

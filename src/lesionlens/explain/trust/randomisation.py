@@ -1,4 +1,4 @@
-"""Does a map change when the network's weights are destroyed?
+"""See whether a map changes when the network's weights are destroyed.
 
 Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018: a map that stays when the weights are random shows the
 image, not what the network learned. Cascading: the layers are destroyed one after the other, from the output down.

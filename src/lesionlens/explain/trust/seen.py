@@ -1,4 +1,4 @@
-"""Does the model see the class at all? A map of a class that it does not see says what is missing, not what is there.
+"""Say whether the model sees the class at all: otherwise a map shows what comes closest, not what is there.
 
 On chest X-rays, leaving out the maps of classes with a low probability doubled how well the others fitted the reader's
 contours (Saporta et al., Nature Machine Intelligence 2022).

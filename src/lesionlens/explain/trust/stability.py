@@ -1,4 +1,4 @@
-"""Does a map stay when the scan hardly changes, and do several methods agree?
+"""See whether a map stays when the scan hardly changes, and whether several methods agree.
 
 The image is disturbed by noise, moved by some voxels, or mirrored; the map of the disturbed image is moved back and
 compared with the map by rank correlation. The target moves along, so that the same region is explained.
@@ -6,7 +6,7 @@ compared with the map by rank correlation. The target moves along, so that the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,21 +94,33 @@ def stability(subject: Subject, *, repeats: int = 2, seed: int = 0, progress: Pr
     step = stages_of(progress, "Disturbing the image", repeats + 2 * len(axes))
     counter = iter(range(2**62))
 
-    def likeness(shown: Tensor, back: Callable[[Tensor], Tensor] | None = None) -> float:
+    def likeness(shown: Tensor, back: Callable[[Tensor], Tensor] | None, inside: NDArray[np.bool_]) -> float:
         target = subject.target if back is None else _Moved(subject.target, back)
         found = subject.map(replace(subject.inference, image=shown), target, step(next(counter)))
         found = found if back is None else back(torch.from_numpy(found)[None, None])[0, 0].numpy()
-        return rank_correlation(subject.values, found, subject.inside)
+        return rank_correlation(subject.values, found, inside)
 
+    def moved(axis: int) -> float:
+        voxels = min(SHIFT, subject.inside.shape[axis] // 2)
+        kept = subject.inside.copy()
+        np.moveaxis(kept, axis, 0)[kept.shape[axis] - voxels :] = False  # pushed over the border, to the other side
+        return likeness(torch.roll(image, voxels, 2 + axis), _rolled(-voxels, 2 + axis), kept)
+
+    return Stability(
+        tuple(likeness(image + added, None, subject.inside) for added in _noise(subject, repeats, seed)),
+        tuple(moved(axis) for axis in axes),
+        tuple(likeness(image.flip(2 + axis), _flipped(2 + axis), subject.inside) for axis in axes),
+    )
+
+
+def _noise(subject: Subject, repeats: int, seed: int) -> Iterator[Tensor]:
+    """Yield noise inside, by the spread of each channel there."""
+    image = subject.inference.image
     generator = torch.Generator().manual_seed(seed)
     inside = torch.from_numpy(subject.inside).to(image.device)
-    spread = image[0][:, inside].std(dim=1).view(1, -1, *(1 for _ in axes))
-    noise = (torch.randn(image.shape, generator=generator).to(image) * spread * NOISE * inside for _ in range(repeats))
-    return Stability(
-        tuple(likeness(image + added) for added in noise),
-        tuple(likeness(torch.roll(image, SHIFT, 2 + a), _rolled(-SHIFT, 2 + a)) for a in axes),
-        tuple(likeness(image.flip(2 + a), _flipped(2 + a)) for a in axes),
-    )
+    spread = image[0][:, inside].std(dim=1).view(1, -1, *(1 for _ in inside.shape))
+    for _ in range(repeats):
+        yield torch.randn(image.shape, generator=generator).to(image) * spread * NOISE * inside
 
 
 def _rolled(voxels: int, axis: int) -> Callable[[Tensor], Tensor]:
