@@ -14,7 +14,7 @@ from lesionlens.errors import Cancelled, ExplainError, InputError
 from lesionlens.explain.trust import localisation
 from lesionlens.heatmap import LabelMap, Provenance
 from lesionlens.volume import Volume
-from tiny_bundles import CENTRE, RAS, SLIDING, blob, classifier, straight_grid, write_bundle
+from tiny_bundles import CENTRE, RAS, SLIDING, blob, straight_grid, write_bundle
 from tiny_networks import state_of
 
 # Smooths the image in two ways and takes the brighter of the two for lesion: several channels, known by their weights.
@@ -100,14 +100,35 @@ def test_a_class_that_is_not_seen_is_said_on_the_map(bundle: Any, scan: Volume) 
     assert report["seen"].verdict == report.verdict == "fails"
     assert any("does not see 'lesion'" in note for note in report.heatmap.provenance.notes)
     assert report["seen"].numbers["probability"] < 0.5
+    assert ll.explain(bundle, faint, layer="1").provenance.notes == report.heatmap.provenance.notes
+    assert not any("does not see" in note for note in ll.explain(bundle, scan, layer="1").provenance.notes)
 
 
-def test_a_classifier_is_judged_by_its_probability(tmp_path: Path, scan: Volume) -> None:
-    """Its map has no region, and its class one probability for the scan."""
-    folder = classifier(tmp_path / "b")
+def test_a_classifier_is_judged_by_its_class(tmp_path: Path, scan: Volume) -> None:
+    """Of three classes the strongest may have less than one half; the others are not seen."""
+    folder = write_bundle(
+        tmp_path / "b",
+        network="$torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(),"
+        " torch.nn.Linear(2, 3))",
+        state={
+            "0.weight": torch.randn(2, 1, 3, 3, 3, generator=torch.Generator().manual_seed(0)),
+            "0.bias": torch.zeros(2),
+            "3.weight": torch.zeros(3, 2) + torch.tensor([[0.0, 0.1]]),
+            "3.bias": torch.tensor([0.0, 0.3, 0.1]),
+        },
+        outputs={"0": "none", "1": "low", "2": "high"},
+        output_format="classification",
+        extra={"imports": ["$import torch"]},
+        steps=[],
+    )
     bundle = ll.load_bundle(folder, trust=True)
-    with pytest.raises(ExplainError, match="no layer that a map can be made of"):
-        ll.trust(bundle, scan, target="high")  # it pools at once
+    probabilities = ll.classify(bundle, scan)
+
+    low, high = (ll.trust(bundle, scan, target=name, checks=["seen", "stability"]) for name in ("low", "high"))
+
+    assert probabilities["low"] < 0.5
+    assert (low["seen"].verdict, high["seen"].verdict) == ("passes", "fails")
+    assert low["seen"].numbers["probability"] == pytest.approx(probabilities["low"])
 
 
 def test_what_does_not_exist_is_refused_before_the_work(bundle: Any, scan: Volume) -> None:

@@ -26,6 +26,7 @@ from lesionlens.explain import Inference as Explained
 from lesionlens.explain import check_layer as check_layer_of
 from lesionlens.explain.capture import FinalKind
 from lesionlens.explain.targets import pinned
+from lesionlens.explain.trust.seen import seen
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.methods import Value, method_info, method_options
 from lesionlens.model.activation import Activation, observed
@@ -224,11 +225,19 @@ def explained_target(
         )
     if inference is None and chosen.logits is not None:
         inference = checked(bundle, prepared, chosen.logits, plan.final, before=True)
+    inference = inference or infer(bundle, prepared, progress=progress)  # not every method needs the logits
     kept = (note for note in result.notes if note != PROBABILITIES_NOTE or not chosen.from_probabilities)
-    result = replace(result, notes=(*plan.notes, *chosen.notes, *kept))
-    heatmap = _to_scan(bundle, plan, result, chosen)
-    # Not every method needs the logits.
-    return heatmap, inference or infer(bundle, prepared, progress=progress), chosen.pinned
+    result = replace(result, notes=(*plan.notes, *chosen.notes, *kept, *_unseen(inference, chosen)))
+    return _to_scan(bundle, plan, result, chosen), inference, chosen.pinned
+
+
+def _unseen(inference: Inference, chosen: _Chosen) -> tuple[str, ...]:
+    """Say where the model does not see the class that is explained: such a map looks like any other."""
+    if not chosen.label:
+        return ()
+    probability, strongest = inference.seen(chosen.channel)
+    check = seen(chosen.label, probability, strongest=strongest)
+    return () if check.verdict == "passes" else (check.sentence,)
 
 
 class _Chosen:

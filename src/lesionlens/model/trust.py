@@ -28,7 +28,7 @@ from lesionlens.methods import Value, method_info
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.explanation import Plan, Wish, check_layer, check_wish, explained_target, planned
-from lesionlens.model.inference import Inference, infer
+from lesionlens.model.inference import infer
 from lesionlens.model.preprocess import prepare
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Grid, Volume
@@ -101,10 +101,8 @@ def trust(
     inference = infer(bundle, prepared, progress=progress) if len(plan.windows) > 1 else None
     heatmap, inference, pinned = explained_target(bundle, plan, inference, progress=progress)
     assert pinned is not None  # methods without a class were refused above
-    first = seen(heatmap.label, _probability(bundle, inference, heatmap.label), limit=threshold)
-    if first.verdict == "fails":
-        made = replace(heatmap.provenance, notes=(*heatmap.provenance.notes, first.sentence))
-        heatmap = replace(heatmap, provenance=made)
+    probability, strongest = inference.seen(bundle.info.outputs.index(heatmap.label))
+    first = seen(heatmap.label, probability, strongest=strongest, limit=threshold)
     work = _Work(bundle, plan, pinned, heatmap, mask, tuple(also), whole, seed, progress)
     return work.report(first, wanted)
 
@@ -134,13 +132,6 @@ def _check_mask(mask: LabelMap, grid: Grid) -> None:
         raise InputError(
             f"The mask {mask.label!r} does not lie on the scan's grid {grid.shape}; read it with read_overlay()."
         )
-
-
-def _probability(bundle: Bundle, inference: Inference, label: str) -> float:
-    """Return the probability of a class: for a segmentation the largest of the voxels that are no padding."""
-    values = inference.probabilities[bundle.info.outputs.index(label)].numpy()
-    real = inference.prepared.real
-    return float((values if real is None or values.ndim == 0 else values[real]).max())
 
 
 @dataclass(frozen=True, eq=False)

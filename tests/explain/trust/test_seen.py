@@ -13,3 +13,8 @@ def test_a_class_that_the_model_does_not_see_is_said(probability: float, verdict
     assert check.verdict == verdict
     assert ("does not see 'lesion'" in check.sentence) == (verdict == "fails")
     assert seen("lesion", probability, limit=0.01).verdict == "passes"
+
+
+def test_the_most_probable_of_many_classes_is_seen() -> None:
+    """Of three classes, the one with 0.45 may be what the model decides for."""
+    assert seen("high", 0.45, strongest=True).verdict == "passes"

@@ -14,7 +14,7 @@ __all__ = ["SEEN_FROM", "seen"]
 SEEN_FROM = 0.5
 
 
-def seen(label: str, probability: float, *, limit: float = SEEN_FROM) -> Check:
+def seen(label: str, probability: float, *, strongest: bool = False, limit: float = SEEN_FROM) -> Check:
     """Judge whether a class is seen by its largest probability.
 
     Parameters
@@ -23,11 +23,13 @@ def seen(label: str, probability: float, *, limit: float = SEEN_FROM) -> Check:
         Name of the class.
     probability
         Of the class: of a scan for a classifier, the largest of all voxels for a segmentation; in [0, 1].
+    strongest
+        Whether the class is more probable than every other, which of three or more may be below the limit.
     limit
         Seen from here.
     """
     numbers = {"probability": probability, "limit": limit}
-    if probability >= limit:
+    if probability >= limit or strongest:
         return Check("seen", "passes", f"The model sees {label!r}: probability {probability:.2f}.", numbers)
     sentence = (
         f"The model does not see {label!r}: its probability is {probability:.2g} (below {limit:g}). The map shows what"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
-from scipy.stats import rankdata
 
 from lesionlens.errors import InputError
 
@@ -39,10 +38,16 @@ def rank_correlation(
         In [-1, 1]; 0 where one of the maps is constant: it says nothing of the other.
     """
     chosen = _chosen(first, second, inside)
-    ranks = [rankdata(values.ravel()[chosen]) for values in (first, second)]
-    a, b = (found - found.mean() for found in ranks)
+    a, b = (_ranks(values.ravel()[chosen]) for values in (first, second))
     scale = np.sqrt((a @ a) * (b @ b))
     return float(np.clip(a @ b / scale, -1, 1)) if scale > 0 else 0.0
+
+
+def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return ranks around 0, equal values with their mean rank."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts + len(values)) / 2.0)[which]
+    return ranks
 
 
 def _chosen(
