@@ -66,6 +66,8 @@ class Chart:
         Names of the positions 0, 1, 2, ... of x; empty where x is a number.
     limit
         The y that the verdict compares with; None where there is none.
+    joined
+        Whether what lies between two points means anything.
     """
 
     title: str
@@ -74,6 +76,7 @@ class Chart:
     curves: tuple[Curve, ...]
     ticks: tuple[str, ...] = ()
     limit: float | None = None
+    joined: bool = True
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ TRUST_SCHEMA = 1
 
 # The page in inches: two charts beside each other and their sentence above, readable on a laptop.
 _WIDTH, _ROW, _TEXT_ROW, _HEAD = 12.0, 3.2, 0.7, 0.9
+_COLUMNS = 2  # no check has more charts
 _DPI = 120
 _LINE = 130
 _COLOURS = {"passes": "#1b7837", "fails": "#b2182b", "unclear": "#8c6d1f"}
@@ -106,9 +107,11 @@ def _draw_check(check: Check, row: Figure) -> None:
     words = textwrap.fill(check.sentence, _LINE)
     row.suptitle(f"{check.question} {check.verdict.upper()}\n{words}", fontsize=9, color=_COLOURS[check.verdict])
     if check.charts:
-        axes = row.subplots(1, len(check.charts), squeeze=False)
-        for chart, place in zip(check.charts, axes[0], strict=True):
+        axes = row.subplots(1, _COLUMNS, squeeze=False)[0]
+        for chart, place in zip(check.charts, axes, strict=False):
             _draw_chart(chart, place)
+        for place in axes[len(check.charts) :]:
+            place.remove()
 
 
 def _draw_chart(chart: Chart, axes: Axes) -> None:
@@ -117,8 +120,8 @@ def _draw_chart(chart: Chart, axes: Axes) -> None:
         label = None if curve.label in labels else curve.label
         labels.add(curve.label)
         style = {"color": "0.6", "zorder": 1} if curve.label in ("random order", "chance") else {"zorder": 2}
-        marker = "o" if len(curve.x) <= 20 else None
-        axes.plot(curve.x, curve.y, marker=marker, markersize=4, label=label, **style)
+        line = "-" if chart.joined else "none"
+        axes.plot(curve.x, curve.y, line, marker="o", markersize=3, label=label, **style)
     if chart.limit is not None:
         axes.axhline(chart.limit, color="0.3", linestyle="--", linewidth=1, label=f"limit {chart.limit:g}")
     if chart.ticks:

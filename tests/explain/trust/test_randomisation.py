@@ -182,3 +182,15 @@ def test_a_map_that_is_the_same_everywhere_is_refused() -> None:
     inference = Inference(pooled_linear([[1.0], [2.0]]), torch.rand(1, 1, 4, 4, 4))
     with pytest.raises(ExplainError, match="same value everywhere"):
         Subject(inference, ClassLogit(1), edges, 0 * edges(inference, ClassLogit(1)))
+
+
+def test_a_map_that_is_gone_tells_nothing(trained: nn.Module) -> None:
+    """A destroyed network that gives no map at all has not shown that the map is about its weights."""
+    inference = Inference(trained, textured(2, seed=3)[0][1:])
+
+    def fragile(asked: Inference, target: object, progress: object) -> object:
+        return edges(asked, ClassLogit(1)) * (asked.network is trained)
+
+    check = randomisation(Subject(inference, ClassLogit(1), fragile, edges(inference, ClassLogit(1)))).check()  # type: ignore[arg-type]
+
+    assert check.verdict == "unclear"

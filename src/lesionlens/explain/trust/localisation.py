@@ -9,6 +9,7 @@ differs: box accuracy of a single scan is the overlap itself, the largest over t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ __all__ = ["BETTER_THAN_CHANCE", "Localisation", "localisation"]
 # A map that ranks voxels by chance has an average precision of the share of marked voxels: five times that is a map
 # that finds the marks, though not their outline.
 BETTER_THAN_CHANCE = 5.0
+
+# The picture's curve has at most so many points, evenly spread over the recall.
+CURVE_POINTS = 101
 
 # Thresholds at which boxes are compared, in equal steps of the map's largest value.
 BOX_THRESHOLDS = 20
@@ -118,7 +122,7 @@ def localisation(
     f1 = 2 * hits / (taken + marked.sum())
     positive = np.clip(scores, 0, None)
     best = int(f1.argmax())
-    few = np.unique(np.linspace(0, len(hits) - 1, 200).astype(int) if len(hits) > 200 else np.arange(len(hits)))
+    few = np.unique(np.searchsorted(recall, np.linspace(0, 1, CURVE_POINTS)).clip(0, len(hits) - 1))
     return Localisation(
         marked_share=float(marked.mean()),
         points_inside=float(marked[scores == scores.max()].mean()),
@@ -161,7 +165,7 @@ def _box_overlap(values: NDArray[np.floating], mask: NDArray[np.bool_]) -> float
 _Box = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def _boxes(labels: NDArray[np.integer]) -> list[_Box]:
+def _boxes(labels: NDArray[Any]) -> list[_Box]:
     """Return the first voxel and the one after the last along each axis of each label's box."""
     import cc3d
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lesionlens.checks import Chart, Check, Curve
+from lesionlens.checks import Chart, Check, Curve, Verdict
 from lesionlens.errors import ExplainError
 from lesionlens.explain.capture import quiet
 from lesionlens.explain.inference import Inference
@@ -28,7 +29,7 @@ from lesionlens.progress import Progress, silent
 __all__ = ["CHANGED_BELOW", "Randomisation", "layer_groups", "randomisation", "randomised"]
 
 # A map has changed when less than a quarter of the variance of its ranks is shared with the map before: a rank
-# correlation below 0.5 in size. Smooth maps of one head agree by 0.1 to 0.3 whatever they show; an edge detector has 1.
+# correlation below 0.5 in size. Maps of destroyed networks agree by 0.1 to 0.3 by chance; an edge detector has 1.
 CHANGED_BELOW = 0.5
 
 # The last step is drawn so often: two smooth maps can be alike by chance.
@@ -48,7 +49,8 @@ class Randomisation:
     cascading_ssim, independent_ssim
         The same as structural similarity.
     draws
-        Rank correlations with all weights destroyed, one for each draw.
+        Rank correlations with all weights destroyed, one for each draw; NaN where there was no map left at all, only
+        one value everywhere.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -60,36 +62,36 @@ class Randomisation:
 
     @property
     def left(self) -> float:
-        """Median size of the rank correlation with all weights destroyed."""
-        return float(np.median(np.abs(self.draws)))
+        """Median size of the rank correlation with all weights destroyed; NaN where no draw gave a map."""
+        sizes = [abs(value) for value in self.draws if not np.isnan(value)]
+        return float(np.median(sizes)) if sizes else float("nan")
 
     def check(self) -> Check:
         """Judge: the map must change."""
-        left, limit = self.left, CHANGED_BELOW
-        if left < limit:
-            sentence = (
-                f"The map changes when the weights are destroyed: {left:.2f} of its order is left (below {limit})."
-            )
-        else:
-            sentence = (
-                f"The map hardly changes when the weights are destroyed: {left:.2f} of its order is left (not below"
-                f" {limit}), so it shows the image rather than what the network learned."
-            )
+        verdict, sentence = self._verdict()
         numbers = {
-            "left_when_all_destroyed": left,
+            "left_when_all_destroyed": self.left,
             "left_when_output_destroyed": abs(self.independent[0]),
             "structure_left_when_all_destroyed": self.cascading_ssim[-1],
         }
-        return Check(
-            "randomisation",
-            "passes" if left < limit else "fails",
-            sentence,
-            numbers,
-            (
-                self._chart("rank correlation", self.cascading, self.independent, limit),
-                self._chart("structural similarity", self.cascading_ssim, self.independent_ssim, None),
-            ),
-            (f"{len(self.groups)} groups of layers from the output down, new weights of the same size.",),
+        charts = (
+            self._chart("rank correlation", self.cascading, self.independent, CHANGED_BELOW),
+            self._chart("structural similarity", self.cascading_ssim, self.independent_ssim, None),
+        )
+        groups = "; ".join(f"{n}: {_short(group)}" for n, group in enumerate(self.groups, start=1))
+        return Check("randomisation", verdict, sentence, numbers, charts, (f"Layers destroyed together: {groups}.",))
+
+    def _verdict(self) -> tuple[Verdict, str]:
+        left, limit = self.left, CHANGED_BELOW
+        if np.isnan(left):
+            return "unclear", "With the weights destroyed there is no map at all, so this check cannot tell."
+        if left < limit:
+            return "passes", (
+                f"The map changes when the weights are destroyed: {left:.2f} of its order is left (below {limit})."
+            )
+        return "fails", (
+            f"The map hardly changes when the weights are destroyed: {left:.2f} of its order is left (not below"
+            f" {limit}), so it shows the image rather than what the network learned."
         )
 
     def _chart(
@@ -98,10 +100,10 @@ class Randomisation:
         places = tuple(map(float, range(len(self.groups))))
         return Chart(
             "What is left of the map when weights are destroyed",
-            "layers destroyed, from the output down",
+            "group of layers destroyed, from the output down",
             what,
             (Curve("all layers up to here", places, cascading), Curve("these layers alone", places, independent)),
-            tuple(_short(group) for group in self.groups),
+            tuple(str(n) for n in range(1, len(self.groups) + 1)),
             limit,
         )
 
@@ -135,24 +137,35 @@ def randomisation(subject: Subject, *, groups: int = 5, seed: int = 0, progress:
     step = stages_of(progress, "Destroying weights", 2 * len(names) + DRAWS - 2)
     done = 0
 
-    def likeness(destroyed: Sequence[str], draw: int) -> tuple[float, float]:
+    def likeness(destroyed: Sequence[str], draw: int = 0) -> _Likeness:
         nonlocal done
         network = randomised(subject.inference.network, destroyed, seed=seed + draw)
         found = subject.map(replace(subject.inference, network=network), progress=step(done))
         done += 1
         pair = subject.values, found, subject.inside
-        return rank_correlation(*pair), structural_similarity(*pair)
+        blank = not np.ptp(found[subject.inside]) > 0
+        return _Likeness(rank_correlation(*pair), structural_similarity(*pair), blank)
 
     upto = [[name for group in names[: n + 1] for name in group] for n in range(len(names))]
-    cascading = [likeness(destroyed, 0) for destroyed in upto]
-    independent = [cascading[0], *(likeness(group, 0) for group in names[1:])]
-    draws = [cascading[-1][0], *(likeness(upto[-1], draw)[0] for draw in range(1, DRAWS))]
+    cascading = [likeness(destroyed) for destroyed in upto]
+    independent = [cascading[0], *(likeness(group) for group in names[1:])]
+    draws = [cascading[-1], *(likeness(upto[-1], draw) for draw in range(1, DRAWS))]
     return Randomisation(
         names,
-        *(tuple(pair[0] for pair in found) for found in (cascading, independent)),
-        *(tuple(pair[1] for pair in found) for found in (cascading, independent)),
-        tuple(draws),
+        cascading=tuple(found.rank for found in cascading),
+        independent=tuple(found.rank for found in independent),
+        cascading_ssim=tuple(found.structure for found in cascading),
+        independent_ssim=tuple(found.structure for found in independent),
+        draws=tuple(float("nan") if found.blank else found.rank for found in draws),
     )
+
+
+class _Likeness(NamedTuple):
+    """How alike two maps are, and whether the second one is the same everywhere."""
+
+    rank: float
+    structure: float
+    blank: bool
 
 
 def layer_groups(inference: Inference, groups: int) -> tuple[tuple[str, ...], ...]:

@@ -67,7 +67,9 @@ class Stability:
         )
         values = (*self.noise, *self.shifts, *self.flips)
         curve = Curve("this map", tuple(map(float, range(len(values)))), values)
-        chart = Chart("The map of nearly the same scan", "what was done", "rank correlation", (curve,), names, limit)
+        chart = Chart(
+            "The map of nearly the same scan", "what was done", "rank correlation", (curve,), names, limit, joined=False
+        )
         numbers = {"worst_noise": min(self.noise), "worst_shift": min(self.shifts), "worst_flip": min(self.flips)}
         return Check("stability", "passes" if passes else "fails", sentence, numbers, (chart,), _NOTES)
 
@@ -179,6 +181,7 @@ def agreement(
         (Curve(name, places, tuple(found.values())),),
         tuple(found),
         AGREES_ABOVE,
+        joined=False,
     )
     sentence = f"The map {words}: least with {least}, by {found[least]:.2f} (agreement from {AGREES_ABOVE})."
     return Check("agreement", "passes" if passes else "unclear", sentence, found, (chart,), _ONE_MAY_BE_RIGHT)
