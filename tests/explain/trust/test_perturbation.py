@@ -66,6 +66,15 @@ def test_the_opposite_order_fails(rng: np.random.Generator) -> None:
     assert checked(network, image, -contributions, fractions=EVERY).check().verdict == "fails"
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_chance_does_not_pass(rng: np.random.Generator, seed: int) -> None:
+    """One of a few random orders is always the best of them: that alone must not be enough."""
+    network, image, _ = additive(rng)
+    order = np.random.default_rng(seed).random(SHAPE)
+
+    assert checked(network, image, order, fractions=EVERY, seed=100 + seed).check().verdict != "passes"
+
+
 def test_the_area_is_over_the_true_fractions() -> None:
     """Steps are finest at the beginning: an area over the number of the step would count them all alike."""
     found = Perturbation((0.0, 0.1, 1.0), (4.0, 2.0, 0.0), (0.0, 2.0, 4.0), (), (), 3.0)

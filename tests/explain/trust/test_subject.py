@@ -7,7 +7,7 @@ import torch
 from lesionlens.errors import ExplainError
 from lesionlens.explain import ClassLogit, Inference, RegionMargin, Windows
 from lesionlens.explain.targets import FromProbabilities, pinned
-from lesionlens.explain.trust import Subject, edges, focused
+from lesionlens.explain.trust import Subject, edges, focused, perturbation, randomisation, stability
 from lesionlens.explain.trust.subject import inside_of
 from tiny_networks import pooled_linear, voxel_head
 
@@ -76,6 +76,19 @@ def test_a_pinned_target_keeps_its_region() -> None:
     through = pinned(FromProbabilities(RegionMargin(1)), first.softmax(dim=1))
     assert float(through(later.softmax(dim=1))) == pytest.approx(0, abs=1e-6)
     assert pinned(ClassLogit(1), first) == ClassLogit(1)
+
+
+def test_flat_images_are_checked_too() -> None:
+    """The engine explains networks of two axes, and their maps look just as convincing."""
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(2, 2)
+    )
+    inference = Inference(network, torch.rand(1, 1, 12, 10))
+    subject = Subject(inference, ClassLogit(1), edges, edges(inference, ClassLogit(1)))
+
+    assert randomisation(subject).check().verdict == "fails"
+    assert stability(subject).flips == pytest.approx((1, 1))
+    assert len(perturbation(subject, repeats=1).random_deletion) == 1
 
 
 def test_a_map_of_another_shape_is_refused() -> None:

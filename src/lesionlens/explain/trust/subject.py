@@ -46,7 +46,7 @@ class Subject:
     values
         (*spatial) float32, the map as it is.
     grain
-        Voxels along each axis that the map cannot tell apart: its stride.
+        Voxels along each axis that the map cannot tell apart: its stride. By default 1.
 
     Raises
     ------
@@ -58,13 +58,14 @@ class Subject:
     target: Target
     make: MapMaker
     values: NDArray[np.float32]
-    grain: tuple[float, ...] = (1.0, 1.0, 1.0)
+    grain: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.values.shape != self.inference.plan.shape:
             raise ExplainError(
                 f"The map has {self.values.shape} voxels, the image {self.inference.plan.shape}; they must be the same."
             )
+        object.__setattr__(self, "grain", self.grain or (1.0,) * self.values.ndim)
         if not np.ptp(self.values[self.inside]) > 0:
             raise ExplainError("The map has the same value everywhere, so there is nothing to check.")
 
