@@ -11,6 +11,7 @@ import lesionlens as ll
 from lesionlens.checks import Chart, Check, Curve, TrustReport
 from lesionlens.errors import Cancelled, OutputError
 from lesionlens.heatmap import Heatmap, Provenance
+from lesionlens.report.montage import NOTICE
 from lesionlens.report.trust import draw_trust, write_trust
 from lesionlens.results import RESEARCH_USE
 from lesionlens.volume import Grid, Volume
@@ -24,7 +25,7 @@ def report(rng: np.random.Generator) -> TrustReport:
     x = (0.0, 0.01, 1.0)
     curves = (Curve("own", x, (1.0, 0.2, 0.0)), *(Curve("random order", x, (1.0, y, 0.0)) for y in (0.7, 0.8)))
     chart = Chart("Taken away", "share of the voxels taken away", "answer", curves)
-    stages = Chart("Left", "layers", "rank", (Curve("all", (0.0, 1.0), (0.9, 0.1)),), ("head", "stem"), 0.5)
+    stages = Chart("Left", "layers", "rank", (Curve("all", (0.0, 1.0), (0.9, 0.1)),), ("head", "stem"), 0.5, False)
     return TrustReport(
         heatmap,
         (
@@ -64,6 +65,9 @@ def test_the_picture_shows_the_numbers(report: TrustReport) -> None:
 
     np.testing.assert_allclose(left.lines[0].get_xydata(), [(0, 0.9), (1, 0.1)])
     np.testing.assert_allclose(left.lines[1].get_ydata(), [0.5, 0.5])
+    assert (left.lines[0].get_linestyle(), left.lines[0].get_marker()) == ("None", "o")  # nothing lies between
+    assert (answer.lines[0].get_linestyle(), answer.lines[0].get_marker()) == ("-", "o")
+    assert NOTICE in figure.get_suptitle()
     assert [text.get_text() for text in left.get_xticklabels()] == ["head", "stem"]
     np.testing.assert_allclose([line.get_ydata()[1] for line in answer.lines], [0.2, 0.7, 0.8])
     legend = answer.get_legend()

@@ -14,6 +14,7 @@ from lesionlens import __version__
 from lesionlens.checks import Chart, Check, TrustReport
 from lesionlens.io import write
 from lesionlens.io.atomic import atomic_folder
+from lesionlens.report.montage import NOTICE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,7 @@ __all__ = ["TRUST_SCHEMA", "draw_trust", "write_trust"]
 TRUST_SCHEMA = 1
 
 # The page in inches: two charts beside each other and their sentence above, readable on a laptop.
-_WIDTH, _ROW, _TEXT_ROW, _HEAD = 12.0, 3.2, 0.7, 0.9
+_WIDTH, _ROW, _TEXT_ROW, _HEAD = 12.0, 3.2, 0.7, 1.1
 _COLUMNS = 2  # no check has more charts
 _DPI = 120
 _LINE = 130
@@ -95,7 +96,7 @@ def draw_trust(report: TrustReport) -> Figure:
     FigureCanvasAgg(figure)
     made = report.heatmap.provenance
     title = " · ".join(part for part in (made.bundle, made.method, report.heatmap.label, made.layer) if part)
-    figure.suptitle(f"{title}\n{textwrap.fill(report.sentence, _LINE)}", fontsize=12)
+    figure.suptitle(f"{title}\n{textwrap.fill(report.sentence, _LINE)}\n{NOTICE}", fontsize=12)
     if report.checks:
         rows = figure.subfigures(len(report.checks), 1, height_ratios=heights, squeeze=False)
         for check, row in zip(report.checks, rows[:, 0], strict=True):
@@ -121,7 +122,7 @@ def _draw_chart(chart: Chart, axes: Axes) -> None:
         labels.add(curve.label)
         style = {"color": "0.6", "zorder": 1} if curve.label in ("random order", "chance") else {"zorder": 2}
         line = "-" if chart.joined else "none"
-        axes.plot(curve.x, curve.y, line, marker="o", markersize=3, label=label, **style)
+        axes.plot(curve.x, curve.y, linestyle=line, marker="o", markersize=3, label=label, **style)
     if chart.limit is not None:
         axes.axhline(chart.limit, color="0.3", linestyle="--", linewidth=1, label=f"limit {chart.limit:g}")
     if chart.ticks:

@@ -117,8 +117,8 @@ class Perturbation:
         if self.whole - self.empty < LEAST_FALL * max(abs(self.whole), abs(self.empty)):
             return "unclear", "Blurring the whole image hardly lowers the target, so this check cannot tell."
         areas = (
-            f"area {numbers['deletion_area']:.2f} against {numbers['random_deletion_area']:.2f} at random when it is"
-            f" taken away, {numbers['insertion_area']:.2f} against {numbers['random_insertion_area']:.2f} when it is"
+            f"area {numbers['deletion_area']:z.2f} against {numbers['random_deletion_area']:z.2f} at random when it is"
+            f" taken away, {numbers['insertion_area']:z.2f} against {numbers['random_insertion_area']:z.2f} when it is"
             " put in"
         )
         if falls and rises:

@@ -56,9 +56,9 @@ class Stability:
         worst, limit = min(*self.noise, *self.shifts), STABLE_ABOVE
         passes = worst >= limit
         sentence = (
-            f"Under noise of {100 * NOISE:.0f} % the map keeps {min(self.noise):.2f} of its order, moved by {SHIFT}"
-            f" voxels {min(self.shifts):.2f} ({'at' if passes else 'not at'} least {limit}), mirrored"
-            f" {min(self.flips):.2f}."
+            f"Under noise of {100 * NOISE:.0f} % the map keeps {min(self.noise):z.2f} of its order, moved by {SHIFT}"
+            f" voxels {min(self.shifts):z.2f} ({'at' if passes else 'not at'} least {limit}), mirrored"
+            f" {min(self.flips):z.2f}."
         )
         names = (
             *(f"noise {n + 1}" for n in range(len(self.noise))),
@@ -183,7 +183,7 @@ def agreement(
         AGREES_ABOVE,
         joined=False,
     )
-    sentence = f"The map {words}: least with {least}, by {found[least]:.2f} (agreement from {AGREES_ABOVE})."
+    sentence = f"The map {words}: least with {least}, by {found[least]:z.2f} (agreement from {AGREES_ABOVE})."
     return Check("agreement", "passes" if passes else "unclear", sentence, found, (chart,), _ONE_MAY_BE_RIGHT)
 
 
