@@ -16,7 +16,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "lesionlens"
 
 # Each part of the package with the parts it may import. A part may always import itself.
-_VALUES = {"errors", "progress", "volume", "heatmap", "methods", "target"}
+_VALUES = {"errors", "progress", "volume", "heatmap", "methods", "target", "checks"}
 _CORE = _VALUES | {"regions", "compare", "io"}
 _WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "volume": {"errors"},
     "heatmap": {"errors", "volume"},
     "target": {"errors", "volume", "heatmap"},
+    "checks": {"errors", "volume", "heatmap"},
     "regions": _VALUES,
     "compare": _VALUES | {"regions"},
     "display": {"errors", "volume"},

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from lesionlens.cli import importance, methods
+from lesionlens.cli import importance, methods, trust
 from lesionlens.cli.methods import method_options
 from lesionlens.cli.options import (
     Against,
@@ -76,6 +76,7 @@ bundles_app = typer.Typer(help="List and show bundles.", no_args_is_help=True, r
 app.add_typer(bundles_app, name="bundles")
 methods.register(app)
 importance.register(app)
+trust.register(app)
 
 
 @app.callback()

@@ -29,9 +29,11 @@ __all__ = [
     "Identified",
     "Input",
     "Layer",
+    "Mask",
     "Method",
     "MethodOption",
     "OnIrregular",
+    "OneTarget",
     "OtherFrame",
     "Out",
     "OverWhat",
@@ -108,6 +110,9 @@ Target = Annotated[
         help="Class to explain, name or number; several times for several, or 'all'. [default: the strongest]"
     ),
 ]
+OneTarget = Annotated[
+    str | None, typer.Option("--target", help="Class to explain, name or number. [default: the strongest]")
+]
 Score = Annotated[
     ScoreName | None,
     typer.Option(
@@ -140,6 +145,9 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results."
 Overlay = Annotated[
     list[Path],
     typer.Option(help="Mask, probability map or DICOM segmentation to show; several times for several.", **_PATH),
+]
+Mask = Annotated[
+    Path | None, typer.Option(help="What a reader marked: a mask of whole numbers, or a DICOM segmentation.", **_PATH)
 ]
 OtherFrame = Annotated[bool, typer.Option("--other-frame", help="Accept overlays of another frame of reference.")]
 Screenshot = Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.", **_PATH)]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from lesionlens.checks import TrustReport
 from lesionlens.regions import Region
 
 if TYPE_CHECKING:
     from lesionlens.results import CaseResult
 
-__all__ = ["print_result", "print_table"]
+__all__ = ["print_result", "print_table", "print_trust"]
 
 # Piped into a file there is no terminal to fit: rows stay whole.
 _PIPE_WIDTH = 250
@@ -38,6 +39,17 @@ def print_result(case: CaseResult) -> None:
         console.print(f"{made.method}: {', '.join(filter(None, (made.target, layer)))}")
         for note in made.notes:
             console.print(f"  note: {note}")
+
+
+def print_trust(report: TrustReport) -> None:
+    """Print the checks of a map: questions and verdicts as a table, then what was found in words."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    print_table(("check", "question", "verdict"), [(c.name, c.question, c.verdict) for c in report.checks])
+    for check in report.checks:
+        console.print(f"{check.name}: {check.sentence}")
+        for note in check.notes:
+            console.print(f"  note: {note}")
+    console.print(report.sentence)
 
 
 def _print_regions(regions: Sequence[Region]) -> None:
