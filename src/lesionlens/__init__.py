@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lesionlens.errors import LesionLensError
     from lesionlens.heatmap import Heatmap, LabelMap, Provenance
     from lesionlens.io import list_series, read, read_overlay, write
-    from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict
+    from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict, uncertainty
     from lesionlens.pipeline import RunOptions, run_case
     from lesionlens.regions import Region, measure
     from lesionlens.results import CaseResult, read_case, write_case
@@ -41,6 +41,7 @@ _HOME = {
     "list_bundles": "model",
     "load_bundle": "model",
     "predict": "model",
+    "uncertainty": "model",
     "CaseResult": "results",
     "RunOptions": "pipeline",
     "run_case": "pipeline",
@@ -79,6 +80,7 @@ __all__ = [
     "read_case",
     "read_overlay",
     "run_case",
+    "uncertainty",
     "write",
     "write_case",
 ]

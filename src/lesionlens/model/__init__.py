@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lesionlens.model.catalogue import BundleInfo, list_bundles
     from lesionlens.model.explanation import explain
     from lesionlens.model.prediction import classify, predict
+    from lesionlens.model.sampling import uncertainty
 
 _HOME = {
     "Bundle": "bundle",
@@ -22,9 +23,10 @@ _HOME = {
     "list_bundles": "catalogue",
     "load_bundle": "bundle",
     "predict": "prediction",
+    "uncertainty": "sampling",
 }
 
-__all__ = ["Bundle", "BundleInfo", "classify", "explain", "list_bundles", "load_bundle", "predict"]
+__all__ = ["Bundle", "BundleInfo", "classify", "explain", "list_bundles", "load_bundle", "predict", "uncertainty"]
 
 
 def __getattr__(name: str) -> object:
