@@ -24,13 +24,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from lesionlens.errors import InputError, unknown_name
 from lesionlens.heatmap import Heatmap
+from lesionlens.methods import Sampling
 from lesionlens.regions import NEIGHBOURHOOD, label_regions
 from lesionlens.volume import Grid
 
-__all__ = ["LARGEST", "MEASURES", "UNITS", "Measure", "RunningSpread", "Sampling", "Uncertainty", "VolumeSpread"]
+__all__ = ["LARGEST", "MEASURES", "UNITS", "Measure", "RunningSpread", "Uncertainty", "VolumeSpread"]
 
 Measure = Literal["mean", "sd", "entropy", "mutual information"]
-Sampling = Literal["tta", "dropout", "ensemble"]
 MEASURES: Final = get_args(Measure)
 UNITS: Mapping[str, str] = MappingProxyType(
     {"mean": "probability", "sd": "probability", "entropy": "nats", "mutual information": "nats"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from lesionlens.cli import methods
+from lesionlens.cli import compare, methods
 from lesionlens.cli.methods import method_options
 from lesionlens.cli.options import (
     AsJson,
@@ -23,6 +23,7 @@ from lesionlens.cli.options import (
     BundleName,
     Command,
     Device,
+    Ensemble,
     Input,
     Layer,
     Method,
@@ -35,12 +36,15 @@ from lesionlens.cli.options import (
     Place,
     Quiet,
     Results,
+    Samples,
     Screenshot,
+    Seed,
     Series,
     Stack,
     Target,
     Threshold,
     Trust,
+    Uncertain,
     Version,
     print_json,
     progress_bars,
@@ -70,6 +74,7 @@ app = typer.Typer(
 bundles_app = typer.Typer(help="List and show bundles.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bundles_app, name="bundles")
 methods.register(app)
+compare.register(app)
 
 
 @app.callback()
@@ -89,6 +94,10 @@ def run(
     layer: Layer = None,
     option: MethodOption = [],  # noqa: B006 - typer makes a new list for each call
     threshold: Threshold = 0.5,
+    uncertainty: Uncertain = None,
+    samples: Samples = None,
+    seed: Seed = 0,
+    ensemble: Ensemble = [],  # noqa: B006 - typer makes a new list for each call
     series: Series = None,
     stack: Stack = None,
     irregular: OnIrregular = "refuse",
@@ -111,6 +120,10 @@ def run(
         layer=layer,
         method_options=method_options(option),
         threshold=threshold,
+        uncertainty=uncertainty,
+        samples=samples,
+        seed=seed,
+        ensemble=tuple(ensemble),
         series=series,
         stack=stack,
         irregular=irregular,
@@ -352,7 +365,7 @@ def _summary(result: CaseResult, out: Path) -> dict[str, Any]:
 
     files = sorted(path.name for path in out.iterdir())
     record = json.loads((out / "record.json").read_text(encoding="utf-8"))  # with the time that writing took
-    return {**record, "out": str(out), "files": files, "regions": region_rows(result.regions)}
+    return {**record, "out": str(out), "files": files, "regions": region_rows(result.regions, result.volume_spreads)}
 
 
 def _print_result(result: CaseResult, out: Path) -> None:

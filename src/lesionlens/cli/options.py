@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 
 from lesionlens import __version__
 from lesionlens.io.policy import Irregular
+from lesionlens.methods import Sampling
 
 if TYPE_CHECKING:
     from lesionlens.progress import Progress
@@ -23,11 +24,13 @@ __all__ = [
     "BundleName",
     "Command",
     "Device",
+    "Ensemble",
     "Input",
     "Layer",
     "Method",
     "MethodOption",
     "OnIrregular",
+    "OptionalOut",
     "OtherFrame",
     "Out",
     "Overlay",
@@ -35,12 +38,17 @@ __all__ = [
     "Place",
     "Quiet",
     "Results",
+    "ResultsA",
+    "ResultsB",
+    "Samples",
     "Screenshot",
+    "Seed",
     "Series",
     "Stack",
     "Target",
     "Threshold",
     "Trust",
+    "Uncertain",
     "Version",
     "print_json",
     "progress_bars",
@@ -98,9 +106,26 @@ Layer = Annotated[
     str | None, typer.Option(help="Target layer, dotted name, or several as a+b. [default: chosen by the network]")
 ]
 Threshold = Annotated[float, typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1].")]
+Uncertain = Annotated[
+    Sampling | None,
+    typer.Option("--uncertainty", help="Predict several times and map where the answers differ. [default: once]"),
+]
+Samples = Annotated[
+    int | None, typer.Option(help="How many predictions for the uncertainty. [default: 8 flips, or 20 with dropout]")
+]
+Seed = Annotated[int, typer.Option(help="Of the noise and dropout of the uncertainty.")]
+Ensemble = Annotated[
+    list[str],
+    typer.Option(metavar="BUNDLE", help="Further bundle for --uncertainty ensemble; several times for several."),
+]
 Trust = Annotated[bool, typer.Option("--trust", help="Allow a bundle from outside to execute its config.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]
+ResultsA = Annotated[Path, typer.Argument(metavar="RESULTS_A", help="Folder that 'run' wrote.", **_PATH)]
+ResultsB = Annotated[Path, typer.Argument(metavar="RESULTS_B", help="Another one, on the same grid.", **_PATH)]
+OptionalOut = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder for difference maps, pictures and numbers.", **_PATH)
+]
 Overlay = Annotated[
     list[Path],
     typer.Option(help="Mask, probability map or DICOM segmentation to show; several times for several.", **_PATH),

@@ -15,12 +15,13 @@ from torch import nn
 
 from lesionlens.errors import BundleError, InputError, unknown_name
 from lesionlens.heatmap import Heatmap, Provenance
+from lesionlens.methods import Sampling
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.inference import Inference, infer
 from lesionlens.model.prediction import class_probabilities, probabilities, versions
 from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.progress import Progress, silent
-from lesionlens.spread import MEASURES, UNITS, RunningSpread, Sampling, Uncertainty
+from lesionlens.spread import MEASURES, UNITS, RunningSpread, Uncertainty
 from lesionlens.volume import Volume
 
 __all__ = ["check_sampling", "dropout_modules", "dropping", "uncertainty"]

@@ -32,6 +32,11 @@ def print_result(case: CaseResult) -> None:
         console.print(f"{label}: {len(regions)} region(s) at probability {case.threshold:g} or more, {total:.2f} mL")
         if regions:
             _print_regions(regions)
+    for label, found in (case.record.get("uncertainty") or {}).get("total_volume_mm3", {}).items():
+        volume = f"{found['mean_mm3'] / 1000:.2f} mL, SD {found['sd_mm3'] / 1000:.2f} mL"
+        console.print(f"{label} over {len(case.record['uncertainty']['samples'])} predictions: {volume}")
+    for label, found in (case.record.get("uncertainty") or {}).get("classes", {}).items():
+        console.print(f"probability of {label!r} over all predictions: {found['mean']:.3f}, SD {found['sd']:.3f}")
     for attribution in case.attributions:
         made = attribution.provenance
         console.print(f"{made.method}: {made.target}, layer {made.layer!r}")
