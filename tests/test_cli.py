@@ -43,7 +43,19 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["demo"], ["info"], ["view"], ["bundles"], ["bundles", "list"], ["bundles", "show"]]
+    "command",
+    [
+        [],
+        ["run"],
+        ["demo"],
+        ["info"],
+        ["view"],
+        ["bundles"],
+        ["bundles", "list"],
+        ["bundles", "show"],
+        ["compare"],
+        ["calibrate"],
+    ],
 )
 def test_every_command_explains_itself_with_an_example(command: list[str], capsys: Capture) -> None:
     """--help exits with 0; every command that does something shows an example."""

@@ -391,4 +391,4 @@ def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
     around = values - values.mean()
     length = float(np.linalg.norm(around))
     constant = length <= _CONSTANT * max(float(np.linalg.norm(values)), np.finfo(np.float64).tiny)
-    return around * np.nan if constant else around / length
+    return np.asarray(around * np.nan if constant else around / length)

@@ -62,6 +62,8 @@ class RunOptions:
         How several predictions are made, see :func:`lesionlens.uncertainty`; by default none are.
     ensemble
         Further bundles, by name or path, for ``uncertainty="ensemble"``.
+    calibration
+        File that ``lesionlens calibrate`` wrote for the bundle; its probabilities are then calibrated.
     series
         UID, number or description of a DICOM series where a folder holds several.
     stack
@@ -85,6 +87,7 @@ class RunOptions:
     samples: int | None = None
     seed: int = 0
     ensemble: tuple[str, ...] = ()
+    calibration: Path | None = None
     series: str | None = None
     stack: str | None = None
     irregular: Irregular = "refuse"
@@ -150,6 +153,7 @@ def run_case(
         from lesionlens.model.run import run_model
 
         bundle = bundle or load_bundle(options.bundle, trust=options.trust, device=options.device)
+        bundle = _calibrated(options, bundle)
         members = [load_bundle(other, trust=options.trust, device=options.device) for other in options.ensemble]
         _check_sampling(options, (bundle, *members))
     wish = Wish(options.method, options.target, options.layer, options.method_options)
@@ -173,6 +177,18 @@ def run_case(
         uncertainties=sampled.maps if sampled else (),
         volume_spreads=spreads,
     )
+
+
+def _calibrated(options: RunOptions, bundle: Bundle) -> Bundle:
+    """Apply the calibration that was given, if any."""
+    if options.calibration is None:
+        return bundle
+    if options.ensemble:
+        raise InputError("A calibration is of one bundle; leave it out, or the further bundles of the ensemble.")
+    from lesionlens.calibration import read_calibration
+    from lesionlens.model.calibrated import calibrated
+
+    return calibrated(bundle, read_calibration(options.calibration))
 
 
 def _check_sampling(options: RunOptions, bundles: Sequence[Bundle]) -> None:
@@ -258,6 +274,7 @@ def _record(
             "uncertainty": options.uncertainty,
             "samples": options.samples,
             "seed": options.seed,
+            "calibration": None if options.calibration is None else options.calibration.name,
             "ensemble": [Path(other).name for other in options.ensemble],
             "series": options.series,
             "stack": options.stack,
@@ -347,6 +364,8 @@ def _bundle_record(bundle: Bundle, activation: Activation) -> dict[str, Any]:
         "activation": activation.kind,
         "activation_in_network": activation.applied,
         "activation_reason": activation.reason,
+        "temperature": activation.temperature,
+        "calibration": activation.calibration,
         "classes": list(bundle.info.outputs),
         "embedded": bundle.info.embedded,
         "decisions": list(bundle.info.decisions),

@@ -83,7 +83,7 @@ class RunningSpread:
         if name == "mean":
             return self._mean
         if name == "sd":
-            return np.sqrt(self._squares / np.float32(max(self.n - 1, 1)))
+            return np.asarray(np.sqrt(self._squares / np.float32(max(self.n - 1, 1))))
         entropy = binary_entropy(self._mean)
         # Never negative, but for the rounding of two numbers that are nearly the same.
         return entropy if name == "entropy" else np.maximum(entropy - self._entropy, np.float32(0))

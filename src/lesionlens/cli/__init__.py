@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from lesionlens.cli import compare, methods
+from lesionlens.cli import calibrate, compare, methods
 from lesionlens.cli.methods import method_options
 from lesionlens.cli.options import (
     AsJson,
     BundleArgument,
     BundleName,
+    CalibrationFile,
     Command,
     Device,
     Ensemble,
@@ -75,6 +76,7 @@ bundles_app = typer.Typer(help="List and show bundles.", no_args_is_help=True, r
 app.add_typer(bundles_app, name="bundles")
 methods.register(app)
 compare.register(app)
+calibrate.register(app)
 
 
 @app.callback()
@@ -98,6 +100,7 @@ def run(
     samples: Samples = None,
     seed: Seed = 0,
     ensemble: Ensemble = [],  # noqa: B006 - typer makes a new list for each call
+    calibration: CalibrationFile = None,
     series: Series = None,
     stack: Stack = None,
     irregular: OnIrregular = "refuse",
@@ -124,6 +127,7 @@ def run(
         samples=samples,
         seed=seed,
         ensemble=tuple(ensemble),
+        calibration=calibration,
         series=series,
         stack=stack,
         irregular=irregular,

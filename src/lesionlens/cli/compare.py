@@ -76,5 +76,5 @@ def _print(found: Comparison, same: bool) -> None:
             (name, *found.names), [(n, *(f"{v:.3f}" for v in row)) for n, row in zip(found.names, values, strict=True)]
         )
     if found.confusion is not None:
-        rows = [(name, *map(str, row)) for name, row in zip(found.classes, found.confusion.tolist(), strict=True)]
-        print_table(("voxels, A by row", *found.classes), rows)
+        counts = [(name, *map(str, row)) for name, row in zip(found.classes, found.confusion.tolist(), strict=True)]
+        print_table(("voxels, A by row", *found.classes), counts)

@@ -22,6 +22,9 @@ __all__ = [
     "AsJson",
     "BundleArgument",
     "BundleName",
+    "CalibrationFile",
+    "CalibrationOut",
+    "Cases",
     "Command",
     "Device",
     "Ensemble",
@@ -123,6 +126,15 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [def
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]
 ResultsA = Annotated[Path, typer.Argument(metavar="RESULTS_A", help="Folder that 'run' wrote.", **_PATH)]
 ResultsB = Annotated[Path, typer.Argument(metavar="RESULTS_B", help="Another one, on the same grid.", **_PATH)]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option("--calibration", help="File that 'calibrate' wrote; probabilities are then calibrated.", **_PATH),
+]
+CalibrationOut = Annotated[Path, typer.Option("--out", "-o", help="File for the calibration (JSON).", **_PATH)]
+Cases = Annotated[
+    Path,
+    typer.Argument(metavar="CASES", help="CSV table with the columns scan and mask, or scan and label.", **_PATH),
+]
 OptionalOut = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder for difference maps, pictures and numbers.", **_PATH)
 ]

@@ -26,7 +26,8 @@ def print_result(case: CaseResult) -> None:
     """Print what a run found: class probabilities, regions of each class, and what was explained."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for label, probability in case.class_probabilities.items():
-        console.print(f"probability of {label!r}: {probability:.3f}")
+        words = "calibrated probability" if case.record["bundle"].get("calibration") else "probability"
+        console.print(f"{words} of {label!r}: {probability:.3f}")
     for label, regions in case.regions.items():
         total = sum(region.volume_mm3 for region in regions) / 1000
         console.print(f"{label}: {len(regions)} region(s) at probability {case.threshold:g} or more, {total:.2f} mL")

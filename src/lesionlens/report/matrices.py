@@ -82,7 +82,7 @@ def draw_matrix(
     image = axes.imshow(np.ma.masked_invalid(shown), cmap=colours, vmin=low, vmax=1)
     axes.set_facecolor("0.75")  # behind cells that are not defined
     for (row, column), value in np.ndenumerate(array):
-        dark = np.isfinite(shown[row, column]) and _is_dark(image, shown[row, column])
+        dark = np.isfinite(shown[row, column]) and _is_dark(image, float(shown[row, column]))
         axes.text(column, row, _text(value, kind), ha="center", va="center", color="white" if dark else "black")
     axes.set_xticks(range(len(columns)), [_short(name) for name in columns], rotation=45, ha="right")
     axes.set_yticks(range(len(rows)), [_short(name) for name in rows])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from itertools import product, repeat
 from pathlib import Path
 
 from lesionlens.regions import Region
@@ -65,7 +65,7 @@ def region_rows(
     return [
         dict(zip(COLUMNS, (*_cells(name, region), *_spread_cells(spread)), strict=True))
         for name, found in regions.items()
-        for region, spread in zip(found, (spreads or {}).get(name) or [None] * len(found), strict=True)
+        for region, spread in zip(found, (spreads or {}).get(name) or repeat(None, len(found)), strict=True)
     ]
 
 

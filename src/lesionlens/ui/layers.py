@@ -218,6 +218,8 @@ def heatmap_name(heatmap: Heatmap) -> str:
         return f"{method_name(heatmap.provenance.method)}: {heatmap.label}"
     if heatmap.kind == "uncertainty":
         return f"{_UNCERTAINTY_NAMES.get(heatmap.provenance.method, 'Uncertainty')}: {heatmap.label}"
+    if "temperature" in heatmap.provenance.options:
+        return f"Calibrated probability: {heatmap.label}"
     return f"{heatmap.kind.capitalize()}: {heatmap.label}"
 
 
