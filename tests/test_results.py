@@ -103,6 +103,18 @@ def test_an_uncertainty_that_does_not_serve_is_an_error_before_the_work(options:
     assert "Predicting" not in stages
 
 
+def test_the_spread_of_a_classifier_is_on_record(scan: Path, tmp_path: Path) -> None:
+    """It has no maps, and one line for each class."""
+    bundle = str(classifier(tmp_path / "b"))
+
+    result = run_case(RunOptions(scan, bundle=bundle, trust=True, uncertainty="tta"))
+
+    assert result.uncertainties == ()
+    found = result.record["uncertainty"]["classes"]["high"]
+    assert found["mean"] == pytest.approx(result.class_probabilities["high"], abs=1e-6)
+    assert read_case(write_case(result, tmp_path / "out"), result.volume).volume_spreads == {}
+
+
 def test_further_bundles_make_an_ensemble(options: RunOptions) -> None:
     """The same bundle twice agrees with itself."""
     result = run_case(replace(options, uncertainty="ensemble", ensemble=(options.bundle,)))

@@ -130,6 +130,7 @@ def test_calibrate_and_run_by_the_command_line(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "cases.csv").write_text("scan,mask\nscan.nii.gz,mask.nii.gz\n")
     file = tmp_path / "calibration.json"
     command = ["calibrate", str(tmp_path / "b"), str(tmp_path / "cases.csv"), "--out", str(file), "--trust", "-q"]
+    command += ["--diagram", str(tmp_path / "reliability.png")]
 
     assert main(command) == 0
     text = capsys.readouterr().out
@@ -138,6 +139,7 @@ def test_calibrate_and_run_by_the_command_line(tmp_path: Path, capsys: pytest.Ca
                  "--calibration", str(file), "--out", str(tmp_path / "out")]) == 0  # fmt: skip
 
     assert "it was too sure" in text
+    assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
     assert "ECE" in text
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["bundle"]["temperature"] == pytest.approx(K, rel=0.03)

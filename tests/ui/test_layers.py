@@ -61,6 +61,19 @@ def test_uncertainty_is_coloured_by_what_it_can_reach(measure: str, largest: flo
     assert not layer.name.startswith("Uncertainty")
 
 
+def test_a_difference_shows_both_signs_alike() -> None:
+    """What became less is a finding too."""
+    volume = phantom()
+    array = np.zeros(volume.grid.shape, np.float32)
+    array[BLOB] = -0.4
+    made = Heatmap(volume.with_array(array), "difference", "lesion", True, Provenance())
+
+    layer = layer_of(la.overlay_layer(made, volume))
+
+    assert layer.colormap.name == DIVERGING
+    assert layer.contrast_limits == pytest.approx([-0.4, 0.4])
+
+
 @pytest.mark.parametrize("orientation", ORIENTATIONS[::5])
 def test_every_stored_orientation_gives_the_same_picture(orientation: Orientation) -> None:
     """How a scan happens to be stored must not change what is seen, nor where napari puts it."""

@@ -16,6 +16,7 @@ from lesionlens.cli.options import (
     Cases,
     Command,
     Device,
+    Diagram,
     Overwrite,
     Quiet,
     Trust,
@@ -43,6 +44,7 @@ def calibrate(
     bundle: BundleArgument,
     cases: Cases,
     out: CalibrationOut,
+    diagram: Diagram = None,
     trust: Trust = False,
     device: Device = None,
     overwrite: Overwrite = False,
@@ -63,6 +65,11 @@ def calibrate(
         with progress_bars(quiet or as_json) as progress:
             found = fit(load_bundle(bundle, trust=trust, device=device), _read(rows), progress=progress)
         file.write_text(found.to_json(), encoding="utf-8")
+    if diagram is not None:
+        from lesionlens.report.reliability import write_reliability
+
+        with atomic_path(diagram, overwrite=overwrite) as file:
+            write_reliability(file, found)
     if as_json:
         print_json(json.loads(found.to_json()))
     else:

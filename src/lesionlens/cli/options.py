@@ -27,6 +27,7 @@ __all__ = [
     "Cases",
     "Command",
     "Device",
+    "Diagram",
     "Ensemble",
     "Input",
     "Layer",
@@ -135,6 +136,7 @@ Cases = Annotated[
     Path,
     typer.Argument(metavar="CASES", help="CSV table with the columns scan and mask, or scan and label.", **_PATH),
 ]
+Diagram = Annotated[Path | None, typer.Option("--diagram", help="File for the reliability diagram (PNG).", **_PATH)]
 OptionalOut = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder for difference maps, pictures and numbers.", **_PATH)
 ]

@@ -82,6 +82,8 @@ AXIS_LABELS = ("S", "P", "L")
 
 # Maps from elsewhere say nothing about the value from which they count; half is where most are cut.
 _FOREIGN_THRESHOLD = 0.5
+# Small differences count as well; what is left out is rounding and noise.
+_DIFFERENCE_FROM = 0.05
 # Less than this part of the largest possible uncertainty lies everywhere at the edges of things, and says little.
 _UNCERTAINTY_STYLE_FROM = 0.05
 
@@ -171,7 +173,10 @@ def overlay_layer(overlay: Heatmap | LabelMap, scan: Volume) -> LayerData:
     styles = default_styles(threshold=_FOREIGN_THRESHOLD)
     if isinstance(overlay, Heatmap):
         kind = PROBABILITY if overlay.kind == "probability" else ATTRIBUTION
-        array, options, layer_type = heatmap_layer(overlay, scan, replace(styles[kind], visible=True))
+        style = replace(styles[kind], visible=True)
+        if overlay.kind == "difference":
+            style = replace(style, colours=DIVERGING, threshold=_DIFFERENCE_FROM)
+        array, options, layer_type = heatmap_layer(overlay, scan, style)
         return array, {**options, "name": f"{overlay.kind.capitalize()}: {overlay.label}"}, layer_type
     metadata = {
         SCAN_KEY: scan,
