@@ -86,6 +86,19 @@ def test_errors_are_those_by_hand() -> None:
     assert brier(p, truth) == pytest.approx((6 * 0.19**2 + 4 * 0.81**2 + 30 * 0.11**2) / 40)
 
 
+def test_a_weight_stands_for_as_many() -> None:
+    """A voxel that was drawn for three counts three times."""
+    rng = np.random.default_rng(0)
+    logits, truth, weights = rng.normal(size=(200, 2)), np.eye(2)[rng.integers(0, 2, 200)], rng.integers(1, 4, 200)
+
+    weighted = scores(logits, truth, "softmax", 2.0, weights)
+    repeated = scores(logits.repeat(weights, axis=0), truth.repeat(weights, axis=0), "softmax", 2.0)
+
+    for name in ("ece", "ace", "brier"):
+        assert weighted[name] == pytest.approx(repeated[name])
+    assert weighted["reliability"]["counts"] == repeated["reliability"]["counts"]
+
+
 def test_certainty_lies_in_the_last_bin() -> None:
     """A probability of 1 is no number of a bin that does not exist."""
     assert reliability(np.array([0.0, 1.0]), np.array([0, 1]), n_bins=5).counts.tolist() == [1, 0, 0, 0, 1]

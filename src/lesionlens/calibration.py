@@ -85,12 +85,12 @@ class Reliability:
     mean_probability, frequency
         Per bin, of the probabilities in it and of what came true; NaN where it is empty.
     counts
-        Per bin.
+        Per bin, or the sum of its weights.
     """
 
     mean_probability: Floats
     frequency: Floats
-    counts: NDArray[np.int64]
+    counts: Floats
 
     @property
     def expected_error(self) -> float:
@@ -181,7 +181,9 @@ def _nll(z: Floats, y: Floats, kind: Kind) -> float:
     return float((np.logaddexp(0, z) - z * y).mean())
 
 
-def reliability(probability: NDArray[Any], truth: NDArray[Any], *, n_bins: int = N_BINS) -> Reliability:
+def reliability(
+    probability: NDArray[Any], truth: NDArray[Any], *, n_bins: int = N_BINS, weights: NDArray[Any] | None = None
+) -> Reliability:
     """Sort probabilities of one class into bins of equal width and see how often it was true.
 
     Parameters
@@ -192,27 +194,37 @@ def reliability(probability: NDArray[Any], truth: NDArray[Any], *, n_bins: int =
         0 or 1, of the same shape.
     n_bins
         Number of bins.
+    weights
+        What each stands for, of the same shape; by default 1.
     """
     p, y = np.asarray(probability, dtype=np.float64).ravel(), np.asarray(truth, dtype=np.float64).ravel()
     if p.shape != y.shape or not p.size:
         raise InputError(f"A reliability needs as many probabilities as truths; found {p.size} and {y.size}.")
     place = np.clip((p * n_bins).astype(np.int64), 0, n_bins - 1)
-    counts = np.bincount(place, minlength=n_bins)
+    w = np.ones(p.shape) if weights is None else np.asarray(weights, dtype=np.float64).ravel()
+    counts = np.bincount(place, weights=w, minlength=n_bins).astype(np.float64)
     held = np.where(counts > 0, counts, np.nan)
-    sums = (np.bincount(place, weights=values, minlength=n_bins) for values in (p, y))
+    sums = (np.bincount(place, weights=w * values, minlength=n_bins) for values in (p, y))
     mean, frequency = (total / held for total in sums)
     return Reliability(mean, frequency, counts)
 
 
-def brier(probability: NDArray[Any], truth: NDArray[Any]) -> float:
+def brier(probability: NDArray[Any], truth: NDArray[Any], *, weights: NDArray[Any] | None = None) -> float:
     """Return the mean squared distance of probabilities from what was true: 0 is perfect (Brier 1950, one class)."""
-    return float(np.mean((np.asarray(probability, dtype=np.float64) - np.asarray(truth, dtype=np.float64)) ** 2))
+    apart = np.asarray(probability, dtype=np.float64) - np.asarray(truth, dtype=np.float64)
+    return float(np.average(apart**2, weights=weights))
 
 
-def scores(logits: NDArray[Any], truth: NDArray[Any], kind: Kind, temperature: float) -> dict[str, Any]:
-    """Return errors and diagram of (n, classes) logits at a temperature, all classes pooled."""
+def scores(
+    logits: NDArray[Any], truth: NDArray[Any], kind: Kind, temperature: float, weights: NDArray[Any] | None = None
+) -> dict[str, Any]:
+    """Return errors and diagram of (n, classes) logits at a temperature, all classes pooled.
+
+    ``weights``, (n,), say what each row stands for; by default 1.
+    """
     p = probabilities(logits, kind, temperature)
-    found = reliability(p, truth)
+    w = None if weights is None else np.broadcast_to(np.asarray(weights)[:, None], p.shape)
+    found = reliability(p, truth, weights=w)
     diagram = {
         "mean_probability": [None if np.isnan(value) else value for value in found.mean_probability.tolist()],
         "frequency": [None if np.isnan(value) else value for value in found.frequency.tolist()],
@@ -221,6 +233,6 @@ def scores(logits: NDArray[Any], truth: NDArray[Any], kind: Kind, temperature: f
     return {
         "ece": found.expected_error,
         "ace": found.average_error,
-        "brier": brier(p, truth),
+        "brier": brier(p, truth, weights=w),
         "reliability": diagram,
     }

@@ -119,6 +119,9 @@ def test_labels_that_do_not_suit_are_refused(tmp_path: Path) -> None:
         calibrate(bundle, [])
     with pytest.raises(InputError, match="need a mask, not the label 'lesion'"):
         calibrate(bundle, [(scan, "lesion")])
+    mask = LabelMap(scan.with_array((scan.array > 0.5).astype(np.uint8)), "lesion", {}, Provenance())
+    with pytest.raises(InputError, match="need a label, not a mask"):
+        calibrate(load_bundle(classifier(tmp_path / "c"), trust=True), [(scan, mask)])
 
 
 def test_calibrate_and_run_by_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,8 @@ __all__ = ["calibrate", "calibrated"]
 
 # Voxels this near to a lesion, marked or predicted, are the band where calibration matters; the rest is mostly easy.
 BAND_MM: Final = 5.0
-# Voxels of a case that are kept: enough for errors of a thousandth, and every case weighs the same at most.
+# Voxels of a case that are kept, in the band and as many beside it: enough for errors of a thousandth, and so that no
+# case outweighs the others.
 _MOST_VOXELS: Final = 50_000
 # Below this, what a network has rounded to 0 has no logarithm.
 _TINY: Final = 1e-12
@@ -34,10 +35,11 @@ Case = tuple[Volume, LabelMap | str]
 
 @dataclass(frozen=True, eq=False)
 class _Labelled:
-    """(n, classes) logits and truth of one case."""
+    """(n, classes) logits and truth of one case, and (n,) how many voxels each row stands for."""
 
     logits: NDArray[np.float64]
     truth: NDArray[np.float64]
+    weights: NDArray[np.float64]
 
 
 def calibrated(bundle: Bundle, calibration: Calibration) -> Bundle:
@@ -82,14 +84,16 @@ def calibrate(bundle: Bundle, cases: Iterable[Case], *, progress: Progress = sil
     whole: list[_Labelled] = []
     band: list[_Labelled] = []
     kinds = set()
-    for number, (volume, label) in enumerate(cases):
+    n_cases = 0
+    for n_cases, (volume, label) in enumerate(cases, start=1):
         inference = infer(bundle, prepare(bundle, volume), progress=progress)
         kinds.add(inference.activation.kind)
         if isinstance(label, LabelMap):
             inside, near = _voxels(bundle, inference, label)
-            rng = np.random.default_rng(number)
-            whole.append(_labelled(bundle, inference, label, _few(inside, rng)))
-            band.append(_labelled(bundle, inference, label, _few(near, rng)))
+            rng = np.random.default_rng(n_cases)
+            band.append(_labelled(bundle, inference, label, near, rng))
+            # Apart: a draw from all voxels would have next to none of those that the model is unsure of.
+            whole += [band[-1], _labelled(bundle, inference, label, inside & ~near, rng)]
         else:
             whole.append(_case(bundle, inference, label))
     if not whole:
@@ -103,12 +107,12 @@ def calibrate(bundle: Bundle, cases: Iterable[Case], *, progress: Progress = sil
         weights_sha256=bundle.weights_sha256,
         kind=kind,
         temperature=temperature,
-        n_cases=len(whole),
+        n_cases=n_cases,
         n_samples=len(fitted.logits),
         scores={
             name: {
-                "before": scores(part.logits, part.truth, kind, 1.0),
-                "after": scores(part.logits, part.truth, kind, temperature),
+                when: scores(part.logits, part.truth, kind, t, part.weights)
+                for when, t in (("before", 1.0), ("after", temperature))
             }
             for name, part in parts.items()
         },
@@ -126,6 +130,8 @@ def _logits(inference: Inference) -> NDArray[np.float64]:
 
 def _voxels(bundle: Bundle, inference: Inference, mask: LabelMap) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return, on the network's grid, the voxels that show the scan, and those of them in the band."""
+    if bundle.info.task != "segmentation":
+        raise InputError(f"{bundle.name} is a {bundle.info.task} bundle; its cases need a label, not a mask.")
     prepared = inference.prepared
     numbers = _on_network(prepared, mask)
     ones = np.ones(prepared.volume.grid.shape, dtype=np.float32)
@@ -151,8 +157,11 @@ def _foreground(bundle: Bundle) -> list[int]:
     return [channel for channel in range(len(bundle.info.outputs)) if channel != bundle.info.background]
 
 
-def _labelled(bundle: Bundle, inference: Inference, mask: LabelMap, chosen: NDArray[np.bool_]) -> _Labelled:
-    """Take logits and truth at the chosen voxels."""
+def _labelled(
+    bundle: Bundle, inference: Inference, mask: LabelMap, voxels: NDArray[np.bool_], rng: np.random.Generator
+) -> _Labelled:
+    """Take logits and truth at some of the voxels."""
+    chosen = _few(voxels, rng)
     classes = _foreground(bundle)
     numbers = _on_network(inference.prepared, mask)[chosen]
     if len(classes) == 1:
@@ -170,7 +179,8 @@ def _labelled(bundle: Bundle, inference: Inference, mask: LabelMap, chosen: NDAr
         truth[:, bundle.info.background] = numbers == 0
     elif inference.activation.kind == "softmax" and (numbers == 0).any():
         raise InputError(f"{bundle.name} has no background, but voxels of the mask {mask.label!r} belong to no class.")
-    return _Labelled(logits, truth)
+    each = np.count_nonzero(voxels) / max(len(logits), 1)
+    return _Labelled(logits, truth, np.full(len(logits), each))
 
 
 def _case(bundle: Bundle, inference: Inference, label: str) -> _Labelled:
@@ -182,7 +192,7 @@ def _case(bundle: Bundle, inference: Inference, label: str) -> _Labelled:
     logits = _logits(inference)[None]
     truth = np.zeros_like(logits)
     truth[0, bundle.channel(label)] = 1
-    return _Labelled(logits, truth)
+    return _Labelled(logits, truth, np.ones(1))
 
 
 def _few(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -196,4 +206,4 @@ def _few(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]
 
 
 def _joined(parts: list[_Labelled]) -> _Labelled:
-    return _Labelled(np.concatenate([p.logits for p in parts]), np.concatenate([p.truth for p in parts]))
+    return _Labelled(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("logits", "truth", "weights")))
