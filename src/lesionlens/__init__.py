@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lesionlens.heatmap import Heatmap, Importance, LabelMap, Provenance
     from lesionlens.importance import feature_importance, write_importance
     from lesionlens.io import list_series, read, read_overlay, write
-    from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict
+    from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict, uncertainty
     from lesionlens.model.trust import trust
     from lesionlens.pipeline import RunOptions, run_case
     from lesionlens.regions import Region, measure
@@ -50,6 +50,7 @@ _HOME = {
     "predict": "model",
     "TrustReport": "checks",
     "trust": "model.trust",
+    "uncertainty": "model",
     "CaseResult": "results",
     "RunOptions": "pipeline",
     "run_case": "pipeline",
@@ -94,6 +95,7 @@ __all__ = [
     "read_overlay",
     "run_case",
     "trust",
+    "uncertainty",
     "write",
     "write_case",
     "write_importance",

@@ -127,7 +127,7 @@ def checked(
     _check_output(prepared, bundle, output)
     activation = observed(bundle.activation, output, final)
     if before and final is not None:
-        output = replace(activation, applied=False).probabilities(output)
+        output = replace(activation, applied=False, temperature=1.0).probabilities(output)  # scaled once, later
         activation = replace(activation, applied=True)
     return Inference(prepared, output, activation)
 

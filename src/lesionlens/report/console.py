@@ -27,12 +27,18 @@ def print_result(case: CaseResult) -> None:
     """Print what a run found: class probabilities, regions of each class, and what was explained."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for label, probability in case.class_probabilities.items():
-        console.print(f"probability of {label!r}: {probability:.3f}")
+        words = "calibrated probability" if case.record["bundle"].get("calibration") else "probability"
+        console.print(f"{words} of {label!r}: {probability:.3f}")
     for label, regions in case.regions.items():
         total = sum(region.volume_mm3 for region in regions) / 1000
         console.print(f"{label}: {len(regions)} region(s) at probability {case.threshold:g} or more, {total:.2f} mL")
         if regions:
             _print_regions(regions)
+    for label, found in (case.record.get("uncertainty") or {}).get("total_volume_mm3", {}).items():
+        volume = f"{found['mean_mm3'] / 1000:.2f} mL, SD {found['sd_mm3'] / 1000:.2f} mL"
+        console.print(f"{label} over {len(case.record['uncertainty']['samples'])} predictions: {volume}")
+    for label, found in (case.record.get("uncertainty") or {}).get("classes", {}).items():
+        console.print(f"probability of {label!r} over all predictions: {found['mean']:.3f}, SD {found['sd']:.3f}")
     for attribution in case.attributions:
         made = attribution.provenance
         layer = f"layer {made.layer!r}" if made.layer else ""
