@@ -16,8 +16,8 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "lesionlens"
 
 # Each part of the package with the parts it may import. A part may always import itself.
-_VALUES = {"errors", "progress", "volume", "heatmap", "methods", "target"}
-_CORE = _VALUES | {"regions", "compare", "io"}
+_VALUES = {"errors", "progress", "volume", "heatmap", "methods", "target", "checks"}
+_CORE = _VALUES | {"regions", "spread", "compare", "calibration", "io"}
 _WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),
@@ -26,13 +26,16 @@ MAY_IMPORT = {
     "volume": {"errors"},
     "heatmap": {"errors", "volume"},
     "target": {"errors", "volume", "heatmap"},
+    "checks": {"errors", "volume", "heatmap"},
     "regions": _VALUES,
+    "spread": _VALUES | {"regions"},
+    "calibration": _VALUES,
     "compare": _VALUES | {"regions"},
     "display": {"errors", "volume"},
     "io": _VALUES,
     "sample": _VALUES | {"io"},
     "explain": _VALUES,
-    "model": _VALUES | {"explain", "regions"},
+    "model": _VALUES | {"regions", "spread", "calibration", "explain"},
     "review": _CORE,
     "report": _CORE | {"display", "review"},
     "results": _CORE | {"display", "report"},

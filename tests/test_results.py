@@ -16,7 +16,7 @@ from PIL import Image
 
 import lesionlens as ll
 from lesionlens import pipeline
-from lesionlens.errors import Cancelled, OutputError, ReadError
+from lesionlens.errors import BundleError, Cancelled, InputError, OutputError, ReadError
 from lesionlens.pipeline import RunOptions, run_case
 from lesionlens.results import CaseResult, read_case, write_case
 from tiny_bundles import CENTRE, VOXELWISE_STATE, blob, classifier, oblique_grid, write_bundle
@@ -55,6 +55,72 @@ def options(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
 def case(options: RunOptions) -> CaseResult:
     """Return the results of that run."""
     return run_case(options)
+
+
+@pytest.fixture(scope="module")
+def sampled(options: RunOptions) -> CaseResult:
+    """Return the results of a run that predicts the scan in all eight flips."""
+    return run_case(replace(options, uncertainty="tta"))
+
+
+def test_uncertainty_is_written_and_read_back(sampled: CaseResult, tmp_path: Path) -> None:
+    """Maps with their units, the spread of every region in the table, and all of it in the record."""
+    out = write_case(sampled, tmp_path / "out")
+
+    names = ["entropy", "mean", "mutual-information", "sd"]
+    assert {p.name for p in out.iterdir()} == FILES | {f"uncertainty_{name}_lesion.nii.gz" for name in names}
+    mean = nib.load(out / "uncertainty_mean_lesion.nii.gz")
+    np.testing.assert_allclose(np.asarray(mean.dataobj), sampled.probabilities[0].array, atol=1e-6)  # voxelwise network
+    with (out / "regions.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert float(row["volume_mean_mm3"]) == pytest.approx(float(row["volume_mm3"]))
+    assert (float(row["volume_sd_mm3"]), float(row["volume_cov"])) == (0, 0)
+    record = json.loads((out / "record.json").read_text())
+    assert record["options"]["uncertainty"] == "tta"
+    assert len(record["uncertainty"]["samples"]) == 8
+    assert [m["unit"] for m in record["maps"]] == ["probability", "", "probability", "probability", "nats", "nats"]
+    back = read_case(out, sampled.volume)
+    assert back.volume_spreads == sampled.volume_spreads
+    assert [(m.name, m.kind, m.volume.unit) for m in back.uncertainties] == [
+        (m.name, m.kind, m.volume.unit) for m in sampled.uncertainties
+    ]
+    assert back.attribution_of("lesion") is not None
+    assert len(back.attributions) == 1
+
+
+def test_an_uncertainty_that_does_not_serve_is_an_error_before_the_work(options: RunOptions) -> None:
+    """Minutes of prediction are not spent on what cannot be finished; a lonely option is not passed over."""
+    stages: list[str] = []
+
+    def note(stage: str, done: int, total: int) -> None:
+        stages.append(stage)
+
+    with pytest.raises(BundleError, match="has no dropout module"):
+        run_case(replace(options, uncertainty="dropout"), progress=note)
+    with pytest.raises(InputError, match="say which kind"):
+        run_case(replace(options, samples=4), progress=note)
+
+    assert "Predicting" not in stages
+
+
+def test_the_spread_of_a_classifier_is_on_record(scan: Path, tmp_path: Path) -> None:
+    """It has no maps, and one line for each class."""
+    bundle = str(classifier(tmp_path / "b"))
+
+    result = run_case(RunOptions(scan, bundle=bundle, trust=True, uncertainty="tta"))
+
+    assert result.uncertainties == ()
+    found = result.record["uncertainty"]["classes"]["high"]
+    assert found["mean"] == pytest.approx(result.class_probabilities["high"], abs=1e-6)
+    assert read_case(write_case(result, tmp_path / "out"), result.volume).volume_spreads == {}
+
+
+def test_further_bundles_make_an_ensemble(options: RunOptions) -> None:
+    """The same bundle twice agrees with itself."""
+    result = run_case(replace(options, uncertainty="ensemble", ensemble=(options.bundle,)))
+
+    assert [float(m.array.max()) for m in result.uncertainties if m.provenance.method == "mutual information"] == [0.0]
+    assert result.record["options"]["ensemble"] == ["voxelwise"]
 
 
 def test_one_run_finds_the_blob(case: CaseResult) -> None:

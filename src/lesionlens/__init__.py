@@ -17,11 +17,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lesionlens.checks import TrustReport
     from lesionlens.errors import LesionLensError
     from lesionlens.heatmap import Heatmap, Importance, LabelMap, Provenance
     from lesionlens.importance import feature_importance, write_importance
     from lesionlens.io import list_series, read, read_overlay, write
-    from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict
+    from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict, uncertainty
+    from lesionlens.model.trust import trust
     from lesionlens.pipeline import RunOptions, run_case
     from lesionlens.regions import Region, measure
     from lesionlens.results import CaseResult, read_case, write_case
@@ -46,6 +48,9 @@ _HOME = {
     "list_bundles": "model",
     "load_bundle": "model",
     "predict": "model",
+    "TrustReport": "checks",
+    "trust": "model.trust",
+    "uncertainty": "model",
     "CaseResult": "results",
     "RunOptions": "pipeline",
     "run_case": "pipeline",
@@ -74,6 +79,7 @@ __all__ = [
     "RunOptions",
     "Source",
     "TargetSpec",
+    "TrustReport",
     "Volume",
     "__version__",
     "classify",
@@ -88,6 +94,8 @@ __all__ = [
     "read_case",
     "read_overlay",
     "run_case",
+    "trust",
+    "uncertainty",
     "write",
     "write_case",
     "write_importance",

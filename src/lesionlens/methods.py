@@ -13,11 +13,13 @@ from typing import Literal
 
 from lesionlens.errors import ExplainError, unknown_name
 
-__all__ = ["METHODS", "Family", "MethodInfo", "Value", "method_info", "method_options"]
+__all__ = ["METHODS", "Family", "MethodInfo", "Sampling", "Value", "method_info", "method_options"]
 
 #: The module of ``lesionlens.explain`` that a method lives in.
 Family = Literal["cam", "forward_cam", "gradients", "occlusion", "features", "attention"]
 Value = bool | int | float | str
+#: How several predictions of one scan are made, to see where they differ.
+Sampling = Literal["tta", "dropout", "ensemble"]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ it returns and reads it back.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,11 @@ from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.io import read, read_overlay
 from lesionlens.io.policy import Irregular
-from lesionlens.methods import Value
+from lesionlens.methods import Sampling, Value
 from lesionlens.progress import Progress, silent
 from lesionlens.regions import Region, label_regions, measure
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE, CaseResult, write_case
+from lesionlens.spread import Uncertainty, VolumeSpread
 from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Array, Volume
 
@@ -61,6 +62,12 @@ class RunOptions:
         Options of the method; those that are not here have their defaults.
     threshold
         Probability from which a voxel belongs to a region, in (0, 1].
+    uncertainty, samples, seed
+        How several predictions are made, see :func:`lesionlens.uncertainty`; by default none are.
+    ensemble
+        Further bundles, by name or path, for ``uncertainty="ensemble"``.
+    calibration
+        File that ``lesionlens calibrate`` wrote for the bundle; its probabilities are then calibrated.
     series
         UID, number or description of a DICOM series where a folder holds several.
     stack
@@ -86,6 +93,11 @@ class RunOptions:
     layer: str | None = None
     method_options: Mapping[str, Value] = field(default_factory=dict)
     threshold: float = 0.5
+    uncertainty: Sampling | None = None
+    samples: int | None = None
+    seed: int = 0
+    ensemble: tuple[str, ...] = ()
+    calibration: Path | None = None
     series: str | None = None
     stack: str | None = None
     irregular: Irregular = "refuse"
@@ -153,6 +165,9 @@ def run_case(
         from lesionlens.model.run import run_model
 
         bundle = bundle or load_bundle(options.bundle, trust=options.trust, device=options.device)
+        bundle = _calibrated(options, bundle)
+        members = [load_bundle(other, trust=options.trust, device=options.device) for other in options.ensemble]
+        _check_sampling(options, (bundle, *members))
     if isinstance(spec.over, Path):
         spec = replace(spec, over=_mask(spec.over, volume))
     wish = Wish(options.method, options.target, options.layer, options.method_options, spec)
@@ -160,6 +175,9 @@ def run_case(
     clock.seconds.update(output.seconds)
     with clock.stage("measure", progress, "Measuring regions"):
         labels, regions = measure_classes(volume, output.probabilities, output.attributions, options.threshold)
+    with clock.stage("uncertainty"):  # it reports its own progress
+        sampled = _sampled(options, (bundle, *members), volume, progress)
+    spreads = {label: sampled.volumes(label, labels[label]) for label in labels} if sampled else {}
     return CaseResult(
         volume=volume,
         bundle=bundle.title,
@@ -169,7 +187,48 @@ def run_case(
         labels=labels,
         class_probabilities=output.class_probabilities,
         threshold=options.threshold,
-        record=_record(options, volume, bundle, output, regions, clock.seconds),
+        record=_record(options, volume, bundle, output, regions, clock.seconds, sampled, spreads),
+        uncertainties=sampled.maps if sampled else (),
+        volume_spreads=spreads,
+    )
+
+
+def _calibrated(options: RunOptions, bundle: Bundle) -> Bundle:
+    """Apply the calibration that was given, if any."""
+    if options.calibration is None:
+        return bundle
+    if options.ensemble:
+        raise InputError("A calibration is of one bundle; leave it out, or the further bundles of the ensemble.")
+    from lesionlens.calibration import read_calibration
+    from lesionlens.model.calibrated import calibrated
+
+    return calibrated(bundle, read_calibration(options.calibration))
+
+
+def _check_sampling(options: RunOptions, bundles: Sequence[Bundle]) -> None:
+    """Refuse a kind of uncertainty that does not serve before the work."""
+    if options.uncertainty is not None:
+        from lesionlens.model.sampling import check_sampling
+
+        check_sampling(bundles, options.uncertainty, options.samples)
+    elif options.ensemble or options.samples is not None:
+        raise InputError("Samples and further bundles serve uncertainty; say which kind (tta, dropout, ensemble).")
+
+
+def _sampled(options: RunOptions, bundles: Sequence[Bundle], volume: Volume, progress: Progress) -> Uncertainty | None:
+    """Make the predictions that uncertainty is read from, where it was asked for."""
+    if options.uncertainty is None:
+        return None
+    from lesionlens.model.sampling import uncertainty
+
+    return uncertainty(
+        bundles,
+        volume,
+        method=options.uncertainty,
+        samples=options.samples,
+        seed=options.seed,
+        threshold=options.threshold,
+        progress=progress,
     )
 
 
@@ -219,6 +278,8 @@ def _record(
     output: ModelOutput,
     regions: dict[str, tuple[Region, ...]],
     seconds: dict[str, float],
+    sampled: Uncertainty | None,
+    spreads: Mapping[str, tuple[VolumeSpread, ...]],
 ) -> dict[str, Any]:
     """Say everything that is needed to make the results again, and to see that they belong to a scan."""
     from lesionlens.model.prediction import versions
@@ -242,13 +303,19 @@ def _record(
             "layer": options.layer,
             "method_options": dict(options.method_options),
             "threshold": options.threshold,
+            "uncertainty": options.uncertainty,
+            "samples": options.samples,
+            "seed": options.seed,
+            "calibration": None if options.calibration is None else options.calibration.name,
+            "ensemble": [Path(other).name for other in options.ensemble],
             "series": volume.source.series or None,  # as it may be written down
             "stack": options.stack,
             "irregular": volume.source.verdict.handled or options.irregular,  # it may have been read before
             "identified": options.identified or bool(volume.source.identity),
             "device": str(bundle.device),
         },
-        "maps": [_map_record(m) for m in (*output.probabilities, *output.attributions)],
+        "maps": [_map_record(m) for m in (*output.probabilities, *output.attributions, *_maps_of(sampled))],
+        "uncertainty": _uncertainty_record(sampled, spreads),
         "class_probabilities": dict(output.class_probabilities),
         "n_regions": {label: len(found) for label, found in regions.items()},
         "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
@@ -260,6 +327,26 @@ def _record(
         ],
         "versions": versions(),
         "seconds": seconds,
+    }
+
+
+def _maps_of(sampled: Uncertainty | None) -> tuple[Heatmap, ...]:
+    return sampled.maps if sampled else ()
+
+
+def _uncertainty_record(
+    sampled: Uncertainty | None, spreads: Mapping[str, tuple[VolumeSpread, ...]]
+) -> dict[str, Any] | None:
+    """Say how the predictions were made, and how volumes spread over them; None where there was one prediction."""
+    if sampled is None:
+        return None
+    return {
+        "sampling": sampled.sampling,
+        "samples": list(sampled.samples),
+        "notes": list(sampled.notes),
+        "classes": {label: dict(found) for label, found in sampled.class_spreads.items()},
+        "regions": {label: [asdict(one) for one in found] for label, found in spreads.items()},
+        "total_volume_mm3": {label: asdict(sampled.total_volume(label)) for label in spreads},
     }
 
 
@@ -313,6 +400,8 @@ def _bundle_record(bundle: Bundle, activation: Activation) -> dict[str, Any]:
         "activation": activation.kind,
         "activation_in_network": activation.applied,
         "activation_reason": activation.reason,
+        "temperature": activation.temperature,
+        "calibration": activation.calibration,
         "classes": list(bundle.info.outputs),
         "embedded": bundle.info.embedded,
         "decisions": list(bundle.info.decisions),
@@ -326,6 +415,7 @@ def _map_record(heatmap: Heatmap) -> dict[str, Any]:
         "kind": heatmap.kind,
         "class": heatmap.label,
         "signed": heatmap.signed,
+        "unit": heatmap.volume.unit,
         "method": made.method,
         "target": made.target,
         "layer": made.layer,

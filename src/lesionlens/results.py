@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -16,9 +16,10 @@ from lesionlens.io import read, write, write_labels
 from lesionlens.io.atomic import atomic_folder
 from lesionlens.progress import Progress, silent
 from lesionlens.regions import Region, measure
+from lesionlens.spread import VolumeSpread
 from lesionlens.volume import Array, Volume
 
-__all__ = ["RECORD_SCHEMA", "RESEARCH_USE", "CaseResult", "read_case", "write_case"]
+__all__ = ["RECORD_SCHEMA", "RESEARCH_USE", "CaseResult", "read_case", "read_maps", "write_case"]
 
 # Version of record.json; a newer one is refused, not guessed at.
 RECORD_SCHEMA = 1
@@ -54,6 +55,10 @@ class CaseResult:
         Probability from which a voxel belongs to a region.
     record
         What ``record.json`` holds.
+    uncertainties
+        Maps of how several predictions differ; empty where there was one.
+    volume_spreads
+        Per class: how the volume of each region spreads over these predictions; empty where there was one.
     """
 
     volume: Volume
@@ -65,6 +70,8 @@ class CaseResult:
     class_probabilities: Mapping[str, float]
     threshold: float
     record: Mapping[str, Any]
+    uncertainties: tuple[Heatmap, ...] = ()
+    volume_spreads: Mapping[str, tuple[VolumeSpread, ...]] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -135,12 +142,12 @@ def _writers(case: CaseResult, folder: Path) -> Iterator[Callable[[], object]]:
     """Yield one piece of writing at a time, so that progress and cancellation fall between them."""
     from lesionlens.report.table import write_table
 
-    for heatmap in (*case.probabilities, *case.attributions):
+    for heatmap in (*case.probabilities, *case.attributions, *case.uncertainties):
         yield partial(write, heatmap, folder / f"{heatmap.name}.nii.gz")
     for label, array in case.labels.items():
         yield partial(write_labels, array, case.volume, folder / f"regions_{slug(label)}.nii.gz")
     if case.regions:
-        yield partial(write_table, case.regions, folder / "regions.csv")
+        yield partial(write_table, case.regions, folder / "regions.csv", case.volume_spreads)
     for label in dict.fromkeys([*case.regions, *(attribution.label for attribution in case.attributions)]):
         yield partial(_write_overlay, case, label, folder / f"overlay_{slug(label)}.png")
 
@@ -183,8 +190,35 @@ def read_case(folder: Path | str, volume: Volume) -> CaseResult:
             )
         return _assemble(folder, record, volume)
     except (KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__} {error}"
-        raise ReadError(f"{folder / _RECORD} is incomplete: {reason}. Run the case again.") from error
+        raise _incomplete(folder, error) from error
+
+
+def read_maps(folder: Path | str) -> tuple[tuple[Heatmap, ...], Mapping[str, Any]]:
+    """Read the maps of a run without its scan, to compare them with those of another.
+
+    Returns
+    -------
+    maps, record
+        All maps, on one grid, and what ``record.json`` holds.
+
+    Raises
+    ------
+    ReadError
+        If the folder holds no results, no maps, or results of a newer version of LesionLens.
+    """
+    folder = Path(folder)
+    record = _read_record(folder)
+    try:
+        if not record["maps"]:
+            raise ReadError(f"The results in {folder} hold no maps; run the case again, or compare other results.")
+        grid_of = read(folder / Path(record["maps"][0]["file"]).name)
+        return tuple(_read_map(folder, entry, record, grid_of) for entry in record["maps"]), record
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _incomplete(folder, error) from error
+
+
+def _incomplete(folder: Path, error: Exception) -> ReadError:
+    return ReadError(f"{folder / _RECORD} is incomplete: {type(error).__name__} {error}. Run the case again.")
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -207,7 +241,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResult:
     maps = [_read_map(folder, entry, record, volume) for entry in record["maps"]]
     probabilities = tuple(m for m in maps if m.kind == "probability")
-    attributions = tuple(m for m in maps if m.kind != "probability")
+    attributions = tuple(m for m in maps if m.kind not in ("probability", "uncertainty"))
     threshold = float(record["options"]["threshold"])
     labels, regions = {}, {}
     for heatmap in probabilities:
@@ -225,7 +259,14 @@ def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResul
         class_probabilities=dict(record["class_probabilities"]),
         threshold=threshold,
         record=record,
+        uncertainties=tuple(m for m in maps if m.kind == "uncertainty"),
+        volume_spreads=_volume_spreads(record),
     )
+
+
+def _volume_spreads(record: dict[str, Any]) -> dict[str, tuple[VolumeSpread, ...]]:
+    found = (record.get("uncertainty") or {}).get("regions", {})
+    return {label: tuple(VolumeSpread(**one) for one in rows) for label, rows in found.items()}
 
 
 def _read_map(folder: Path, entry: dict[str, Any], record: dict[str, Any], volume: Volume) -> Heatmap:
@@ -244,7 +285,7 @@ def _read_map(folder: Path, entry: dict[str, Any], record: dict[str, Any], volum
     )
     array = _on_grid(folder / Path(entry["file"]).name, volume)
     kind = entry["kind"]
-    unit = "probability" if kind == "probability" else ""
+    unit = entry.get("unit", "probability" if kind == "probability" else "")  # runs before 0.2 do not name it
     named = volume.with_array(array, name=f"{entry['method']} of {entry['class']}", unit=unit)
     return Heatmap(
         named, kind, entry["class"], signed=entry.get("signed", kind == "attribution"), provenance=provenance

@@ -45,6 +45,16 @@ def test_a_mask_on_the_grid_is_taken_as_it_is(tmp_path: Path) -> None:
     assert mask.provenance.options["file"] == "map.nii.gz"
 
 
+def test_the_difference_of_two_runs_is_known_by_its_name(tmp_path: Path) -> None:
+    """Its values below 0 say as much as those above, and must be shown."""
+    path = saved(tmp_path, LABELS.astype(np.float32) - 1, name="difference_probability-lesion.nii.gz")
+
+    (found,) = read_overlay(path, SCAN)
+
+    assert isinstance(found, ll.Heatmap)
+    assert (found.kind, found.signed) == ("difference", True)
+
+
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_every_orientation_lands_on_the_same_voxels(tmp_path: Path, orientation: Orientation) -> None:
     """A mask in another axis order is exact after resampling: its voxel centres are the scan's."""

@@ -16,10 +16,11 @@ import lesionlens as ll
 from lesionlens.errors import ExplainError
 from lesionlens.explain import ClassLogit, Inference, RegionMargin, apply_method
 from lesionlens.methods import METHODS
-from lesionlens.model.explanation import Wish, _channel
+from lesionlens.model.explanation import Wish
 from lesionlens.model.inference import infer, windows_of
 from lesionlens.model.preprocess import prepare
 from lesionlens.model.run import run_model
+from lesionlens.model.targets import chosen_channel
 from lesionlens.volume import Grid, Volume
 from orientations import ORIENTATIONS, reoriented
 from tiny_bundles import (
@@ -222,7 +223,7 @@ def test_class_is_chosen_by_what_is_predicted(tmp_path: Path) -> None:
     scan = blob(straight_grid(), CENTRE)
 
     assert bundle.info.foreground == ("core", "halo")
-    chosen = _channel(bundle, None, _logits(bundle, scan), bundle.activation)
+    chosen = chosen_channel(bundle, None, _logits(bundle, scan), bundle.activation)
 
     assert bundle.info.outputs[chosen] == "halo"
 

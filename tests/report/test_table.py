@@ -55,6 +55,9 @@ EXPECTED_COLUMNS = [
     "attribution_mean",
     "attribution_share",
     "touches_border",
+    "volume_mean_mm3",
+    "volume_sd_mm3",
+    "volume_cov",
 ]
 
 

@@ -10,7 +10,7 @@ from napari.layers import Image, Labels, Layer
 
 from lesionlens.display import DisplayView
 from lesionlens.errors import InputError
-from lesionlens.heatmap import LabelMap, Provenance
+from lesionlens.heatmap import Heatmap, LabelMap, Provenance
 from lesionlens.ui import layers as la
 from lesionlens.ui.colours import DIVERGING
 from lesionlens.volume import GeometryVerdict, Source, Volume
@@ -44,6 +44,34 @@ def test_overlays_are_shown_without_copies() -> None:
 
     assert np.shares_memory(image.data, heatmap.array)
     assert np.shares_memory(regions.data, labels)
+
+
+@pytest.mark.parametrize(("measure", "largest"), [("entropy", np.log(2)), ("sd", 0.5), ("mean", 1.0)])
+def test_uncertainty_is_coloured_by_what_it_can_reach(measure: str, largest: float) -> None:
+    """A scan that is clear everywhere must not glow because its own largest value does."""
+    volume = phantom()
+    array = np.full(volume.grid.shape, largest / 10, np.float32)
+    made = Heatmap(volume.with_array(array), "uncertainty", "lesion", False, Provenance(method=measure))
+
+    layer = layer_of(la.uncertainty_layer(made, volume))
+
+    assert layer.contrast_limits[1] == pytest.approx(largest)
+    assert not layer.visible
+    assert layer.name.endswith(": lesion")
+    assert not layer.name.startswith("Uncertainty")
+
+
+def test_a_difference_shows_both_signs_alike() -> None:
+    """What became less is a finding too."""
+    volume = phantom()
+    array = np.zeros(volume.grid.shape, np.float32)
+    array[BLOB] = -0.4
+    made = Heatmap(volume.with_array(array), "difference", "lesion", True, Provenance())
+
+    layer = layer_of(la.overlay_layer(made, volume))
+
+    assert layer.colormap.name == DIVERGING
+    assert layer.contrast_limits == pytest.approx([-0.4, 0.4])
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS[::5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 
 from lesionlens.display import DisplayView
-from lesionlens.heatmap import LabelMap, Provenance
+from lesionlens.heatmap import Heatmap, LabelMap, Provenance
 from lesionlens.io import write
 from lesionlens.ui.open import open_viewer, save_screenshot, view_scan
 from lesionlens.ui.scans import Request
@@ -44,6 +45,26 @@ def test_results_open_on_the_largest_region_and_are_pictured(qapp: QApplication,
     assert pixels.shape[1] > 1000
     # Cyan, the outline of the selected region, is nowhere else in the window.
     assert ((pixels[..., 0] < 60) & (pixels[..., 1] > 200) & (pixels[..., 2] > 200)).sum() > 100
+
+
+def test_uncertainty_waits_to_be_switched_on(qapp: QApplication) -> None:
+    """Four maps of each class would hide each other; results that replace these take them along."""
+    assert qapp is not None
+    volume = phantom()
+    made = Provenance(method="entropy")
+    array = np.full(volume.grid.shape, 0.3, np.float32)
+    entropy = Heatmap(volume.with_array(array, unit="nats"), "uncertainty", "lesion", False, made)
+
+    viewer = open_viewer(volume, replace(result_of(volume), uncertainties=(entropy,)), show=False)
+    layer = viewer.layers["Entropy (nats): lesion"]
+    shown = layer.visible
+    (dock,) = [dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, LesionLensWidget)]
+    dock.show_result(result_of(volume))
+    left = [layer.name for layer in viewer.layers]
+    viewer.close()
+
+    assert not shown
+    assert left == ["phantom", "Grad-CAM: lesion", "Probability: lesion", "Regions: lesion"]
 
 
 def test_masks_from_elsewhere_are_shown_and_cannot_be_painted(qapp: QApplication) -> None:

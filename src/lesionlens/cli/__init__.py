@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from lesionlens.cli import importance, methods
+from lesionlens.cli import calibrate, compare, importance, methods, trust
 from lesionlens.cli.methods import method_options
 from lesionlens.cli.options import (
     Against,
     AsJson,
     BundleArgument,
     BundleName,
+    CalibrationFile,
     Command,
     Device,
+    Ensemble,
     Gamma,
     Identified,
     Input,
@@ -39,13 +41,16 @@ from lesionlens.cli.options import (
     Place,
     Quiet,
     Results,
+    Samples,
     Score,
     Screenshot,
+    Seed,
     Series,
     Stack,
     Target,
     Threshold,
     Trust,
+    Uncertain,
     Version,
     print_json,
     progress_bars,
@@ -76,6 +81,9 @@ bundles_app = typer.Typer(help="List and show bundles.", no_args_is_help=True, r
 app.add_typer(bundles_app, name="bundles")
 methods.register(app)
 importance.register(app)
+trust.register(app)
+compare.register(app)
+calibrate.register(app)
 
 
 @app.callback()
@@ -99,6 +107,11 @@ def run(
     layer: Layer = None,
     option: MethodOption = [],  # noqa: B006 - typer makes a new list for each call
     threshold: Threshold = 0.5,
+    uncertainty: Uncertain = None,
+    samples: Samples = None,
+    seed: Seed = 0,
+    ensemble: Ensemble = [],  # noqa: B006 - typer makes a new list for each call
+    calibration: CalibrationFile = None,
     series: Series = None,
     stack: Stack = None,
     irregular: OnIrregular = "refuse",
@@ -126,6 +139,11 @@ def run(
         layer=layer,
         method_options=method_options(option),
         threshold=threshold,
+        uncertainty=uncertainty,
+        samples=samples,
+        seed=seed,
+        ensemble=tuple(ensemble),
+        calibration=calibration,
         series=series,
         stack=stack,
         irregular=irregular,
@@ -384,7 +402,7 @@ def _summary(result: CaseResult, out: Path) -> dict[str, Any]:
 
     files = sorted(path.name for path in out.iterdir())
     record = json.loads((out / "record.json").read_text(encoding="utf-8"))  # with the time that writing took
-    return {**record, "out": str(out), "files": files, "regions": region_rows(result.regions)}
+    return {**record, "out": str(out), "files": files, "regions": region_rows(result.regions, result.volume_spreads)}
 
 
 def _print_result(result: CaseResult, out: Path) -> None:

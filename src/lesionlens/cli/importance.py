@@ -14,6 +14,7 @@ from lesionlens.cli.options import (
     Command,
     Device,
     Input,
+    OneTarget,
     OnIrregular,
     OtherFrame,
     Out,
@@ -38,9 +39,6 @@ Features = Annotated[
 ]
 LabelFile = Annotated[
     Path | None, typer.Option(parser=Path, help="Label image whose labels are taken away instead, such as anatomy.")
-]
-OneTarget = Annotated[
-    str | None, typer.Option("--target", help="Class to explain, name or number. [default: the strongest]")
 ]
 How = Annotated[
     Literal["ablate", "permute"], typer.Option(help="Replace a feature, or shuffle its voxels among themselves.")

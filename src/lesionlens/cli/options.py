@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 
 from lesionlens import __version__
 from lesionlens.io.policy import Irregular
+from lesionlens.methods import Sampling
 from lesionlens.target import ScoreName
 
 if TYPE_CHECKING:
@@ -23,15 +24,23 @@ __all__ = [
     "AsJson",
     "BundleArgument",
     "BundleName",
+    "CalibrationFile",
+    "CalibrationOut",
+    "Cases",
     "Command",
     "Device",
+    "Diagram",
+    "Ensemble",
     "Gamma",
     "Identified",
     "Input",
     "Layer",
+    "Mask",
     "Method",
     "MethodOption",
     "OnIrregular",
+    "OneTarget",
+    "OptionalOut",
     "OtherFrame",
     "Out",
     "OverWhat",
@@ -40,13 +49,18 @@ __all__ = [
     "Place",
     "Quiet",
     "Results",
+    "ResultsA",
+    "ResultsB",
+    "Samples",
     "Score",
     "Screenshot",
+    "Seed",
     "Series",
     "Stack",
     "Target",
     "Threshold",
     "Trust",
+    "Uncertain",
     "Version",
     "print_json",
     "progress_bars",
@@ -108,6 +122,9 @@ Target = Annotated[
         help="Class to explain, name or number; several times for several, or 'all'. [default: the strongest]"
     ),
 ]
+OneTarget = Annotated[
+    str | None, typer.Option("--target", help="Class to explain, name or number. [default: the strongest]")
+]
 Score = Annotated[
     ScoreName | None,
     typer.Option(
@@ -134,12 +151,42 @@ Layer = Annotated[
     str | None, typer.Option(help="Target layer, dotted name, or several as a+b. [default: chosen by the network]")
 ]
 Threshold = Annotated[float, typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1].")]
+Uncertain = Annotated[
+    Sampling | None,
+    typer.Option("--uncertainty", help="Predict several times and map where the answers differ. [default: once]"),
+]
+Samples = Annotated[
+    int | None, typer.Option(help="How many predictions for the uncertainty. [default: 8 flips, or 20 with dropout]")
+]
+Seed = Annotated[int, typer.Option(help="Of the noise and dropout of the uncertainty.")]
+Ensemble = Annotated[
+    list[str],
+    typer.Option(metavar="BUNDLE", help="Further bundle for --uncertainty ensemble; several times for several."),
+]
 Trust = Annotated[bool, typer.Option("--trust", help="Allow a bundle from outside to execute its config.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]
+ResultsA = Annotated[Path, typer.Argument(metavar="RESULTS_A", help="Folder that 'run' wrote.", **_PATH)]
+ResultsB = Annotated[Path, typer.Argument(metavar="RESULTS_B", help="Another one, on the same grid.", **_PATH)]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option("--calibration", help="File that 'calibrate' wrote; probabilities are then calibrated.", **_PATH),
+]
+CalibrationOut = Annotated[Path, typer.Option("--out", "-o", help="File for the calibration (JSON).", **_PATH)]
+Cases = Annotated[
+    Path,
+    typer.Argument(metavar="CASES", help="CSV table with the columns scan and mask, or scan and label.", **_PATH),
+]
+Diagram = Annotated[Path | None, typer.Option("--diagram", help="File for the reliability diagram (PNG).", **_PATH)]
+OptionalOut = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder for difference maps, pictures and numbers.", **_PATH)
+]
 Overlay = Annotated[
     list[Path],
     typer.Option(help="Mask, probability map or DICOM segmentation to show; several times for several.", **_PATH),
+]
+Mask = Annotated[
+    Path | None, typer.Option(help="What a reader marked: a mask of whole numbers, or a DICOM segmentation.", **_PATH)
 ]
 OtherFrame = Annotated[bool, typer.Option("--other-frame", help="Accept overlays of another frame of reference.")]
 Screenshot = Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.", **_PATH)]

@@ -141,6 +141,8 @@ def _foreign(image: Volume, kind: Kind | Literal["mask"] | None, label: str | No
 
 
 def _guess(image: Volume) -> Kind | Literal["mask"]:
+    if Path(image.source.files[-1]).name.startswith("difference_"):
+        return "difference"  # as comparisons name their maps: nothing in the numbers tells them from attributions
     low, high = image.array.min(), image.array.max()
     if low >= 0 and _is_whole(image.array):
         return "mask"

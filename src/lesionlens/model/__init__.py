@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lesionlens.model.explanation import explain
     from lesionlens.model.importance import channel_importance, label_importance
     from lesionlens.model.prediction import classify, predict
+    from lesionlens.model.sampling import uncertainty
 
 _HOME = {
     "Bundle": "bundle",
@@ -25,6 +26,7 @@ _HOME = {
     "list_bundles": "catalogue",
     "load_bundle": "bundle",
     "predict": "prediction",
+    "uncertainty": "sampling",
 }
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "list_bundles",
     "load_bundle",
     "predict",
+    "uncertainty",
 ]
 
 

@@ -21,6 +21,8 @@ Source = Literal["config", "argmax", "guess"]
 # within this at every voxel do not happen; those of one classification do so about once in 10,000.
 _SUM_SLACK = 1e-4
 _ROUNDING = 1e-6
+# The smallest probability of a softmax that still has a logarithm in float32.
+_TINY = 1e-37
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Activation:
         Whether the config applies the activation by name, takes the argmax, or says nothing, so that it is a guess.
     doubt
         One sentence for the reader where neither config nor output decide; else empty.
+    temperature
+        What logits are divided by first; 1 unless the bundle was calibrated.
+    calibration
+        One sentence about that for the reader; empty where the temperature is 1.
     """
 
     kind: Kind
@@ -46,11 +52,17 @@ class Activation:
     reason: str = ""
     source: Source = "guess"
     doubt: str = ""
+    temperature: float = 1.0
+    calibration: str = ""
 
     def probabilities(self, output: Tensor) -> Tensor:
         """Turn an output, channels first, into probabilities."""
-        if self.applied:
+        if self.applied and self.temperature == 1:
             return output
+        if self.applied:  # back to logits first; what was rounded to 0 or 1 stays close to it
+            output = output.clamp(_TINY, 1)
+            output = output.log() if self.kind == "softmax" else torch.logit(output, eps=_ROUNDING / 10)
+        output = output / self.temperature
         return torch.softmax(output, dim=0) if self.kind == "softmax" else torch.sigmoid(output)
 
 

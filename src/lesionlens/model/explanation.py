@@ -24,6 +24,7 @@ from lesionlens.explain import (
 from lesionlens.explain import Inference as Explained
 from lesionlens.explain import check_layer as check_layer_of
 from lesionlens.explain.capture import FinalKind
+from lesionlens.explain.trust.seen import seen
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.methods import Value, method_info, method_options
 from lesionlens.model.activation import Activation, observed
@@ -32,7 +33,7 @@ from lesionlens.model.bundle import Bundle
 from lesionlens.model.inference import Inference, checked, infer, windows_of
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
-from lesionlens.model.targets import Wanted, channels_of, check_spec, target_of
+from lesionlens.model.targets import Wanted, channels_of, check_spec, chosen_channel, target_of
 from lesionlens.progress import Progress, silent
 from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Grid, Volume
@@ -44,6 +45,7 @@ __all__ = [
     "check_wish",
     "explain",
     "explained",
+    "explained_targets",
     "planned",
     "subject_of",
 ]
@@ -220,6 +222,14 @@ def explained(
     A network that sees the image whole is run once for both, with ``inference`` None. Through a sliding window the
     bundle's own inferer predicts, and the explanation then visits the windows again.
     """
+    heatmaps, inference, _ = explained_targets(bundle, plan, inference, progress=progress)
+    return heatmaps, inference
+
+
+def explained_targets(
+    bundle: Bundle, plan: Plan, inference: Inference | None, *, progress: Progress = silent
+) -> tuple[tuple[Heatmap, ...], Inference, tuple[Target | None, ...]]:
+    """Do the same and return the targets too, settled; None for a method that explains no class."""
     prepared, wish = plan.prepared, plan.wish
     subject, asked = subject_of(bundle, plan)
     # The engine reads a network before its own final activation: only without one it sees what the inferer gave.
@@ -237,8 +247,9 @@ def explained(
         )
     if inference is None and asked[0].logits is not None:
         inference = checked(bundle, prepared, asked[0].logits, plan.final, before=True)
-    heatmaps = tuple(_to_scan(bundle, plan, *pair) for pair in zip(results, asked, strict=True))
-    return heatmaps, inference or infer(bundle, prepared, progress=progress)  # not every method needs the logits
+    inference = inference or infer(bundle, prepared, progress=progress)  # not every method needs the logits
+    heatmaps = tuple(_to_scan(bundle, plan, inference, *pair) for pair in zip(results, asked, strict=True))
+    return heatmaps, inference, tuple(chosen.kept for chosen in asked)
 
 
 def subject_of(bundle: Bundle, plan: Plan) -> tuple[Explained, tuple[_Chosen, ...]]:
@@ -247,6 +258,15 @@ def subject_of(bundle: Bundle, plan: Plan) -> tuple[Explained, tuple[_Chosen, ..
     subject = Explained(bundle.network, prepared.tensor.to(bundle.device), plan.windows, prepared.grid.spacing_mm)
     channels = channels_of(bundle, wish.target) if method_info(wish.method).takes_target else (None,)
     return subject, tuple(_Chosen(bundle, plan, channel) for channel in channels)
+
+
+def _unseen(inference: Inference, chosen: _Chosen) -> tuple[str, ...]:
+    """Say where the model does not see the class that is explained: such a map looks like any other."""
+    if not chosen.label:
+        return ()
+    probability, strongest = inference.seen(chosen.channel)
+    check = seen(chosen.label, probability, strongest=strongest)
+    return () if check.verdict == "passes" else (check.sentence,)
 
 
 class _Chosen:
@@ -278,7 +298,7 @@ class _Chosen:
             self.activation = observed(self._bundle.activation, self.logits[0], self._final)
             prepared, seen = self._plan.prepared, self._scores
             real = None if prepared.real is None else torch.from_numpy(prepared.real)
-            self.channel = _channel(self._bundle, self._wanted, self.logits, seen, real)
+            self.channel = chosen_channel(self._bundle, self._wanted, self.logits, seen, real)
             target = target_of(
                 self._bundle, prepared, self._plan.wish.spec, self.channel, seen=seen, output=self.logits
             )
@@ -304,41 +324,21 @@ class _Chosen:
         return tuple(filter(None, (seen, self.activation.doubt)))
 
     @property
+    def kept(self) -> Target | None:
+        """The target settled by these logits; None where the method explains none."""
+        return None if self._target is None or self.logits is None else settled(self._target, self.logits)
+
+    @property
     def label(self) -> str:
         """Name of the class; empty where the method explains none."""
         return "" if self._target is None else self._bundle.info.outputs[self.channel]
 
 
-def _channel(
-    bundle: Bundle,
-    wanted: str | int | None,
-    output: torch.Tensor,
-    activation: Activation,
-    real: torch.Tensor | None = None,
-) -> int:
-    """Return the wanted class, or the one with most predicted voxels or the highest number."""
-    if wanted is not None:
-        return bundle.channel(wanted)
-    if bundle.info.task == "classification":
-        return int(output[0].argmax())
-    foreground = [c for c in range(len(bundle.info.outputs)) if c != bundle.info.background]
-    if len(foreground) == 1:
-        return foreground[0]
-    found = output[0] if real is None else output[0][:, real.to(output.device)]
-    if activation.kind == "softmax":
-        winners = found.argmax(dim=0)
-        sizes = [int((winners == c).sum()) for c in foreground]
-    else:
-        limit = 0.5 if activation.applied else 0.0
-        sizes = [int((found[c] > limit).sum()) for c in foreground]
-    return foreground[int(np.argmax(sizes))]
-
-
-def _to_scan(bundle: Bundle, plan: Plan, result: Explanation, chosen: _Chosen) -> Heatmap:
+def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanation, chosen: _Chosen) -> Heatmap:
     """Bring a map from the network's grid, or from its own coarse grid, to the scan's."""
     prepared, volume = plan.prepared, plan.prepared.volume
     kept = (note for note in result.notes if note != PROBABILITIES_NOTE or not chosen.from_probabilities)
-    result = replace(result, notes=(*plan.notes, *chosen.notes, *kept))
+    result = replace(result, notes=(*plan.notes, *chosen.notes, *kept, *_unseen(inference, chosen)))
     if result.coarse is not None:
         array = prepared.to_scan(result.coarse, _coarse_grid(prepared.grid, result))
     else:

@@ -46,6 +46,23 @@ class Inference:
         """The output as probabilities."""
         return self.activation.probabilities(self.output)
 
+    def seen(self, channel: int) -> tuple[float, bool]:
+        """Return how much the network sees of a class, padding aside.
+
+        Returns
+        -------
+        probability : float
+            Of the class; for a segmentation the highest of all voxels.
+        strongest : bool
+            Whether it is the most probable class, of a segmentation at any voxel; False where classes are independent.
+        """
+        values, real = self.probabilities, self.prepared.real
+        if real is not None and values.ndim > 1:
+            values = values[:, torch.from_numpy(real)]
+        values = values.reshape(len(values), -1)
+        exclusive = self.activation.kind == "softmax"
+        return float(values[channel].max()), exclusive and bool((values.argmax(dim=0) == channel).any())
+
 
 def infer(bundle: Bundle, prepared: Prepared, *, progress: Progress = silent) -> Inference:
     """Run the network through the bundle's own inferer.
@@ -110,7 +127,7 @@ def checked(
     _check_output(prepared, bundle, output)
     activation = observed(bundle.activation, output, final)
     if before and final is not None:
-        output = replace(activation, applied=False).probabilities(output)
+        output = replace(activation, applied=False, temperature=1.0).probabilities(output)  # scaled once, later
         activation = replace(activation, applied=True)
     return Inference(prepared, output, activation)
 

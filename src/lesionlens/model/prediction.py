@@ -86,7 +86,8 @@ def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
             continue
         array = inference.prepared.to_scan(values[channel].numpy(), inference.prepared.grid)
         array = array.clip(0.0, 1.0) if array.min() >= -_ROUNDING and array.max() <= 1 + _ROUNDING else array
-        named = volume.with_array(array, name=f"probability of {label}", unit="probability")
+        words = "calibrated probability" if inference.activation.calibration else "probability"
+        named = volume.with_array(array, name=f"{words} of {label}", unit="probability")
         maps.append(
             Heatmap(named, "probability", label, signed=False, provenance=_provenance(bundle, inference, label))
         )
@@ -110,14 +111,15 @@ def _provenance(bundle: Bundle, inference: Inference, label: str) -> Provenance:
         bundle_sha256=bundle.bundle_sha256,
         weights_sha256=bundle.weights_sha256,
         method=activation.kind,
-        target=f"probability of {label!r}",
+        target=f"{'calibrated ' * bool(activation.calibration)}probability of {label!r}",
         options={
+            **({"temperature": activation.temperature} if activation.calibration else {}),
             "activation_in_network": activation.applied,
             "activation_reason": activation.reason,
             "device": str(bundle.device),
         },
         versions=versions(),
-        notes=tuple(filter(None, (activation.doubt,))),
+        notes=tuple(filter(None, (activation.doubt, activation.calibration))),
     )
 
 

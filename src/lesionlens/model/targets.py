@@ -16,7 +16,7 @@ from lesionlens.regions import label_regions
 from lesionlens.target import Point, TargetSpec
 from lesionlens.volume import Grid, resample
 
-__all__ = ["channels_of", "check_spec", "score_of", "target_of"]
+__all__ = ["channels_of", "check_spec", "chosen_channel", "score_of", "target_of"]
 
 Wanted = str | int | tuple[str | int, ...] | None
 Mask = NDArray[np.bool_]
@@ -37,6 +37,31 @@ def channels_of(bundle: Bundle, wanted: Wanted) -> tuple[int | None, ...]:
     if not found:
         raise ExplainError("There is no class to explain in an empty list; name one, or leave the target out.")
     return found
+
+
+def chosen_channel(
+    bundle: Bundle,
+    wanted: str | int | None,
+    output: torch.Tensor,
+    activation: Activation,
+    real: torch.Tensor | None = None,
+) -> int:
+    """Return the wanted class, or the one with most predicted voxels or the highest number."""
+    if wanted is not None:
+        return bundle.channel(wanted)
+    if bundle.info.task == "classification":
+        return int(output[0].argmax())
+    foreground = [c for c in range(len(bundle.info.outputs)) if c != bundle.info.background]
+    if len(foreground) == 1:
+        return foreground[0]
+    found = output[0] if real is None else output[0][:, real.to(output.device)]
+    if activation.kind == "softmax":
+        winners = found.argmax(dim=0)
+        sizes = [int((winners == c).sum()) for c in foreground]
+    else:
+        limit = 0.5 if activation.applied else 0.0
+        sizes = [int((found[c] > limit).sum()) for c in foreground]
+    return foreground[int(np.argmax(sizes))]
 
 
 def check_spec(bundle: Bundle, spec: TargetSpec) -> None:

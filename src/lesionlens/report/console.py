@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from lesionlens.checks import TrustReport
 from lesionlens.regions import Region
 
 if TYPE_CHECKING:
     from lesionlens.results import CaseResult
 
-__all__ = ["print_result", "print_table"]
+__all__ = ["print_result", "print_table", "print_trust"]
 
 # Piped into a file there is no terminal to fit: rows stay whole.
 _PIPE_WIDTH = 250
@@ -26,18 +27,35 @@ def print_result(case: CaseResult) -> None:
     """Print what a run found: class probabilities, regions of each class, and what was explained."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for label, probability in case.class_probabilities.items():
-        console.print(f"probability of {label!r}: {probability:.3f}")
+        words = "calibrated probability" if case.record["bundle"].get("calibration") else "probability"
+        console.print(f"{words} of {label!r}: {probability:.3f}")
     for label, regions in case.regions.items():
         total = sum(region.volume_mm3 for region in regions) / 1000
         console.print(f"{label}: {len(regions)} region(s) at probability {case.threshold:g} or more, {total:.2f} mL")
         if regions:
             _print_regions(regions)
+    for label, found in (case.record.get("uncertainty") or {}).get("total_volume_mm3", {}).items():
+        volume = f"{found['mean_mm3'] / 1000:.2f} mL, SD {found['sd_mm3'] / 1000:.2f} mL"
+        console.print(f"{label} over {len(case.record['uncertainty']['samples'])} predictions: {volume}")
+    for label, found in (case.record.get("uncertainty") or {}).get("classes", {}).items():
+        console.print(f"probability of {label!r} over all predictions: {found['mean']:.3f}, SD {found['sd']:.3f}")
     for attribution in case.attributions:
         made = attribution.provenance
         layer = f"layer {made.layer!r}" if made.layer else ""
         console.print(f"{made.method}: {', '.join(filter(None, (made.target, layer)))}")
         for note in made.notes:
             console.print(f"  note: {note}")
+
+
+def print_trust(report: TrustReport) -> None:
+    """Print the checks of a map: questions and verdicts as a table, then what was found in words."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    print_table(("check", "question", "verdict"), [(c.name, c.question, c.verdict) for c in report.checks])
+    for check in report.checks:
+        console.print(f"{check.name}: {check.sentence}")
+        for note in check.notes:
+            console.print(f"  note: {note}")
+    console.print(report.sentence)
 
 
 def _print_regions(regions: Sequence[Region]) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from itertools import product, repeat
 from pathlib import Path
 
 from lesionlens.regions import Region
+from lesionlens.spread import VolumeSpread
 
 __all__ = ["COLUMNS", "Cell", "region_rows", "write_table"]
 
@@ -38,16 +39,23 @@ COLUMNS = (
     "attribution_mean",
     "attribution_share",
     "touches_border",
+    "volume_mean_mm3",
+    "volume_sd_mm3",
+    "volume_cov",
 )
 
 
-def region_rows(regions: Mapping[str, Sequence[Region]]) -> list[dict[str, Cell]]:
+def region_rows(
+    regions: Mapping[str, Sequence[Region]], spreads: Mapping[str, Sequence[VolumeSpread]] | None = None
+) -> list[dict[str, Cell]]:
     """Return one row for each region, with plain values that JSON takes.
 
     Parameters
     ----------
     regions
         Regions by class.
+    spreads
+        How their volumes spread over several predictions, in the same order, where there were several.
 
     Returns
     -------
@@ -55,11 +63,17 @@ def region_rows(regions: Mapping[str, Sequence[Region]]) -> list[dict[str, Cell]
         Keys are :data:`COLUMNS` in their order; what was not measured is None.
     """
     return [
-        dict(zip(COLUMNS, _cells(name, region), strict=True)) for name, found in regions.items() for region in found
+        dict(zip(COLUMNS, (*_cells(name, region), *_spread_cells(spread)), strict=True))
+        for name, found in regions.items()
+        for region, spread in zip(found, (spreads or {}).get(name) or repeat(None, len(found)), strict=True)
     ]
 
 
-def write_table(regions: Mapping[str, Sequence[Region]], path: str | Path) -> Path:
+def write_table(
+    regions: Mapping[str, Sequence[Region]],
+    path: str | Path,
+    spreads: Mapping[str, Sequence[VolumeSpread]] | None = None,
+) -> Path:
     """Write regions as a CSV table (RFC 4180, UTF-8) that says the numbers in full precision.
 
     What was not measured is empty, truth is ``true`` or ``false``, and a scan without a region gives the header alone.
@@ -70,6 +84,8 @@ def write_table(regions: Mapping[str, Sequence[Region]], path: str | Path) -> Pa
         Regions by class.
     path
         File to write; an existing one is replaced.
+    spreads
+        See :func:`region_rows`.
 
     Returns
     -------
@@ -80,7 +96,7 @@ def write_table(regions: Mapping[str, Sequence[Region]], path: str | Path) -> Pa
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows([_text(cell) for cell in row.values()] for row in region_rows(regions))
+        writer.writerows([_text(cell) for cell in row.values()] for row in region_rows(regions, spreads))
     return target
 
 
@@ -93,6 +109,10 @@ def _cells(name: str, region: Region) -> Iterator[Cell]:
     yield from (intensity.mean, intensity.sd, intensity.min, intensity.median, intensity.max)
     yield from (region.probability_mean, region.probability_max, region.attribution_mean, region.attribution_share)
     yield region.touches_border
+
+
+def _spread_cells(spread: VolumeSpread | None) -> tuple[Cell, ...]:
+    return (None, None, None) if spread is None else (spread.mean_mm3, spread.sd_mm3, spread.cov)
 
 
 def _text(cell: Cell) -> Cell:

@@ -18,6 +18,7 @@ __all__ = [
     "PROBABILITY_COLOURS",
     "SELECTED_ONLY",
     "SEQUENTIAL",
+    "UNCERTAINTY_COLOURS",
     "diverging",
     "outline",
     "sequential",
@@ -30,6 +31,8 @@ DIVERGING = "blue-orange"
 # As in the report's pictures; the two hues cannot be taken for each other.
 PROBABILITY_COLOURS = "plasma"
 ATTRIBUTION_COLOURS = "viridis"
+# Black to white through red: apart from both.
+UNCERTAINTY_COLOURS = "inferno"
 
 _TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 # Entries of a colour table; the graphics card interpolates 1024 from them.

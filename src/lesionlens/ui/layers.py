@@ -20,11 +20,13 @@ from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.methods import METHODS
 from lesionlens.report.paint import scan_window
 from lesionlens.report.preview import Preview
+from lesionlens.spread import LARGEST
 from lesionlens.ui.colours import (
     ATTRIBUTION_COLOURS,
     DIVERGING,
     PROBABILITY_COLOURS,
     SELECTED_ONLY,
+    UNCERTAINTY_COLOURS,
     diverging,
     outline,
     sequential,
@@ -55,6 +57,7 @@ __all__ = [
     "mm_per_unit",
     "overlay_layer",
     "scan_of",
+    "uncertainty_layer",
     "volume_from_image",
     "volume_layer",
     "volume_of",
@@ -84,6 +87,10 @@ AXIS_LABELS = ("S", "P", "L")
 
 # Maps from elsewhere say nothing about the value from which they count; half is where most are cut.
 _FOREIGN_THRESHOLD = 0.5
+# Small differences count as well; what is left out is rounding and noise.
+_DIFFERENCE_FROM = 0.05
+# Less than this part of the largest possible uncertainty lies everywhere at the edges of things, and says little.
+_UNCERTAINTY_STYLE_FROM = 0.05
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,10 @@ def overlay_layer(overlay: Heatmap | LabelMap, scan: Volume) -> LayerData:
     styles = default_styles(threshold=_FOREIGN_THRESHOLD)
     if isinstance(overlay, Heatmap):
         kind = PROBABILITY if overlay.kind == "probability" else ATTRIBUTION
-        array, options, layer_type = heatmap_layer(overlay, scan, replace(styles[kind], visible=True))
+        style = replace(styles[kind], visible=True)
+        if overlay.kind == "difference":
+            style = replace(style, colours=DIVERGING, threshold=_DIFFERENCE_FROM)
+        array, options, layer_type = heatmap_layer(overlay, scan, style)
         return array, {**options, "name": f"{overlay.kind.capitalize()}: {overlay.label}"}, layer_type
     metadata = {
         SCAN_KEY: scan,
@@ -202,14 +212,24 @@ def overlay_layer(overlay: Heatmap | LabelMap, scan: Volume) -> LayerData:
     return _layer(overlay.array, scan.grid, options, "labels")
 
 
+def uncertainty_layer(heatmap: Heatmap, scan: Volume) -> LayerData:
+    """Return an uncertainty map as a layer that waits to be switched on: there are several for each class."""
+    style = Style(UNCERTAINTY_COLOURS, _UNCERTAINTY_STYLE_FROM, 0.6, visible=False)
+    return heatmap_layer(heatmap, scan, style)
+
+
 def appearance(heatmap: Heatmap, style: Style) -> tuple[Any, tuple[float, float]]:
     """Return the colour map and the contrast limits of a heatmap in a style.
 
-    Probabilities span [0, 1]. Attributions have no unit: the brightest colour is the largest value of the volume, so
-    that colours compare between slices.
+    Probabilities span [0, 1], uncertainties what their measure can reach: a scan that is clear everywhere stays dark.
+    Attributions have no unit: the brightest colour is the largest value of the volume, so that colours compare between
+    slices.
     """
     if heatmap.kind == "probability":
         return sequential(style.colours, 1.0, threshold=style.threshold)
+    if heatmap.kind == "uncertainty" and heatmap.provenance.method in LARGEST:
+        largest = LARGEST[heatmap.provenance.method]
+        return sequential(style.colours, largest, threshold=style.threshold * largest)
     low, high = _extremes(heatmap)
     limit = max(abs(low), abs(high)) if style.colours == DIVERGING else high
     limit = limit if limit > 0 else 1.0  # nothing positive: nothing is shown
@@ -222,7 +242,19 @@ def heatmap_name(heatmap: Heatmap) -> str:
     """Return the layer name of a heatmap: ``"Probability: lesion"``, ``"Grad-CAM: lesion"``."""
     if heatmap.kind in ("attribution", "feature", "attention"):
         return f"{method_name(heatmap.provenance.method)}: {heatmap.label}"
+    if heatmap.kind == "uncertainty":
+        return f"{_UNCERTAINTY_NAMES.get(heatmap.provenance.method, 'Uncertainty')}: {heatmap.label}"
+    if "temperature" in heatmap.provenance.options:
+        return f"Calibrated probability: {heatmap.label}"
     return f"{heatmap.kind.capitalize()}: {heatmap.label}"
+
+
+_UNCERTAINTY_NAMES = {
+    "mean": "Mean probability",
+    "sd": "SD of probability",
+    "entropy": "Entropy (nats)",
+    "mutual information": "Mutual information (nats)",
+}
 
 
 def colours_for(heatmap: Heatmap) -> str:

@@ -26,6 +26,7 @@ from lesionlens.ui.layers import (
     is_length,
     labels_layer,
     scan_of,
+    uncertainty_layer,
     volume_of,
 )
 
@@ -71,6 +72,8 @@ class Overlays:
         active = self._viewer.layers.selection.active
         units = self._units_of(result.volume)
         self.shown_class = shown_class
+        for heatmap in result.uncertainties:
+            self._place(uncertainty_layer(heatmap, result.volume), units)
         for heatmap in (*result.attributions, *result.probabilities):
             kind = PROBABILITY if heatmap.kind == "probability" else ATTRIBUTION
             label = heatmap.label if heatmap.of_class else _EVERY_CLASS
@@ -115,15 +118,19 @@ class Overlays:
                 layer.colormap = outline(self.styles[REGIONS].colours, region)
 
     def _add(self, kind: OverlayKind, label: str, layer_data: LayerData, units: Any) -> None:
-        layer = Layer.create(*layer_data)
-        if units is not None:
-            layer.units = units
+        layer = self._place(layer_data, units)
         self._colour(layer, self.styles[kind])
         if kind == REGIONS:
             layer.contour = 1
             layer.editable = False  # painting would change a result that carries a record of how it came about
-        self._viewer.add_layer(layer)
         self._layers[kind, label] = layer
+
+    def _place(self, layer_data: LayerData, units: Any) -> Layer:
+        layer = Layer.create(*layer_data)
+        if units is not None:
+            layer.units = units
+        self._viewer.add_layer(layer)
+        return layer
 
     def _forget(self, scan: Volume) -> None:
         """Remove what is shown of the same scan, and hide what is shown of others: it lies over this one."""

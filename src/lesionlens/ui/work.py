@@ -54,8 +54,8 @@ def read_results(folder: Path, layer: Layer, progress: Progress) -> CaseResult:
 
 
 def measure_again(result: CaseResult, threshold: float, progress: Progress) -> CaseResult:
-    """Return a result with its regions measured at another threshold."""
+    """Return a result with its regions measured at another threshold; how these spread was not sampled."""
     labels, regions = measure_classes(
         result.volume, result.probabilities, result.attributions, threshold, progress=progress
     )
-    return replace(result, labels=labels, regions=regions, threshold=threshold)
+    return replace(result, labels=labels, regions=regions, threshold=threshold, volume_spreads={})

@@ -1,0 +1,124 @@
+"""The command that fits a temperature to labelled cases."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lesionlens.cli.options import (
+    AsJson,
+    BundleArgument,
+    CalibrationOut,
+    Cases,
+    Command,
+    Device,
+    Diagram,
+    Overwrite,
+    Quiet,
+    Trust,
+    print_json,
+    progress_bars,
+)
+from lesionlens.errors import InputError, ReadError
+
+if TYPE_CHECKING:
+    from lesionlens.calibration import Calibration
+    from lesionlens.heatmap import LabelMap
+    from lesionlens.volume import Volume
+
+__all__ = ["calibrate", "register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command(cls=Command, epilog="Example:  lesionlens calibrate flair-lesions cases.csv --out calibration.json")(
+        calibrate
+    )
+
+
+def calibrate(
+    bundle: BundleArgument,
+    cases: Cases,
+    out: CalibrationOut,
+    diagram: Diagram = None,
+    trust: Trust = False,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the temperature of a bundle to labelled cases; 'run --calibration' applies it."""
+    import json
+
+    from lesionlens.io.atomic import atomic_path
+    from lesionlens.model import load_bundle
+    from lesionlens.model.calibrated import calibrate as fit
+    from lesionlens.model.catalogue import permitted
+
+    permitted(bundle, trust=trust)
+    rows = _rows(cases)
+    with atomic_path(out, overwrite=overwrite) as file:
+        with progress_bars(quiet or as_json) as progress:
+            found = fit(load_bundle(bundle, trust=trust, device=device), _read(rows), progress=progress)
+        file.write_text(found.to_json(), encoding="utf-8")
+    if diagram is not None:
+        from lesionlens.report.reliability import write_reliability
+
+        with atomic_path(diagram, overwrite=overwrite) as file:
+            write_reliability(file, found)
+    if as_json:
+        print_json(json.loads(found.to_json()))
+    else:
+        _print(found, out)
+
+
+def _rows(path: Path) -> list[tuple[Path, Path | str]]:
+    """Return scan and mask, or scan and label, of each case; paths are relative to the table."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            table = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReadError(f"{path} cannot be read as a CSV table: {error}.") from None
+    names = set(table[0]) if table else set()
+    answer = next((name for name in ("mask", "label") if name in names), None)
+    if "scan" not in names or answer is None:
+        found = ", ".join(sorted(map(str, names))) or "none"
+        raise InputError(f"{path} needs the columns scan and mask (or label), and a row for each case; found: {found}.")
+    empty = next((n for n, row in enumerate(table, start=2) if not (row["scan"] and row[answer])), None)
+    if empty is not None:
+        raise InputError(f"Line {empty} of {path} has no scan or no {answer}.")
+    return [
+        (path.parent / row["scan"], path.parent / row["mask"] if answer == "mask" else row["label"]) for row in table
+    ]
+
+
+def _read(rows: list[tuple[Path, Path | str]]) -> Iterator[tuple[Volume, LabelMap | str]]:
+    """Read one case at a time: many do not fit into memory together."""
+    from lesionlens.heatmap import LabelMap
+    from lesionlens.io import read, read_overlay
+
+    for scan, answer in rows:
+        volume = read(scan)
+        if isinstance(answer, str):
+            yield volume, answer
+            continue
+        found = read_overlay(answer, volume)
+        if len(found) != 1 or not isinstance(found[0], LabelMap):
+            raise InputError(f"{answer} must hold one mask; found {', '.join(f'{m.kind} {m.label!r}' for m in found)}.")
+        yield volume, found[0]
+
+
+def _print(found: Calibration, out: Path) -> None:
+    sure = "too sure" if found.temperature > 1 else "not sure enough"
+    typer.echo(f"{found.bundle}: temperature {found.temperature:.4g} from {found.n_cases} cases; it was {sure}.")
+    for name, words in (("all", "all voxels"), ("band", "within 5 mm of lesions")):
+        if name in found.scores:
+            before, after = found.scores[name]["before"], found.scores[name]["after"]
+            changes = (f"{key.upper()} {before[key]:.4f} -> {after[key]:.4f}" for key in ("ece", "ace", "brier"))
+            typer.echo(f"{words if found.scores.get('band') else 'all cases'}: {', '.join(changes)}")
+    typer.echo("These errors are of the cases that it was fitted to; on others they are larger.")
+    typer.echo(f"The calibration is in {out}.")

@@ -1,0 +1,394 @@
+"""Maps against each other: classes, models, methods, before and after; and readers or classes against each other.
+
+Whatever is compared lies on one grid; nothing is resampled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lesionlens.errors import InputError, unknown_name
+from lesionlens.heatmap import Heatmap, Provenance
+from lesionlens.regions import check_same_grid
+
+__all__ = [
+    "Comparison",
+    "Correlation",
+    "Difference",
+    "Overlap",
+    "Pair",
+    "class_labels",
+    "compare_maps",
+    "confusion",
+    "correlations",
+    "difference",
+    "hottest",
+    "overlap",
+]
+
+Correlation = Literal["pearson", "spearman"]
+Scale = Literal["raw", "largest"]
+
+# A map that varies less than this part of its size is constant but for rounding; it correlates with nothing.
+_CONSTANT: Final = 1e-7
+# Maps without a unit are cut so that each keeps this share of the voxels.
+HOTTEST_SHARE: Final = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """The second map minus the first.
+
+    Parameters
+    ----------
+    heatmap
+        Kind ``"difference"``, signed: above 0 where the second map is higher.
+    limit
+        Largest magnitude of both maps, on the scale that was compared: one range for the two maps and, with its
+        negative, for their difference.
+    mean, mean_absolute, largest
+        Of the difference, its magnitude, and the largest magnitude, over all valid voxels.
+    """
+
+    heatmap: Heatmap
+    limit: float
+    mean: float
+    mean_absolute: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How far two sets of voxels are the same.
+
+    Parameters
+    ----------
+    dice, jaccard
+        In [0, 1]; None where both sets are empty.
+    first, second, both
+        Voxels in the sets and in both of them.
+    """
+
+    dice: float | None
+    jaccard: float | None
+    first: int
+    second: int
+    both: int
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two maps that speak of the same thing.
+
+    Parameters
+    ----------
+    first, second
+        The maps.
+    difference
+        The second minus the first.
+    overlap
+        Of the two, cut as ``cut`` says.
+    cut
+        Where they were cut, in words.
+    """
+
+    first: Heatmap
+    second: Heatmap
+    difference: Difference
+    overlap: Overlap
+    cut: str
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two sets of maps of one scan against each other.
+
+    Parameters
+    ----------
+    names
+        Of all maps that were correlated: those of the first set, then those of the second.
+    pearson, spearman
+        (n, n) correlations in the order of the names.
+    pairs
+        Maps that speak of the same thing.
+    classes
+        Answers at each voxel, the first of which is none of the classes.
+    confusion
+        (classes, classes) counts of voxels: rows are the first set, columns the second. None where a set has no
+        probability maps.
+    """
+
+    names: tuple[str, ...]
+    pearson: NDArray[np.float64]
+    spearman: NDArray[np.float64]
+    pairs: tuple[Pair, ...]
+    classes: tuple[str, ...]
+    confusion: NDArray[np.int64] | None
+
+
+def compare_maps(
+    first: Sequence[Heatmap], second: Sequence[Heatmap], *, thresholds: tuple[float, float] = (0.5, 0.5)
+) -> Comparison:
+    """Compare two sets of maps of one scan.
+
+    Parameters
+    ----------
+    first, second
+        All on one grid. A map is paired with that of the same kind, class and method; what is left then, with the only
+        other one of the same kind and class (two methods), or of the same kind (two classes).
+    thresholds
+        Probabilities from which voxels belong to a class, of the first and of the second set.
+
+    Raises
+    ------
+    InputError
+        If the grids differ.
+    """
+    _check(*first, *second)
+    shown = [m for m in (*first, *second) if m.kind != "uncertainty"]
+    n_first = sum(m.kind != "uncertainty" for m in first)
+    names = tuple(f"{'A' if n < n_first else 'B'}: {_words(m)}" for n, m in enumerate(shown))
+    classes, counts = _class_confusion(first, second, thresholds)
+    return Comparison(
+        names=names,
+        pearson=correlations(shown) if shown else np.empty((0, 0)),
+        spearman=correlations(shown, kind="spearman") if shown else np.empty((0, 0)),
+        pairs=tuple(_pair(a, b, thresholds) for a, b in _paired(first, second)),
+        classes=classes,
+        confusion=counts,
+    )
+
+
+def _paired(first: Sequence[Heatmap], second: Sequence[Heatmap]) -> list[tuple[Heatmap, Heatmap]]:
+    """Pair maps by ever fewer words; a pair that could be another is none."""
+    pairs: list[tuple[Heatmap, Heatmap]] = []
+    left, right = list(first), list(second)
+    for words in (_full_key, lambda m: _full_key(m)[:2], lambda m: _full_key(m)[:1]):
+        for a in list(left):
+            partners = [b for b in right if words(b) == words(a)]
+            rivals = [other for other in left if words(other) == words(a)]
+            if len(partners) == len(rivals) == 1 and (
+                words is _full_key or a.kind not in ("uncertainty", "probability")
+            ):
+                pairs.append((a, partners[0]))
+                left.remove(a)
+                right.remove(partners[0])
+    return pairs
+
+
+def _full_key(heatmap: Heatmap) -> tuple[str, ...]:
+    """Return what a map is; softmax or sigmoid, a probability is one."""
+    return heatmap.kind, heatmap.label.lower(), "" if heatmap.kind == "probability" else _method(heatmap)
+
+
+def _pair(first: Heatmap, second: Heatmap, thresholds: tuple[float, float]) -> Pair:
+    if first.kind == second.kind == "probability":
+        a, b = (m.array >= np.float32(limit) for m, limit in zip((first, second), thresholds, strict=True))
+        cut = f"at or above {thresholds[0]:g} and {thresholds[1]:g}"
+    else:
+        a, b = hottest(first, HOTTEST_SHARE), hottest(second, HOTTEST_SHARE)
+        cut = f"the highest {100 * HOTTEST_SHARE:g} % of the voxels, above 0"
+    return Pair(first, second, difference(first, second), overlap(a, b), cut)
+
+
+def _class_confusion(
+    first: Sequence[Heatmap], second: Sequence[Heatmap], thresholds: tuple[float, float]
+) -> tuple[tuple[str, ...], NDArray[np.int64] | None]:
+    sets = [[m for m in maps if m.kind == "probability"] for maps in (first, second)]
+    if not all(sets):
+        return (), None
+    classes = list(dict.fromkeys(m.label for maps in sets for m in maps))
+    answers = []
+    for maps, limit in zip(sets, thresholds, strict=True):
+        numbers = np.array([0, *(classes.index(m.label) + 1 for m in maps)])
+        answers.append(numbers[class_labels(maps, threshold=limit)])
+    inside = _valid(*sets[0], *sets[1])
+    return ("none", *classes), confusion(answers[0][inside], answers[1][inside], len(classes) + 1)
+
+
+def difference(first: Heatmap, second: Heatmap, *, scale: Scale | None = None) -> Difference:
+    """Subtract the first map from the second.
+
+    Parameters
+    ----------
+    first, second
+        On one grid.
+    scale
+        ``"raw"``: values as they are, which means something only where both are in one unit. ``"largest"``: each map is
+        divided by its own largest magnitude first. By default ``"raw"`` for maps of one kind and method, else
+        ``"largest"``: attributions of two methods have no common unit.
+
+    Raises
+    ------
+    InputError
+        If the grids differ, or the scale does not exist.
+    """
+    _check(first, second)
+    if scale not in (None, *get_args(Scale)):
+        raise InputError(unknown_name("scale", scale, get_args(Scale)))
+    alike = first.kind == second.kind and (first.kind == "probability" or _method(first) == _method(second))
+    scale = scale or ("raw" if alike else "largest")
+    a, b = (_scaled(heatmap, scale) for heatmap in (first, second))
+    found = b - a
+    made = Provenance(
+        bundle=" and ".join(dict.fromkeys((first.provenance.bundle, second.provenance.bundle))),
+        method="minus",
+        target=f"{_words(second)} minus {_words(first)}",
+        options={"scale": scale},
+        versions=second.provenance.versions,
+        notes=() if scale == "raw" else ("Both maps were divided by their own largest magnitude first.",),
+    )
+    label = first.label if first.label == second.label else f"{second.label} minus {first.label}"
+    unit = second.volume.unit if scale == "raw" else ""
+    named = replace(second.volume, array=found, name=f"difference of {label}", unit=unit)
+    held = found[_valid(first, second)].astype(np.float64)
+    limit = max(float(np.abs(a).max()), float(np.abs(b).max()))
+    heatmap = Heatmap(named, "difference", label, signed=True, provenance=made)
+    if not held.size:
+        return Difference(heatmap, limit, 0.0, 0.0, 0.0)
+    return Difference(heatmap, limit, float(held.mean()), float(np.abs(held).mean()), float(np.abs(held).max()))
+
+
+def correlations(maps: Sequence[Heatmap], *, kind: Correlation = "pearson") -> NDArray[np.float64]:
+    """Correlate every map with every other, voxel by voxel over the voxels that are valid in all.
+
+    Parameters
+    ----------
+    maps
+        On one grid.
+    kind
+        ``"pearson"``: of the values. ``"spearman"``: of their ranks, ties sharing the mean rank.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, n) in [-1, 1]; NaN for a map that is constant, which correlates with nothing.
+    """
+    if kind not in get_args(Correlation):
+        raise InputError(unknown_name("correlation", kind, get_args(Correlation)))
+    _check(*maps)
+    inside = _valid(*maps)
+    rows = [heatmap.array[inside] for heatmap in maps]
+    centred = [_centred(_ranks(row) if kind == "spearman" else row.astype(np.float64)) for row in rows]
+    found = np.array([[a @ b for b in centred] for a in centred])
+    return found.clip(-1, 1)
+
+
+def overlap(first: ArrayLike, second: ArrayLike) -> Overlap:
+    """Compare two sets of voxels, such as maps at or above a threshold: Boolean arrays of one shape.
+
+    Dice is twice the voxels in both by the sum of both sizes, Jaccard the voxels in both by those in either.
+    """
+    a, b = (np.asarray(mask, dtype=bool) for mask in (first, second))
+    if a.shape != b.shape:
+        raise InputError(f"Sets of voxels are compared on one grid; found shapes {a.shape} and {b.shape}.")
+    sizes = [int(np.count_nonzero(mask)) for mask in (a, b, a & b)]
+    in_a, in_b, both = sizes
+    either = in_a + in_b - both
+    if either == 0:
+        return Overlap(None, None, 0, 0, 0)
+    return Overlap(2 * both / (in_a + in_b), both / either, in_a, in_b, both)
+
+
+def hottest(heatmap: Heatmap, share: float) -> NDArray[np.bool_]:
+    """Return the voxels that hold the highest ``share`` of a map's values, ties included, and are above 0.
+
+    Attributions have no unit, so that one threshold would cut two of them at different depths.
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"A share of voxels lies above 0 and at most at 1; found {share}.")
+    inside = _valid(heatmap)
+    if not inside.any():
+        return inside
+    limit = np.quantile(heatmap.array[inside], 1 - share, method="higher")
+    return inside & (heatmap.array >= limit) & (heatmap.array > 0)
+
+
+def class_labels(probabilities: Sequence[Heatmap], *, threshold: float) -> NDArray[np.int64]:
+    """Return for each voxel the number of its class from 1, in the order of the maps; 0 below the threshold.
+
+    Where several do, the most probable one counts.
+    """
+    _check(*probabilities)
+    stack = np.stack([heatmap.array for heatmap in probabilities])
+    return np.where(stack.max(axis=0) >= np.float32(threshold), stack.argmax(axis=0) + 1, 0)
+
+
+def confusion(first: ArrayLike, second: ArrayLike, n: int) -> NDArray[np.int64]:
+    """Count how often two readers, or two models, say what of the same things.
+
+    Parameters
+    ----------
+    first, second
+        Integers from 0 to n - 1 of one shape: what each says of every voxel, region or case.
+    n
+        Number of answers that there are.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, n) counts: rows are the answers of the first, columns those of the second.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, or an answer is none of 0 to n - 1.
+    """
+    a, b = np.asarray(first), np.asarray(second)
+    if a.shape != b.shape:
+        raise InputError(f"Two readers answer the same questions; found answers of shape {a.shape} and {b.shape}.")
+    for answers in (a, b):
+        if answers.dtype.kind not in "iu" or (answers.size and not 0 <= answers.min() <= answers.max() < n):
+            raise InputError(f"Answers are integers from 0 to {n - 1}; found {answers.dtype} {np.unique(answers)[:5]}.")
+    flat = np.bincount(a.astype(np.int64).ravel() * n + b.astype(np.int64).ravel(), minlength=n * n)
+    return flat.reshape(n, n)
+
+
+def _check(*maps: Heatmap) -> None:
+    if not maps:
+        raise InputError("There is nothing to compare: expected at least one map, found none.")
+    for heatmap in maps[1:]:
+        check_same_grid(f"{_words(heatmap)}, to be compared with {_words(maps[0])},", heatmap.grid, maps[0].grid)
+
+
+def _words(heatmap: Heatmap) -> str:
+    method = "" if heatmap.kind == "probability" else f" by {_method(heatmap)}"
+    return f"{heatmap.kind} of {heatmap.label!r}{method}"
+
+
+def _method(heatmap: Heatmap) -> str:
+    return heatmap.provenance.method
+
+
+def _scaled(heatmap: Heatmap, scale: Scale) -> NDArray[np.float32]:
+    largest = np.abs(heatmap.array).max() if scale == "largest" else np.float32(1)
+    return np.asarray(heatmap.array / largest if largest > 0 else heatmap.array, dtype=np.float32)
+
+
+def _valid(*maps: Heatmap) -> NDArray[np.bool_]:
+    inside = np.ones(maps[0].grid.shape, dtype=bool)
+    for heatmap in maps:
+        if heatmap.volume.valid is not None:
+            inside &= heatmap.volume.valid
+    return inside
+
+
+def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(values), dtype=np.float64)
+
+
+def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values with mean 0 and length 1; NaN where they do not vary."""
+    if not values.size:
+        return np.array([np.nan])
+    around = values - values.mean()
+    length = float(np.linalg.norm(around))
+    constant = length <= _CONSTANT * max(float(np.linalg.norm(values)), np.finfo(np.float64).tiny)
+    return np.asarray(around * np.nan if constant else around / length)

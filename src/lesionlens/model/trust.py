@@ -1,0 +1,216 @@
+"""Is the map of a bundle's output to be believed? The bridge between bundles and ``lesionlens.explain.trust``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lesionlens.checks import CHECKS, Check, TrustReport
+from lesionlens.errors import ExplainError, InputError, unknown_name
+from lesionlens.explain import Target
+from lesionlens.explain.trust import (
+    MapMaker,
+    Subject,
+    agreement,
+    focused,
+    localisation,
+    map_of,
+    perturbation,
+    randomisation,
+    seen,
+    stability,
+)
+from lesionlens.explain.trust.seen import SEEN_FROM
+from lesionlens.heatmap import Heatmap, LabelMap
+from lesionlens.methods import Value, method_info
+from lesionlens.model.boundary import foreign_code
+from lesionlens.model.bundle import Bundle
+from lesionlens.model.explanation import Plan, Wish, check_layer, check_wish, explained_targets, planned, subject_of
+from lesionlens.model.inference import infer
+from lesionlens.model.preprocess import prepare
+from lesionlens.model.targets import channels_of
+from lesionlens.progress import Progress, silent
+from lesionlens.volume import Grid, Volume
+
+__all__ = ["trust"]
+
+
+def trust(
+    bundle: Bundle,
+    volume: Volume | Sequence[Volume],
+    *,
+    method: str = "gradcam",
+    target: str | int | None = None,
+    layer: str | None = None,
+    options: Mapping[str, Value] | None = None,
+    mask: LabelMap | None = None,
+    also: Sequence[str] = (),
+    checks: Collection[str] | None = None,
+    whole: bool = False,
+    threshold: float = SEEN_FROM,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> TrustReport:
+    """Make a map and check how far it may be believed.
+
+    Through a sliding window the checks that run the network dozens of times look at the one window that holds most of
+    the explained region; the others look at the map itself. The network is left exactly as it was.
+
+    Parameters
+    ----------
+    bundle, volume, method, target, layer, options
+        As of :func:`lesionlens.explain`.
+    mask
+        What a reader marked, on the scan's grid; see :func:`lesionlens.read_overlay`. Without it there is no
+        localisation.
+    also
+        Other methods to compare with. Without them there is no agreement.
+    checks
+        Keys of ``lesionlens.checks.CHECKS``; all by default.
+    whole
+        Look at all windows: exact, and as many times slower.
+    threshold
+        Largest probability from which the model is said to see the class.
+    seed
+        Of everything random: the same gives the same report.
+    progress
+        Called as work advances; raise ``Cancelled`` from it to stop.
+
+    Returns
+    -------
+    TrustReport
+        The map on the scan's grid, and a verdict, a sentence and numbers for each check.
+
+    Raises
+    ------
+    ExplainError
+        If the method, class, layer or check does not exist, the method explains no class, or the map is constant.
+    InputError
+        If the volume does not suit the bundle, or the mask not the volume.
+    """
+    wish = Wish(method, target, layer, options or {})
+    wanted = _wanted(checks, mask, also)
+    _check_methods(bundle, wish, also)
+    grid = volume.grid if isinstance(volume, Volume) else volume[0].grid
+    if mask is not None:
+        _check_mask(mask, grid)
+    prepared = prepare(bundle, volume)
+    check_layer(bundle, prepared, layer)
+    plan = planned(bundle, prepared, wish)
+    inference = infer(bundle, prepared, progress=progress) if len(plan.windows) > 1 else None
+    (heatmap,), inference, (kept,) = explained_targets(bundle, plan, inference, progress=progress)
+    assert kept is not None  # methods without a class were refused above
+    probability, strongest = inference.seen(bundle.info.outputs.index(heatmap.label))
+    first = seen(heatmap.label, probability, strongest=strongest, limit=threshold)
+    work = _Work(bundle, plan, kept, heatmap, mask, tuple(also), whole, seed, progress)
+    return work.report(first, wanted)
+
+
+def _wanted(checks: Collection[str] | None, mask: LabelMap | None, also: Sequence[str]) -> list[str]:
+    """Return the checks to make, in their order."""
+    for name in checks or ():
+        if name not in CHECKS:
+            raise ExplainError(unknown_name("check", name, CHECKS))
+    missing = {"localisation": mask is None, "agreement": not also}
+    for name, lacks in missing.items():
+        if lacks and name in (checks or ()):
+            what = "a mask" if name == "localisation" else "other methods"
+            raise ExplainError(f"The check {name!r} needs {what} to compare with; give some, or leave it out.")
+    return [name for name in CHECKS if (checks is None or name in checks) and not missing.get(name)]
+
+
+def _check_methods(bundle: Bundle, wish: Wish, also: Sequence[str]) -> None:
+    for name in (wish.method, *also):
+        if not method_info(name).takes_target:
+            raise ExplainError(f"{method_info(name).title} explains no class, so there is nothing to check it against.")
+    check_wish(bundle, wish)
+    if len(channels_of(bundle, wish.target)) > 1:
+        raise ExplainError(f"The map of one class is checked at a time; found {wish.target!r}. Name one class.")
+
+
+def _check_mask(mask: LabelMap, grid: Grid) -> None:
+    if not mask.grid.same_as(grid):
+        raise InputError(
+            f"The mask {mask.label!r} does not lie on the scan's grid {grid.shape}; read it with read_overlay()."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Everything that the checks need."""
+
+    bundle: Bundle
+    plan: Plan
+    target: Target
+    heatmap: Heatmap
+    mask: LabelMap | None
+    also: tuple[str, ...]
+    whole: bool
+    seed: int
+    progress: Progress
+
+    def report(self, first: Check, wanted: Sequence[str]) -> TrustReport:
+        """Make the checks."""
+        found = [first] if "seen" in wanted else []
+        seconds = {}
+        subject: Subject | None = None
+        for name in wanted:
+            if name == "seen":
+                continue
+            start = time.perf_counter()
+            if name == "localisation":
+                found.append(self._localisation())
+            else:
+                with foreign_code(self.bundle, self.plan.prepared):
+                    subject = subject or self._subject()
+                    found.append(self._noted(_MAKERS[name](self, subject), subject))
+            seconds[name] = round(time.perf_counter() - start, 3)
+        return TrustReport(self.heatmap, tuple(found), seconds)
+
+    def _subject(self) -> Subject:
+        inference, _ = subject_of(self.bundle, self.plan)
+        target = self.target
+        if not self.whole:
+            inference, target = focused(inference, target) or (inference, target)
+        make = self.maker(self.plan.wish.method, self.plan.wish.options)
+        stride = self.heatmap.provenance.options["stride_voxels"]
+        return Subject(inference, target, make, make(inference, target, self.progress), tuple(stride))
+
+    def maker(self, method: str, options: Mapping[str, Value] | None = None) -> MapMaker:
+        """Return what makes the map of a method, of the same layer where it takes one."""
+        layer = self.plan.wish.layer if method_info(method).takes_layer else None
+        return map_of(method, layer=layer, options=options)
+
+    def _noted(self, check: Check, subject: Subject) -> Check:
+        if subject.inference.plan.shape == self.plan.windows.shape:
+            return check
+        size, windows = " x ".join(map(str, subject.inference.plan.shape)), len(self.plan.windows)
+        note = f"Checked in the window of {size} voxels that holds most of the region, not in all {windows}."
+        return replace(check, notes=(*check.notes, note))
+
+    def _localisation(self) -> Check:
+        assert self.mask is not None
+        inside = self.plan.prepared.seen
+        return localisation(self.heatmap.array, self.mask.array > 0, inside).check()
+
+    def randomisation(self, subject: Subject) -> Check:
+        return randomisation(subject, seed=self.seed, progress=self.progress).check()
+
+    def perturbation(self, subject: Subject) -> Check:
+        return perturbation(subject, seed=self.seed, progress=self.progress).check()
+
+    def stability(self, subject: Subject) -> Check:
+        return stability(subject, seed=self.seed, progress=self.progress).check()
+
+    def agreement(self, subject: Subject) -> Check:
+        others = {name: self.maker(name)(subject.inference, subject.target, self.progress) for name in self.also}
+        return agreement(self.plan.wish.method, subject.values, others, subject.inside)
+
+
+_MAKERS: Mapping[str, Callable[[_Work, Subject], Check]] = {
+    "randomisation": _Work.randomisation,
+    "perturbation": _Work.perturbation,
+    "stability": _Work.stability,
+    "agreement": _Work.agreement,
+}
