@@ -88,6 +88,17 @@ def test_uncertainty_is_written_and_read_back(sampled: CaseResult, tmp_path: Pat
     assert len(back.attributions) == 1
 
 
+def test_features_and_uncertainty_do_not_take_each_others_place(options: RunOptions, tmp_path: Path) -> None:
+    """What a layer holds is shown where an attribution is; how far predictions differ is kept apart."""
+    result = run_case(replace(options, method="activation_mean", uncertainty="tta", samples=2))
+
+    back = read_case(write_case(result, tmp_path / "out"), result.volume)
+
+    assert [(m.kind, m.label) for m in back.attributions] == [("feature", "layer 0")]
+    assert {m.kind for m in back.uncertainties} == {"uncertainty"}
+    assert [m.name for m in back.uncertainties] == [m.name for m in result.uncertainties]
+
+
 def test_an_uncertainty_that_does_not_serve_is_an_error_before_the_work(options: RunOptions) -> None:
     """Minutes of prediction are not spent on what cannot be finished; a lonely option is not passed over."""
     stages: list[str] = []
