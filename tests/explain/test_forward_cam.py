@@ -248,7 +248,8 @@ def end(*modules: nn.Module) -> nn.Sequential:
         (end(nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(3, 2)), ClassLogit(0)),
         (end(nn.Flatten(), nn.Linear(3 * 64, 2)), ClassLogit(0)),
         (end(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), ClassLogit(0)),
-        (end(nn.Conv3d(3, 2, 1)), RegionMargin(0)),
+        # Not over the whole image: there the mean margin is an average over space, and the map a CAM.
+        (end(nn.Conv3d(3, 2, 1)), RegionMargin(0, region=np.eye(4, dtype=bool)[:, :, None] & np.ones(4, bool))),
     ],
 )
 def test_cam_of_another_network_is_refused_by_name(network: nn.Module, target: Any) -> None:

@@ -70,7 +70,7 @@ def test_a_difference_shows_both_signs_alike() -> None:
 
     layer = layer_of(la.overlay_layer(made, volume))
 
-    assert layer.colormap.name == DIVERGING
+    assert layer.colormap.name.startswith(DIVERGING)  # napari numbers those of one name
     assert layer.contrast_limits == pytest.approx([-0.4, 0.4])
 
 

@@ -159,7 +159,8 @@ def test_an_overlay_lies_on_its_lesion(visible_window: Window) -> None:
 
     changed = (window.pixels != plain).any(axis=-1)
 
-    np.testing.assert_array_equal(changed, bright_green(plain))
+    # Green at all: on so small a canvas the box of the readout darkens a corner of the blob.
+    np.testing.assert_array_equal(changed, plain[..., 1].astype(int) - plain[..., 0] > 20)
 
 
 def test_the_notice_is_drawn(visible_window: Window) -> None:
