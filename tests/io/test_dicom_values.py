@@ -124,14 +124,14 @@ def test_cancelling_stops_all_threads(tmp_path: Path, monkeypatch: pytest.Monkey
             raise Cancelled("stopped")
 
     monkeypatch.setattr(dicom_values._Stack, "fill", noting)
-    before = threading.active_count()
 
     with pytest.raises(Cancelled, match="stopped"):
         read(tmp_path, progress=progress)
 
     n = len(decoded)
     assert n <= 5
-    assert threading.active_count() == before
+    # Others may run: the first decoder of a process comes with a thread that stays.
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
     assert len(decoded) == n
 
 
