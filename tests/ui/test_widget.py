@@ -553,7 +553,7 @@ def test_colours_change_without_a_new_array(window: Window) -> None:
     window.widget.controls.kinds["attribution"].colours.setCurrentText("blue-orange")
 
     assert cam.data is data
-    assert cam.colormap.name == "blue-orange"
+    assert cam.colormap.name.startswith("blue-orange")  # napari numbers those of one name
     assert cam.contrast_limits[0] == -cam.contrast_limits[1]
 
 
@@ -587,7 +587,8 @@ def test_a_map_of_no_class_is_shown_beside_every_class(window: Window) -> None:
     assert [controls.classes.itemText(i) for i in range(controls.classes.count())] == ["tumour", "oedema"]
     controls.show_kind("attribution")
     assert layer.visible
-    assert (layer.colormap.name, controls.kinds["attribution"].colours.currentText()) == ("blue-orange", "blue-orange")
+    assert layer.colormap.name.startswith("blue-orange")  # napari numbers those of one name
+    assert controls.kinds["attribution"].colours.currentText() == "blue-orange"
     controls.classes.setCurrentText("oedema")
     assert layer.visible
     assert controls.kinds["attribution"].isEnabled()
