@@ -12,6 +12,7 @@ The first round of a process is listed as "cold": it also loads what napari draw
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -68,7 +69,7 @@ def open_once(viewer: napari.Viewer, folder: Path) -> dict[str, float]:
     if len(viewer.layers) != 1:
         raise SystemExit(f"{folder.name} was not opened")
     found.setdefault("first", found["whole"])
-    found["stall"] = max(b - a for a, b in zip(ticks, ticks[1:], strict=False))
+    found["stall"] = max(b - a for a, b in itertools.pairwise(ticks))
     viewer.layers.clear()
     return found
 

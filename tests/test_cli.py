@@ -436,16 +436,23 @@ def test_stopping_the_program_leaves_no_half_written_file(
     work = tmp_path / "work"
     work.mkdir()
     arguments = ["run", scan, "--bundle", str(slow), "--trust", "--out", str(work / "out"), "--quiet"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lesionlens", *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not list(work.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.05)  # until the temporary folder is there: the work has begun
-    assert list(work.iterdir())
-
-    process.send_signal(sent)
-    _, error = process.communicate(timeout=60)
+    with subprocess.Popen(
+        [sys.executable, "-m", "lesionlens", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # a shell lets its background jobs ignore Ctrl-C, and they hand that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not list(work.iterdir()) and time.monotonic() < deadline:
+                time.sleep(0.05)  # until the temporary folder is there: the work has begun
+            assert list(work.iterdir())
+            process.send_signal(sent)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
 
     assert process.returncode == 1
     assert "Traceback" not in error
