@@ -77,7 +77,7 @@ def read(
     check_irregular(irregular)
     place = existing_path(path)
     if place.is_dir():
-        from lesionlens.io.dicom import read_dicom
+        from lesionlens.io.dicom.reader import read_dicom
 
         return read_dicom(
             place,
@@ -89,7 +89,7 @@ def read(
             on_slice=on_slice,
         )
     if _is_nifti(place):
-        from lesionlens.io.nifti import read_nifti
+        from lesionlens.io.nifti.reader import read_nifti
 
         _refuse_series(place, series, "NIfTI")
         return read_nifti(place, stack=stack, progress=progress)
@@ -112,7 +112,7 @@ def read(
                 on_slice=on_slice,
             )
     _require_dicom(place)
-    from lesionlens.io.dicom import read_dicom_file
+    from lesionlens.io.dicom.reader import read_dicom_file
 
     return read_dicom_file(
         place,
@@ -151,11 +151,11 @@ def list_series(
     """
     place = existing_path(path)
     if place.is_dir():
-        from lesionlens.io.dicom import list_dicom
+        from lesionlens.io.dicom.reader import list_dicom
 
         return list_dicom(place, identified=identified, progress=progress)
     if _is_nifti(place):
-        from lesionlens.io.nifti import describe_nifti
+        from lesionlens.io.nifti.reader import describe_nifti
 
         return [describe_nifti(place)]
     if _is_itk(place):
@@ -168,7 +168,7 @@ def list_series(
         with unpacked(place, progress=progress) as inside:
             return list_series(inside, identified=identified, progress=progress)
     _require_dicom(place)
-    from lesionlens.io.dicom import list_dicom_file
+    from lesionlens.io.dicom.reader import list_dicom_file
 
     return list_dicom_file(place, identified=identified, progress=progress)
 
@@ -193,7 +193,7 @@ def existing_path(path: str | os.PathLike[str]) -> Path:
 
 def is_dicom(place: Path) -> bool:
     """Say whether a file is DICOM: begins like it, and is not named like another format unless it has a preamble."""
-    from lesionlens.io.dicom_scan import looks_like_dicom
+    from lesionlens.io.dicom.scan import looks_like_dicom
 
     return not (_is_nifti(place) or _is_itk(place)) and looks_like_dicom(place, place.name)
 
@@ -208,7 +208,7 @@ def _is_itk(place: Path) -> bool:
 
 def _has_preamble(place: Path) -> bool:
     """Say whether a file is DICOM whatever it is called; some scanners name their images .img."""
-    from lesionlens.io.dicom_scan import has_preamble
+    from lesionlens.io.dicom.scan import has_preamble
 
     return has_preamble(place, place.name)
 
