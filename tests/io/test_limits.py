@@ -32,8 +32,8 @@ from pydicom.uid import (
 from dicom_factory import Plan, make_mosaic, make_series
 from lesionlens.errors import InputError, LesionLensError, OutputError, ReadError
 from lesionlens.io import limits, list_series, read, read_overlay
+from lesionlens.io.dicom.codestream import codestream_size
 from lesionlens.io.dicom.group import orientations
-from lesionlens.io.dicom.size import codestream_size
 from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
 from mutations import nest
 from seg_factory import blob, make_seg

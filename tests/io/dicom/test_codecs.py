@@ -34,6 +34,7 @@ from pydicom.uid import (
 from dicom_factory import Plan, make_enhanced, make_series
 from lesionlens.errors import ReadError
 from lesionlens.io import read
+from lesionlens.io.dicom.codestream import with_all_coefficients
 from lesionlens.io.dicom.pixels import stored_values
 
 Image = NDArray[Any]
@@ -240,6 +241,7 @@ def codestream(name: str) -> bytes:
     ("name", "decode"),
     [
         ("JPGExtended.dcm", imagecodecs.jpeg8_decode),
+        ("JPEG-lossy.dcm", imagecodecs.jpeg8_decode),  # NEMA's JPLY, 12 bits
         ("JPEGLSNearLossless_16.dcm", imagecodecs.jpegls_decode),
         ("JPEG2000.dcm", imagecodecs.jpeg2k_decode),
         ("693_J2KI.dcm", imagecodecs.jpeg2k_decode),
@@ -256,15 +258,72 @@ def test_files_of_other_programs_are_decoded_as_another_decoder_does(name: str, 
 
     (ours,) = stored_values(dataset, name)
 
-    assert np.abs(ours.astype(int) - theirs).max() <= (1 if "JPG" in name else 0)
+    assert np.abs(ours.astype(int) - theirs).max() <= (1 if name.startswith(("JPG", "JPEG-lossy")) else 0)
+
+
+def scan_header(codestream: bytes) -> int:
+    """Return where the last three bytes of the header of the only scan stand."""
+    at = codestream.index(b"\xff\xda") + 2
+    return at + int.from_bytes(codestream[at : at + 2], "big") - 3
+
+
+def jpeg_extended(image: Image, bits: int) -> bytes:
+    """Encode by process 4: cosine transform, 12 bits."""
+    return bytes(imagecodecs.jpeg8_encode(image, level=98, bitspersample=bits))
+
+
+def jpeg_extended_of_one_coefficient(image: Image, bits: int) -> bytes:
+    """Encode by process 4, with a scan header that says that it ends with the first coefficient."""
+    stream = jpeg_extended(image, bits)
+    at = scan_header(stream)
+    assert stream[at : at + 3] == b"\x00\x3f\x00"
+    return stream[: at + 1] + b"\x00" + stream[at + 2 :]
+
+
+def test_a_scan_header_that_stops_at_the_first_coefficient_changes_no_value(tmp_path: Path) -> None:
+    """NEMA's 12-bit samples have it: all coefficients are there, and only one number is allowed to say so."""
+    plan = Plan(shape=(32, 33, 2), bits=12)
+    for folder, encode in (("right", jpeg_extended), ("wrong", jpeg_extended_of_one_coefficient)):
+        for path in make_series(tmp_path / folder, plan):
+            compress(path, JPEGExtended12Bit, encode)
+
+    found = read(tmp_path / "wrong").array
+
+    np.testing.assert_array_equal(found, read(tmp_path / "right").array)
+    assert np.abs(found.astype(int) - plan.values()).max() <= 16  # the loss of level 98
+
+
+def test_a_progressive_scan_of_one_coefficient_stays_what_it_says() -> None:
+    """There the first coefficient alone is meant; other codestreams are none of this repair's business either."""
+    image = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
+    progressive = bytes(imagecodecs.jpeg8_encode(image, level=98, optimize=True))
+    at = progressive.index(b"\xff\xc0") + 1
+    progressive = progressive[:at] + b"\xc2" + progressive[at + 1 :]
+    end = scan_header(progressive)
+    progressive = progressive[: end + 1] + b"\x00" + progressive[end + 2 :]
+
+    assert with_all_coefficients(progressive) == progressive
+    for other in (
+        b"",
+        b"\xff\xd8",
+        b"\xff\xd8\xff\xc0",
+        jpeg_lossless(image.astype(np.uint16), 12),
+        jpeg_ls(image.astype(np.uint16), 12),
+    ):
+        assert with_all_coefficients(other) == other
 
 
 def test_what_another_decoder_reads_is_not_called_damaged_alone() -> None:
     """Some makers write scans that this decoder refuses: the file may be as good as its maker thinks it is."""
-    assert imagecodecs.jpeg8_decode(codestream("JPEG-lossy.dcm")).shape == (1024, 256)
+    dataset = dcmread(str(get_testdata_file("JPGExtended.dcm")))
+    stream = codestream("JPGExtended.dcm")
+    at = scan_header(stream)
+    odd = stream[: at + 1] + b"\x05" + stream[at + 2 :]
+    np.testing.assert_array_equal(imagecodecs.jpeg8_decode(odd), imagecodecs.jpeg8_decode(stream))
+    dataset.PixelData = encapsulate([odd])
 
     with pytest.raises(ReadError, match=r"JPEG Extended .* is damaged, or of a kind that its decoder does not know: "):
-        stored_values(dcmread(str(get_testdata_file("JPEG-lossy.dcm"))), "JPEG-lossy.dcm")
+        stored_values(dataset, "JPGExtended.dcm")
 
 
 PACKAGES: dict[str, tuple[UID, str, str]] = {

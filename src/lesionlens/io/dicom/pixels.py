@@ -26,13 +26,14 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
+from lesionlens.io.dicom.codestream import refuse_cut, with_all_coefficients
 from lesionlens.io.dicom.decoder_child import decode_frame
 from lesionlens.io.dicom.decoders import decoders
 from lesionlens.io.dicom.elements import PIXEL_DATA, Elements, find_elements
 from lesionlens.io.dicom.header import PYDICOM_ERRORS
 from lesionlens.io.dicom.lut import looked_up
 from lesionlens.io.dicom.parse import parse
-from lesionlens.io.dicom.size import refuse_cut, refuse_size
+from lesionlens.io.dicom.size import refuse_size
 
 __all__ = ["Picture", "clean_bits", "one_by_one", "pictures_in", "stored_values"]
 
@@ -262,7 +263,7 @@ def _compressed(dataset: Dataset, syntax: UID, name: str) -> Iterator[Decode]:
     for codestream in islice(codestreams, n_frames):
         if _is_codestream(syntax):
             refuse_cut(codestream, name)
-            yield partial(decoders().decode, codestream, str(syntax), options)
+            yield partial(decoders().decode, with_all_coefficients(codestream), str(syntax), options)
         else:
             yield partial(decode_frame, codestream, str(syntax), {**options, **_RLE_OPTIONS})
     if any(codestreams):
