@@ -114,25 +114,37 @@ def exam_data(dataset: Dataset, k: int) -> None:
 
 BYSTANDERS: dict[str, tuple[Plan, str]] = {
     "marked localiser": (Plan(change=localiser), "localiser"),
-    "unmarked scout": (Plan(shape=(7, 6, 3), change=three_ways), "scout in several orientations"),
+    "unmarked scout": (Plan(shape=(7, 6, 3), change=three_ways), "localiser (in several orientations)"),
     "unmarked scout, two slices each": (
         Plan(shape=(7, 6, 6), change=three_ways),
-        "scout in several orientations",
+        "localiser (in several orientations)",
     ),
-    "report": (Plan(shape=(7, 6, 1), sop_class=BasicTextSRStorage, change=without_pixels), "Basic Text SR Storage"),
-    "contours": (Plan(shape=(7, 6, 1), sop_class=RTStructureSetStorage, change=without_pixels), "RT Structure Set"),
-    "document": (Plan(shape=(7, 6, 1), sop_class=EncapsulatedPDFStorage, change=without_pixels), "Encapsulated PDF"),
-    "segmentation": (Plan(sop_class=SegmentationStorage), "Segmentation Storage, not a scan"),
-    "unknown object": (Plan(shape=(7, 6, 1), sop_class="1.2.3.4", change=without_pixels), "1.2.3.4, without images"),
-    "exam data": (Plan(shape=(7, 6, 1), sop_class="1.2.3.4", change=exam_data), "1.2.3.4, without images"),
+    "report": (
+        Plan(shape=(7, 6, 1), sop_class=BasicTextSRStorage, change=without_pixels),
+        "report (Basic Text SR Storage)",
+    ),
+    "contours": (
+        Plan(shape=(7, 6, 1), sop_class=RTStructureSetStorage, change=without_pixels),
+        "result (RT Structure Set",
+    ),
+    "document": (
+        Plan(shape=(7, 6, 1), sop_class=EncapsulatedPDFStorage, change=without_pixels),
+        "report (Encapsulated PDF",
+    ),
+    "segmentation": (Plan(sop_class=SegmentationStorage), "result (Segmentation Storage)"),
+    "unknown object": (
+        Plan(shape=(7, 6, 1), sop_class="1.2.3.4", change=without_pixels),
+        "object without pixels (1.2.3.4)",
+    ),
+    "exam data": (Plan(shape=(7, 6, 1), sop_class="1.2.3.4", change=exam_data), "object without pixels (1.2.3.4)"),
     "marked scout": (Plan(image_type=("ORIGINAL", "PRIMARY", "SCOUT")), "localiser"),
-    "screen capture": (Plan(shape=(7, 6, 1), sop_class=SecondaryCaptureImageStorage), "a single image"),
+    "screen capture": (Plan(shape=(7, 6, 1), sop_class=SecondaryCaptureImageStorage), "secondary capture"),
     "captures without places": (
         Plan(sop_class=SecondaryCaptureImageStorage, change=lambda dataset, _: dataset.pop("ImagePositionPatient")),
-        "secondary captures without a place in the patient",
+        "secondary capture (without a place in the patient)",
     ),
     "colour images": (Plan(change=colour), "colour images"),
-    "single image": (Plan(shape=(7, 6, 1)), "a single image"),
+    "single image": (Plan(shape=(7, 6, 1)), "single image"),
 }
 
 
@@ -148,6 +160,10 @@ def test_the_only_scan_beside_bystanders_is_taken_and_said(tmp_path: Path, bysta
     (decision,) = volume.source.decisions
     assert decision.startswith("Series 9 'other' (MR")
     assert f"was left aside: {reason}" in decision
+    scan, other = list_series(tmp_path)
+    assert (scan.kind, scan.left_out) == ("scan", False)
+    assert other.kind.startswith(reason)
+    assert other.left_out
 
 
 def irregular(dataset: Dataset, k: int) -> None:
@@ -248,7 +264,7 @@ def test_bystanders_alone_are_refused_with_their_reasons(tmp_path: Path) -> None
     make_series(tmp_path, Plan(number=1, uid="1.2.1", change=localiser))
     make_series(tmp_path, Plan(number=2, uid="1.2.2", sop_class=SegmentationStorage))
 
-    reasons = r"No series in .* is a scan: 1 .*: localiser; 2 .*: Segmentation Storage"
+    reasons = r"No series in .* is a scan: 1 .*: localiser; 2 .*: result \(Segmentation Storage\)"
     with pytest.raises(AmbiguousSeriesError, match=reasons) as caught:
         read(tmp_path)
 

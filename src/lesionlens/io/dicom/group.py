@@ -23,7 +23,10 @@ _RESULTS = (
     "481.9",
 )  # fmt: skip
 
-# Values of ImageType that say so.
+# Those of them that are read by people: structured reports, and documents.
+_REPORTS = ("88.", "104.")
+
+# Values of ImageType that say that an image is for planning others.
 _SCOUT_MARKS = frozenset({"LOCALIZER", "SCOUT"})
 
 # A scout without the LOCALIZER mark: several orientations with no more slices than this in each.
@@ -60,7 +63,8 @@ class Series:
     decisions
         One sentence for everything that was left out.
     aside
-        Why the series is hardly the scan that is meant (``"localiser"``, ``"a single image"``); empty otherwise.
+        What the series is, where that is hardly the scan that is meant (``"localiser"``, ``"report (Enhanced SR
+        Storage)"``); empty otherwise.
     copies
         Files that were left out because they repeat another one by their headers, each behind the other one.
     """
@@ -252,24 +256,24 @@ def _is_localiser(instance: Instance) -> bool:
 
 
 def _aside(members: list[Instance]) -> str:
-    """Say what in its own header shows that a series is not the scan that is meant; empty when it may be.
+    """Say what a series is by its own headers, where that is not the scan that is meant; empty when it may be.
 
     A stack of slices without such a mark is never put aside, whatever it was made for.
     """
     first = members[0]
     if _is_result(first):
-        return f"{first.class_name}, not a scan"
+        return f"{'report' if _is_one_of(first, _REPORTS) else 'result'} ({first.class_name})"
     if not any(_is_image(instance) for instance in members):
-        return f"{first.class_name}, without images"
+        return f"object without pixels ({first.class_name})"
     if all(_is_localiser(instance) for instance in members):
         return "localiser"
+    if all(_is_placeless_capture(instance) for instance in members):
+        return "secondary capture (without a place in the patient)"
     if first.samples != 1:
         return "colour images"
     if sum(instance.n_frames for instance in members) == 1:
-        return "a single image"
-    if all(_is_placeless_capture(instance) for instance in members):
-        return "secondary captures without a place in the patient"
-    return "scout in several orientations" if _is_scout(members) else ""
+        return "secondary capture" if _is_one_of(first, _CAPTURES) else "single image"
+    return "localiser (in several orientations)" if _is_scout(members) else ""
 
 
 def _is_placeless_capture(instance: Instance) -> bool:

@@ -20,8 +20,18 @@ __all__ = ["describe"]
 _MOST_PROBLEMS = 5
 
 
-def describe(series: Series, identities: Identities) -> SeriesInfo:
-    """Describe a series, readable or not, by its headers."""
+def describe(series: Series, identities: Identities, *, among: Sequence[Series] = ()) -> SeriesInfo:
+    """Describe a series, readable or not, by its headers.
+
+    Parameters
+    ----------
+    series
+        The series.
+    identities
+        Who it is of, and whether that is to be kept.
+    among
+        All series of the folder that was given; beside others, one that is no scan is left out.
+    """
     info = SeriesInfo(
         uid=series.uid,
         number=series.number,
@@ -34,6 +44,9 @@ def describe(series: Series, identities: Identities) -> SeriesInfo:
         verdict="",
         format="dicom",
         files=tuple(instance.name for instance in series.instances),
+        kind=series.aside or "scan",
+        left_out=bool(series.aside) and len(among) > 1,
+        notes=series.decisions,
         identity=identities.of_series(series.uid),
     )
     try:

@@ -133,8 +133,9 @@ def list_dicom(root: Path, *, identified: bool = False, progress: Progress = sil
     found = _scan(root, identities, progress)
     if not found.instances and not found.damaged:
         raise ReadError(_nothing_found(folder_name(root, identities), found))
-    return [describe(one, identities) for one in group(found.instances)] + [
-        SeriesInfo("", None, "", "", 0, (), None, "", damaged.reason, "dicom", (damaged.name,))
+    series = group(found.instances)
+    return [describe(one, identities, among=series) for one in series] + [
+        SeriesInfo("", None, "", "", 0, (), None, "", damaged.reason, "dicom", (damaged.name,), kind="damaged file")
         for damaged in found.damaged
     ]
 
