@@ -1,11 +1,12 @@
-"""A DICOMDIR given as the path: the folder that it stands in is read, and what it names has to be there."""
+"""The files of a folder, and what a DICOMDIR in it names: that has to be there, and is never looked for elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
 from lesionlens.io.dicom.header import DICOMDIR, PYDICOM_ERRORS, read_instance
 from lesionlens.io.dicom.parse import parse
@@ -13,14 +14,14 @@ from lesionlens.io.dicom.scan import Damaged, Scan, scan
 from lesionlens.io.identity import Identities
 from lesionlens.progress import Progress, silent
 
-__all__ = ["is_dicomdir", "scan_dicomdir"]
+__all__ = ["is_dicomdir", "scan_folder"]
 
 # The standard allows eight folders and names of eight letters; longer ones come from damage.
 _LONGEST_NAME = 256
 
 _RECORDS = 0x00041220  # DirectoryRecordSequence
 
-_TODO = "Copy the whole disc or folder again, or give the folder of the scan."
+_TODO = "Copy the whole disc or folder again, or give the folder of the scan without its DICOMDIR."
 
 
 def is_dicomdir(path: Path, identities: Identities | None = None) -> bool:
@@ -34,35 +35,53 @@ def is_dicomdir(path: Path, identities: Identities | None = None) -> bool:
     return read_instance(path, path.name, identities).class_uid == DICOMDIR
 
 
-def scan_dicomdir(path: Path, *, identities: Identities | None = None, progress: Progress = silent) -> Scan:
-    """Read the headers of all files below the folder of a DICOMDIR.
+def scan_folder(root: Path, *, identities: Identities | None = None, progress: Progress = silent) -> Scan:
+    """Read the headers of all files below a folder, and compare what is there with what its DICOMDIRs name.
 
-    Nothing outside that folder is ever opened. Files that the DICOMDIR names and that are missing, or lie elsewhere,
-    count as damaged: a slice may be among them.
+    Nothing is ever opened because a DICOMDIR names it. Files that one names and that are missing, or lie outside its
+    folder, count as damaged: a slice may be among them.
+
+    Parameters
+    ----------
+    root
+        The folder, or a DICOMDIR, which stands for the folder that it lies in.
+    identities
+        Told what the headers say about the patient.
 
     Raises
     ------
     ReadError
-        If the folder, or the DICOMDIR, cannot be read.
+        If the folder cannot be read.
     """
-    found = scan(path.parent, identities=identities, progress=progress)
+    folder = root if root.is_dir() else root.parent
+    found = scan(folder, identities=identities, progress=progress)
     present = {one.name for one in found.instances} | {one.name for one in found.damaged} | set(found.others)
     folded = {name.casefold() for name in present}  # discs are mounted with names in either case
-    lost = []
-    for parts in _referenced(path):
-        name = "/".join(parts)
-        if len(name) > _LONGEST_NAME or not name.isprintable():
-            lost.append(Damaged(path.name, f"{path.name} names a file in a way that cannot be read. {_TODO}"))
-        elif _leads_out(path.parent, parts):
-            lost.append(Damaged(name, f"{path.name} names {name}, which lies outside its folder: refused. {_TODO}"))
-        elif name.casefold() not in folded:
-            lost.append(Damaged(name, f"{path.name} names {name}, which is missing. {_TODO}"))
+    lost = [one for index in found.indices for one in _lost(folder / index, index, folded)]
     return replace(found, damaged=(*found.damaged, *lost))
 
 
-def _referenced(path: Path) -> Iterator[tuple[str, ...]]:
+def _lost(path: Path, index: str, present: Container[str]) -> list[Damaged]:
+    """Return what a DICOMDIR names and what is not there; ``present`` are the names below the folder that was given."""
+    beside = index.rpartition("/")[0]
+    lost = []
+    try:
+        for parts in _referenced(path, index):
+            name = "/".join(filter(None, (beside, *parts)))
+            if len(name) > _LONGEST_NAME or not name.isprintable():
+                lost.append(Damaged(index, f"{index} names a file in a way that cannot be read. {_TODO}"))
+            elif _leads_out(path.parent, parts):
+                lost.append(Damaged(name, f"{index} names {name}, which lies outside its folder: refused. {_TODO}"))
+            elif name.casefold() not in present:
+                lost.append(Damaged(name, f"{index} names {name}, which is missing. {_TODO}"))
+    except ReadError as error:
+        lost.append(Damaged(index, str(error)))
+    return lost
+
+
+def _referenced(path: Path, name: str) -> Iterator[tuple[str, ...]]:
     """Yield the names of the files in a DICOMDIR, folder by folder."""
-    failure = f"DICOMDIR {path.name} is damaged"
+    failure = f"{name} is damaged"
     with reading(failure, *PYDICOM_ERRORS, todo=_TODO), quiet():
         with path.open("rb") as stream:
             index = parse(stream, tags=[_RECORDS])

@@ -31,6 +31,7 @@ def masked_scan(found: Scan, identities: Identities) -> Scan:
             for one in found.damaged
         ),
         tuple(names[name] for name in found.others),
+        tuple(names[name] for name in found.indices),
     )
 
 

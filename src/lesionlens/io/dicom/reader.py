@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import counted, named, reading
-from lesionlens.io.dicom.dicomdir import is_dicomdir, scan_dicomdir
+from lesionlens.io.dicom.dicomdir import is_dicomdir, scan_folder
 from lesionlens.io.dicom.geometry import Stack
 from lesionlens.io.dicom.group import Series, choose, group, refuse_no_scan
 from lesionlens.io.dicom.header import read_instance
@@ -152,9 +152,8 @@ def list_dicom_file(path: Path, *, identified: bool = False, progress: Progress 
 
 def _scan(root: Path, identities: Identities, progress: Progress) -> Scan:
     """Read the headers of a folder, or of the folder of a DICOMDIR."""
-    read_headers = scan if root.is_dir() else scan_dicomdir
     with identities.masking():
-        found = read_headers(root, identities=identities, progress=progress)
+        found = scan_folder(root, identities=identities, progress=progress)
     return masked_scan(found, identities)
 
 

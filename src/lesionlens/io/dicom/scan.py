@@ -51,11 +51,14 @@ class Scan:
         DICOM files that cannot be read; a slice may be among them.
     others
         Names of the files that are not DICOM, or only an index of DICOM files; of links to folders with a slash.
+    indices
+        Those of the others that are an index (DICOMDIR).
     """
 
     instances: tuple[Instance, ...]
     damaged: tuple[Damaged, ...]
     others: tuple[str, ...]
+    indices: tuple[str, ...] = ()
 
 
 def scan(
@@ -85,7 +88,7 @@ def scan(
     instances: list[Instance] = []
     damaged: list[Damaged] = []
     strangers: dict[str, Path] = {}
-    others: list[str] = []
+    indices: list[str] = []
     for done, path in enumerate(paths):
         progress("Reading headers", done, len(paths))
         name = path.relative_to(root).as_posix() + ("/" if path.is_dir() else "")
@@ -98,13 +101,13 @@ def scan(
             damaged.append(Damaged(name, str(error)))
             continue
         if instance.class_uid == DICOMDIR:
-            others.append(name)
+            indices.append(name)
         else:
             instances.append(instance)
     progress("Reading headers", len(paths), len(paths))
     lost = _lost(strangers, instances)
-    others += [name for name in strangers if name not in {one.name for one in lost}]
-    return Scan(tuple(instances), (*damaged, *lost, *_without_series(instances)), tuple(sorted(others)))
+    others = [*indices, *(name for name in strangers if name not in {one.name for one in lost})]
+    return Scan(tuple(instances), (*damaged, *lost, *_without_series(instances)), tuple(sorted(others)), tuple(indices))
 
 
 def _lost(strangers: Mapping[str, Path], instances: Sequence[Instance]) -> list[Damaged]:
