@@ -334,6 +334,62 @@ def test_what_is_no_scan_is_refused_by_name(tmp_path: Path, plan: Plan, message:
     assert not info.readable
 
 
+def of_another_patient(dataset: Dataset, k: int) -> None:
+    """Belong to somebody else in the last slices."""
+    if k > 2:
+        dataset.PatientID = "OTHER-ID"
+
+
+def of_another_name(dataset: Dataset, k: int) -> None:
+    """Have no identifier, and another name in the last slices."""
+    del dataset.PatientID
+    if k > 2:
+        dataset.PatientName = "Other^Patient"
+
+
+def of_another_modality(dataset: Dataset, k: int) -> None:
+    """Come from a CT scanner in the last slices."""
+    if k > 2:
+        dataset.Modality = "CT"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (of_another_patient, r"MR series 4 is not one series: expected one patient, found files of 2: \w+, \w+\."),
+        (of_another_name, "MR series 4 is not one series: expected one patient, found files of 2"),
+        (of_another_modality, r"MR series 4 is not one series: expected one modality, found MR \(\w+\), CT \(\w+\)\."),
+    ],
+    ids=["identifier", "name", "modality"],
+)
+def test_files_that_share_a_series_uid_by_mistake_are_never_mixed(
+    tmp_path: Path, change: Callable[[Dataset, int], None], message: str
+) -> None:
+    """Wrong anonymisation gives two patients one UID; half a head of each would make a regular volume."""
+    make_series(tmp_path, replace(FLAIR, change=change))
+
+    for path in (tmp_path, next(tmp_path.iterdir())):
+        with pytest.raises(ReadError, match=message) as caught:
+            read(path)
+        (info,) = list_series(path)
+        assert str(info.verdict) == str(caught.value)
+        assert not any(word in str(caught.value) for word in ("OTHER", "SECRET", "Other", "Secret"))
+
+
+def test_a_patient_written_in_two_ways_is_one(tmp_path: Path) -> None:
+    """Padding and case come from the program that wrote the file; a file may also say nothing."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        if k == 1:
+            dataset.PatientID = "secret-id "
+        if k == 2:
+            del dataset.PatientID, dataset.PatientName, dataset.Modality
+
+    make_series(tmp_path, replace(FLAIR, change=change))
+
+    assert read(tmp_path).grid.shape == FLAIR.shape
+
+
 def test_series_are_listed_by_number(tmp_path: Path) -> None:
     """The order of the list is the order of the examination, series without number last."""
     for plan in (Plan(number=None, uid="1.9"), Plan(number=11, uid="1.1"), Plan(number=2, uid="1.2")):

@@ -14,7 +14,7 @@ Beside the way, each for one thing:
   images at one place apart), ``enhanced`` (functional groups of multi-frame files), ``mosaic`` (slices as tiles)
 - of places: ``slices`` (one image and its place), ``stacks`` (several volumes in one series), ``irregular`` (refuse,
   resample, or keep as it is)
-- of pixels: ``size`` (what decoding would take), ``codestream`` (what JPEG says of itself), ``lut`` (tables of values),
-  ``decoders`` and ``decoder_child`` (C code in processes of its own)
+- of pixels: ``scales`` (what is said and not applied), ``size`` (what decoding would take), ``codestream`` (what JPEG
+  says of itself), ``lut`` (tables of values), ``decoders`` and ``decoder_child`` (C code in processes of its own)
 - ``listing`` describes a series for a list, ``seg`` reads segmentations
 """

@@ -149,6 +149,9 @@ def refuse_no_scan(series: Series) -> None:
         found = _no_scan(instance)
         if found:
             raise ReadError(f"{series.label} is not a scan that can be read: {found} ({instance.name}).")
+    mixed = _mixed(series.instances)
+    if mixed:
+        raise ReadError(f"{series.label} is not one series: {mixed}. Separate the files into folders.")
     missing = _incomplete(series.instances)
     if missing:
         raise ReadError(f"{series.label} is not whole: {missing}. Copy or export it again.")
@@ -165,6 +168,18 @@ def _no_scan(instance: Instance) -> str:
         return instance.flaw
     if not instance.frames:
         return f"expected a place for every frame, found {instance.n_frames} frames of {instance.class_name} without"
+    return ""
+
+
+def _mixed(instances: Sequence[Instance]) -> str:
+    """Say how files of one series UID cannot be of one series: copied or anonymised wrongly, they share it."""
+    patients = {instance.patient: instance.name for instance in instances if instance.patient}
+    if len(patients) > 1:
+        return f"expected one patient, found files of {len(patients)}: {named(list(patients.values()))}"
+    modalities = {instance.modality: instance.name for instance in instances if instance.modality}
+    if len(modalities) > 1:
+        found = [f"{modality} ({name})" for modality, name in modalities.items()]
+        return f"expected one modality, found {named(found)}"
     return ""
 
 

@@ -23,7 +23,8 @@ from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
 from lesionlens.io.dicom.elements import find_elements, value_of
 from lesionlens.io.dicom.parse import parse, refuse_endless
-from lesionlens.io.dicom.traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits, has_private_scale
+from lesionlens.io.dicom.scales import scale_notes
+from lesionlens.io.dicom.traits import PRIVATE_TAGS, STANDARD_TRAITS, classic_traits
 from lesionlens.io.identity import KEYWORDS, Identities
 from lesionlens.volume import MOST_MM
 
@@ -51,9 +52,9 @@ _WANTED = (
     "HighBit", "ImageOrientationPatient", "ImagePositionPatient", "InConcatenationNumber",
     "InConcatenationTotalNumber", "LossyImageCompression", "Modality", "ModalityLUTSequence",
     "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingRangeLimit",
-    "PixelPaddingValue", "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "RescaleType",
-    "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID",
-    "SeriesNumber", "SharedFunctionalGroupsSequence", "Units", *STANDARD_TRAITS, *KEYWORDS,
+    "PixelPaddingValue", "PixelRepresentation", "PixelSpacing", "RealWorldValueMappingSequence", "RescaleIntercept",
+    "RescaleSlope", "RescaleType", "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription",
+    "SeriesInstanceUID", "SeriesNumber", "SharedFunctionalGroupsSequence", "Units", *STANDARD_TRAITS, *KEYWORDS,
 )  # fmt: skip
 
 _WANTED_TAGS = frozenset({*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS})
@@ -63,11 +64,6 @@ _MOST_OF_HEADERS = 1 << 16
 
 # Values of ImageType with which makers mark a picture that holds many slices as tiles.
 _MOSAIC_MARKS = frozenset({"MOSAIC", "VFRAME"})
-
-_PRIVATE_SCALE = (
-    "The values are those of the standard's slope; the private scale slope of Philips, which makes several scans "
-    "comparable, is not applied."
-)
 
 # Media Storage Directory: an index of files that are found anyway.
 DICOMDIR = "1.2.840.10008.1.3.10"
@@ -147,6 +143,10 @@ class Instance:
         Which of how many files this is, where one object is split into several; None otherwise.
     tiles
         A mosaic holds its images as tiles, so many side by side and so many below each other; (1, 1) otherwise.
+    bits
+        BitsStored: how many bits of each pixel count; 0 when absent.
+    patient
+        A number that tells patients apart, within this process alone; 0 when the file does not say who it is of.
     flaw
         Why the images cannot be placed, where that is not plain from the rest; empty otherwise.
     note
@@ -175,6 +175,8 @@ class Instance:
     frames: tuple[Frame, ...]
     concatenation: Part | None = None
     tiles: tuple[int, int] = (1, 1)
+    bits: int = 0
+    patient: int = field(default=0, repr=False)
     flaw: str = ""
     note: str = ""
 
@@ -256,6 +258,7 @@ def _beyond_the_end(stream: BinaryIO) -> str:
 
 def _instance(dataset: Dataset, class_uid: UID, path: Path, name: str) -> Instance:
     n_frames = int(value_of(dataset, "NumberOfFrames") or 1)
+    frames = _frames(dataset, n_frames, name)
     return Instance(
         path=path,
         name=name,
@@ -278,9 +281,11 @@ def _instance(dataset: Dataset, class_uid: UID, path: Path, name: str) -> Instan
         padding=_padding(dataset),
         lossy=text(dataset, "LossyImageCompression") == "01",
         modality_lut="ModalityLUTSequence" in dataset,
-        frames=_frames(dataset, n_frames, name),
+        frames=frames,
         concatenation=_part(dataset),
-        note=_PRIVATE_SCALE if has_private_scale(dataset) else "",
+        bits=_integer(dataset, "BitsStored") or 0,
+        patient=_patient(dataset),
+        note=" ".join(scale_notes(dataset, [(frame.slope, frame.intercept) for frame in frames])),
     )
 
 
@@ -312,6 +317,12 @@ def _rescale_type(dataset: Dataset) -> str:
     said = text(dataset, "Units") or text(dataset, "RescaleType")
     table = value_of(dataset, "ModalityLUTSequence")
     return text(table[0], "ModalityLUTType") if table and not said else said
+
+
+def _patient(dataset: Dataset) -> int:
+    """Return what tells patients apart and says nothing of them: Python salts the hashes of texts anew each time."""
+    said = text(dataset, "PatientID") or text(dataset, "PatientName")
+    return hash(said.casefold()) if said else 0
 
 
 def _part(dataset: Dataset) -> Part | None:

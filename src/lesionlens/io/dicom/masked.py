@@ -41,11 +41,11 @@ def folder_name(root: Path, identities: Identities) -> str:
 
 
 def _masked(one: Instance, names: Mapping[str, str], traits: Mapping[str, str], identities: Identities) -> Instance:
-    description = identities.mask(one.description)
+    description, note = identities.mask(one.description), identities.mask(one.note)
     frames = tuple(_frame(frame, traits) for frame in one.frames)
-    if (names[one.name], description, frames) == (one.name, one.description, one.frames):
+    if (names[one.name], description, note, frames) == (one.name, one.description, one.note, one.frames):
         return one
-    return replace(one, name=names[one.name], description=description, frames=frames)
+    return replace(one, name=names[one.name], description=description, note=note, frames=frames)
 
 
 def _frame(frame: Frame, traits: Mapping[str, str]) -> Frame:

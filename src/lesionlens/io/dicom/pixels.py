@@ -81,7 +81,7 @@ class Picture:
     slow: bool
 
 
-def pictures_in(content: bytes, name: str, *, modality_lut: bool = False) -> Iterator[Picture]:
+def pictures_in(content: bytes, name: str, *, modality_lut: bool = False, widest: int = 0) -> Iterator[Picture]:
     """Take the frames of a file apart, in the order of the file.
 
     Parameters
@@ -92,6 +92,8 @@ def pictures_in(content: bytes, name: str, *, modality_lut: bool = False) -> Ite
         File name for messages.
     modality_lut
         Look the values up in the table that the file holds.
+    widest
+        BitsStored of that image of the volume which has most; in one with fewer, a bit beyond them is no noise.
 
     Yields
     ------
@@ -108,13 +110,11 @@ def pictures_in(content: bytes, name: str, *, modality_lut: bool = False) -> Ite
     if plain is not None:
         frames, bits = plain
         for frame in frames:
-            yield Picture(
-                partial(clean_bits, frame, stored=bits.stored, high=bits.high, signed=bits.signed), slow=False
-            )
+            yield Picture(partial(_cleaned, frame, bits, widest, name), slow=False)
         return
     dataset = parse(BytesIO(content))
     slow = _is_codestream(_transfer_syntax(dataset))
-    for decode in _pictures(dataset, name):
+    for decode in _pictures(dataset, name, widest):
         yield Picture(partial(_looked_up, decode, dataset, name) if modality_lut else decode, slow)
 
 
@@ -232,7 +232,7 @@ def _plain(elements: Elements) -> tuple[NDArray[Any], _Bits] | None:
     return values.reshape(shape), bits
 
 
-def _pictures(dataset: Dataset, name: str) -> Iterator[Decode]:
+def _pictures(dataset: Dataset, name: str, widest: int = 0) -> Iterator[Decode]:
     if "PixelData" not in dataset:
         raise ReadError(f"{name} holds no pixel data. Export the series again with its images.")
     syntax = _transfer_syntax(dataset)
@@ -242,7 +242,7 @@ def _pictures(dataset: Dataset, name: str) -> Iterator[Decode]:
         bits = _bits(dataset)
         frames = _compressed(dataset, syntax, name) if syntax.is_encapsulated else _uncompressed(dataset, syntax)
         for frame in frames:
-            yield partial(_decoded, frame, bits, syntax, name)
+            yield partial(_decoded, frame, bits, widest, syntax, name)
 
 
 def _uncompressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
@@ -275,7 +275,7 @@ def _is_codestream(syntax: UID) -> bool:
     return syntax.is_encapsulated and syntax != RLELossless
 
 
-def _decoded(frame: Decode, bits: _Bits, syntax: UID, name: str) -> NDArray[Any]:
+def _decoded(frame: Decode, bits: _Bits, widest: int, syntax: UID, name: str) -> NDArray[Any]:
     with _damage(name, syntax):
         values = frame()
         if values.dtype.kind not in "iu" or not bits.consistent:
@@ -285,7 +285,23 @@ def _decoded(frame: Decode, bits: _Bits, syntax: UID, name: str) -> NDArray[Any]
             )
         if _is_codestream(syntax):
             return _from_codestream(values, bits, name)
-        return clean_bits(values, stored=bits.stored, high=bits.high, signed=bits.signed)
+        return _cleaned(values, bits, widest, name)
+
+
+def _cleaned(values: NDArray[Any], bits: _Bits, widest: int, name: str) -> NDArray[Any]:
+    """Return the stored bits alone; refuse to cut off what other images of the volume count among theirs.
+
+    Noise beyond the stored bits is in all images of a series. Where one promises fewer bits than the others and holds
+    more, its header is wrong, and cutting would leave plausible values.
+    """
+    cleaned = clean_bits(values, stored=bits.stored, high=bits.high, signed=bits.signed)
+    placed = cleaned << (bits.high + 1 - bits.stored) if bits.stored < widest else None
+    if placed is not None and not np.array_equal(placed, values.astype(cleaned.dtype)):
+        raise ReadError(
+            f"{name} promises values of {bits.stored} bits, where other images of the volume have {widest}, and holds "
+            f"more: its BitsStored is wrong. {_AGAIN}"
+        )
+    return cleaned
 
 
 def _bits(dataset: Dataset) -> _Bits:

@@ -88,13 +88,14 @@ def read_values(
     for k, item in enumerate(slices):
         by_file.setdefault(item.instance.name, []).append(k)
     digest, stack, done = hashlib.sha256(), _Stack(slices), 0
+    widest = max(item.instance.bits for item in slices)
     # Silence is for the whole process: it is asked for here, once for all threads.
     with quiet(), _Ahead(partial(_tell, stack, on_image)) as ahead:
         for ks in by_file.values():
             progress("Reading slices", done, len(slices))
             first = slices[ks[0]].instance
             content = read_whole(first.path, first.name)
-            for picture, of_picture in _pictures(content, slices, ks):
+            for picture, of_picture in _pictures(content, slices, ks, widest):
                 if of_picture[0] != ks[0]:
                     progress("Reading slices", done, len(slices))
                 if picture.slow:
@@ -177,13 +178,15 @@ def _named(instance: Instance) -> AbstractContextManager[None]:
     return reading(f"Cannot read {instance.name}", *PYDICOM_ERRORS, todo=_AGAIN)
 
 
-def _pictures(content: bytes, slices: Sequence[Slice], ks: Sequence[int]) -> Iterator[tuple[Picture, list[int]]]:
+def _pictures(
+    content: bytes, slices: Sequence[Slice], ks: Sequence[int], widest: int = 0
+) -> Iterator[tuple[Picture, list[int]]]:
     """Yield the pictures of a file that are wanted, with the slices that each holds."""
     instance = slices[ks[0]].instance
     wanted = {0: list(ks)} if _is_mosaic(instance) else {slices[k].frame.index: [k] for k in ks}
-    n = 0
+    n, lut = 0, instance.modality_lut
     with _named(instance):
-        for index, picture in enumerate(pictures_in(content, instance.name, modality_lut=instance.modality_lut)):
+        for index, picture in enumerate(pictures_in(content, instance.name, modality_lut=lut, widest=widest)):
             n = index + 1
             if index in wanted:
                 yield picture, wanted.pop(index)
