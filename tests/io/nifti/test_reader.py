@@ -148,9 +148,12 @@ def test_scaling_is_applied_once(tmp_path: Path, slope: float, intercept: float)
     assert volume.array.dtype == np.float32
 
 
-@pytest.mark.parametrize("slope", [0.0, np.nan, np.inf, 1.0])
-def test_no_scaling_keeps_the_integers(tmp_path: Path, slope: float) -> None:
-    """A slope of 0 or NaN means that there is none."""
+@pytest.mark.parametrize(
+    ("slope", "said"),
+    [(0.0, ""), (np.nan, ""), (1.0, ""), (np.inf, "scl_slope is inf,"), (-np.inf, "scl_slope is -inf,")],
+)
+def test_no_scaling_keeps_the_integers(tmp_path: Path, slope: float, said: str) -> None:
+    """A slope of 0 or NaN means that there is none; an infinite one means nothing, which is said."""
     image = header(VALUES)
     image.header["scl_slope"], image.header["scl_inter"] = slope, 0
     (tmp_path / "scan.nii").write_bytes(file_of(image))
@@ -159,6 +162,9 @@ def test_no_scaling_keeps_the_integers(tmp_path: Path, slope: float) -> None:
 
     np.testing.assert_array_equal(volume.array, VALUES)
     assert volume.array.dtype == np.int16
+    scaled = [decision for decision in volume.source.decisions if "scl_slope" in decision]
+    assert [decision.endswith("the values are not scaled.") for decision in scaled] == [True] * bool(said)
+    assert all(decision.startswith(said) for decision in scaled)
 
 
 def turned(degrees: float) -> NDArray[np.float64]:

@@ -109,7 +109,7 @@ def parse_header(raw: bytes, name: str) -> NiftiHeader:
     with reading(f"Cannot read {name}: its NIfTI header is damaged", HeaderDataError, WrapStructError), quiet():
         dims = _dims(header, name)
         dtype = _dtype(header, name)
-        slope, intercept = _scaling(header, name)
+        slope, intercept, scaling = _scaling(header, name)
         affine, decisions, problem = _orientation(header, dims, name)
         return NiftiHeader(
             shape=dims,
@@ -118,7 +118,7 @@ def parse_header(raw: bytes, name: str) -> NiftiHeader:
             offset=_offset(header, name),
             slope=slope,
             intercept=intercept,
-            decisions=decisions,
+            decisions=(*scaling, *decisions),
             problem=problem,
             single_file=_is_single_file(header),
         )
@@ -177,14 +177,20 @@ def _is_single_file(header: Any) -> bool:
     return bytes(header["magic"].item())[:2] == b"n+"
 
 
-def _scaling(header: Any, name: str) -> tuple[float, float]:
-    """Return slope and intercept; the standard says that a slope of 0 means no scaling, and writers use NaN as well."""
+def _scaling(header: Any, name: str) -> tuple[float, float, tuple[str, ...]]:
+    """Return slope and intercept, and what has to be said of them.
+
+    The standard says that a slope of 0 means no scaling, and writers use NaN as well. Nobody means anything by an
+    infinite one; nibabel passes over it, too, others make infinite values of it.
+    """
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if slope == 0 or not np.isfinite(slope):
-        return 1.0, 0.0
+    if slope == 0 or np.isnan(slope):
+        return 1.0, 0.0, ()
+    if np.isinf(slope):
+        return 1.0, 0.0, (f"scl_slope is {slope:g}, by which nothing can be multiplied; the values are not scaled.",)
     if not np.isfinite(intercept):
         raise ReadError(f"Cannot read {name}: scl_slope is {slope:g} but scl_inter is {intercept}. Correct the header.")
-    return slope, intercept
+    return slope, intercept, ()
 
 
 def _orientation(
