@@ -26,7 +26,7 @@ from lesionlens.errors import ReadError
 from lesionlens.io import read
 from lesionlens.io.dicom import decoders as module
 from lesionlens.io.dicom.decoders import DecoderError, Decoders
-from lesionlens.io.dicom.pixels import stored_values
+from stored import stored_values
 
 NAME = "MR_small_jp2klossless.dcm"
 
@@ -72,7 +72,7 @@ def start() -> Iterator[Callable[..., Decoders]]:
 
 def expected() -> NDArray[Any]:
     """Return the picture of the job, from the uncompressed file."""
-    frames: NDArray[Any] = stored_values(dcmread(str(get_testdata_file("MR_small.dcm"))), "MR_small.dcm")
+    frames: NDArray[Any] = stored_values(str(get_testdata_file("MR_small.dcm")))
     return frames[0]
 
 
@@ -180,10 +180,10 @@ def test_a_series_is_refused_with_file_syntax_and_reason(
 SCRIPT = """
 import os, sys, threading
 print("script", flush=True)
-from pydicom import dcmread
 from lesionlens.io.dicom.decoders import decoders
-from lesionlens.io.dicom.pixels import stored_values
-thread = threading.Thread(target=lambda: print(stored_values(dcmread(sys.argv[1]), "x").sum(), flush=True))
+from lesionlens.io.dicom.pixels import pictures_in
+content = open(sys.argv[1], "rb").read()
+thread = threading.Thread(target=lambda: print(*(p.decode().sum() for p in pictures_in(content, "x")), flush=True))
 thread.start()
 thread.join()
 print(*(child._process.pid for child in decoders()._idle), flush=True)

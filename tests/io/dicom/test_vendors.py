@@ -10,11 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom import dcmread
 
 from lesionlens.errors import AmbiguousStackError, IrregularSeriesError, ReadError
 from lesionlens.io import list_series, read
-from lesionlens.io.dicom.pixels import stored_values
+from stored import stored_values
 
 PAIRS = (
     "ge/anatomical/001",
@@ -144,7 +143,7 @@ def test_noise_in_unused_bits_is_removed_from_real_pixels(shared_data: Path, nam
     folder = shared_data / "dicom" / "dcm_qa_12bit"
     reference = np.asanyarray(nib.load(folder / "Ref" / f"{number}.nii").dataobj)
 
-    (mosaic,) = stored_values(dcmread(folder / "In" / f"{name}.dcm"), name)
+    (mosaic,) = stored_values(folder / "In" / f"{name}.dcm")
 
     for k in range(reference.shape[2]):
         row, column = divmod(k, 6)

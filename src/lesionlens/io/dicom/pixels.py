@@ -35,7 +35,7 @@ from lesionlens.io.dicom.lut import looked_up
 from lesionlens.io.dicom.parse import parse
 from lesionlens.io.dicom.size import refuse_size
 
-__all__ = ["Picture", "clean_bits", "one_by_one", "pictures_in", "stored_values"]
+__all__ = ["Picture", "clean_bits", "one_by_one", "pictures_in"]
 
 Decode = Callable[[], NDArray[Any]]
 
@@ -118,25 +118,6 @@ def pictures_in(content: bytes, name: str, *, modality_lut: bool = False, widest
         yield Picture(partial(_looked_up, decode, dataset, name) if modality_lut else decode, slow)
 
 
-def stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
-    """Return the stored values of a file as (frame, row, column) integers, noise in unused bits removed.
-
-    Parameters
-    ----------
-    dataset
-        A whole file.
-    name
-        File name for messages.
-
-    Raises
-    ------
-    ReadError
-        If there is no pixel data, no decoder for it, or it does not decode.
-    """
-    with quiet():
-        return np.stack([decode() for decode in _pictures(dataset, name)])
-
-
 def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
     """Yield frames of a multi-frame file as (row, column) integers without sign, one in memory at a time.
 
@@ -152,7 +133,7 @@ def one_by_one(dataset: Dataset, name: str, indices: Sequence[int]) -> Iterator[
     Raises
     ------
     ReadError
-        As :func:`stored_values`.
+        As :func:`pictures_in`.
     """
     syntax = _transfer_syntax(dataset)
     _require_decoder(syntax, name)
@@ -232,7 +213,7 @@ def _plain(elements: Elements) -> tuple[NDArray[Any], _Bits] | None:
     return values.reshape(shape), bits
 
 
-def _pictures(dataset: Dataset, name: str, widest: int = 0) -> Iterator[Decode]:
+def _pictures(dataset: Dataset, name: str, widest: int) -> Iterator[Decode]:
     if "PixelData" not in dataset:
         raise ReadError(f"{name} holds no pixel data. Export the series again with its images.")
     syntax = _transfer_syntax(dataset)

@@ -25,42 +25,28 @@ from lesionlens.io.dicom.traits import MEASURED_ALIKE
 from lesionlens.io.dicom.values import OnImage, read_image, read_values, refuse_different
 from lesionlens.io.early import EarlySlice, OnSlice
 from lesionlens.io.identity import Identities, hide_uids
-from lesionlens.io.policy import Irregular
+from lesionlens.io.policy import Wanted
 from lesionlens.io.series import ITK_SUFFIXES, SeriesInfo
 from lesionlens.io.stack_choice import choose_stack
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Source, Volume
 
-__all__ = ["list_dicom", "list_dicom_file", "read_dicom", "read_dicom_file"]
+__all__ = ["list_dicom", "read_dicom"]
 
 
-def read_dicom(
-    root: Path,
-    *,
-    series: str | int | None = None,
-    stack: str | int | None = None,
-    irregular: Irregular = "refuse",
-    identified: bool = False,
-    progress: Progress = silent,
-    on_slice: OnSlice | None = None,
-) -> Volume:
-    """Read a series of a folder (and the folders in it) as a volume.
+def read_dicom(path: Path, wanted: Wanted, *, progress: Progress = silent, on_slice: OnSlice | None = None) -> Volume:
+    """Read a series of a folder (and the folders in it), or the series that a file belongs to, as a volume.
 
     Array axes are i = column, j = row, k = slice; the affine is RAS+ mm. Values are the stored ones, rescaled where the
     file says so; MONOCHROME1 (dark means high) is noted and not inverted, because rescaled values keep their meaning.
 
     Parameters
     ----------
-    root
-        The folder, or the DICOMDIR of one. Files may have any name.
-    series
-        SeriesInstanceUID, series number or description; None where there is only one scan.
-    stack
-        Which of several volumes in the series: name, or number from 0; None where there is only one.
-    irregular
-        What to do with slices that do not lie on one regular grid.
-    identified
-        Keep what leads to the patient, and say who it is.
+    path
+        A folder, whose files may have any name; the DICOMDIR of one; a multi-frame file, which is read alone; or any
+        other DICOM file, which is read with the files of its series beside it.
+    wanted
+        Which series and stack, and how.
     progress
         Called as headers and slices are read.
     on_slice
@@ -77,62 +63,40 @@ def read_dicom(
     ReadError
         If there is no such scan, or it cannot be read.
     """
-    identities = Identities(identified=identified)
-    found = _scan(root, identities, progress)
-    _refuse_damaged(found)
-    name = folder_name(root, identities)
-    if not found.instances:
-        raise ReadError(_nothing_found(name, found))
-    chosen, aside = choose(group(found.instances), identities.wanted(series), name)
-    volume = _volume(chosen, (*aside, *_strangers(found)), stack, irregular, progress, on_slice)
-    return _on_record(volume, chosen, series, identities)
+    identities = Identities(identified=wanted.identified)
+    if _is_folder(path, identities):
+        series, aside = _chosen(path, wanted, identities, progress)
+    else:
+        series, aside = _series_of(path, identities, progress)
+        if wanted.series is not None:
+            choose([series], identities.wanted(wanted.series), identities.mask(path.name))
+    volume = _volume(series, aside, wanted, progress, on_slice)
+    return _on_record(volume, series, wanted, identities)
 
 
-def read_dicom_file(
-    path: Path,
-    *,
-    series: str | int | None = None,
-    stack: str | int | None = None,
-    irregular: Irregular = "refuse",
-    identified: bool = False,
-    progress: Progress = silent,
-    on_slice: OnSlice | None = None,
-) -> Volume:
-    """Read the series that a file belongs to: a multi-frame file alone, else with the files of its series beside it.
+def list_dicom(path: Path, *, identified: bool = False, progress: Progress = silent) -> list[SeriesInfo]:
+    """List the series at a path by their headers, damaged files last.
 
-    A DICOMDIR stands for its folder.
+    Parameters
+    ----------
+    path
+        As for :func:`read_dicom`.
+    identified
+        Keep what leads to the patient, and say who it is.
+    progress
+        Called as headers are read.
 
     Raises
     ------
     ReadError
-        As :func:`read_dicom`.
+        If there is nothing to list.
     """
     identities = Identities(identified=identified)
-    with identities.masking():
-        is_index = is_dicomdir(path, identities)
-    if is_index:
-        return read_dicom(
-            path,
-            series=series,
-            stack=stack,
-            irregular=irregular,
-            identified=identified,
-            progress=progress,
-            on_slice=on_slice,
-        )
-    mine, aside = _series_of(path, identities, progress)
-    if series is not None:
-        choose([mine], identities.wanted(series), identities.mask(path.name))
-    volume = _volume(mine, aside, stack, irregular, progress, on_slice)
-    return _on_record(volume, mine, series, identities)
-
-
-def list_dicom(root: Path, *, identified: bool = False, progress: Progress = silent) -> list[SeriesInfo]:
-    """List the series of a folder, or of the folder of a DICOMDIR, by their headers, damaged files last."""
-    identities = Identities(identified=identified)
-    found = _scan(root, identities, progress)
+    if not _is_folder(path, identities):
+        return [describe(_series_of(path, identities, progress)[0], identities)]
+    found = _scan(path, identities, progress)
     if not found.instances and not found.damaged:
-        raise ReadError(_nothing_found(folder_name(root, identities), found))
+        raise ReadError(_nothing_found(folder_name(path, identities), found))
     series = group(found.instances)
     return [describe(one, identities, among=series) for one in series] + [
         SeriesInfo("", None, "", "", 0, (), None, "", damaged.reason, "dicom", (damaged.name,), kind="damaged file")
@@ -140,14 +104,23 @@ def list_dicom(root: Path, *, identified: bool = False, progress: Progress = sil
     ]
 
 
-def list_dicom_file(path: Path, *, identified: bool = False, progress: Progress = silent) -> list[SeriesInfo]:
-    """Describe the series that :func:`read_dicom_file` would read."""
-    identities = Identities(identified=identified)
+def _is_folder(path: Path, identities: Identities) -> bool:
+    """Say whether a path stands for a folder: it is one, or the DICOMDIR of one."""
+    if path.is_dir():
+        return True
     with identities.masking():
-        is_index = is_dicomdir(path, identities)
-    if is_index:
-        return list_dicom(path, identified=identified, progress=progress)
-    return [describe(_series_of(path, identities, progress)[0], identities)]
+        return is_dicomdir(path, identities)
+
+
+def _chosen(root: Path, wanted: Wanted, identities: Identities, progress: Progress) -> tuple[Series, tuple[str, ...]]:
+    """Return the series of a folder that is meant, and what is said of the rest."""
+    found = _scan(root, identities, progress)
+    _refuse_damaged(found)
+    name = folder_name(root, identities)
+    if not found.instances:
+        raise ReadError(_nothing_found(name, found))
+    series, aside = choose(group(found.instances), identities.wanted(wanted.series), name)
+    return series, (*aside, *_strangers(found))
 
 
 def _scan(root: Path, identities: Identities, progress: Progress) -> Scan:
@@ -182,17 +155,16 @@ def _series_of(path: Path, identities: Identities, progress: Progress) -> tuple[
 def _volume(
     series: Series,
     aside: tuple[str, ...],
-    wanted: str | int | None,
-    irregular: Irregular,
+    wanted: Wanted,
     progress: Progress,
     on_slice: OnSlice | None,
 ) -> Volume:
     refuse_no_scan(series)
     stacks = split(series.slices, series.label)
-    chosen = stacks[choose_stack(wanted, [one.name for one in stacks], series.label)]
+    chosen = stacks[choose_stack(wanted.stack, [one.name for one in stacks], series.label)]
     label = f"{series.label}, {chosen.name}" if chosen.name else series.label
     stack = chosen.lay_out(series.label)
-    layout = lay_down(stack, label, irregular)
+    layout = lay_down(stack, label, wanted.irregular)
     read_files = {item.instance.name for item in stack.slices}
     refuse_different([pair for pair in series.copies if pair[0].name in read_files], progress=progress)
     on_image = None if on_slice is None else _hand_out(stack, layout, label, on_slice)
@@ -221,9 +193,9 @@ def _volume(
     return Volume(array, layout.grid, name=label, unit=_unit(stack), source=source, valid=valid)
 
 
-def _on_record(volume: Volume, series: Series, wanted: str | int | None, identities: Identities) -> Volume:
+def _on_record(volume: Volume, series: Series, wanted: Wanted, identities: Identities) -> Volume:
     """Return a volume whose notes may be written down: without UIDs, or, where asked for, with the patient."""
-    asked_for = "" if wanted is None else str(identities.wanted(wanted))
+    asked_for = "" if wanted.series is None else str(identities.wanted(wanted.series))
     source = replace(volume.source, series=asked_for, identity=identities.of_series(series.uid))
     if not identities.identified:
         verdict = replace(source.verdict, problems=tuple(map(hide_uids, source.verdict.problems)))
