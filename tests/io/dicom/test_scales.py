@@ -9,7 +9,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_factory import Plan, make_enhanced, make_series
+from dicom_factory import Plan, make_enhanced, make_mosaic, make_series
 from lesionlens.io import read
 
 
@@ -100,3 +100,19 @@ def test_a_real_world_mapping_is_said_and_not_applied(
 
     np.testing.assert_array_equal(volume.array, Plan().values() * 2 + 1)
     assert [d for d in volume.source.decisions if "real world" in d] == ([MAPPED.format(said)] if said else [])
+
+
+def test_a_mosaic_says_it_beside_what_it_assumed_of_its_slices(tmp_path: Path) -> None:
+    """Its own note, where the distance of the slices is missing, leaves that of its values where it is."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        del k
+        dataset.RealWorldValueMappingSequence = [mapping(0.25, 0.0, "ms")]
+        del dataset.SpacingBetweenSlices
+
+    make_mosaic(tmp_path / "mosaic", Plan(), change=change)
+
+    (said,) = read(tmp_path).source.decisions
+
+    assert said.startswith(MAPPED.format("ms"))
+    assert "thickness" in said

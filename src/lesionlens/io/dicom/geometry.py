@@ -16,11 +16,11 @@ from lesionlens.errors import IrregularSeriesError, ReadError
 from lesionlens.io.dicom.slices import (
     LPS_TO_RAS,
     POSITION_TOLERANCE_MM,
-    SAME_POSITION_MM,
     Slice,
     Vectors,
     orientation_of,
     position_of,
+    starts_of_positions,
     step_tolerance_mm,
     turn_error_mm,
 )
@@ -92,7 +92,7 @@ def lay_out(slices: Sequence[Slice], label: str) -> Stack:
     ordered = sorted(slices, key=lambda s: _order(s, normal))
     positions = np.array([position_of(s) for s in ordered])
     along = positions @ normal
-    starts = [0, *(np.flatnonzero(np.diff(along) >= SAME_POSITION_MM) + 1).tolist()]
+    starts = starts_of_positions(along)
     typical = _typical_step(along[starts])
     affine = _affine(ordered[0], positions)
     verdict = (

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lesionlens.errors import InputError, IrregularSeriesError, ReadError
 from lesionlens.io.boundary import one_line, reading
 from lesionlens.io.dicom.geometry import Stack
-from lesionlens.io.dicom.slices import LPS_TO_RAS, POSITION_TOLERANCE_MM, Slice, step_tolerance_mm
+from lesionlens.io.dicom.slices import LPS_TO_RAS, POSITION_TOLERANCE_MM, Slice, Vectors, step_tolerance_mm
 from lesionlens.io.dicom.verdict import GAP_STEPS, gap_steps, grid_error_mm
 from lesionlens.io.limits import require_memory
 from lesionlens.io.policy import Irregular
@@ -45,7 +45,6 @@ _NONE = np.float32(np.nan)
 _RESAMPLED_BYTES = 5
 
 Voxels = NDArray[Any]
-Vectors = NDArray[np.float64]
 Image = NDArray[np.float32]
 
 

@@ -108,7 +108,7 @@ def _of_siemens(instance: Instance, dataset: Dataset) -> Instance:
     forward = normal * np.sign(cosine) * step
     frames = tuple(replace(whole, index=k, position=tuple((first + k * forward).tolist())) for k in range(n))
     return replace(instance, rows=rows, columns=columns, n_frames=n, frames=_numbered(frames, dataset),
-                   tiles=(side, side), note=note)  # fmt: skip
+                   tiles=(side, side), note=" ".join(filter(None, (instance.note, note))))  # fmt: skip
 
 
 def _numbered(frames: tuple[Frame, ...], dataset: Dataset) -> tuple[Frame, ...]:

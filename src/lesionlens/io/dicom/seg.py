@@ -28,7 +28,7 @@ from lesionlens.io.dicom.geometry import COSINE_TOLERANCE
 from lesionlens.io.dicom.header import PYDICOM_ERRORS, Frame, text
 from lesionlens.io.dicom.parse import parse
 from lesionlens.io.dicom.pixels import one_by_one
-from lesionlens.io.dicom.slices import LPS_TO_RAS, POSITION_TOLERANCE_MM, SAME_POSITION_MM
+from lesionlens.io.dicom.slices import LPS_TO_RAS, POSITION_TOLERANCE_MM, SAME_POSITION_MM, Vectors
 from lesionlens.io.identity import Identities
 from lesionlens.io.limits import read_whole, require_memory
 from lesionlens.io.overlay import ForeignMap
@@ -173,7 +173,7 @@ def _lay_out(dataset: Dataset, frames: Sequence[Frame], name: str) -> tuple[Grid
         raise ReadError(f"{name} cannot be placed in space: {one_line(error)} {_AGAIN}") from error
 
 
-def _directions(frames: Sequence[Frame], name: str) -> tuple[NDArray[np.float64], ...]:
+def _directions(frames: Sequence[Frame], name: str) -> tuple[Vectors, ...]:
     """Return the directions of rows and columns, which all frames share, and the position of each frame; LPS."""
     if any(None in (frame.orientation, frame.spacing, frame.position) for frame in frames):
         raise ReadError(f"The frames of {name} do not say where they lie in the patient. {_AGAIN}")
@@ -187,7 +187,7 @@ def _directions(frames: Sequence[Frame], name: str) -> tuple[NDArray[np.float64]
     return row, column, np.array([frame.position for frame in frames])
 
 
-def _step(dataset: Dataset, distances: NDArray[np.float64], name: str) -> tuple[float, tuple[str, ...]]:
+def _step(dataset: Dataset, distances: Vectors, name: str) -> tuple[float, tuple[str, ...]]:
     """Return the distance between neighbouring planes of the grid: as declared, else the smallest that there is."""
     measures = next(iter(_shared(dataset).get("PixelMeasuresSequence") or []), Dataset())
     declared, thickness = (

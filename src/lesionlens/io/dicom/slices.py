@@ -23,6 +23,7 @@ __all__ = [
     "Vectors",
     "orientation_of",
     "position_of",
+    "starts_of_positions",
     "step_tolerance_mm",
     "turn_error_mm",
 ]
@@ -67,6 +68,17 @@ def position_of(item: Slice) -> Vectors:
 def orientation_of(item: Slice) -> Vectors:
     """Return the (6,) directions of growing column index and of growing row index, LPS."""
     return np.array(item.frame.orientation, dtype=np.float64)
+
+
+def starts_of_positions(along: Vectors) -> list[int]:
+    """Return the first k at each position; several images may share one.
+
+    Parameters
+    ----------
+    along
+        (k,) places in mm along the normal, ascending.
+    """
+    return [0, *(np.flatnonzero(np.diff(along) >= SAME_POSITION_MM) + 1).tolist()]
 
 
 def step_tolerance_mm(typical: float) -> float:

@@ -25,7 +25,7 @@ from lesionlens.errors import IrregularSeriesError
 from lesionlens.io.boundary import counted
 from lesionlens.io.dicom.geometry import Stack, lay_out
 from lesionlens.io.dicom.group import SCOUT_SLICES, orientations
-from lesionlens.io.dicom.slices import SAME_POSITION_MM, Slice
+from lesionlens.io.dicom.slices import SAME_POSITION_MM, Slice, Vectors, starts_of_positions
 from lesionlens.io.dicom.traits import CLOCK_TRAITS, number_or_none, sortable, trait_name
 
 __all__ = ["NamedStack", "split"]
@@ -219,7 +219,7 @@ def _words(slices: Sequence[Slice]) -> list[str]:
     return [word for word in (*known, *rest) if len({item.frame.traits.get(word, "") for item in slices}) > 1]
 
 
-def _along(slices: Sequence[Slice]) -> NDArray[np.float64]:
+def _along(slices: Sequence[Slice]) -> Vectors:
     """Return the places of the images in mm along the normal of the first."""
     orientation = np.array(slices[0].frame.orientation)
     normal = np.cross(orientation[:3], orientation[3:])
@@ -234,7 +234,7 @@ def _labels(codes: Sequence[Labels]) -> Labels:
     return np.unique(combined, return_inverse=True)[1]
 
 
-def _lacks(labels: Labels, along: NDArray[np.float64], *, complete: bool) -> list[int] | None:
+def _lacks(labels: Labels, along: Vectors, *, complete: bool) -> list[int] | None:
     """Return how many positions each part lacks, or None where the parts are not volumes at one place.
 
     In every part one image stands at each position. Complete parts all hold all positions; otherwise each holds more
@@ -302,7 +302,7 @@ def _by_time(whole: Stack) -> list[NamedStack]:
     Some time series of GE say nothing else of the images but their number.
     """
     along = _along(whole.slices)
-    starts = [0, *(np.flatnonzero(np.diff(along) >= SAME_POSITION_MM) + 1).tolist(), len(along)]
+    starts = [*starts_of_positions(along), len(along)]
     sizes = np.diff(starts)
     if sizes.size < 2 or sizes[0] < 2 or (sizes != sizes[0]).any():
         return []
