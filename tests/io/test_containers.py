@@ -316,6 +316,20 @@ def test_a_dicomdir_in_a_folder_below_speaks_of_its_own_folder(tmp_path: Path) -
     assert read(tmp_path).grid.shape == (*PLAN.shape[:2], 4)
 
 
+def test_all_that_a_dicomdir_names_in_vain_is_told_at_once(tmp_path: Path) -> None:
+    """Of a disc that was copied in part thousands may be missing: one line for each kind of fault, not file."""
+    make_series(tmp_path, PLAN, names="images/im{}".format)
+    dicomdir(tmp_path, [["images", f"im{k}"] for k in range(100)] + [["..", "a"], ["..", "b"], ["\x07"], ["x" * 300]])
+
+    reasons = [str(info.verdict) for info in list_series(tmp_path) if not info.readable]
+
+    assert [reason.partition(". Copy")[0] for reason in reasons] == [
+        "DICOMDIR names 2 files in a way that cannot be read",
+        "DICOMDIR names ../a, ../b, which lie outside its folder: refused",
+        "DICOMDIR names images/im5, images/im6, images/im7, images/im8, images/im9 and 90 more, which are missing",
+    ]
+
+
 def test_a_dicomdir_never_leads_to_a_file_in_another_folder_that_was_given(tmp_path: Path) -> None:
     """A name that leads out of the disc is refused, also where it leads to a file that is read anyway."""
     make_series(tmp_path / "scan", PLAN, names="im{}".format)

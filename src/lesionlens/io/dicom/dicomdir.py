@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lesionlens.errors import ReadError
-from lesionlens.io.boundary import quiet, reading
+from lesionlens.io.boundary import counted, named, quiet, reading
 from lesionlens.io.dicom.header import DICOMDIR, PYDICOM_ERRORS, read_instance
 from lesionlens.io.dicom.parse import parse
 from lesionlens.io.dicom.scan import Damaged, Scan, scan
@@ -61,22 +61,32 @@ def scan_folder(root: Path, *, identities: Identities | None = None, progress: P
     return replace(found, damaged=(*found.damaged, *lost))
 
 
-def _lost(path: Path, index: str, present: Container[str]) -> list[Damaged]:
-    """Return what a DICOMDIR names and what is not there; ``present`` are the names below the folder that was given."""
+def _lost(path: Path, index: str, present: Container[str]) -> Iterator[Damaged]:
+    """Yield what a DICOMDIR names and what is not there; ``present`` are the names below the folder that was given."""
     beside = index.rpartition("/")[0]
-    lost = []
+    unreadable = 0
+    outside: list[str] = []
+    missing: list[str] = []
     try:
         for parts in _referenced(path, index):
-            name = "/".join(filter(None, (beside, *parts)))
-            if len(name) > _LONGEST_NAME or not name.isprintable():
-                lost.append(Damaged(index, f"{index} names a file in a way that cannot be read. {_TODO}"))
+            told = "/".join(parts)
+            name = f"{beside}/{told}" if beside else told
+            if len(told) > _LONGEST_NAME or not told.isprintable():
+                unreadable += 1
             elif _leads_out(path.parent, parts):
-                lost.append(Damaged(name, f"{index} names {name}, which lies outside its folder: refused. {_TODO}"))
+                outside.append(name)
             elif name.casefold() not in present:
-                lost.append(Damaged(name, f"{index} names {name}, which is missing. {_TODO}"))
+                missing.append(name)
     except ReadError as error:
-        lost.append(Damaged(index, str(error)))
-    return lost
+        yield Damaged(index, str(error))
+    if unreadable:
+        yield Damaged(index, f"{index} names {counted(unreadable, 'file')} in a way that cannot be read. {_TODO}")
+    if outside:
+        lie = "lies" if len(outside) == 1 else "lie"
+        yield Damaged(index, f"{index} names {named(outside)}, which {lie} outside its folder: refused. {_TODO}")
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
+        yield Damaged(index, f"{index} names {named(missing)}, which {are} missing. {_TODO}")
 
 
 def _referenced(path: Path, name: str) -> Iterator[tuple[str, ...]]:
