@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
 from lesionlens.io.boundary import quiet
-from lesionlens.io.dicom_header import PYDICOM_ERRORS
+from lesionlens.io.dicom.header import PYDICOM_ERRORS
 
 __all__ = ["DICOM_WAYS", "NIFTI_WAYS", "PLAIN_WAYS", "TEXT_WAYS", "Way", "header", "nest"]
 

@@ -15,9 +15,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.uid import EnhancedSRStorage, SecondaryCaptureImageStorage
 
 import lesionlens as ll
-from dicom_factory import Plan, make_series, make_volumes
+from dicom_factory import Plan, make_series, make_slice, make_volumes
 from lesionlens.cli import main
 from tiny_bundles import CENTRE, VOXELWISE_STATE, blob, oblique_grid, write_bundle
 
@@ -168,6 +169,50 @@ def test_info_tells_apart_series_of_one_number_and_cuts_no_name(
     assert f"series 4, UID {before.uid} in folder before" in lines
     assert f"series 4, UID {after.uid} in folder after/a" in lines
     assert f"series 9, UID {other.uid}" in lines
+
+
+def test_info_says_what_is_no_scan_and_left_out(tmp_path: Path, capsys: Capture) -> None:
+    """Each bystander by its name, so that nobody wonders why one series of five was read; a choice still counts."""
+    make_series(tmp_path, Plan())
+    localiser = Plan(shape=(7, 6, 2), number=1, description="survey", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    make_series(tmp_path, localiser)
+    capture = Plan(shape=(7, 6, 1), number=7, description="screen", sop_class=str(SecondaryCaptureImageStorage))
+    make_series(tmp_path, capture)
+    report = make_slice(Plan(number=8, description="report", sop_class=str(EnhancedSRStorage)), 0)
+    del report.Rows, report.Columns, report.PixelData
+    report.save_as(tmp_path / "report", enforce_file_format=True)
+
+    assert main(["info", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert main(["info", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+
+    kinds = {1: "localiser", 7: "secondary capture", 8: "report (Enhanced SR Storage)"}
+    assert {s["number"]: s["kind"] for s in found} == {4: "scan", **kinds}
+    assert [s["number"] for s in found if s["left_out"]] == [1, 7, 8]
+    for number, kind in kinds.items():
+        assert f"series {number}: {kind}, left out unless it is chosen with --series" in lines
+    assert not any(line.startswith("series 4: scan") for line in lines)
+    assert ll.read(tmp_path).name == "MR series 4"
+    assert ll.read(tmp_path, series=1).name == "MR series 1"
+
+
+def test_info_leaves_nothing_out_that_stands_alone(tmp_path: Path, capsys: Capture) -> None:
+    """A localiser is read where there is nothing else, and images of one inside a series are named."""
+    marked = ("ORIGINAL", "PRIMARY", "LOCALIZER")
+    make_series(tmp_path / "alone", Plan(image_type=marked))
+    make_series(tmp_path / "both", Plan())
+    make_series(
+        tmp_path / "both" / "x", Plan(shape=(7, 6, 2), uid=Plan().series_uid, number=4, volume=1, image_type=marked)
+    )
+
+    (alone,) = ll.list_series(tmp_path / "alone")
+    (both,) = ll.list_series(tmp_path / "both")
+
+    assert (alone.kind, alone.left_out) == ("localiser", False)
+    assert (both.kind, both.left_out) == ("scan", False)
+    assert main(["info", str(tmp_path / "both")]) == 0
+    assert "series 4: Left out: 2 localiser images in the same series." in capsys.readouterr().out.splitlines()
 
 
 @pytest.fixture(scope="module")

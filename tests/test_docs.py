@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 # A row of docs/reference/tolerances.md: module, name, number.
-TOLERANCE = re.compile(r"^\| `(\w+)\.(\w+)` \| ([0-9.,]+)", re.MULTILINE)
+TOLERANCE = re.compile(r"^\| `([\w.]+)\.(\w+)` \| ([0-9.,]+)", re.MULTILINE)
 
 # A tolerance in a sentence: name, number.
 IN_A_SENTENCE = re.compile(r"`([A-Z][A-Z_]+)` = ([0-9.]+[0-9])")
@@ -89,7 +89,8 @@ def public_numbers() -> dict[tuple[str, str], float]:
     """Return every public number of the modules that read and place voxels, by module and name."""
     import lesionlens.io
 
-    names = sorted(path.stem for path in Path(lesionlens.io.__file__).parent.glob("[a-z]*.py"))
+    root = Path(lesionlens.io.__file__).parent
+    names = sorted(".".join(path.relative_to(root).with_suffix("").parts) for path in root.rglob("[a-z]*.py"))
     modules = {name: importlib.import_module(f"lesionlens.io.{name}") for name in names}
     modules["volume"] = importlib.import_module("lesionlens.volume")
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import tempfile
@@ -293,9 +294,68 @@ def test_what_a_dicomdir_names_has_to_be_in_its_folder(tmp_path: Path, name: lis
     (folder / "out").symlink_to(tmp_path / "elsewhere")
     path = dicomdir(folder, [["images", "im0"], name])
 
-    with pytest.raises(ReadError, match=message):
-        read(path)
-    assert not all(info.readable for info in list_series(path))
+    for given in (path, folder):
+        with pytest.raises(ReadError, match=message):
+            read(given)
+        listed = [info for info in list_series(given) if not info.readable]
+        assert [info.kind for info in listed] == ["damaged file"]
+        assert re.search(message, str(listed[0].verdict))
+
+
+def test_a_dicomdir_in_a_folder_below_speaks_of_its_own_folder(tmp_path: Path) -> None:
+    """A disc that was copied into the folder: its names are those beside its index, and told from above."""
+    make_series(tmp_path / "disc", PLAN, names="images/im{}".format)
+    path = dicomdir(tmp_path / "disc", [["IMAGES", f"IM{k}"] for k in range(5)])
+    np.testing.assert_array_equal(read(tmp_path).array, PLAN.values())
+
+    (tmp_path / "disc" / "images" / "im4").unlink()
+
+    with pytest.raises(ReadError, match=r"disc/DICOMDIR names disc/IMAGES/IM4, which is missing\. Copy the whole disc"):
+        read(tmp_path)
+    path.unlink()
+    assert read(tmp_path).grid.shape == (*PLAN.shape[:2], 4)
+
+
+def test_all_that_a_dicomdir_names_in_vain_is_told_at_once(tmp_path: Path) -> None:
+    """Of a disc that was copied in part thousands may be missing: one line for each kind of fault, not file."""
+    make_series(tmp_path, PLAN, names="images/im{}".format)
+    dicomdir(tmp_path, [["images", f"im{k}"] for k in range(100)] + [["..", "a"], ["..", "b"], ["\x07"], ["x" * 300]])
+
+    reasons = [str(info.verdict) for info in list_series(tmp_path) if not info.readable]
+
+    assert [reason.partition(". Copy")[0] for reason in reasons] == [
+        "DICOMDIR names 2 files in a way that cannot be read",
+        "DICOMDIR names ../a, ../b, which lie outside its folder: refused",
+        "DICOMDIR names images/im5, images/im6, images/im7, images/im8, images/im9 and 90 more, which are missing",
+    ]
+
+
+def test_a_dicomdir_never_leads_to_a_file_in_another_folder_that_was_given(tmp_path: Path) -> None:
+    """A name that leads out of the disc is refused, also where it leads to a file that is read anyway."""
+    make_series(tmp_path / "scan", PLAN, names="im{}".format)
+    (tmp_path / "disc").mkdir()
+    dicomdir(tmp_path / "disc", [["..", "scan", "im0"]])
+
+    with pytest.raises(ReadError, match="which lies outside its folder: refused"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[:-20], lambda content: content.replace(b"\x04\x00\x00\x15CS", b"\x04\x00\x00\x15UL", 1)],
+    ids=["cut", "a name that is none"],
+)
+def test_a_dicomdir_whose_records_are_damaged_refuses_its_folder(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """Nobody knows what it named; other files of the folder are still listed."""
+    make_series(tmp_path, PLAN, names="images/im{}".format)
+    path = dicomdir(tmp_path, [["images", f"im{k}"] for k in range(5)])
+    path.write_bytes(damage(path.read_bytes()))
+
+    with pytest.raises(ReadError, match="DICOMDIR is damaged"):
+        read(tmp_path)
+    assert [info.readable for info in list_series(tmp_path)] == [True, False]
 
 
 def test_real_dicomdirs_are_read_as_the_folder_of_their_disc() -> None:

@@ -19,8 +19,9 @@ from pydicom.uid import JPEGLSLossless, RLELossless
 
 from dicom_factory import Plan, make_enhanced, make_mosaic, make_series
 from lesionlens.errors import Cancelled, ReadError
-from lesionlens.io import dicom_values, read
-from lesionlens.io.dicom_pixels import Picture, pictures_in
+from lesionlens.io import read
+from lesionlens.io.dicom import values
+from lesionlens.io.dicom.pixels import Picture, pictures_in
 from lesionlens.io.early import EarlySlice
 from lesionlens.volume import Volume
 
@@ -78,7 +79,7 @@ def test_of_a_multi_frame_file_one_frame_is_decoded_first(tmp_path: Path, monkey
         for index, picture in enumerate(pictures_in(*given, **options)):
             yield replace(picture, decode=partial(decode, index, picture))
 
-    monkeypatch.setattr(dicom_values, "pictures_in", noted)
+    monkeypatch.setattr(values, "pictures_in", noted)
     volume, found = read_early(tmp_path / "enhanced")
 
     assert decoded == [4, 0, 1, 2, 3, 4]

@@ -338,7 +338,7 @@ def test_names_in_a_segmentation_are_removed(tmp_path: Path) -> None:
 
 
 def _scan_of(path: Path) -> ll.Volume:
-    from lesionlens.io.dicom_seg import read_segmentation
+    from lesionlens.io.dicom.seg import read_segmentation
 
     (found,) = read_segmentation(path)
     return ll.Volume(np.ones(found.volume.grid.shape, dtype=np.float32), found.volume.grid)

@@ -32,8 +32,8 @@ from pydicom.uid import (
 from dicom_factory import Plan, make_mosaic, make_series
 from lesionlens.errors import InputError, LesionLensError, OutputError, ReadError
 from lesionlens.io import limits, list_series, read, read_overlay
-from lesionlens.io.dicom_group import orientations
-from lesionlens.io.dicom_size import codestream_size
+from lesionlens.io.dicom.codestream import codestream_size
+from lesionlens.io.dicom.group import orientations
 from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
 from mutations import nest
 from seg_factory import blob, make_seg
@@ -210,7 +210,7 @@ def test_a_promised_size_is_compared_before_decoding(
     """Decoders take the memory that a header asks for; none of them is called."""
     compressed(tmp_path, syntax, *size)
     for decoder in ("_compressed", "_uncompressed"):
-        monkeypatch.setattr(f"lesionlens.io.dicom_pixels.{decoder}", lambda *args: pytest.fail("decoded"))
+        monkeypatch.setattr(f"lesionlens.io.dicom.pixels.{decoder}", lambda *args: pytest.fail("decoded"))
 
     with pytest.raises(ReadError, match=message):
         read(tmp_path)

@@ -16,10 +16,11 @@ from qtpy.QtWidgets import QApplication, QDialogButtonBox, QWidget
 from dicom_factory import AXIAL, SAGITTAL, Plan, make_series
 from lesionlens.display import DisplayView
 from lesionlens.errors import ReadError
-from lesionlens.io import read
+from lesionlens.io import list_series, read
 from lesionlens.io.early import EarlySlice
 from lesionlens.ui import jobs, scans
 from lesionlens.ui import opening as opening_module
+from lesionlens.ui.dialogs import SeriesDialog
 from lesionlens.ui.layers import is_foreign_image, is_loading, volume_of
 from lesionlens.ui.open import settle
 from lesionlens.ui.opening import Opening
@@ -271,6 +272,17 @@ def test_of_several_series_one_is_chosen_and_then_what_to_do_with_it(
     assert volume.source.verdict.handled == "resample"
     assert "resampled onto a regular grid at the true positions" in banner(visible_window)
     assert "resampled onto a regular grid" in visible_window.viewer.layers[0].metadata["geometry"]
+
+
+def test_the_list_of_series_says_which_is_no_scan(two_series: Path, qtbot: Any) -> None:
+    """A localiser can be opened, but not by mistake."""
+    make_series(two_series, Plan(number=3, description="survey", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER")))
+
+    dialog = SeriesDialog(list_series(two_series))
+    qtbot.addWidget(dialog)
+
+    texts = [dialog.list.item(n).text() for n in range(dialog.list.count())]
+    assert [("localiser" in text) for text in texts] == [False, False, True]
 
 
 @pytest.mark.xvfb

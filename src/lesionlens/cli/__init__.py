@@ -222,16 +222,21 @@ def info(path: Place, identified: Identified = False, as_json: AsJson = False) -
         size = "x".join(map(str, s.shape)) if s.shape else "-"
         spacing = "x".join(f"{mm:.3g}" for mm in s.spacing_mm) if s.spacing_mm else "-"
         number = "-" if s.number is None else str(s.number)
-        rows.append((number, s.description or "-", s.modality or "-", size, spacing, s.axcodes or "-"))
-    print_table(("no.", "description", "modality", "voxels", "spacing mm", "axes"), rows)
+        kind = s.kind.partition(" (")[0]  # the whole of it stands below: a terminal would cut it here
+        rows.append((number, s.description or "-", s.modality or "-", kind, size, spacing, s.axcodes or "-"))
+    print_table(("no.", "description", "modality", "kind", "voxels", "spacing mm", "axes"), rows)
     numbers = Counter(s.number for s in found if s.uid)
     for s in found:
         label = _label(s)
         if s.identity:
             typer.echo(f"{label}, " + ", ".join(f"{name.replace('_', ' ')}: {s.identity[name]}" for name in s.identity))
+        if s.left_out:
+            typer.echo(f"{label}: {s.kind}, left out unless it is chosen with --series")
         typer.echo(f"{label}: {s.verdict}")  # not in the table: a terminal would cut the names of files in it
         if len(found) > 1 and s.uid:
             typer.echo(f"{label}, UID {s.uid}" + (f" in folder {_folder(s)}" if numbers[s.number] > 1 else ""))
+        for note in s.notes:
+            typer.echo(f"{label}: {note}")
         for n, name in enumerate(s.stacks):
             typer.echo(f"{label}, stack {n}: {name}")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lesionlens.io.atomic import atomic_folder, atomic_path
-    from lesionlens.io.nifti_write import write, write_labels
+    from lesionlens.io.nifti.writer import write, write_labels
     from lesionlens.io.overlay import read_overlay
     from lesionlens.io.reader import list_series, read
     from lesionlens.io.series import SeriesInfo
@@ -23,8 +23,8 @@ _HOME = {
     "list_series": "reader",
     "read": "reader",
     "read_overlay": "overlay",
-    "write": "nifti_write",
-    "write_labels": "nifti_write",
+    "write": "nifti.writer",
+    "write_labels": "nifti.writer",
 }
 
 __all__ = ["SeriesInfo", "atomic_folder", "atomic_path", "list_series", "read", "read_overlay", "write", "write_labels"]

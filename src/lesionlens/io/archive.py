@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import counted, named, reading
-from lesionlens.io.dicom_scan import has_preamble, looks_like_dicom
+from lesionlens.io.dicom.scan import has_preamble, looks_like_dicom
 from lesionlens.io.limits import ALWAYS_BYTES, MOST_RATIO
 from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES
 from lesionlens.progress import Progress, silent

@@ -124,7 +124,7 @@ def read_overlay(
 
 
 def _segments(place: Path, label: str | None, identified: bool, progress: Progress) -> list[ForeignMap]:
-    from lesionlens.io.dicom_seg import read_segmentation
+    from lesionlens.io.dicom.seg import read_segmentation
 
     found = read_segmentation(place, identified=identified, progress=progress)
     return [replace(one, label=label) for one in found] if label else found

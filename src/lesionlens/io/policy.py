@@ -1,25 +1,34 @@
-"""What to do with slices that do not lie on one regular grid: the names, and what they stand for."""
+"""What is wanted of a path: which of several scans, and what to do with slices off a regular grid."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lesionlens.errors import InputError, unknown_name
 
-__all__ = ["Irregular", "check_irregular"]
+__all__ = ["Irregular", "Wanted"]
 
 # refuse: raise IrregularSeriesError. resample: onto a regular grid, at the true positions. as-is: keep the voxels in
 # slice order, with the affine that fits best. docs/reference/geometry.md says what each does.
 Irregular = Literal["refuse", "resample", "as-is"]
 
 
-def check_irregular(wanted: str) -> None:
-    """Refuse a policy that does not exist.
+@dataclass(frozen=True)
+class Wanted:
+    """What :func:`lesionlens.io.read` was asked for; the fields are its parameters.
 
     Raises
     ------
     InputError
-        With those that do.
+        If there is no such way to read irregular slices; the message names those that there are.
     """
-    if wanted not in get_args(Irregular):
-        raise InputError(unknown_name("way to read irregular slices", wanted, get_args(Irregular)))
+
+    series: str | int | None = None
+    stack: str | int | None = None
+    irregular: Irregular = "refuse"
+    identified: bool = False
+
+    def __post_init__(self) -> None:
+        if self.irregular not in get_args(Irregular):
+            raise InputError(unknown_name("way to read irregular slices", self.irregular, get_args(Irregular)))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from lesionlens.errors import ReadError
 from lesionlens.io.early import OnSlice
-from lesionlens.io.policy import Irregular, check_irregular
+from lesionlens.io.policy import Irregular, Wanted
 from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES, SeriesInfo
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
 
 __all__ = ["existing_path", "is_dicom", "list_series", "read"]
+
+_Kind = Literal["dicom", "nifti", "itk", "archive"]
 
 
 def read(
@@ -74,55 +77,30 @@ def read(
     >>> volume = read("dicom_folder", series=4)            # doctest: +SKIP
     >>> volume = read("tilted_ct", irregular="resample")   # doctest: +SKIP
     """
-    check_irregular(irregular)
-    place = existing_path(path)
-    if place.is_dir():
-        from lesionlens.io.dicom import read_dicom
+    wanted = Wanted(series, stack, irregular, identified)
+    return _read(existing_path(path), wanted, progress=progress, on_slice=on_slice)
 
-        return read_dicom(
-            place,
-            series=series,
-            stack=stack,
-            irregular=irregular,
-            identified=identified,
-            progress=progress,
-            on_slice=on_slice,
-        )
-    if _is_nifti(place):
-        from lesionlens.io.nifti import read_nifti
 
-        _refuse_series(place, series, "NIfTI")
-        return read_nifti(place, stack=stack, progress=progress)
-    if _is_itk(place):
+def _read(place: Path, wanted: Wanted, *, progress: Progress, on_slice: OnSlice | None) -> Volume:
+    kind = _kind(place)
+    if kind == "nifti":
+        from lesionlens.io.nifti.reader import read_nifti
+
+        _refuse_series(place, wanted.series, "NIfTI")
+        return read_nifti(place, stack=wanted.stack, progress=progress)
+    if kind == "itk":
         from lesionlens.io.itk_formats import read_itk
 
-        _refuse_series(place, series, "NRRD or MetaImage")
-        return read_itk(place, stack=stack, progress=progress)
-    from lesionlens.io.archive import is_archive, unpacked
+        _refuse_series(place, wanted.series, "NRRD or MetaImage")
+        return read_itk(place, stack=wanted.stack, progress=progress)
+    if kind == "archive":
+        from lesionlens.io.archive import unpacked
 
-    if is_archive(place):
         with unpacked(place, progress=progress) as inside:
-            return read(
-                inside,
-                series=series,
-                stack=stack,
-                irregular=irregular,
-                identified=identified,
-                progress=progress,
-                on_slice=on_slice,
-            )
-    _require_dicom(place)
-    from lesionlens.io.dicom import read_dicom_file
+            return _read(inside, wanted, progress=progress, on_slice=on_slice)
+    from lesionlens.io.dicom.reader import read_dicom
 
-    return read_dicom_file(
-        place,
-        series=series,
-        stack=stack,
-        irregular=irregular,
-        identified=identified,
-        progress=progress,
-        on_slice=on_slice,
-    )
+    return read_dicom(place, wanted, progress=progress, on_slice=on_slice)
 
 
 def list_series(
@@ -149,28 +127,27 @@ def list_series(
     ReadError
         If there is nothing to list.
     """
-    place = existing_path(path)
-    if place.is_dir():
-        from lesionlens.io.dicom import list_dicom
+    return _list(existing_path(path), identified=identified, progress=progress)
 
-        return list_dicom(place, identified=identified, progress=progress)
-    if _is_nifti(place):
-        from lesionlens.io.nifti import describe_nifti
+
+def _list(place: Path, *, identified: bool, progress: Progress) -> list[SeriesInfo]:
+    kind = _kind(place)
+    if kind == "nifti":
+        from lesionlens.io.nifti.reader import describe_nifti
 
         return [describe_nifti(place)]
-    if _is_itk(place):
+    if kind == "itk":
         from lesionlens.io.itk_formats import describe_itk
 
         return [describe_itk(place)]
-    from lesionlens.io.archive import is_archive, unpacked
+    if kind == "archive":
+        from lesionlens.io.archive import unpacked
 
-    if is_archive(place):
         with unpacked(place, progress=progress) as inside:
-            return list_series(inside, identified=identified, progress=progress)
-    _require_dicom(place)
-    from lesionlens.io.dicom import list_dicom_file
+            return _list(inside, identified=identified, progress=progress)
+    from lesionlens.io.dicom.reader import list_dicom
 
-    return list_dicom_file(place, identified=identified, progress=progress)
+    return list_dicom(place, identified=identified, progress=progress)
 
 
 def existing_path(path: str | os.PathLike[str]) -> Path:
@@ -193,7 +170,7 @@ def existing_path(path: str | os.PathLike[str]) -> Path:
 
 def is_dicom(place: Path) -> bool:
     """Say whether a file is DICOM: begins like it, and is not named like another format unless it has a preamble."""
-    from lesionlens.io.dicom_scan import looks_like_dicom
+    from lesionlens.io.dicom.scan import looks_like_dicom
 
     return not (_is_nifti(place) or _is_itk(place)) and looks_like_dicom(place, place.name)
 
@@ -208,7 +185,7 @@ def _is_itk(place: Path) -> bool:
 
 def _has_preamble(place: Path) -> bool:
     """Say whether a file is DICOM whatever it is called; some scanners name their images .img."""
-    from lesionlens.io.dicom_scan import has_preamble
+    from lesionlens.io.dicom.scan import has_preamble
 
     return has_preamble(place, place.name)
 
@@ -219,7 +196,18 @@ def _refuse_series(place: Path, series: str | int | None, format_name: str) -> N
         raise ReadError(f"{place.name} is a {format_name} file, which holds no series; leave out {todo}.")
 
 
-def _require_dicom(place: Path) -> None:
+def _kind(place: Path) -> _Kind:
+    """Say which reader a path is for; what is none of theirs is refused."""
+    if place.is_dir():
+        return "dicom"
+    if _is_nifti(place):
+        return "nifti"
+    if _is_itk(place):
+        return "itk"
+    from lesionlens.io.archive import is_archive
+
+    if is_archive(place):
+        return "archive"
     if place.stat().st_size == 0:
         raise ReadError(f"{place.name} is empty (0 bytes). Copy the file again.")
     if not is_dicom(place):
@@ -227,3 +215,4 @@ def _require_dicom(place: Path) -> None:
             "Expected NIfTI (.nii, .nii.gz, .hdr/.img), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM or a zip of "
             f"them; {place.name} is none. Check the file, or convert it to NIfTI."
         )
+    return "dicom"

@@ -45,6 +45,13 @@ class SeriesInfo:
         their name, chooses one of them on reading.
     refused_stacks
         Names of those of them that would be refused; the others can be read.
+    kind
+        ``"scan"``, or what the headers show the series to be instead: ``"localiser"``, ``"secondary capture"``,
+        ``"report (Enhanced SR Storage)"``, ``"object without pixels (...)"`` and the like; ``"damaged file"``.
+    left_out
+        True when reading the path passes over the series because of its kind, unless it is chosen.
+    notes
+        What of its files was left out.
     identity
         Who the series is of (``"patient_name"``, ``"patient_id"``, ``"birth_date"``, ``"study_date"``, ...); empty
         unless it was asked for.
@@ -63,6 +70,9 @@ class SeriesInfo:
     files: tuple[str, ...]
     stacks: tuple[str, ...] = ()
     refused_stacks: tuple[str, ...] = ()
+    kind: str = "scan"
+    left_out: bool = False
+    notes: tuple[str, ...] = ()
     identity: Mapping[str, str] = field(default_factory=dict)
 
     @property

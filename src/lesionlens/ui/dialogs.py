@@ -107,6 +107,7 @@ def _item(info: SeriesInfo) -> QListWidgetItem:
     number = "–" if info.number is None else str(info.number)
     size = " × ".join(str(n) for n in info.shape)
     parts = [f"{number}: {info.description or 'without description'}", info.modality, size]
+    parts.append("" if info.kind == "scan" else info.kind)
     item = QListWidgetItem(" · ".join(part for part in parts if part))
     item.setData(Qt.ItemDataRole.UserRole, info.uid)
     if isinstance(info.verdict, str):
