@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle, load_bundle
     from lesionlens.model.catalogue import BundleInfo, list_bundles
-    from lesionlens.model.explanation import explain
+    from lesionlens.model.explanation import Wish, explain
     from lesionlens.model.importance import channel_importance, label_importance
     from lesionlens.model.prediction import classify, predict
     from lesionlens.model.sampling import uncertainty
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Bundle": "bundle",
     "BundleInfo": "catalogue",
+    "Wish": "explanation",
     "channel_importance": "importance",
     "classify": "prediction",
     "explain": "explanation",
@@ -32,6 +33,7 @@ _HOME = {
 __all__ = [
     "Bundle",
     "BundleInfo",
+    "Wish",
     "channel_importance",
     "classify",
     "explain",

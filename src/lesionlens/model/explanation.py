@@ -41,6 +41,7 @@ from lesionlens.volume import Grid, Volume
 __all__ = [
     "Plan",
     "Wish",
+    "asked_options",
     "check_layer",
     "check_wish",
     "explain",
@@ -356,7 +357,7 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
         options={
             **method_options(method_info(result.method), plan.wish.options),
             "score": result.score,
-            **_asked(plan.wish.spec),
+            **asked_options(plan.wish.spec),
             "stride_voxels": list(result.stride),
             "network_spacing_mm": list(spacing),
             "activation": chosen.activation.kind,
@@ -371,7 +372,7 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
     return Heatmap(named, result.kind, label, signed=result.signed, provenance=provenance)
 
 
-def _asked(spec: TargetSpec) -> dict[str, Any]:
+def asked_options(spec: TargetSpec) -> dict[str, Any]:
     """Return for the record what was asked about the class, where it is not the default."""
     against = list(spec.against) if isinstance(spec.against, tuple) else [spec.against]
     return {

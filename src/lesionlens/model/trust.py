@@ -31,6 +31,7 @@ from lesionlens.model.inference import infer
 from lesionlens.model.preprocess import prepare
 from lesionlens.model.targets import channels_of
 from lesionlens.progress import Progress, silent
+from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Grid, Volume
 
 __all__ = ["trust"]
@@ -42,6 +43,10 @@ def trust(
     *,
     method: str = "gradcam",
     target: str | int | None = None,
+    score: ScoreName | None = None,
+    over: Over | str | tuple[float, float, float] = "predicted",
+    against: str | int | Sequence[str | int] = (),
+    gamma: float = 1.0,
     layer: str | None = None,
     options: Mapping[str, Value] | None = None,
     mask: LabelMap | None = None,
@@ -59,7 +64,7 @@ def trust(
 
     Parameters
     ----------
-    bundle, volume, method, target, layer, options
+    bundle, volume, method, target, score, over, against, gamma, layer, options
         As of :func:`lesionlens.explain`.
     mask
         What a reader marked, on the scan's grid; see :func:`lesionlens.read_overlay`. Without it there is no
@@ -89,7 +94,8 @@ def trust(
     InputError
         If the volume does not suit the bundle, or the mask not the volume.
     """
-    wish = Wish(method, target, layer, options or {})
+    others = against if isinstance(against, str | int) else tuple(against)
+    wish = Wish(method, target, layer, options or {}, TargetSpec(score, over, others, gamma))
     wanted = _wanted(checks, mask, also)
     _check_methods(bundle, wish, also)
     grid = volume.grid if isinstance(volume, Volume) else volume[0].grid
