@@ -71,8 +71,8 @@ def run_case(
     """
     clock, spec = _Stopwatch(), options.spec  # what cannot be asked is refused first
     volume, bundles = _loaded(options, volume, bundle, clock, progress)
-    from lesionlens.model.explanation import Wish
     from lesionlens.model.run import run_model
+    from lesionlens.model.wish import Wish
 
     if isinstance(spec.over, Path):
         mask = read_labels(spec.over, volume, identified=options.identified, progress=progress)

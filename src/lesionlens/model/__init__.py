@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle, load_bundle
     from lesionlens.model.catalogue import BundleInfo, list_bundles
-    from lesionlens.model.explanation import Wish, explain
+    from lesionlens.model.explanation import explain
     from lesionlens.model.importance import channel_importance, label_importance
     from lesionlens.model.prediction import classify, predict
     from lesionlens.model.sampling import uncertainty
+    from lesionlens.model.wish import Wish
 
 _HOME = {
     "Bundle": "bundle",
     "BundleInfo": "catalogue",
-    "Wish": "explanation",
+    "Wish": "wish",
     "channel_importance": "importance",
     "classify": "prediction",
     "explain": "explanation",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from lesionlens.errors import ExplainError
 from lesionlens.explain import (
     PROBABILITIES_NOTE,
     Explanation,
@@ -17,12 +16,9 @@ from lesionlens.explain import (
     Target,
     Windows,
     apply_to_targets,
-    existing_layer,
-    layer_names,
     settled,
 )
 from lesionlens.explain import Inference as Explained
-from lesionlens.explain import check_layer as check_layer_of
 from lesionlens.explain.capture import FinalKind
 from lesionlens.explain.trust.seen import seen
 from lesionlens.heatmap import Heatmap, Provenance
@@ -33,26 +29,21 @@ from lesionlens.model.bundle import Bundle
 from lesionlens.model.inference import Inference, checked, infer, windows_of
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
-from lesionlens.model.targets import Wanted, channels_of, check_spec, chosen_channel, target_of
+from lesionlens.model.targets import channels_of, chosen_channel, target_of
+from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish
 from lesionlens.progress import Progress, silent
 from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Grid, Volume
 
 __all__ = [
     "Plan",
-    "Wish",
     "asked_options",
-    "check_layer",
-    "check_wish",
     "explain",
     "explained",
     "explained_targets",
     "planned",
     "subject_of",
 ]
-
-# Voxels of the images that a mistyped layer's alternatives are looked for with.
-PROBE_SIZE = (64, 64, 64)
 
 
 def explain(
@@ -106,7 +97,8 @@ def explain(
     Raises
     ------
     ExplainError
-        If the method, an option, the class or layer does not exist (the message lists those that do).
+        If the method, an option, the class or layer does not exist, or the network cannot be explained by the method
+        (the message lists those that exist, or work).
     InputError
         If the volume does not suit the bundle.
     """
@@ -115,60 +107,14 @@ def explain(
     others = against if isinstance(against, str | int) else tuple(against)
     wish = Wish(method, wanted, layer, options or {}, TargetSpec(score, over, others, gamma))
     check_wish(bundle, wish)
+    check_suits(bundle, wish)
     prepared = prepare(bundle, volume)
+    check_suits(bundle, wish, prepared)
     check_layer(bundle, prepared, layer)
     plan = planned(bundle, prepared, wish)
     inference = infer(bundle, prepared, progress=progress) if len(plan.windows) > 1 else None
     heatmaps, _ = explained(bundle, plan, inference, progress=progress)
     return list(heatmaps) if several else heatmaps[0]
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a user asked for; None leaves it to the bundle. The parameters are those of :func:`explain`.
-
-    ``spec`` says which number is explained, over which voxels.
-    """
-
-    method: str = "gradcam"
-    target: Wanted = None
-    layer: str | None = None
-    options: Mapping[str, Value] = field(default_factory=dict)
-    spec: TargetSpec = field(default_factory=TargetSpec)
-
-
-def check_wish(bundle: Bundle, wish: Wish) -> None:
-    """Refuse what does not exist before any work is done.
-
-    Raises
-    ------
-    ExplainError
-        The message lists what exists.
-    """
-    info = method_info(wish.method)
-    method_options(info, wish.options)
-    channels_of(bundle, wish.target)
-    check_spec(bundle, wish.spec)
-    if wish.layer is None:
-        return
-    if not info.takes_layer:
-        raise ExplainError(f"{info.title} explains the whole network; leave out the layer ({wish.layer!r}).")
-    with foreign_code(bundle):
-        for name in layer_names(wish.layer):
-            existing_layer(bundle.network, name, (1, len(bundle.info.inputs), *PROBE_SIZE))
-
-
-def check_layer(bundle: Bundle, prepared: Prepared, layer: str | None) -> None:
-    """Refuse a layer that was asked for and that no map can be made of, before the network sees the scan."""
-    if layer is None:
-        return
-    try:
-        size = windows_of(bundle.inferer, prepared.tensor.shape[2:]).size
-    except ExplainError:
-        return  # not the layer's fault
-    with foreign_code(bundle, prepared):
-        for name in layer_names(layer):
-            check_layer_of(bundle.network, name, (1, len(bundle.info.inputs), *size))
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,10 +26,11 @@ from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.methods import Value, method_info
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.explanation import Plan, Wish, check_layer, check_wish, explained_targets, planned, subject_of
+from lesionlens.model.explanation import Plan, explained_targets, planned, subject_of
 from lesionlens.model.inference import infer
 from lesionlens.model.preprocess import prepare
 from lesionlens.model.targets import channels_of
+from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish
 from lesionlens.progress import Progress, silent
 from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Grid, Volume
@@ -101,7 +102,12 @@ def trust(
     grid = volume.grid if isinstance(volume, Volume) else volume[0].grid
     if mask is not None:
         _check_mask(mask, grid)
+    wishes = (wish, *(_other(wish, name) for name in also))
+    for one in wishes:
+        check_suits(bundle, one)
     prepared = prepare(bundle, volume)
+    for one in wishes:
+        check_suits(bundle, one, prepared)
     check_layer(bundle, prepared, layer)
     plan = planned(bundle, prepared, wish)
     inference = infer(bundle, prepared, progress=progress) if len(plan.windows) > 1 else None
@@ -133,6 +139,11 @@ def _check_methods(bundle: Bundle, wish: Wish, also: Sequence[str]) -> None:
     check_wish(bundle, wish)
     if len(channels_of(bundle, wish.target)) > 1:
         raise ExplainError(f"The map of one class is checked at a time; found {wish.target!r}. Name one class.")
+
+
+def _other(wish: Wish, method: str) -> Wish:
+    """Return what is asked of another method: of the same layer where it takes one."""
+    return replace(wish, method=method, layer=wish.layer if method_info(method).takes_layer else None, options={})
 
 
 def _check_mask(mask: LabelMap, grid: Grid) -> None:
