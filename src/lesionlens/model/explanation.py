@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -44,6 +44,57 @@ __all__ = [
     "planned",
     "subject_of",
 ]
+
+
+@overload
+def explain(  # type: ignore[overload-overlap]  # "all" is a text too, and gives a list
+    bundle: Bundle,
+    volume: Volume | Sequence[Volume],
+    *,
+    method: str = "gradcam",
+    target: Literal["all"],
+    score: ScoreName | None = None,
+    over: Over | str | tuple[float, float, float] = "predicted",
+    against: str | int | Sequence[str | int] = (),
+    gamma: float = 1.0,
+    layer: str | None = None,
+    options: Mapping[str, Value] | None = None,
+    progress: Progress = silent,
+) -> list[Heatmap]: ...
+
+
+@overload
+def explain(  # type: ignore[overload-overlap]  # a text is a sequence of texts too, and gives one map
+    bundle: Bundle,
+    volume: Volume | Sequence[Volume],
+    *,
+    method: str = "gradcam",
+    target: str | int | None = None,
+    score: ScoreName | None = None,
+    over: Over | str | tuple[float, float, float] = "predicted",
+    against: str | int | Sequence[str | int] = (),
+    gamma: float = 1.0,
+    layer: str | None = None,
+    options: Mapping[str, Value] | None = None,
+    progress: Progress = silent,
+) -> Heatmap: ...
+
+
+@overload
+def explain(
+    bundle: Bundle,
+    volume: Volume | Sequence[Volume],
+    *,
+    method: str = "gradcam",
+    target: Sequence[str | int],
+    score: ScoreName | None = None,
+    over: Over | str | tuple[float, float, float] = "predicted",
+    against: str | int | Sequence[str | int] = (),
+    gamma: float = 1.0,
+    layer: str | None = None,
+    options: Mapping[str, Value] | None = None,
+    progress: Progress = silent,
+) -> list[Heatmap]: ...
 
 
 def explain(
