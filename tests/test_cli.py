@@ -416,14 +416,14 @@ def test_stopping_the_viewer_does_not_deny_the_results(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lesionlens.cli._run", lambda *_, **__: None)
-    monkeypatch.setattr("lesionlens.cli._print_result", lambda *_: None)
-    monkeypatch.setattr("lesionlens.cli._show_demo", stop)
+    monkeypatch.setattr("lesionlens.cli.run._run", lambda *_, **__: None)
+    monkeypatch.setattr("lesionlens.cli.run._print_result", lambda *_: None)
+    monkeypatch.setattr("lesionlens.cli.run._show_demo", stop)
 
     assert main(["demo", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"Error: stopped; the results are in {tmp_path}.\n"
 
-    monkeypatch.setattr("lesionlens.cli._run", stop)
+    monkeypatch.setattr("lesionlens.cli.run._run", stop)
     assert main(["demo", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "Error: stopped; nothing was written.\n"
 

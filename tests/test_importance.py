@@ -118,6 +118,48 @@ def test_labels_of_another_grid_are_refused(high: Any) -> None:
         ll.feature_importance(high, scan, features=labelled(other, np.ones(other.grid.shape)))
 
 
+def test_a_question_about_one_lesion_leaves_the_other_out(tmp_path: Path) -> None:
+    """Logit 10 x - 5 against 0 over the largest region: without it the target falls by 10 times its mean, exactly."""
+    grid = straight_grid()
+    scan = blob(grid, CENTRE)
+    other = blob(grid, (-2.0, 6.0, 23.0), radius_mm=4.0)
+    both = scan.with_array(scan.array + other.array)
+    labels = (scan.array > 0.5) + 2 * (other.array > 0.5)
+    bundle = ll.load_bundle(write_bundle(tmp_path / "b"), trust=True)
+
+    def falls(**asked: Any) -> Importance:
+        return ll.feature_importance(bundle, both, features=labelled(both, labels), fill="zero", **asked)
+
+    one, every = falls(over="largest"), falls()
+
+    mean = both.array[labels == 1].mean()
+    np.testing.assert_allclose([fall.fall for fall in one.falls], [10 * mean, 0], rtol=1e-4, atol=1e-6)
+    assert min(fall.fall for fall in every.falls) > 1
+    assert one.score == pytest.approx(10 * mean - 5, rel=1e-4)
+    assert one.provenance.options["over"] == "1"
+    assert "over the largest region" in one.provenance.target
+    with pytest.raises(ExplainError, match="Class 1 can be set against the other classes"):
+        falls(against="lesion")
+    against = falls(over="largest", score="logit", against="background", gamma=0.5)
+    np.testing.assert_allclose(against.score, one.score)  # the background's logit is 0
+    assert (against.provenance.options["against"], against.provenance.options["gamma"]) == (["background"], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ({"over": "largest"}, "is a classifier"),
+        ({"against": "zebra"}, "'zebra'"),
+        ({"score": "size"}, "A score is one of"),
+        ({"gamma": -1.0}, "found -1"),
+    ],
+)
+def test_a_question_that_does_not_suit_is_refused(high: Any, asked: dict[str, Any], problem: str) -> None:
+    """The answer to another question would look like one."""
+    with pytest.raises(ExplainError, match=problem):
+        ll.feature_importance(high, blob(straight_grid(), CENTRE), **asked)
+
+
 def made(n: int, sd: float = 0.0) -> Importance:
     """Return an importance of n features, the last one the strongest."""
     falls = tuple(FeatureFall(f"feature {i}", (-1) ** i * float(i), sd) for i in range(n))
@@ -163,6 +205,11 @@ def test_the_command_writes_all_or_nothing(tmp_path: Path, capsys: pytest.Captur
     assert "not empty" in capsys.readouterr().err
     assert main([*command, "--features", "regions", "--how", "permute", "--overwrite", "-q"]) == 0
     assert "lesion 1" in capsys.readouterr().out
+    mask = np.asarray(labels == 2, np.uint8)
+    nib.save(nib.Nifti1Image(mask, scan.grid.affine), tmp_path / "mask.nii.gz")
+    assert main([*command, "--over", str(tmp_path / "mask.nii.gz"), "--score", "logit", "--overwrite", "-q"]) == 0
+    options = json.loads((out / "record.json").read_text(encoding="utf-8"))["options"]
+    assert (options["over"], options["score_kind"]) == ("mask mask", "logit")
 
 
 def test_a_used_folder_is_refused_before_the_work(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 
 import lesionlens as ll
-from lesionlens import pipeline
 from lesionlens.errors import BundleError, Cancelled, InputError, OutputError, ReadError
 from lesionlens.pipeline import RunOptions, run_case
 from lesionlens.results import CaseResult, read_case, write_case
@@ -324,7 +323,7 @@ def test_a_map_beside_the_regions_is_said_to_be_so(
     options: RunOptions, monkeypatch: pytest.MonkeyPatch, least: float, warned: bool
 ) -> None:
     """A reader who sees colours elsewhere than the lesion must learn that the layer, not the lesion, is the reason."""
-    monkeypatch.setattr(pipeline, "LEAST_SHARE", least)
+    monkeypatch.setattr("lesionlens.record.LEAST_SHARE", least)
 
     result = run_case(options)
 

@@ -16,6 +16,7 @@ from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
 from lesionlens.regions import label_regions
 from lesionlens.results import RESEARCH_USE
+from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Volume
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def feature_importance(
     *,
     features: LabelMap | Literal["channels", "regions"] = "channels",
     target: str | int | None = None,
+    score: ScoreName | None = None,
+    over: Over | str | tuple[float, float, float] = "predicted",
+    against: str | int | Sequence[str | int] = (),
+    gamma: float = 1.0,
     how: Literal["ablate", "permute"] = "ablate",
     fill: str | None = None,
     repeats: int = 5,
@@ -54,6 +59,9 @@ def feature_importance(
         itself finds, of segmentations.
     target
         Class, by name or channel number; by default as in :func:`lesionlens.explain`.
+    score, over, against, gamma
+        Which number of the class falls, over which voxels, against which other classes; see
+        :class:`~lesionlens.TargetSpec`.
     how
         ``"ablate"`` replaces the feature, ``"permute"`` shuffles its voxels among themselves.
     fill
@@ -75,19 +83,22 @@ def feature_importance(
     InputError
         If the volume or the labels do not suit, or there are no regions.
     """
-    from lesionlens.model import channel_importance, label_importance
+    from lesionlens.model import Wish, channel_importance, label_importance
 
+    spec = TargetSpec(score, over, against if isinstance(against, str | int) else tuple(against), gamma, threshold)
+    wish = Wish(target=target, spec=spec)
     options: dict[str, Value] = {"how": how, "repeats": repeats, "seed": seed, "budget_mib": budget_mib}
     if fill is not None:
         options["fill"] = fill
     if features == "channels":
-        return channel_importance(bundle, volume, target=target, options={"fill": "mean", **options}, progress=progress)
+        return channel_importance(bundle, volume, wish, options={"fill": "mean", **options}, progress=progress)
     if isinstance(features, LabelMap):
-        return label_importance(bundle, volume, features, target=target, options=options, progress=progress)
+        return label_importance(bundle, volume, features, wish, options=options, progress=progress)
     if features != "regions":
         raise InputError(f"Features are a LabelMap, 'channels' or 'regions'; found {features!r}.")
     regions = _regions(bundle, volume, target, threshold, progress)
-    found = label_importance(bundle, volume, regions, target=regions.label, options=options, progress=progress)
+    wish = replace(wish, target=regions.label)
+    found = label_importance(bundle, volume, regions, wish, options=options, progress=progress)
     made = replace(found.provenance, options={**found.provenance.options, "threshold": threshold})
     heatmap = None if found.heatmap is None else replace(found.heatmap, provenance=made)
     return replace(found, provenance=made, heatmap=heatmap)
@@ -155,7 +166,7 @@ def importance_record(found: Importance, volume: Volume) -> dict[str, Any]:
     return {
         "schema_version": IMPORTANCE_SCHEMA,
         "notice": RESEARCH_USE,
-        "input": {"name": volume.name, "sha256": volume.source.sha256},
+        "input": {"name": volume.name, "sha256": volume.source.sha256, **_identity(volume)},
         "bundle": {"title": made.bundle, "sha256": made.bundle_sha256, "weights_sha256": made.weights_sha256},
         "method": made.method,
         "target": made.target,
@@ -166,3 +177,7 @@ def importance_record(found: Importance, volume: Volume) -> dict[str, Any]:
         "notes": list(made.notes),
         "versions": dict(made.versions),
     }
+
+
+def _identity(volume: Volume) -> dict[str, Any]:
+    return {"identity": dict(volume.source.identity)} if volume.source.identity else {}

@@ -69,3 +69,15 @@ def test_a_map_for_a_mask_is_refused(scan: Path, bundle: str, tmp_path: Path, ca
 
     assert "Expected one mask of whole numbers in map.nii.gz" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_lesion_is_asked_about_with_the_words_of_a_run(scan: Path, bundle: str, tmp_path: Path) -> None:
+    """The same options as 'run' has, and they reach the record."""
+    words = ["trust", str(scan), "-b", bundle, "--trust", "--layer", "0", "--check", "seen", "--quiet"]
+    words += ["--over", "largest", "--score", "logit", "--against", "background", "--gamma", "0.5"]
+
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+
+    options = json.loads((tmp_path / "out" / "trust.json").read_text())["map"]["options"]
+    asked = {name: options[name] for name in ("over", "score_kind", "against", "gamma")}
+    assert asked == {"over": "1", "score_kind": "logit", "against": ["background"], "gamma": 0.5}

@@ -326,6 +326,65 @@ def test_what_comes_before_the_layer_runs_once_for_a_batch() -> None:
     assert passes == [1, 1, 1, 1]
 
 
+class _Failing(nn.Module):
+    """An end of a network that raises an error when it is given a batch."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pass on one image."""
+        if len(x) > 1:
+            raise self.error
+        return x
+
+
+def _ablated(behind: nn.Module) -> list[str]:
+    """Return the notes of a map of a layer with this behind it."""
+    network = nn.Sequential(nn.Conv3d(1, 5, 1), nn.ReLU(), behind, nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    inference = Inference(network, torch.rand(1, 1, 4, 4, 4))
+    # One channel at a time, as this network never takes more.
+    found = apply_method(inference, ClassLogit(0), method="ablationcam", layer="1", options={"budget_mib": 1})
+    return [note for note in found.notes if "whole network ran" in note]
+
+
+def test_running_the_whole_network_for_each_channel_is_said() -> None:
+    """It takes many times as long, and nobody would know why."""
+    skipped = SmallUNet()
+    found = [
+        apply_method(Inference(skipped, torch.rand(1, 1, *SIZE)), RegionMargin(1), method="ablationcam", layer=layer)
+        for layer in ("up", "head")
+    ]
+    whole = [[note for note in one.notes if "whole network ran" in note] for one in found]
+
+    assert whole[0] == [
+        "The whole network ran for each channel, not its end alone: behind 'up' it gives RuntimeError with a batch of"
+        " its own."
+    ]
+    assert whole[1] == _ablated(nn.Identity()) == []
+    mixed = _ablated(_Mixing())
+    assert len(mixed) == 1
+    assert "gives another result with a batch of its own" in mixed[0]
+
+
+class _Mixing(nn.Module):
+    """An end of a network whose answer for one image depends on how many there are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Divide by the size of the batch, once it is one of two."""
+        return x / 2 if len(x) == 2 else x
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("a bug"), torch.OutOfMemoryError("CUDA"), RuntimeError("can't allocate memory: 5 GB")]
+)
+def test_what_is_no_matter_of_the_batch_is_not_passed_over(error: Exception) -> None:
+    """A bug of the network, or memory that runs out, would come back later and look like something else."""
+    with pytest.raises(type(error), match=str(error)):
+        _ablated(_Failing(error))
+
+
 @pytest.mark.parametrize("method", ["ablationcam", "scorecam"])
 @pytest.mark.parametrize("windows", [None, Windows.sliding((40, 32, 32), (32, 32, 32))])
 def test_batches_keep_within_the_budget(method: str, windows: Windows | None) -> None:

@@ -144,6 +144,22 @@ def test_a_run_leads_to_nobody(tmp_path: Path, bundle: str, capsys: Capture) -> 
     assert any(f"report {REMOVED}.txt" in decision for decision in record["input"]["decisions"])
 
 
+@pytest.mark.parametrize("command", ["importance", "trust"])
+def test_other_records_say_who_it_is_when_asked(tmp_path: Path, bundle: str, command: str) -> None:
+    """As a run's does, and no more often."""
+    folder = series(tmp_path)
+    words = [command, str(folder), "--bundle", bundle, "--trust", "-q"]
+    words += ["--layer", "0", "--check", "seen"] if command == "trust" else []
+
+    assert main([*words, "--out", str(tmp_path / "no")]) == 0
+    assert main([*words, "--identified", "--out", str(tmp_path / "yes")]) == 0
+
+    record = "trust.json" if command == "trust" else "record.json"
+    assert found_in_files(tmp_path / "no") == []
+    assert "identity" not in json.loads((tmp_path / "no" / record).read_text())["input"]
+    assert json.loads((tmp_path / "yes" / record).read_text())["input"]["identity"]["patient_id"] == "ZZID-4711"
+
+
 def test_a_run_says_who_it_is_when_asked(tmp_path: Path, bundle: str) -> None:
     """The record then leads back to the patient and the archive."""
     folder, out = series(tmp_path), tmp_path / "out"

@@ -82,6 +82,20 @@ def test_the_map_that_is_checked_is_the_map(bundle: Any, scan: Volume) -> None:
     assert set(report.seconds) == {"randomisation", "perturbation", "stability", "localisation", "agreement"}
 
 
+def test_the_map_of_a_narrower_question_is_checked(bundle: Any, scan: Volume) -> None:
+    """Asked over a mask and with the logit alone, the map is the one that explain() makes of the same question."""
+    core = LabelMap(scan.with_array((scan.array > 0.8).astype(np.uint8)), "core", {}, Provenance())
+    asked: dict[str, Any] = {"layer": "1", "score": "logit", "over": core, "against": "background", "gamma": 0.5}
+
+    report = ll.trust(bundle, scan, checks=["seen"], **asked)
+
+    heatmap = ll.explain(bundle, scan, **asked)
+    np.testing.assert_array_equal(report.heatmap.array, heatmap.array)
+    assert report.heatmap.provenance.target == heatmap.provenance.target
+    assert report.record()["map"]["options"]["over"] == "mask core"
+    assert heatmap.provenance.options["score"] > 1.1 * ll.explain(bundle, scan, layer="1").provenance.options["score"]
+
+
 def test_all_windows_can_be_asked_for(bundle: Any, scan: Volume) -> None:
     """Voxelwise networks say the same in one window and in all, but for what the window does not hold."""
     report = ll.trust(bundle, scan, layer="1", checks=["perturbation"], whole=True)

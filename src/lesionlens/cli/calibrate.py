@@ -9,20 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lesionlens.cli.options import (
-    AsJson,
-    BundleArgument,
-    CalibrationOut,
-    Cases,
-    Command,
-    Device,
-    Diagram,
-    Overwrite,
-    Quiet,
-    Trust,
-    print_json,
-    progress_bars,
-)
+from lesionlens.cli.groups import Loading, Printing, spelt_out
+from lesionlens.cli.options import BundleArgument, CalibrationOut, Cases, Command, Diagram, print_json, progress_bars
 from lesionlens.errors import InputError, ReadError
 
 if TYPE_CHECKING:
@@ -36,7 +24,7 @@ __all__ = ["calibrate", "register"]
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command(cls=Command, epilog="Example:  lesionlens calibrate flair-lesions cases.csv --out calibration.json")(
-        calibrate
+        spelt_out(calibrate)
     )
 
 
@@ -44,33 +32,29 @@ def calibrate(
     bundle: BundleArgument,
     cases: Cases,
     out: CalibrationOut,
+    *,
     diagram: Diagram = None,
-    trust: Trust = False,
-    device: Device = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    loading: Loading,
+    printing: Printing,
 ) -> None:
     """Fit the temperature of a bundle to labelled cases; 'run --calibration' applies it."""
     import json
 
     from lesionlens.io.atomic import atomic_path
-    from lesionlens.model import load_bundle
     from lesionlens.model.calibrated import calibrate as fit
-    from lesionlens.model.catalogue import permitted
 
-    permitted(bundle, trust=trust)
+    loading.permitted(bundle)
     rows = _rows(cases)
-    with atomic_path(out, overwrite=overwrite) as file:
-        with progress_bars(quiet or as_json) as progress:
-            found = fit(load_bundle(bundle, trust=trust, device=device), _read(rows), progress=progress)
+    with atomic_path(out, overwrite=printing.overwrite) as file:
+        with progress_bars(printing.silent) as progress:
+            found = fit(loading.bundle(bundle), _read(rows), progress=progress)
         file.write_text(found.to_json(), encoding="utf-8")
     if diagram is not None:
         from lesionlens.report.reliability import write_reliability
 
-        with atomic_path(diagram, overwrite=overwrite) as file:
+        with atomic_path(diagram, overwrite=printing.overwrite) as file:
             write_reliability(file, found)
-    if as_json:
+    if printing.as_json:
         print_json(json.loads(found.to_json()))
     else:
         _print(found, out)
@@ -98,18 +82,12 @@ def _rows(path: Path) -> list[tuple[Path, Path | str]]:
 
 def _read(rows: list[tuple[Path, Path | str]]) -> Iterator[tuple[Volume, LabelMap | str]]:
     """Read one case at a time: many do not fit into memory together."""
-    from lesionlens.heatmap import LabelMap
-    from lesionlens.io import read, read_overlay
+    from lesionlens.io import read
+    from lesionlens.io.labels import read_labels
 
     for scan, answer in rows:
         volume = read(scan)
-        if isinstance(answer, str):
-            yield volume, answer
-            continue
-        found = read_overlay(answer, volume)
-        if len(found) != 1 or not isinstance(found[0], LabelMap):
-            raise InputError(f"{answer} must hold one mask; found {', '.join(f'{m.kind} {m.label!r}' for m in found)}.")
-        yield volume, found[0]
+        yield volume, answer if isinstance(answer, str) else read_labels(answer, volume)
 
 
 def _print(found: Calibration, out: Path) -> None:

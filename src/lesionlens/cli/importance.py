@@ -8,29 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lesionlens.cli.groups import Asking, Loading, Printing, Reading, spelt_out
 from lesionlens.cli.options import (
-    AsJson,
     BundleName,
     Command,
-    Device,
     Input,
     OneTarget,
-    OnIrregular,
     OtherFrame,
     Out,
-    Overwrite,
-    Quiet,
-    Series,
-    Stack,
     Threshold,
-    Trust,
     print_json,
     progress_bars,
 )
 
 if TYPE_CHECKING:
-    from lesionlens.heatmap import LabelMap
-    from lesionlens.volume import Volume
+    from lesionlens.heatmap import Importance
 
 __all__ = ["importance", "register"]
 
@@ -55,47 +47,45 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command(
         cls=Command, epilog="Example:  lesionlens importance scan.nii.gz --labels anatomy.nii.gz --out importance"
-    )(importance)
+    )(spelt_out(importance))
 
 
 def importance(
     input: Input,
     out: Out,
+    *,
     bundle: BundleName = "flair-lesions",
     features: Features = "channels",
     labels: LabelFile = None,
     target: OneTarget = None,
+    asking: Asking,
     how: How = "ablate",
     fill: Fill = None,
     repeats: Repeats = 5,
     seed: Seed = 0,
     threshold: Threshold = 0.5,
-    series: Series = None,
-    stack: Stack = None,
-    irregular: OnIrregular = "refuse",
+    reading: Reading,
     other_frame: OtherFrame = False,
-    trust: Trust = False,
-    device: Device = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    loading: Loading,
+    printing: Printing,
 ) -> None:
     """Take away channels, labels or regions one by one and measure how far the target falls."""
     from lesionlens.importance import feature_importance, importance_record, write_importance
-    from lesionlens.io import read
-    from lesionlens.model.bundle import load_bundle
-    from lesionlens.model.catalogue import permitted
 
-    permitted(bundle, trust=trust)  # before minutes of reading
-    with progress_bars(quiet or as_json) as progress:
-        volume = read(input, series=series, stack=stack, irregular=irregular, progress=progress)
-        wanted = features if labels is None else _labels(labels, volume, other_frame=other_frame)
+    asking.check()
+    loading.permitted(bundle)
+    with progress_bars(printing.silent) as progress:
+        volume = reading.scan(input, progress)
         work = partial(
             feature_importance,
-            load_bundle(bundle, trust=trust, device=device),
+            loading.bundle(bundle),
             volume,
-            features=wanted,
+            features=features if labels is None else reading.labels(labels, volume, progress, other_frame=other_frame),
             target=target,
+            score=asking.score,
+            over=asking.place(volume, reading, progress, other_frame=other_frame),
+            against=tuple(asking.against),
+            gamma=asking.gamma,
             how=how,
             fill=fill,
             repeats=repeats,
@@ -103,26 +93,17 @@ def importance(
             threshold=threshold,
             progress=progress,
         )
-        found = write_importance(work, volume, out, overwrite=overwrite)
-    if as_json:
+        found = write_importance(work, volume, out, overwrite=printing.overwrite)
+    if printing.as_json:
         print_json(importance_record(found, volume))
-        return
+    else:
+        _print(found, out)
+
+
+def _print(found: Importance, out: Path) -> None:
     from lesionlens.report.console import print_table
 
     typer.echo(f"{found.provenance.target}: {found.score:.4g}")
     rows = [(fall.name, f"{fall.fall:+.4g}", f"{fall.sd:.2g}" if fall.sd else "-") for fall in found.falls]
     print_table(("feature", "fall without it", "sd"), rows)
     typer.echo(f"Results are in {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
-
-
-def _labels(path: Path, volume: Volume, *, other_frame: bool) -> LabelMap:
-    """Read one label image onto the scan's grid."""
-    from lesionlens.errors import InputError
-    from lesionlens.heatmap import LabelMap
-    from lesionlens.io import read_overlay
-
-    found = read_overlay(path, volume, other_frame=other_frame)
-    maps = [each for each in found if isinstance(each, LabelMap)]
-    if len(maps) != 1:
-        raise InputError(f"{path} holds {len(maps)} label images; give a file with one.")
-    return maps[0]

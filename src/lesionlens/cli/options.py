@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lesionlens.progress import Progress
 
 __all__ = [
+    "NOTICE",
     "Against",
     "AsJson",
     "BundleArgument",
@@ -65,6 +66,9 @@ __all__ = [
     "print_json",
     "progress_bars",
 ]
+
+
+NOTICE = "Research use only - not a medical device."
 
 
 class Command(TyperCommand):

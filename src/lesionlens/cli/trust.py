@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from lesionlens.cli.groups import Asking, Loading, Printing, Reading, spelt_out
 from lesionlens.cli.methods import method_options
 from lesionlens.cli.options import (
-    AsJson,
     BundleName,
     Command,
-    Device,
     Input,
     Layer,
     Mask,
     Method,
     MethodOption,
     OneTarget,
-    OnIrregular,
     OtherFrame,
     Out,
-    Overwrite,
-    Quiet,
-    Series,
-    Stack,
-    Trust,
     print_json,
     progress_bars,
 )
-from lesionlens.errors import ReadError
-
-if TYPE_CHECKING:
-    from lesionlens.heatmap import LabelMap
-    from lesionlens.progress import Progress
-    from lesionlens.volume import Volume
 
 __all__ = ["register", "trust"]
 
@@ -49,30 +35,29 @@ Whole = Annotated[bool, typer.Option("--whole", help="Check in all windows, not 
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
-    app.command(cls=Command, epilog="Example:  lesionlens trust scan.nii.gz --mask lesions.nii.gz --out checks")(trust)
+    app.command(cls=Command, epilog="Example:  lesionlens trust scan.nii.gz --mask lesions.nii.gz --out checks")(
+        spelt_out(trust)
+    )
 
 
 def trust(
     input: Input,
     out: Out,
+    *,
     bundle: BundleName = "flair-lesions",
     method: Method = "gradcam",
     target: OneTarget = None,
+    asking: Asking,
     layer: Layer = None,
     option: MethodOption = [],  # noqa: B006 - typer makes a new list for each call
     mask: Mask = None,
     also: Also = [],  # noqa: B006 - likewise
     check: Checks = [],  # noqa: B006 - likewise
     whole: Whole = False,
-    series: Series = None,
-    stack: Stack = None,
-    irregular: OnIrregular = "refuse",
+    reading: Reading,
     other_frame: OtherFrame = False,
-    trust: Trust = False,
-    device: Device = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    loading: Loading,
+    printing: Printing,
 ) -> None:
     """Check how far a map may be believed, and say it in plain words, with numbers and a picture."""
     from lesionlens.checks import TrustReport
@@ -80,48 +65,36 @@ def trust(
     from lesionlens.report.trust import write_trust
 
     settings = method_options(option)
+    asking.check()
 
-    with progress_bars(quiet or as_json) as progress:
+    with progress_bars(printing.silent) as progress:
 
         def work() -> TrustReport:
-            from lesionlens.io import read
-            from lesionlens.model.bundle import load_bundle
-            from lesionlens.model.catalogue import permitted
             from lesionlens.model.trust import trust as checked
 
-            permitted(bundle, trust=trust)  # before minutes of reading
-            volume = read(input, series=series, stack=stack, irregular=irregular, progress=progress)
+            loading.permitted(bundle)
+            volume = reading.scan(input, progress)
             return checked(
-                load_bundle(bundle, trust=trust, device=device),
+                loading.bundle(bundle),
                 volume,
                 method=method,
                 target=target,
+                score=asking.score,
+                over=asking.place(volume, reading, progress, other_frame=other_frame),
+                against=tuple(asking.against),
+                gamma=asking.gamma,
                 layer=layer,
                 options=settings,
-                mask=None if mask is None else _mask(mask, volume, progress, other_frame=other_frame),
+                mask=None if mask is None else reading.labels(mask, volume, progress, other_frame=other_frame),
                 also=also,
                 checks=check or None,
                 whole=whole,
                 progress=progress,
             )
 
-        report = write_trust(work, out, overwrite=overwrite)
-    if as_json:
+        report = write_trust(work, out, overwrite=printing.overwrite)
+    if printing.as_json:
         print_json({**report.record(), "out": str(out), "files": sorted(path.name for path in out.iterdir())})
         return
     print_trust(report)
     typer.echo(f"Results are in {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
-
-
-def _mask(path: Path, volume: Volume, progress: Progress, *, other_frame: bool) -> LabelMap:
-    from lesionlens.heatmap import LabelMap
-    from lesionlens.io import read_overlay
-
-    found = [
-        m for m in read_overlay(path, volume, other_frame=other_frame, progress=progress) if isinstance(m, LabelMap)
-    ]
-    if len(found) != 1:
-        raise ReadError(
-            f"Expected one mask of whole numbers in {path.name}; found {len(found)}. Give a file with one, 0 outside."
-        )
-    return found[0]

@@ -21,7 +21,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from lesionlens.explain.apply import apply_method, apply_to_targets, layer_names
+from lesionlens.explain.apply import apply_method, apply_to_targets
 from lesionlens.explain.capture import Cut, cut_at, main_output, watching_activations
 from lesionlens.explain.explanation import PROBABILITIES_NOTE, Explanation, Request
 from lesionlens.explain.inference import Inference
@@ -31,10 +31,12 @@ from lesionlens.explain.layers import (
     default_layer,
     existing_layer,
     final_activation,
+    layer_names,
     list_layers,
     misread_layers,
 )
 from lesionlens.explain.scores import Score
+from lesionlens.explain.suits import Suits
 from lesionlens.explain.targets import ClassLogit, FromProbabilities, RegionMargin, Target, settled
 from lesionlens.explain.windows import Windows
 
@@ -49,6 +51,7 @@ __all__ = [
     "RegionMargin",
     "Request",
     "Score",
+    "Suits",
     "Target",
     "Windows",
     "apply_method",

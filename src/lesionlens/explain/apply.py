@@ -7,18 +7,18 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.explanation import Explanation, Request
 from lesionlens.explain.inference import Inference
-from lesionlens.explain.layers import default_layer, existing_layer
+from lesionlens.explain.layers import default_layer, existing_layer, layer_names
+from lesionlens.explain.suits import check_hooks
 from lesionlens.explain.targets import Target
-from lesionlens.methods import METHODS, MethodInfo, Value, method_info, method_options
+from lesionlens.methods import MethodInfo, Value, method_info, method_options
 from lesionlens.progress import Progress, silent
 
-__all__ = ["apply_method", "apply_to_targets", "layer_names"]
+__all__ = ["apply_method", "apply_to_targets"]
 
 
 def apply_method(
@@ -101,12 +101,7 @@ def apply_to_targets(
     info = method_info(method)
     if not targets:
         raise ExplainError("There is nothing to explain: give at least one target.")
-    if info.hooks and isinstance(inference.network, torch.jit.ScriptModule):
-        others = ", ".join(name for name, other in METHODS.items() if not other.hooks)
-        raise ExplainError(
-            f"{info.title} watches modules while the network runs, which a TorchScript module does not allow; load the"
-            f" Python network with the same weights, or choose one of: {others}."
-        )
+    check_hooks(inference.network, info)
     layers, notes = _layers(info, inference, layer)
     request = Request(inference, targets[0], info.name, layers, method_options(info, options or {}), logits, progress)
     home = _home(info)
@@ -117,11 +112,6 @@ def apply_to_targets(
             request = replace(request, logits=request.known_logits())
         found = [home.run(replace(request, target=target)) for target in targets]
     return [replace(one, notes=(*notes, *one.notes)) for one in found]
-
-
-def layer_names(layer: str) -> tuple[str, ...]:
-    """Return the names in ``"encoder.2+encoder.3"``."""
-    return tuple(name.strip() for name in layer.split("+"))
 
 
 def _layers(info: MethodInfo, inference: Inference, layer: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -49,12 +49,12 @@ from lesionlens.errors import ExplainError
 from lesionlens.explain.attention_modules import Attention, watching_attention
 from lesionlens.explain.explanation import Explanation, Request, finite, output_notes, plain
 from lesionlens.explain.gates import watching_gates
-from lesionlens.explain.layouts import Layout
+from lesionlens.explain.layouts import Layout, several_sets
 from lesionlens.explain.queries import Queries, chosen_queries, has_class_token
 from lesionlens.explain.sweep import interpolated
 from lesionlens.explain.targets import gradient_at
 
-__all__ = ["METHODS", "relevance", "rolled", "run"]
+__all__ = ["METHODS", "check", "relevance", "rolled", "run"]
 
 _NOT_WHY = "The map shows where the network looks, not what it makes of what it sees there."
 
@@ -68,6 +68,29 @@ def run(request: Request) -> Explanation:
         If the network has no attention that can be watched, its tokens cannot be placed, or an option does not suit.
     """
     return METHODS[request.method](request)
+
+
+def check(request: Request) -> None:
+    """Refuse a network that the method cannot explain, as far as one pass through it tells.
+
+    Raises
+    ------
+    ExplainError
+        As :func:`run`.
+    """
+    network, view = request.inference.network, request.inference.image
+    if request.method == "attention_gates":
+        with watching_gates(network) as gates:
+            _gate_number(request, list(gates.of(view)))
+    else:
+        with watching_attention(network) as attention:
+            attention.check(view, block=_block(request), together=request.method != "attention")
+
+
+def _block(request: Request) -> int:
+    block = request.options["block"]
+    assert isinstance(block, int)
+    return block
 
 
 def rolled(before: Tensor, attention: Tensor) -> Tensor:
@@ -233,8 +256,6 @@ class _Relevance:
 def _gates(request: Request) -> Explanation:
     plan = request.inference.plan
     padded = plan.pad(request.inference.image)
-    wanted = request.options["gate"]
-    assert isinstance(wanted, int)
     names: list[str] = []
     coarse = torch.empty(0)
     with watching_gates(request.inference.network) as gates:
@@ -243,23 +264,30 @@ def _gates(request: Request) -> Explanation:
             nonlocal coarse
             found = gates.of(plan.view(padded, index))
             names[:] = found
-            if not -len(found) <= wanted < len(found):
-                raise ExplainError(f"There is no gate {wanted}; {len(found)} gates run (0 to {len(found) - 1}).")
-            coarse = found[names[wanted]].float()
+            coarse = found[names[_gate_number(request, names)]].float()
             return interpolated(coarse, plan.size)
 
         values = plan.blend(map(fine, _steps(request, range(len(plan)))))
-    note = f"Gate {wanted % len(names)} of {len(names)} (counted from 0, the coarsest): 0 lets nothing through, 1 all."
-    return _described(request, names[wanted], values, coarse, [note, _NOT_WHY])
+    number = _gate_number(request, names)
+    note = f"Gate {number} of {len(names)} (counted from 0, the coarsest): 0 lets nothing through, 1 all."
+    return _described(request, names[number], values, coarse, [note, _NOT_WHY])
+
+
+def _gate_number(request: Request, names: Sequence[str]) -> int:
+    """Return which of the gates is wanted, counted from 0."""
+    wanted, count = request.options["gate"], len(names)
+    assert isinstance(wanted, int)
+    if not -count <= wanted < count:
+        raise ExplainError(f"There is no gate {wanted}; {count} gates run (0 to {count - 1}).")
+    return wanted % count
 
 
 def _layouts(request: Request, attention: Attention, *, earlier: bool) -> list[Layout]:
     """Prove where the tokens of the wanted block, and of those before it, lie."""
-    plan, block = request.inference.plan, request.options["block"]
-    assert isinstance(block, int)
+    plan = request.inference.plan
     request.progress("Placing tokens", 0, 1)
     view = plan.view(plan.pad(request.inference.image), 0)
-    found = attention.layouts(view, block=block, earlier=earlier)
+    found = attention.layouts(view, block=_block(request), earlier=earlier)
     request.progress("Placing tokens", 1, 1)
     return found
 
@@ -269,11 +297,7 @@ def _one_set(layouts: Sequence[Layout]) -> Layout:
     first = layouts[0]
     for layout in layouts:
         if len(layout.slots) > 1 or not torch.equal(layout.slots, first.slots):
-            raise ExplainError(
-                f"The attention of all blocks can be multiplied only where all see the same tokens; {layout.name!r} "
-                f"has {len(layout.slots)} windows of {layout.slots.shape[1]} tokens, on a grid of {layout.grid}. "
-                "Choose the method 'attention', which shows one block."
-            )
+            raise several_sets(layout.name, *layout.slots.shape)
     return layouts[-1]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.capture import hookable, quiet, reading_logits
-from lesionlens.explain.layouts import Layout, prove_layouts
+from lesionlens.explain.layouts import Layout, check_tokens, prove_layouts
 
 __all__ = ["Attention", "watching_attention"]
 
@@ -76,6 +76,10 @@ class Attention:
             self._network, self._modules, image, block=block, earlier=earlier, run=self._logits
         )
         return self._layouts
+
+    def check(self, image: Tensor, *, block: int, together: bool) -> None:
+        """Refuse in one pass what :meth:`layouts` would refuse after many; see :func:`check_tokens`."""
+        check_tokens(self._network, self._modules, image, block=block, together=together, run=self._logits)
 
     def matrices(self, view: Tensor, receive: Receive) -> None:
         """Run the network up to the last of the wanted blocks, without graph.

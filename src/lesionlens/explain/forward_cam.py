@@ -38,13 +38,13 @@ reach are left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from lesionlens.errors import Cancelled, ExplainError
+from lesionlens.errors import ExplainError, LesionLensError
 from lesionlens.explain.budget import AliveBytes, batches, peak_bytes
 from lesionlens.explain.capture import cut_at
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
@@ -78,6 +78,8 @@ class Task:
         The targets, settled.
     logits
         The blended logits.
+    notes
+        What a rule has to say: one sentence each.
     """
 
     request: Request
@@ -85,6 +87,7 @@ class Task:
     sweep: Sweep
     targets: list[Target]
     logits: Tensor
+    notes: list[str] = field(default_factory=list)
 
     @cached_property
     def touched(self) -> set[int]:
@@ -156,6 +159,11 @@ def _ablationcam(task: Task) -> Tensor:
     return task.scores(task.logits) - task.tried(each + task.bytes_of_logits, logits_of)
 
 
+# What a network raises when what follows a layer is given another batch than what comes before: skip connections that
+# do not fit, shapes taken from the image. Anything else is no matter of the batch, and is not passed over.
+_NO_FIT = (RuntimeError, ValueError, IndexError, AssertionError)
+
+
 def _what_follows(task: Task) -> tuple[bool, int]:
     """Whether what follows the layer takes a batch of its own, and the bytes that one more in the batch takes."""
     view, before = task.sweep.view(0), 0
@@ -171,13 +179,29 @@ def _what_follows(task: Task) -> tuple[bool, int]:
     try:
         with AliveBytes() as alive:
             found, _ = task.sweep.cut.forward(view.clone(), gradients=False, change=twice)
-    except (Cancelled, MemoryError):
+    except LesionLensError:
         raise
-    except Exception:  # a network is arbitrary code: skip connections, shapes taken from the image
-        return False, whole
+    except _NO_FIT as error:
+        if _is_memory(error):
+            raise
+        return _whole_network(task, f"{type(error).__name__} with a batch of its own", whole)
     # Beyond rounding, another result means that the network mixed the two up.
-    same = found.shape[0] == 2 and torch.allclose(found, expected.expand_as(found), rtol=1e-3, atol=1e-5)
-    return (True, (alive.highest - before) // 2) if same else (False, whole)
+    if found.shape[0] == 2 and torch.allclose(found, expected.expand_as(found), rtol=1e-3, atol=1e-5):
+        return True, (alive.highest - before) // 2
+    return _whole_network(task, "another result with a batch of its own", whole)
+
+
+def _whole_network(task: Task, reason: str, each: int) -> tuple[bool, int]:
+    """Note that all of the network runs for each channel, which takes longer and changes no value."""
+    task.notes.append(
+        f"The whole network ran for each channel, not its end alone: behind {task.layer!r} it gives {reason}."
+    )
+    return False, each
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Whether memory ran out: of graphics cards an error of its own, of the CPU allocator a text."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _scorecam(task: Task) -> Tensor:
@@ -321,7 +345,7 @@ def _of_layer(request: Request, targets: Sequence[Target], layer: str) -> list[E
             score=score,
             coarse=plain(coarse[0, number]) if sweep.plan.is_whole else None,
             weights=plain(weights[number]),
-            notes=(*output_notes(logits), *_findings(weights[number], values[0, number])),
+            notes=(*output_notes(logits), *task.notes, *_findings(weights[number], values[0, number])),
         )
         for number, (target, score) in enumerate(zip(targets, scores, strict=True))
     ]

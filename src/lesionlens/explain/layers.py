@@ -29,9 +29,12 @@ __all__ = [
     "default_layer",
     "existing_layer",
     "final_activation",
+    "layer_names",
     "list_layers",
     "misread_layers",
     "output_shape",
+    "small_shape",
+    "zeros_for",
 ]
 
 # Small inputs that show a network's strides at a fraction of the cost of the real one; the true size is tried last. The
@@ -194,10 +197,10 @@ def check_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> No
 def _try_layer(network: nn.Module, name: str, image_shape: tuple[int, ...]) -> None:
     for shape in _probe_shapes(image_shape):
         with suppress(Exception), cut_at(network, name) as cut:  # too small for the layer, or for the network
-            cut.forward(_zeros(network, shape))
+            cut.forward(zeros_for(network, shape))
             return
     with cut_at(network, name) as cut:
-        cut.forward(_zeros(network, image_shape))
+        cut.forward(zeros_for(network, image_shape))
 
 
 def _turned(network: nn.Module, trace: _Trace, layers: list[LayerInfo]) -> set[str]:
@@ -239,6 +242,16 @@ def output_shape(network: nn.Module, image_shape: Sequence[int]) -> tuple[int, .
     return _small_trace(network, tuple(image_shape)).output
 
 
+def small_shape(network: nn.Module, image_shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of a small image that the network accepts, or the one given."""
+    return _small_trace(network, tuple(image_shape)).shape
+
+
+def layer_names(layer: str) -> tuple[str, ...]:
+    """Return the names in ``"encoder.2+encoder.3"``."""
+    return tuple(name.strip() for name in layer.split("+"))
+
+
 def _small_trace(network: nn.Module, image_shape: tuple[int, ...]) -> _Trace:
     """Trace the network on the smallest input that it accepts."""
     for shape in _probe_shapes(image_shape):
@@ -277,7 +290,7 @@ def _trace(network: nn.Module, shape: tuple[int, ...]) -> _Trace:
     handles = [module.register_forward_hook(hook_for(name)) for name, module in network.named_modules() if name]
     try:
         with quiet(network), watching_activations(network) as final, torch.no_grad():
-            output = main_output(network(_zeros(network, shape)))
+            output = main_output(network(zeros_for(network, shape)))
             kind = final.kind(output)
     finally:
         for handle in handles:
@@ -285,7 +298,8 @@ def _trace(network: nn.Module, shape: tuple[int, ...]) -> _Trace:
     return _Trace(shape, calls, tuple(output.shape), kind)
 
 
-def _zeros(network: nn.Module, shape: tuple[int, ...]) -> Tensor:
+def zeros_for(network: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """Return zeros of the type and on the device of a network's parameters."""
     reference = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
     return torch.zeros(shape, dtype=reference.dtype, device=reference.device)
 

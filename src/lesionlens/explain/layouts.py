@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
 
-__all__ = ["Layout", "prove_layouts"]
+__all__ = ["Layout", "check_tokens", "prove_layouts", "several_sets"]
 
 # A token has changed where a value of it moves by more than this part of the largest movement of any token: far above
 # rounding, and far below what a box, or a line of voxels through it, does to a token.
@@ -125,6 +125,46 @@ def prove_layouts(
     return [Layout(trial.names[n], n, slots[grids[n]][n], grids[n], len(trial.names)) for n in wanted]
 
 
+def check_tokens(
+    network: nn.Module,
+    modules: dict[str, nn.Module],
+    image: Tensor,
+    *,
+    block: int,
+    together: bool,
+    run: Callable[[Tensor], Tensor],
+) -> None:
+    """Refuse in one pass what can be refused without knowing where the tokens lie.
+
+    Parameters
+    ----------
+    network, modules, image, block, run
+        As of :func:`prove_layouts`.
+    together
+        Whether the attention of all blocks up to this one is to be multiplied.
+
+    Raises
+    ------
+    ExplainError
+        If there is no such block, or the blocks see other tokens each.
+    """
+    with torch.no_grad(), _silenced(network, modules) as calls:
+        trial = _Trial(run, calls, image, image)
+        number = _number(block, trial)
+    shapes = trial.shapes
+    for name, shape in zip(trial.names[: number + 1], shapes, strict=True):
+        if together and (shape[0] > 1 or shape[:2] != shapes[0][:2]):
+            raise several_sets(name, *shape[:2])
+
+
+def several_sets(name: str, windows: int, tokens: int) -> ExplainError:
+    """Return the error about blocks that see other tokens each."""
+    return ExplainError(
+        f"The attention of all blocks can be multiplied only where all see the same tokens; {name!r} has {windows}"
+        f" windows of {tokens} tokens. Choose the method 'attention', which shows one block."
+    )
+
+
 def _number(block: int, trial: _Trial) -> int:
     count = len(trial.names)
     if not -count <= block < count:
@@ -144,6 +184,11 @@ class _Trial:
         self.names = [name for name, _ in self._base]
         if not self.names:
             raise ExplainError("No attention module runs when the network does; choose a CAM.")
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the tokens (windows, n, channels) of the modules that are wanted."""
+        return [tuple(tokens.shape) for _, tokens in self._base]
 
     def stop_after(self, number: int) -> None:
         """Let passes end at a module, as no later one is wanted."""

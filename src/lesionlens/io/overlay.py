@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,35 @@ class ForeignMap:
         return self.volume.source.files[-1]
 
 
+@overload
+def read_overlay(
+    path: str | os.PathLike[str],
+    volume: Volume,
+    *,
+    kind: Literal["mask"],
+    label: str | None = None,
+    stack: str | int | None = None,
+    other_frame: bool = False,
+    identified: bool = False,
+    progress: Progress = silent,
+) -> list[LabelMap]: ...
+
+
+@overload
+def read_overlay(
+    path: str | os.PathLike[str],
+    volume: Volume,
+    *,
+    kind: Kind,
+    label: str | None = None,
+    stack: str | int | None = None,
+    other_frame: bool = False,
+    identified: bool = False,
+    progress: Progress = silent,
+) -> list[Heatmap]: ...
+
+
+@overload
 def read_overlay(
     path: str | os.PathLike[str],
     volume: Volume,
@@ -66,7 +95,20 @@ def read_overlay(
     other_frame: bool = False,
     identified: bool = False,
     progress: Progress = silent,
-) -> list[Heatmap | LabelMap]:
+) -> list[Heatmap | LabelMap]: ...
+
+
+def read_overlay(
+    path: str | os.PathLike[str],
+    volume: Volume,
+    *,
+    kind: Kind | Literal["mask"] | None = None,
+    label: str | None = None,
+    stack: str | int | None = None,
+    other_frame: bool = False,
+    identified: bool = False,
+    progress: Progress = silent,
+) -> list[LabelMap] | list[Heatmap] | list[Heatmap | LabelMap]:
     """Read masks or maps that another program or a reader made, on the grid of a scan.
 
     A map on the scan's grid is taken as it is. Any other is resampled through both affines, masks to the nearest voxel,

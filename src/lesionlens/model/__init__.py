@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from lesionlens.model.importance import channel_importance, label_importance
     from lesionlens.model.prediction import classify, predict
     from lesionlens.model.sampling import uncertainty
+    from lesionlens.model.wish import Wish
 
 _HOME = {
     "Bundle": "bundle",
     "BundleInfo": "catalogue",
+    "Wish": "wish",
     "channel_importance": "importance",
     "classify": "prediction",
     "explain": "explanation",
@@ -32,6 +34,7 @@ _HOME = {
 __all__ = [
     "Bundle",
     "BundleInfo",
+    "Wish",
     "channel_importance",
     "classify",
     "explain",

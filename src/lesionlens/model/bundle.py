@@ -13,7 +13,7 @@ from monai.inferers import Inferer
 from monai.transforms import Compose
 
 from lesionlens.errors import ExplainError, unknown_name
-from lesionlens.explain import default_layer, final_activation
+from lesionlens.explain import Suits, default_layer, final_activation
 from lesionlens.explain.capture import FinalKind
 from lesionlens.explain.layers import output_shape
 from lesionlens.model.activation import Activation
@@ -76,6 +76,7 @@ class Bundle:
     lock: RLock = field(default_factory=RLock, repr=False)
     _default_layers: dict[tuple[int, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
     _final_activations: dict[tuple[int, ...], FinalKind | None] = field(default_factory=dict, repr=False)
+    _suits: dict[tuple[int, ...], Suits] = field(default_factory=dict, repr=False)
 
     def default_layer(self, window: Sequence[int]) -> tuple[str, str]:
         """Return the layer that is explained when none is named, and why; probed once for each window size.
@@ -106,6 +107,11 @@ class Bundle:
         if size not in self._final_activations:
             self._final_activations[size] = final_activation(self.network, (1, len(self.info.inputs), *size))
         return self._final_activations[size]
+
+    def suits(self, window: Sequence[int]) -> Suits:
+        """Return what the network can be explained by; each trial is made once for each window size."""
+        size = tuple(window)
+        return self._suits.setdefault(size, Suits(self.network, (1, len(self.info.inputs), *size)))
 
     @property
     def name(self) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 
-from lesionlens.errors import ExplainError
 from lesionlens.explain import (
     PROBABILITIES_NOTE,
     Explanation,
@@ -17,12 +16,9 @@ from lesionlens.explain import (
     Target,
     Windows,
     apply_to_targets,
-    existing_layer,
-    layer_names,
     settled,
 )
 from lesionlens.explain import Inference as Explained
-from lesionlens.explain import check_layer as check_layer_of
 from lesionlens.explain.capture import FinalKind
 from lesionlens.explain.trust.seen import seen
 from lesionlens.heatmap import Heatmap, Provenance
@@ -33,16 +29,15 @@ from lesionlens.model.bundle import Bundle
 from lesionlens.model.inference import Inference, checked, infer, windows_of
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
-from lesionlens.model.targets import Wanted, channels_of, check_spec, chosen_channel, target_of
+from lesionlens.model.targets import channels_of, chosen_channel, target_of
+from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish
 from lesionlens.progress import Progress, silent
 from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Grid, Volume
 
 __all__ = [
     "Plan",
-    "Wish",
-    "check_layer",
-    "check_wish",
+    "asked_options",
     "explain",
     "explained",
     "explained_targets",
@@ -50,8 +45,56 @@ __all__ = [
     "subject_of",
 ]
 
-# Voxels of the images that a mistyped layer's alternatives are looked for with.
-PROBE_SIZE = (64, 64, 64)
+
+@overload
+def explain(  # type: ignore[overload-overlap]  # "all" is a text too, and gives a list
+    bundle: Bundle,
+    volume: Volume | Sequence[Volume],
+    *,
+    method: str = "gradcam",
+    target: Literal["all"],
+    score: ScoreName | None = None,
+    over: Over | str | tuple[float, float, float] = "predicted",
+    against: str | int | Sequence[str | int] = (),
+    gamma: float = 1.0,
+    layer: str | None = None,
+    options: Mapping[str, Value] | None = None,
+    progress: Progress = silent,
+) -> list[Heatmap]: ...
+
+
+@overload
+def explain(  # type: ignore[overload-overlap]  # a text is a sequence of texts too, and gives one map
+    bundle: Bundle,
+    volume: Volume | Sequence[Volume],
+    *,
+    method: str = "gradcam",
+    target: str | int | None = None,
+    score: ScoreName | None = None,
+    over: Over | str | tuple[float, float, float] = "predicted",
+    against: str | int | Sequence[str | int] = (),
+    gamma: float = 1.0,
+    layer: str | None = None,
+    options: Mapping[str, Value] | None = None,
+    progress: Progress = silent,
+) -> Heatmap: ...
+
+
+@overload
+def explain(
+    bundle: Bundle,
+    volume: Volume | Sequence[Volume],
+    *,
+    method: str = "gradcam",
+    target: Sequence[str | int],
+    score: ScoreName | None = None,
+    over: Over | str | tuple[float, float, float] = "predicted",
+    against: str | int | Sequence[str | int] = (),
+    gamma: float = 1.0,
+    layer: str | None = None,
+    options: Mapping[str, Value] | None = None,
+    progress: Progress = silent,
+) -> list[Heatmap]: ...
 
 
 def explain(
@@ -105,7 +148,8 @@ def explain(
     Raises
     ------
     ExplainError
-        If the method, an option, the class or layer does not exist (the message lists those that do).
+        If the method, an option, the class or layer does not exist, or the network cannot be explained by the method
+        (the message lists those that exist, or work).
     InputError
         If the volume does not suit the bundle.
     """
@@ -114,60 +158,14 @@ def explain(
     others = against if isinstance(against, str | int) else tuple(against)
     wish = Wish(method, wanted, layer, options or {}, TargetSpec(score, over, others, gamma))
     check_wish(bundle, wish)
+    check_suits(bundle, wish)
     prepared = prepare(bundle, volume)
+    check_suits(bundle, wish, prepared)
     check_layer(bundle, prepared, layer)
     plan = planned(bundle, prepared, wish)
     inference = infer(bundle, prepared, progress=progress) if len(plan.windows) > 1 else None
     heatmaps, _ = explained(bundle, plan, inference, progress=progress)
     return list(heatmaps) if several else heatmaps[0]
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a user asked for; None leaves it to the bundle. The parameters are those of :func:`explain`.
-
-    ``spec`` says which number is explained, over which voxels.
-    """
-
-    method: str = "gradcam"
-    target: Wanted = None
-    layer: str | None = None
-    options: Mapping[str, Value] = field(default_factory=dict)
-    spec: TargetSpec = field(default_factory=TargetSpec)
-
-
-def check_wish(bundle: Bundle, wish: Wish) -> None:
-    """Refuse what does not exist before any work is done.
-
-    Raises
-    ------
-    ExplainError
-        The message lists what exists.
-    """
-    info = method_info(wish.method)
-    method_options(info, wish.options)
-    channels_of(bundle, wish.target)
-    check_spec(bundle, wish.spec)
-    if wish.layer is None:
-        return
-    if not info.takes_layer:
-        raise ExplainError(f"{info.title} explains the whole network; leave out the layer ({wish.layer!r}).")
-    with foreign_code(bundle):
-        for name in layer_names(wish.layer):
-            existing_layer(bundle.network, name, (1, len(bundle.info.inputs), *PROBE_SIZE))
-
-
-def check_layer(bundle: Bundle, prepared: Prepared, layer: str | None) -> None:
-    """Refuse a layer that was asked for and that no map can be made of, before the network sees the scan."""
-    if layer is None:
-        return
-    try:
-        size = windows_of(bundle.inferer, prepared.tensor.shape[2:]).size
-    except ExplainError:
-        return  # not the layer's fault
-    with foreign_code(bundle, prepared):
-        for name in layer_names(layer):
-            check_layer_of(bundle.network, name, (1, len(bundle.info.inputs), *size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,7 +354,7 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
         options={
             **method_options(method_info(result.method), plan.wish.options),
             "score": result.score,
-            **_asked(plan.wish.spec),
+            **asked_options(plan.wish.spec),
             "stride_voxels": list(result.stride),
             "network_spacing_mm": list(spacing),
             "activation": chosen.activation.kind,
@@ -371,7 +369,7 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
     return Heatmap(named, result.kind, label, signed=result.signed, provenance=provenance)
 
 
-def _asked(spec: TargetSpec) -> dict[str, Any]:
+def asked_options(spec: TargetSpec) -> dict[str, Any]:
     """Return for the record what was asked about the class, where it is not the default."""
     against = list(spec.against) if isinstance(spec.against, tuple) else [spec.against]
     return {

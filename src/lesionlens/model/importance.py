@@ -16,10 +16,11 @@ from lesionlens.heatmap import FeatureFall, Heatmap, Importance, LabelMap, Prove
 from lesionlens.methods import Value
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.explanation import Plan, Wish, subject_of
+from lesionlens.model.explanation import Plan, asked_options, subject_of
 from lesionlens.model.inference import windows_of
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
+from lesionlens.model.wish import Wish, check_wish
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume, resample
 
@@ -29,15 +30,15 @@ __all__ = ["channel_importance", "label_importance"]
 def channel_importance(
     bundle: Bundle,
     volume: Volume | Sequence[Volume],
+    wish: Wish,
     *,
-    target: str | int | None = None,
     options: dict[str, Value],
     progress: Progress = silent,
 ) -> Importance:
     """Take away one input channel after another; see :func:`lesionlens.feature_importance` for the parameters."""
-    prepared = _prepared(bundle, volume, target)
+    prepared = _prepared(bundle, volume, wish)
     features = [Feature(name, channel=index) for index, name in enumerate(bundle.info.inputs)]
-    found = _fallen(bundle, prepared, features, target, options, progress)
+    found = _fallen(bundle, prepared, features, wish, options, progress)
     return Importance(
         tuple(FeatureFall(fall.name, fall.fall, fall.sd) for fall in found.falls),
         found.score,
@@ -51,13 +52,13 @@ def label_importance(
     bundle: Bundle,
     volume: Volume | Sequence[Volume],
     labels: LabelMap,
+    wish: Wish,
     *,
-    target: str | int | None = None,
     options: dict[str, Value],
     progress: Progress = silent,
 ) -> Importance:
     """Take away one label after another, in all channels; see :func:`lesionlens.feature_importance`."""
-    prepared = _prepared(bundle, volume, target)
+    prepared = _prepared(bundle, volume, wish)
     if not labels.grid.same_as(prepared.volume.grid):
         raise InputError(
             f"The labels {labels.label!r} do not lie on the grid of {prepared.volume.name!r}; read them with"
@@ -71,7 +72,7 @@ def label_importance(
     features = [Feature(names[number], voxels=torch.from_numpy(seen == number)) for number in numbers]
     missing = [names[number] for number in numbers if not (seen == number).any()]
     notes = (f"Of these the network sees no voxel: {', '.join(missing)}.",) if missing else ()
-    found = _fallen(bundle, prepared, features, target, options, progress, notes)
+    found = _fallen(bundle, prepared, features, wish, options, progress, notes)
     sizes = np.bincount(labels.array.astype(np.int64).ravel()) * labels.grid.voxel_volume_mm3
     rows = tuple(
         FeatureFall(fall.name, fall.fall, fall.sd, float(sizes[number]))
@@ -88,9 +89,8 @@ class _Found:
     provenance: Provenance
 
 
-def _prepared(bundle: Bundle, volume: Volume | Sequence[Volume], target: str | int | None) -> Prepared:
-    if target is not None:
-        bundle.channel(target)  # a wrong class is refused before any work
+def _prepared(bundle: Bundle, volume: Volume | Sequence[Volume], wish: Wish) -> Prepared:
+    check_wish(bundle, wish)  # a wrong class is refused before any work
     return prepare(bundle, volume)
 
 
@@ -98,7 +98,7 @@ def _fallen(
     bundle: Bundle,
     prepared: Prepared,
     features: list[Feature],
-    target: str | int | None,
+    wish: Wish,
     options: dict[str, Value],
     progress: Progress,
     notes: tuple[str, ...] = (),
@@ -106,7 +106,7 @@ def _fallen(
     """Run the engine, and record what it was asked."""
     windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
     with foreign_code(bundle, prepared):
-        plan = Plan(Wish(target=target), prepared, windows, (), bundle.final_activation(windows.size))
+        plan = Plan(wish, prepared, windows, (), bundle.final_activation(windows.size))
         subject, (chosen,) = subject_of(bundle, plan)
         request = Request(subject, chosen, "importance", options={**OPTIONS, **options}, progress=progress)
         found, score, described = falls(request, features)
@@ -120,6 +120,7 @@ def _fallen(
             **request.options,
             "class": chosen.label,
             "score": score,
+            **asked_options(wish.spec),
             "network_spacing_mm": list(prepared.grid.spacing_mm),
             "device": str(bundle.device),
         },

@@ -11,10 +11,11 @@ from lesionlens.errors import ExplainError
 from lesionlens.heatmap import Heatmap
 from lesionlens.model.activation import Activation
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.explanation import Wish, check_layer, check_wish, explained, planned
+from lesionlens.model.explanation import explained, planned
 from lesionlens.model.inference import Inference, infer
 from lesionlens.model.prediction import class_probabilities, probabilities
 from lesionlens.model.preprocess import Prepared, prepare
+from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
 
@@ -56,15 +57,30 @@ def run_model(
     *,
     progress: Progress = silent,
 ) -> ModelOutput:
-    """Predict and explain; see :func:`~lesionlens.predict` and :func:`~lesionlens.explain` for the parameters."""
+    """Predict and explain; see :func:`~lesionlens.predict` and :func:`~lesionlens.explain` for the parameters.
+
+    A method that was asked for and cannot explain the network is an error before the work. Who asks for none gets the
+    prediction, and a warning.
+
+    Raises
+    ------
+    ExplainError
+        If what was asked for does not exist, or does not suit the network.
+    """
     check_wish(bundle, wish)
+    warnings = _unsuited(bundle, wish)
     times = [time.perf_counter()]
     progress("Preprocessing", 0, 1)
     prepared = prepare(bundle, volume)
+    warnings = warnings or _unsuited(bundle, wish, prepared)
     check_layer(bundle, prepared, wish.layer)
     progress("Preprocessing", 1, 1)
     times.append(time.perf_counter())
-    attributions, inference, warnings = _network(bundle, prepared, wish, progress)
+    attributions: tuple[Heatmap, ...] = ()
+    if warnings:
+        inference = infer(bundle, prepared, progress=progress)
+    else:
+        attributions, inference, warnings = _network(bundle, prepared, wish, progress)
     times.append(time.perf_counter())
     segmentation = bundle.info.task == "segmentation"
     maps = tuple(probabilities(bundle, inference)) if segmentation else ()
@@ -73,6 +89,17 @@ def run_model(
     spent = [round(end - start, 3) for start, end in pairwise(times)]
     seconds = dict(zip(("preprocess", "network", "probabilities"), spent, strict=True))
     return ModelOutput(maps, attributions, classes, inference.activation, warnings, seconds)
+
+
+def _unsuited(bundle: Bundle, wish: Wish, prepared: Prepared | None = None) -> tuple[str, ...]:
+    """Return a warning where the method that stands for none cannot explain the network; refuse any other."""
+    try:
+        check_suits(bundle, wish, prepared)
+    except ExplainError as error:
+        if wish.method != Wish().method or wish.layer is not None:
+            raise
+        return (f"There is no attribution map: {error}",)
+    return ()
 
 
 def _network(

@@ -26,11 +26,13 @@ from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.methods import Value, method_info
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.explanation import Plan, Wish, check_layer, check_wish, explained_targets, planned, subject_of
+from lesionlens.model.explanation import Plan, explained_targets, planned, subject_of
 from lesionlens.model.inference import infer
 from lesionlens.model.preprocess import prepare
 from lesionlens.model.targets import channels_of
+from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish
 from lesionlens.progress import Progress, silent
+from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Grid, Volume
 
 __all__ = ["trust"]
@@ -42,6 +44,10 @@ def trust(
     *,
     method: str = "gradcam",
     target: str | int | None = None,
+    score: ScoreName | None = None,
+    over: Over | str | tuple[float, float, float] = "predicted",
+    against: str | int | Sequence[str | int] = (),
+    gamma: float = 1.0,
     layer: str | None = None,
     options: Mapping[str, Value] | None = None,
     mask: LabelMap | None = None,
@@ -59,7 +65,7 @@ def trust(
 
     Parameters
     ----------
-    bundle, volume, method, target, layer, options
+    bundle, volume, method, target, score, over, against, gamma, layer, options
         As of :func:`lesionlens.explain`.
     mask
         What a reader marked, on the scan's grid; see :func:`lesionlens.read_overlay`. Without it there is no
@@ -89,13 +95,19 @@ def trust(
     InputError
         If the volume does not suit the bundle, or the mask not the volume.
     """
-    wish = Wish(method, target, layer, options or {})
+    others = against if isinstance(against, str | int) else tuple(against)
+    wish = Wish(method, target, layer, options or {}, TargetSpec(score, over, others, gamma))
     wanted = _wanted(checks, mask, also)
     _check_methods(bundle, wish, also)
     grid = volume.grid if isinstance(volume, Volume) else volume[0].grid
     if mask is not None:
         _check_mask(mask, grid)
+    wishes = (wish, *(_other(wish, name) for name in also))
+    for one in wishes:
+        check_suits(bundle, one)
     prepared = prepare(bundle, volume)
+    for one in wishes:
+        check_suits(bundle, one, prepared)
     check_layer(bundle, prepared, layer)
     plan = planned(bundle, prepared, wish)
     inference = infer(bundle, prepared, progress=progress) if len(plan.windows) > 1 else None
@@ -127,6 +139,11 @@ def _check_methods(bundle: Bundle, wish: Wish, also: Sequence[str]) -> None:
     check_wish(bundle, wish)
     if len(channels_of(bundle, wish.target)) > 1:
         raise ExplainError(f"The map of one class is checked at a time; found {wish.target!r}. Name one class.")
+
+
+def _other(wish: Wish, method: str) -> Wish:
+    """Return what is asked of another method: of the same layer where it takes one."""
+    return replace(wish, method=method, layer=wish.layer if method_info(method).takes_layer else None, options={})
 
 
 def _check_mask(mask: LabelMap, grid: Grid) -> None:

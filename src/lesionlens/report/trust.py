@@ -64,12 +64,13 @@ def write_trust(
 
     with atomic_folder(out, overwrite=overwrite) as folder:
         found = report() if callable(report) else report
+        source = found.heatmap.volume.source
         head = {
             "schema_version": TRUST_SCHEMA,
             "notice": RESEARCH_USE,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "lesionlens": __version__,
-            "input": {"sha256": found.heatmap.volume.source.sha256},
+            "input": {"sha256": source.sha256, **({"identity": dict(source.identity)} if source.identity else {})},
         }
         text = json.dumps(head | found.record(), indent=2, default=str, allow_nan=False)
         (folder / "trust.json").write_text(f"{text}\n", encoding="utf-8")

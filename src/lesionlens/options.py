@@ -1,0 +1,92 @@
+"""What to run on which scan: the one place of defaults, for the API, the command line and the widget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lesionlens.io.policy import Irregular
+from lesionlens.methods import Sampling, Value
+from lesionlens.target import Over, ScoreName, TargetSpec
+
+__all__ = ["RunOptions"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to run on which scan. Every front end takes its defaults from here.
+
+    Parameters
+    ----------
+    input
+        NIfTI file or DICOM folder.
+    bundle
+        Name of an embedded bundle, or path of a bundle.
+    method
+        Attribution method.
+    target
+        Class to explain, name or channel number, or several of them, or ``"all"``; by default the class with most
+        predicted voxels (segmentation) or the highest probability (classification).
+    score, over, against, gamma
+        Which number of the class is explained, over which voxels, against which other classes; see
+        :class:`~lesionlens.TargetSpec`. A mask may be a file.
+    layer
+        Target layer, dotted name, or several joined by ``+``; by default chosen by the kind of network.
+    method_options
+        Options of the method; those that are not here have their defaults.
+    threshold
+        Probability from which a voxel belongs to a region, in (0, 1].
+    uncertainty, samples, seed
+        How several predictions are made, see :func:`lesionlens.uncertainty`; by default none are.
+    ensemble
+        Further bundles, by name or path, for ``uncertainty="ensemble"``.
+    calibration
+        File that ``lesionlens calibrate`` wrote for the bundle; its probabilities are then calibrated.
+    series
+        UID, number or description of a DICOM series where a folder holds several.
+    stack
+        Name or number of a volume where a series or file holds several.
+    irregular
+        What to do with DICOM slices that do not lie on one regular grid; see :func:`lesionlens.read`.
+    identified
+        Keep the patient's name and identifiers wherever they come along, and put them into the record.
+    trust
+        Allow a bundle from outside to execute its config.
+    device
+        ``"cpu"``, ``"cuda"``, ``"mps"``; by default the fastest there is.
+    """
+
+    input: Path
+    bundle: str = "flair-lesions"
+    method: str = "gradcam"
+    target: str | tuple[str, ...] | None = None
+    score: ScoreName | None = None
+    over: Over | str = "predicted"
+    against: tuple[str, ...] = ()
+    gamma: float = 1.0
+    layer: str | None = None
+    method_options: Mapping[str, Value] = field(default_factory=dict)
+    threshold: float = 0.5
+    uncertainty: Sampling | None = None
+    samples: int | None = None
+    seed: int = 0
+    ensemble: tuple[str, ...] = ()
+    calibration: Path | None = None
+    series: str | None = None
+    stack: str | None = None
+    irregular: Irregular = "refuse"
+    identified: bool = False
+    trust: bool = False
+    device: str | None = None
+
+    @property
+    def spec(self) -> TargetSpec:
+        """What is asked about the class; a mask may still be a file.
+
+        Raises
+        ------
+        ExplainError
+            If it is nothing that can be asked.
+        """
+        return TargetSpec(self.score, self.over, self.against, self.gamma, self.threshold)

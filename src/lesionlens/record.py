@@ -1,0 +1,188 @@
+"""The record of a run: everything that is needed to make the results again, and to see that they belong to a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lesionlens import __version__
+from lesionlens.heatmap import Heatmap
+from lesionlens.options import RunOptions
+from lesionlens.regions import Region
+from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE
+from lesionlens.spread import Uncertainty, VolumeSpread
+from lesionlens.volume import Volume
+
+if TYPE_CHECKING:
+    from lesionlens.model.activation import Activation
+    from lesionlens.model.bundle import Bundle
+    from lesionlens.model.run import ModelOutput
+
+__all__ = ["run_record"]
+
+# Regions with less than this share of the positive attribution are not explained by it.
+LEAST_SHARE = 0.1
+
+
+def run_record(
+    options: RunOptions,
+    volume: Volume,
+    bundle: Bundle,
+    output: ModelOutput,
+    regions: dict[str, tuple[Region, ...]],
+    seconds: dict[str, float],
+    sampled: Uncertainty | None,
+    spreads: Mapping[str, tuple[VolumeSpread, ...]],
+) -> dict[str, Any]:
+    """Say everything that is needed to make the results again, and to see that they belong to a scan."""
+    from lesionlens.model.prediction import versions
+
+    return {
+        "schema_version": RECORD_SCHEMA,
+        "notice": RESEARCH_USE,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "lesionlens": __version__,
+        "input": _input_record(volume),
+        "bundle": _bundle_record(bundle, output.activation),
+        "options": _options_record(options, volume, bundle),
+        "maps": [_map_record(m) for m in (*output.probabilities, *output.attributions, *_maps_of(sampled))],
+        "uncertainty": _uncertainty_record(sampled, spreads),
+        "class_probabilities": dict(output.class_probabilities),
+        "n_regions": {label: len(found) for label, found in regions.items()},
+        "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
+        "warnings": [
+            *_geometry_warnings(volume),
+            *output.warnings,
+            *filter(None, (output.activation.doubt,)),
+            *_beside_the_regions(output, regions),
+        ],
+        "versions": versions(),
+        "seconds": seconds,
+    }
+
+
+def _options_record(options: RunOptions, volume: Volume, bundle: Bundle) -> dict[str, Any]:
+    """Return what was asked for."""
+    return {
+        "bundle": Path(options.bundle).name,  # folders of this machine are nobody's business
+        "trust": options.trust,
+        "method": options.method,
+        "target": options.target,
+        "score": options.score,
+        "over": options.spec.over_text,
+        "against": list(options.against),
+        "gamma": options.gamma,
+        "layer": options.layer,
+        "method_options": dict(options.method_options),
+        "threshold": options.threshold,
+        "uncertainty": options.uncertainty,
+        "samples": options.samples,
+        "seed": options.seed,
+        "calibration": None if options.calibration is None else options.calibration.name,
+        "ensemble": [Path(other).name for other in options.ensemble],
+        "series": volume.source.series or None,  # as it may be written down
+        "stack": options.stack,
+        "irregular": volume.source.verdict.handled or options.irregular,  # it may have been read before
+        "identified": options.identified or bool(volume.source.identity),
+        "device": str(bundle.device),
+    }
+
+
+def _maps_of(sampled: Uncertainty | None) -> tuple[Heatmap, ...]:
+    return sampled.maps if sampled else ()
+
+
+def _uncertainty_record(
+    sampled: Uncertainty | None, spreads: Mapping[str, tuple[VolumeSpread, ...]]
+) -> dict[str, Any] | None:
+    """Say how the predictions were made, and how volumes spread over them; None where there was one prediction."""
+    if sampled is None:
+        return None
+    return {
+        "sampling": sampled.sampling,
+        "samples": list(sampled.samples),
+        "notes": list(sampled.notes),
+        "classes": {label: dict(found) for label, found in sampled.class_spreads.items()},
+        "regions": {label: [asdict(one) for one in found] for label, found in spreads.items()},
+        "total_volume_mm3": {label: asdict(sampled.total_volume(label)) for label in spreads},
+    }
+
+
+def _beside_the_regions(output: ModelOutput, regions: dict[str, tuple[Region, ...]]) -> list[str]:
+    """Say where an attribution map hardly touches what it is meant to explain: a reader would look in vain."""
+    found = []
+    for attribution in output.attributions:
+        share = sum(region.attribution_share or 0.0 for region in regions.get(attribution.label, ()))
+        if attribution.kind == "attribution" and regions.get(attribution.label) and share < LEAST_SHARE:
+            layer = attribution.provenance.layer
+            what, other = (f"layer {layer!r}", "another") if layer else ("the map", "another method")
+            found.append(
+                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions: {what}"
+                f" shows little of what they rest on; {other} may show more."
+            )
+    return found
+
+
+def _geometry_warnings(volume: Volume) -> tuple[str, ...]:
+    """Say that places and sizes rest on slices that were not regular."""
+    verdict = volume.source.verdict
+    return () if verdict.regular else (f"The geometry of {volume.name} is {verdict}.",)
+
+
+def _input_record(volume: Volume) -> dict[str, Any]:
+    source, grid = volume.source, volume.grid
+    return {
+        "name": volume.name,
+        "format": source.format,
+        "sha256": source.sha256,
+        "modality": source.modality,
+        "stack": source.stack,
+        "n_files": len(source.files),
+        "shape": list(grid.shape),
+        "spacing_mm": list(grid.spacing_mm),
+        "axcodes": grid.axcodes,
+        "affine_ras": grid.affine.tolist(),
+        "decisions": list(source.decisions),
+        "verdict": str(source.verdict),
+        **({"identity": dict(source.identity)} if source.identity else {}),
+    }
+
+
+def _bundle_record(bundle: Bundle, activation: Activation) -> dict[str, Any]:
+    return {
+        "name": bundle.info.name,
+        "version": bundle.info.version,
+        "sha256": bundle.bundle_sha256,
+        "weights_sha256": bundle.weights_sha256,
+        "task": bundle.info.task,
+        "activation": activation.kind,
+        "activation_in_network": activation.applied,
+        "activation_reason": activation.reason,
+        "temperature": activation.temperature,
+        "calibration": activation.calibration,
+        "classes": list(bundle.info.outputs),
+        "embedded": bundle.info.embedded,
+        "decisions": list(bundle.info.decisions),
+    }
+
+
+def _map_record(heatmap: Heatmap) -> dict[str, Any]:
+    made = heatmap.provenance
+    return {
+        "file": f"{heatmap.name}.nii.gz",
+        "kind": heatmap.kind,
+        "class": heatmap.label,
+        "signed": heatmap.signed,
+        "unit": heatmap.volume.unit,
+        "method": made.method,
+        "target": made.target,
+        "layer": made.layer,
+        "resolution_mm": made.resolution_mm,
+        "min": float(heatmap.array.min()),
+        "max": float(heatmap.array.max()),
+        "options": dict(made.options),
+        "notes": list(made.notes),
+    }
