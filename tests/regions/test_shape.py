@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 
 from lesionlens.errors import InputError
 from lesionlens.io import read
-from lesionlens.shape import Segment, Shape, measure_shapes
+from lesionlens.regions.shape import Segment, Shape, measure_shapes
 from lesionlens.volume import Grid
 from orientations import ORIENTATIONS, Orientation, oblique, reoriented
 
