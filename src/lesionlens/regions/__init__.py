@@ -10,10 +10,12 @@ from lesionlens.regions.labelling import NEIGHBOURHOOD, check_same_grid, label_r
 from lesionlens.regions.measuring import measure
 from lesionlens.regions.shape import Segment, Shape, measure_shapes
 from lesionlens.regions.surroundings import Surroundings, measure_surroundings
-from lesionlens.regions.values import Region, Statistics
+from lesionlens.regions.values import FEW_VOXELS, PROBABILITIES, Region, Statistics
 
 __all__ = [
+    "FEW_VOXELS",
     "NEIGHBOURHOOD",
+    "PROBABILITIES",
     "Region",
     "Segment",
     "Shape",
