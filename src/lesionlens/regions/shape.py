@@ -116,7 +116,7 @@ def measure_shapes(labels: ArrayLike, grid: Grid) -> list[Shape]:
         raise InputError(
             f"Region labels are integers of shape {grid.shape}; found {array.dtype} of shape {array.shape}."
         )
-    boxes = find_objects(array.astype(np.int64, copy=False))
+    boxes = find_objects(array)
     return [
         _measure(array[box] == label, label, _moved(grid, box))
         for label, box in enumerate(boxes, start=1)

@@ -55,7 +55,7 @@ def measure_surroundings(labels: ArrayLike, volume: Volume) -> list[Surroundings
     array = np.asarray(labels)
     # The box of a ball of that radius: the rows of the inverse say how many voxels a mm can be along each axis.
     margin = np.ceil(SHELL_MM * np.linalg.norm(np.linalg.inv(volume.grid.affine[:3, :3]), axis=1)).astype(int)
-    boxes = find_objects(array.astype(np.int64, copy=False))
+    boxes = find_objects(array)
     found = []
     for label, box in enumerate(boxes, start=1):
         if box is not None:
