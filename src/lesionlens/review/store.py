@@ -223,6 +223,11 @@ class Session:
         """Names of the cases, in the order in which they are read."""
         return tuple(name for (name,) in self._rows("SELECT id FROM cases ORDER BY place"))
 
+    def cases_of(self, reader: str) -> tuple[str, ...]:
+        """Names of the cases in which a reader recorded anything, in the order in which they are read."""
+        query = "SELECT id FROM cases WHERE id IN (SELECT case_id FROM events WHERE reader = ?) ORDER BY place"
+        return tuple(name for (name,) in self._rows(query, reader))
+
     def case(self, case: str) -> CaseEntry:
         """Return a case with its findings.
 
