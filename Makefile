@@ -53,6 +53,7 @@ format: $(READY)
 
 reference: $(READY)
 	$(VENV)/bin/python scripts/command_line_reference.py
+	$(VENV)/bin/python scripts/statistics_reference.py
 
 build: $(READY)
 	$(VENV)/bin/python -m build

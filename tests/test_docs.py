@@ -59,6 +59,16 @@ def test_the_command_line_reference_is_what_the_program_says(repository: Path, r
     assert (repository / "docs" / "reference" / "command-line.md").read_text("utf-8") == make()
 
 
+def test_the_reference_of_statistics_is_that_of_the_table(repository: Path) -> None:
+    """Every column is defined where a reader looks for it; `make reference` brings the page up to date."""
+    make = runpy.run_path(str(repository / "scripts" / "statistics_reference.py"))["page"]
+
+    text = (repository / "docs" / "reference" / "statistics.md").read_text("utf-8")
+
+    assert "`volume_mm3`" in text
+    assert text == make(text)
+
+
 def test_the_readme_names_every_command(repository: Path, reference: dict[str, object]) -> None:
     """The first page shows everything that the program can do."""
     text = (repository / "README.md").read_text("utf-8")

@@ -19,6 +19,7 @@ __all__ = [
     "LesionLensError",
     "OutputError",
     "ReadError",
+    "SessionError",
     "UntrustedBundleError",
     "printable",
     "unknown_name",
@@ -99,6 +100,10 @@ class ExplainError(LesionLensError, ValueError):
 
 class OutputError(LesionLensError, OSError):
     """A result cannot be written (exists already, folder not writable, disk full)."""
+
+
+class SessionError(LesionLensError, OSError):
+    """A reader's decision could not be stored; it was not, not even in part."""
 
 
 class Cancelled(LesionLensError):

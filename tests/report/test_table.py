@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lesionlens.heatmap import Heatmap, Provenance
+from lesionlens.heatmap import Heatmap, LabelMap, Provenance
 from lesionlens.regions import Region, measure
-from lesionlens.report import COLUMNS, region_rows, write_table
+from lesionlens.report import COLUMN_NAMES, region_rows, write_table
 from lesionlens.volume import Grid, Volume
 from orientations import oblique
 
@@ -58,6 +58,55 @@ EXPECTED_COLUMNS = [
     "volume_mean_mm3",
     "volume_sd_mm3",
     "volume_cov",
+    "intensity_p10",
+    "intensity_p90",
+    "centroid_weighted_r_mm",
+    "centroid_weighted_a_mm",
+    "centroid_weighted_s_mm",
+    "probability_integral_mm3",
+    "volume_at_p50_mm3",
+    "volume_at_p70_mm3",
+    "volume_at_p90_mm3",
+    "attribution_peak",
+    "uncertainty_mean",
+    "mesh_volume_mm3",
+    "surface_mm2",
+    "sphericity",
+    "axis_major_mm",
+    "axis_minor_mm",
+    "axis_least_mm",
+    "elongation",
+    "flatness",
+    "diameter_mm",
+    "diameter_r_start_mm",
+    "diameter_a_start_mm",
+    "diameter_s_start_mm",
+    "diameter_r_end_mm",
+    "diameter_a_end_mm",
+    "diameter_s_end_mm",
+    "axial_diameter_mm",
+    "axial_diameter_r_start_mm",
+    "axial_diameter_a_start_mm",
+    "axial_diameter_s_start_mm",
+    "axial_diameter_r_end_mm",
+    "axial_diameter_a_end_mm",
+    "axial_diameter_s_end_mm",
+    "axial_perpendicular_mm",
+    "axial_perpendicular_r_start_mm",
+    "axial_perpendicular_a_start_mm",
+    "axial_perpendicular_s_start_mm",
+    "axial_perpendicular_r_end_mm",
+    "axial_perpendicular_a_end_mm",
+    "axial_perpendicular_s_end_mm",
+    "n_slices",
+    "surroundings_mean",
+    "surroundings_sd",
+    "contrast",
+    "contrast_to_noise",
+    "anatomy",
+    "one_slice",
+    "few_voxels",
+    "resampled",
 ]
 
 
@@ -80,7 +129,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def test_column_names_are_stable() -> None:
     """The header is an interface."""
-    assert list(COLUMNS) == EXPECTED_COLUMNS
+    assert list(COLUMN_NAMES) == EXPECTED_COLUMNS
 
 
 def test_numbers_survive_the_file_exactly(tmp_path: Path, regions: list[Region]) -> None:
@@ -104,6 +153,33 @@ def test_numbers_survive_the_file_exactly(tmp_path: Path, regions: list[Region])
             assert float(row[f"intensity_{name}"]) == getattr(region.intensity, name)
         assert float(row["probability_mean"]) == region.probability_mean
         assert float(row["probability_max"]) == region.probability_max
+
+
+def test_shapes_and_surroundings_have_their_own_columns(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Each number stands under its name, lines with both of their ends; nothing is measured unless asked for."""
+    grid = oblique((8, 9, 10), (0.7, 1.1, 3.0))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[1:5, 2:5, 3:7] = 1
+    volume = Volume(rng.normal(size=grid.shape), grid)
+    mask = LabelMap(volume.with_array(labels), "mask", {}, Provenance())
+    (region,) = measure(volume, mask, shapes=True)
+    assert region.shape is not None
+    assert region.surroundings is not None
+
+    (row,) = read(write_table({"lesion": [region]}, tmp_path / "regions.csv"))
+    (bare,) = read(write_table({"lesion": measure(volume, mask)}, tmp_path / "bare.csv"))
+
+    for name in ("mesh_volume_mm3", "surface_mm2", "sphericity", "elongation", "flatness", "n_slices"):
+        assert float(row[name]) == getattr(region.shape, name), name
+        assert bare[name] == ""
+    for name in ("diameter", "axial_diameter", "axial_perpendicular"):
+        line = getattr(region.shape, name)
+        assert float(row[f"{name}_mm"]) == line.length_mm
+        for word, end in zip(("start", "end"), line.ends_ras, strict=True):
+            assert tuple(float(row[f"{name}_{axis}_{word}_mm"]) for axis in "ras") == end
+    assert float(row["contrast"]) == region.surroundings.contrast
+    assert float(row["surroundings_sd"]) == region.surroundings.sd
+    assert float(row["intensity_p90"]) == region.intensity.p90
 
 
 def test_what_was_not_measured_is_empty_and_truth_is_lower_case(tmp_path: Path, regions: list[Region]) -> None:

@@ -1,48 +1,19 @@
-"""Regions as a table: one row each, stable column names with their units.
-
-The names are an interface: scripts read them. Add columns at the end, never rename one.
-"""
+"""Regions as a table: one row each, stable column names with their units."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import product, repeat
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 
 from lesionlens.regions import Region
+from lesionlens.report.columns import COLUMNS, Cell
 from lesionlens.spread import VolumeSpread
 
-__all__ = ["COLUMNS", "Cell", "region_rows", "write_table"]
+__all__ = ["COLUMN_NAMES", "region_rows", "write_table"]
 
-Cell = str | int | float | bool | None
-
-# Voxel indices count from 0 and boxes include both ends; world positions are RAS+; see lesionlens.regions.Region.
-COLUMNS = (
-    "class",
-    "label",
-    "n_voxels",
-    "volume_mm3",
-    *(f"centroid_{axis}_mm" for axis in "ras"),
-    *(f"centroid_{axis}" for axis in "ijk"),
-    *(f"bbox_{axis}_{end}" for end, axis in product(("min", "max"), "ijk")),
-    *(f"bbox_{axis}_{end}_mm" for end, axis in product(("min", "max"), "ras")),
-    *(f"peak_{axis}_mm" for axis in "ras"),
-    *(f"peak_{axis}" for axis in "ijk"),
-    "intensity_mean",
-    "intensity_sd",
-    "intensity_min",
-    "intensity_median",
-    "intensity_max",
-    "probability_mean",
-    "probability_max",
-    "attribution_mean",
-    "attribution_share",
-    "touches_border",
-    "volume_mean_mm3",
-    "volume_sd_mm3",
-    "volume_cov",
-)
+COLUMN_NAMES = tuple(name for column in COLUMNS for name in column.names)
 
 
 def region_rows(
@@ -60,12 +31,12 @@ def region_rows(
     Returns
     -------
     list of dict
-        Keys are :data:`COLUMNS` in their order; what was not measured is None.
+        Keys are :data:`COLUMN_NAMES` in their order; what was not measured is None.
     """
     return [
-        dict(zip(COLUMNS, (*_cells(name, region), *_spread_cells(spread)), strict=True))
+        {cell: value for column in COLUMNS for cell, value in zip(column.names, column.cells(name, *row), strict=True)}
         for name, found in regions.items()
-        for region, spread in zip(found, (spreads or {}).get(name) or repeat(None, len(found)), strict=True)
+        for row in zip(found, (spreads or {}).get(name) or repeat(None, len(found)), strict=True)
     ]
 
 
@@ -95,24 +66,9 @@ def write_table(
     target = Path(path)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer.writerow(COLUMN_NAMES)
         writer.writerows([_text(cell) for cell in row.values()] for row in region_rows(regions, spreads))
     return target
-
-
-def _cells(name: str, region: Region) -> Iterator[Cell]:
-    yield from (name, region.label, region.n_voxels, region.volume_mm3)
-    yield from (*region.centroid_ras, *region.centroid_ijk)
-    yield from (*region.bbox_ijk[0], *region.bbox_ijk[1], *region.bbox_ras[0], *region.bbox_ras[1])
-    yield from (*region.peak_ras, *region.peak_ijk)
-    intensity = region.intensity
-    yield from (intensity.mean, intensity.sd, intensity.min, intensity.median, intensity.max)
-    yield from (region.probability_mean, region.probability_max, region.attribution_mean, region.attribution_share)
-    yield region.touches_border
-
-
-def _spread_cells(spread: VolumeSpread | None) -> tuple[Cell, ...]:
-    return (None, None, None) if spread is None else (spread.mean_mm3, spread.sd_mm3, spread.cov)
 
 
 def _text(cell: Cell) -> Cell:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionlens.errors import InputError
-from lesionlens.heatmap import Heatmap, Kind, Provenance
+from lesionlens.heatmap import Heatmap, Kind, LabelMap, Provenance
+from lesionlens.io import read
 from lesionlens.regions import Region, label_regions, measure
-from lesionlens.volume import Grid, Volume
+from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
 from orientations import ORIENTATIONS, Orientation, oblique, reoriented
 
 FULL = np.ones((3, 3, 3))  # scipy's structure for 26 neighbours
@@ -125,7 +129,10 @@ def test_statistics_agree_with_scipy(rng: np.random.Generator, dtype: type, orde
     wide = scan.astype(np.float64)
     p, a = probability.array.astype(np.float64), attribution.array
     intensity = np.array([dataclasses.astuple(region.intensity) for region in regions])
-    functions = (ndimage.mean, ndimage.standard_deviation, ndimage.minimum, ndimage.median, ndimage.maximum)
+    ends = [partial(np.percentile, q=q) for q in (10, 90)]
+    percentiles = [partial(ndimage.labeled_comprehension, func=f, out_dtype=float, default=0) for f in ends]
+    plain = (ndimage.mean, ndimage.standard_deviation, ndimage.minimum, ndimage.median, ndimage.maximum)
+    functions: list[Any] = [*plain, *percentiles]
     for column, function in zip(intensity.T, functions, strict=True):
         np.testing.assert_allclose(column, function(wide, labels, index), rtol=1e-11, atol=1e-9)
     assert [r.label for r in regions] == index.tolist()
@@ -153,21 +160,30 @@ def world_facts(region: Region) -> dict[str, Any]:
 def test_world_quantities_do_not_depend_on_the_orientation(
     rng: np.random.Generator, grid: Grid, orientation: Orientation
 ) -> None:
-    """One scan stored in 48 ways has one set of regions in the world."""
-    arrays = (rng.normal(size=grid.shape), separate_boxes(rng), rng.normal(size=grid.shape))
+    """One scan stored in 48 ways has one set of regions in the world, in every figure."""
+    scan, probability = rng.uniform(1, 9, grid.shape), separate_boxes(rng)
+    attribution, uncertainty = rng.normal(size=(2, *grid.shape))
+    atlas = rng.integers(0, 3, grid.shape)
 
-    def run(stored: list[tuple[NDArray[Any], Grid]]) -> list[Region]:
-        (scan, here), (probability, _), (attribution, _) = stored
-        extra = make_map(attribution, here, kind="attribution", signed=True)
-        return measure(Volume(scan, here), make_map(probability, here), attribution=extra)
+    def run(how: Orientation) -> list[Region]:
+        def stored(array: NDArray[Any]) -> tuple[NDArray[Any], Grid]:
+            return reoriented(array, grid, how)
 
-    expected = run([(array, grid) for array in arrays])
-    found = run([reoriented(array, grid, orientation) for array in arrays])
+        return measure(
+            Volume(*stored(scan)),
+            make_map(*stored(probability)),
+            attribution=make_map(*stored(attribution), kind="attribution", signed=True),
+            uncertainty=make_map(*stored(uncertainty), kind="uncertainty"),
+            anatomy=LabelMap(Volume(*stored(atlas)), "atlas", {1: "grey", 2: "white"}, Provenance()),
+            shapes=True,
+        )
+
+    expected, found = run(ORIENTATIONS[0]), run(orientation)
 
     assert len(expected) == 3
     for one, other in zip(expected, found, strict=True):
         for name, value in world_facts(one).items():
-            assert flat(world_facts(other)[name]) == pytest.approx(flat(value), rel=1e-9, abs=1e-9), name
+            assert flat(world_facts(other)[name]) == pytest.approx(flat(value), rel=1e-9, abs=1e-9, nan_ok=True), name
 
 
 def separate_boxes(rng: np.random.Generator) -> NDArray[np.float32]:
@@ -179,8 +195,12 @@ def separate_boxes(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def flat(value: Any) -> list[float]:
-    """Return numbers, points, boxes and statistics as one list."""
-    return np.ravel(list(value.values()) if isinstance(value, dict) else value).tolist()
+    """Return the numbers of nested values as one list; the ends of lines are none, as there are lines of one length."""
+    if isinstance(value, dict):
+        return [number for name, part in value.items() if name != "ends_ras" for number in flat(part)]
+    if isinstance(value, tuple | list):
+        return [number for part in value for number in flat(part)]
+    return [float("nan") if value is None else float(sum(map(ord, value)) if isinstance(value, str) else value)]
 
 
 def test_bbox_ras_of_one_oblique_voxel_holds_its_eight_corners() -> None:
@@ -510,3 +530,90 @@ def test_a_region_beside_voxels_without_data_touches_the_border(last: int, touch
     (region,) = measure(Volume(np.zeros(PLAIN.shape), PLAIN, valid=valid), make_map(probability, PLAIN))
 
     assert region.touches_border is touches
+
+
+def test_weighted_centroid_and_percentiles_follow_the_standard(shared_data: Path) -> None:
+    """IBSI's digital phantom: how far the centroid moves when weighted, and its percentiles, to their tolerances."""
+    folder = shared_data / "stats" / "ibsi1_digital_phantom"
+    volume, mask = read(folder / "phantom.nii.gz"), read(folder / "mask.nii.gz")
+    labels = LabelMap(mask.with_array(mask.array.astype(np.uint8)), "mask", {}, Provenance())
+
+    (region,) = measure(volume, labels)
+
+    assert region.centroid_weighted_ras is not None
+    moved = np.linalg.norm(np.subtract(region.centroid_ras, region.centroid_weighted_ras))
+    assert moved == pytest.approx(0.672, abs=0.004)
+    intensity = region.intensity
+    assert (intensity.mean, intensity.sd**2) == pytest.approx((2.15, 3.05), abs=0.005)
+    assert (intensity.p10, intensity.median, intensity.p90, intensity.max) == (1, 1, 4, 6)
+
+
+def test_first_order_figures_of_a_tumour_are_the_published_ones(shared_data: Path) -> None:
+    """PyRadiomics' baseline of brain1; it divides variances by n too."""
+    folder = shared_data / "stats" / "pyradiomics"
+    with (folder / "baseline_firstorder.csv").open() as file:
+        wanted = {r["featureName"].removeprefix("original_firstorder_"): r["brain1"] for r in csv.DictReader(file)}
+    volume, label = read(folder / "brain1_image.nrrd"), read(folder / "brain1_label.nrrd")
+    tumour = LabelMap(label.with_array((label.array == 1).astype(np.uint8)), "tumour", {}, Provenance())
+
+    intensity = measure(volume, tumour)[0].intensity
+
+    found = (
+        intensity.mean,
+        intensity.sd**2,
+        intensity.min,
+        intensity.median,
+        intensity.max,
+        intensity.p10,
+        intensity.p90,
+    )
+    names = ("Mean", "Variance", "Minimum", "Median", "Maximum", "10Percentile", "90Percentile")
+    assert found == pytest.approx([float(wanted[name]) for name in names])
+
+
+def test_a_centroid_is_not_weighted_by_negative_intensities() -> None:
+    """In Hounsfield units a weighted mean could lie outside the patient."""
+    volume, probability = box_scene(PLAIN)
+
+    (region,) = measure(Volume(np.asarray(volume.array) - 120, PLAIN), probability)
+
+    assert region.centroid_weighted_ras is None
+
+
+def test_volumes_at_probabilities_of_a_box() -> None:
+    """23 voxels of 0.75 and one of 0.875, 2 mm³ each."""
+    grid = Grid((8, 9, 10), np.diag([2.0, 1.0, 1.0, 1.0]))
+
+    (region,) = measure(*box_scene(grid))
+
+    assert region.volumes_at_mm3 == (48, 48, 0)
+    assert region.probability_integral_mm3 == pytest.approx(2 * (23 * 0.75 + 0.875))
+
+
+def test_flags_are_raised_where_they_should_be_and_nowhere_else() -> None:
+    """A sheet, a speck and a solid block; a scan that was resampled and one that was not."""
+    probability = empty_map()
+    probability[2:7, 2:7, 2] = 1
+    probability[1:3, 1:3, 6:7] = 1
+    probability[4:7, 4:7, 5:9] = 1
+    resampled = Source(verdict=GeometryVerdict(("tilt: 14 degrees",), 3.0, "resample"))
+
+    solid, sheet, speck = measure(Volume(empty_map(), PLAIN), make_map(probability, PLAIN))
+
+    assert (solid.one_slice, solid.few_voxels, solid.resampled) == (False, False, False)
+    assert (sheet.one_slice, sheet.few_voxels) == (True, False)
+    assert (speck.one_slice, speck.few_voxels) == (True, True)
+    assert measure(Volume(empty_map(), PLAIN, source=resampled), make_map(probability, PLAIN))[0].resampled
+
+
+def test_anatomy_is_named_with_its_share() -> None:
+    """Of the 24 voxels of the box 12 lie in one label, 8 in another without a name, 4 in none."""
+    volume, probability = box_scene(PLAIN)
+    atlas = np.zeros(PLAIN.shape, np.int16)
+    atlas[1:3, 2:5, 3:5], atlas[1:3, 3:5, 5:7] = 7, 9
+
+    (region,) = measure(
+        volume, probability, anatomy=LabelMap(Volume(atlas, PLAIN), "atlas", {7: "insula"}, Provenance())
+    )
+
+    assert region.anatomy == (("insula", 0.5), ("9", pytest.approx(1 / 3)))

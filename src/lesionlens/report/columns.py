@@ -1,0 +1,221 @@
+"""The columns of a region table, each with its unit and definition: for files, tool tips and the reference page.
+
+The names are an interface: scripts read them. Add columns at the end, never rename one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from operator import attrgetter
+from typing import Any
+
+from lesionlens.regions import PROBABILITIES, Region
+from lesionlens.spread import VolumeSpread
+
+__all__ = ["COLUMNS", "Cell", "Column"]
+
+Cell = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column, or several that belong together: the axes of a position, the ends of a box.
+
+    Parameters
+    ----------
+    names
+        Stable names.
+    unit
+        Of the values; empty where there is none.
+    meaning
+        Definition in a sentence or two; formulas are in the reference page.
+    cells
+        Takes name of the class, region and spread of its volume (or None), and returns a value for each name.
+    """
+
+    names: tuple[str, ...]
+    unit: str
+    meaning: str
+    cells: Callable[[str, Region, VolumeSpread | None], tuple[Cell, ...]]
+
+
+def _of(names: str, unit: str, meaning: str, fields: str = "") -> Column:
+    """Return columns that are fields of a region, or of what it holds; None where that is missing.
+
+    ``fields`` are paths such as ``shape.diameter.length_mm``, by default the names.
+    """
+    paths = [path.split(".") for path in (fields or names).split()]
+
+    def cells(_class: str, region: Region, _spread: VolumeSpread | None) -> tuple[Cell, ...]:
+        return tuple(_follow(region, path) for path in paths)
+
+    return Column(tuple(names.split()), unit, meaning, cells)
+
+
+def _follow(value: Any, path: list[str]) -> Any:
+    for name in path:
+        value = None if value is None else getattr(value, name)
+    return value
+
+
+def _points(names: Iterator[str], unit: str, meaning: str, field: str) -> Column:
+    """Return one column for each number of a position, box, or line."""
+    found = tuple(names)
+    get = field.split(".")
+
+    def cells(_class: str, region: Region, _spread: VolumeSpread | None) -> tuple[Cell, ...]:
+        value = _follow(region, get)
+        return (None,) * len(found) if value is None else tuple(_numbers(value))
+
+    return Column(found, unit, meaning, cells)
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _numbers(part)
+    else:
+        yield value
+
+
+def _ends(name: str, axes: str, words: tuple[str, str], suffix: str = "") -> Iterator[str]:
+    return (f"{name}_{axis}_{word}{suffix}" for word, axis in product(words, axes))
+
+
+def _spread(names: str, unit: str, meaning: str) -> Column:
+    get = [attrgetter(name.removeprefix("volume_")) for name in names.split()]
+    return Column(
+        tuple(names.split()), unit, meaning, lambda _c, _r, s: tuple(None if s is None else one(s) for one in get)
+    )
+
+
+def _anatomy(_class: str, region: Region, _spread: VolumeSpread | None) -> tuple[Cell, ...]:
+    return ("; ".join(f"{name} {share:.3f}" for name, share in region.anatomy) or None,)
+
+
+_MM = "mm"
+_SHAPE = "shape."
+_OPEN, _CLOSE = ("start", "end")
+
+COLUMNS: tuple[Column, ...] = (
+    Column(("class",), "", "Name of the class.", lambda name, _r, _s: (name,)),
+    _of("label", "", "Number of the region in `regions_<class>.nii.gz`; 1 is the largest."),
+    _of("n_voxels", "voxels", "Number of voxels."),
+    _of("volume_mm3", "mm³", "Number of voxels times the volume of a voxel; divide by 1000 for millilitres."),
+    _points(
+        (f"centroid_{a}_mm" for a in "ras"), _MM, "Mean position; outside the region if that is bent.", "centroid_ras"
+    ),
+    _points((f"centroid_{a}" for a in "ijk"), "voxels", "The same as index from 0, with fractions.", "centroid_ijk"),
+    _points(_ends("bbox", "ijk", ("min", "max")), "voxels", "First and last index along each axis.", "bbox_ijk"),
+    _points(_ends("bbox", "ras", ("min", "max"), "_mm"), _MM, "Box over the outer faces of the voxels.", "bbox_ras"),
+    _points((f"peak_{a}_mm" for a in "ras"), _MM, "Voxel with the highest probability.", "peak_ras"),
+    _points((f"peak_{a}" for a in "ijk"), "voxels", "The same as index.", "peak_ijk"),
+    _of(
+        "intensity_mean intensity_sd intensity_min intensity_median intensity_max",
+        "the scan's",
+        "Values of the scan inside; the standard deviation divides by n.",
+        "intensity.mean intensity.sd intensity.min intensity.median intensity.max",
+    ),
+    _of("probability_mean probability_max", "", "Mean and highest probability inside."),
+    _of("attribution_mean", "", "Signed mean of the attribution inside."),
+    _of("attribution_share", "", "Positive attribution inside, divided by all positive attribution, in [0, 1]."),
+    _of(
+        "touches_border",
+        "",
+        "True if the region reaches an outer face of the scan, or voxels without data, and may be cut off.",
+    ),
+    _spread(
+        "volume_mean_mm3 volume_sd_mm3 volume_cov",
+        "mm³, mm³, none",
+        "Of the region's volume over all predictions, only with `--uncertainty`: mean, standard deviation (divided by"
+        " n - 1), and their quotient.",
+    ),
+    _of("intensity_p10 intensity_p90", "the scan's", "10th and 90th percentile inside.", "intensity.p10 intensity.p90"),
+    _points(
+        (f"centroid_weighted_{a}_mm" for a in "ras"),
+        _MM,
+        "Mean position weighted by the scan's values; empty where one of them is negative, as in CT.",
+        "centroid_weighted_ras",
+    ),
+    _of(
+        "probability_integral_mm3",
+        "mm³",
+        "Sum of the probabilities times the volume of a voxel: the volume to be expected if they are calibrated.",
+    ),
+    _points(
+        (f"volume_at_p{100 * p:.0f}_mm3" for p in PROBABILITIES),
+        "mm³",
+        "Volume of the part with at least that probability: how sharply the model draws the border.",
+        "volumes_at_mm3",
+    ),
+    _of("attribution_peak", "", "Highest attribution inside."),
+    _of("uncertainty_mean", "the map's", "Mean of the uncertainty map inside, only with `--uncertainty`."),
+    _of("mesh_volume_mm3", "mm³", "Volume inside the mesh.", _SHAPE + "mesh_volume_mm3"),
+    _of("surface_mm2", "mm²", "Area of the mesh.", _SHAPE + "surface_mm2"),
+    _of(
+        "sphericity", "", "Area of a ball of the mesh's volume, divided by the area of the mesh.", _SHAPE + "sphericity"
+    ),
+    _points(
+        (f"axis_{name}_mm" for name in ("major", "minor", "least")),
+        _MM,
+        "Four times the standard deviation of the voxel centres along their principal directions.",
+        _SHAPE + "axes_mm",
+    ),
+    _of(
+        "elongation flatness",
+        "",
+        "Minor and least axis divided by the major one; empty for one voxel.",
+        _SHAPE + "elongation " + _SHAPE + "flatness",
+    ),
+    _of("diameter_mm", _MM, "Longest distance of two points of the mesh.", _SHAPE + "diameter.length_mm"),
+    _points(_ends("diameter", "ras", (_OPEN, _CLOSE), "_mm"), _MM, "Where it lies.", _SHAPE + "diameter.ends_ras"),
+    _of(
+        "axial_diameter_mm",
+        _MM,
+        "Longest distance of two points of the outline in one slice, in the slice where it is longest.",
+        _SHAPE + "axial_diameter.length_mm",
+    ),
+    _points(
+        _ends("axial_diameter", "ras", (_OPEN, _CLOSE), "_mm"),
+        _MM,
+        "Where it lies.",
+        _SHAPE + "axial_diameter.ends_ras",
+    ),
+    _of(
+        "axial_perpendicular_mm",
+        _MM,
+        "Longest line in that slice at a right angle to the axial diameter, from outline to outline.",
+        _SHAPE + "axial_perpendicular.length_mm",
+    ),
+    _points(
+        _ends("axial_perpendicular", "ras", (_OPEN, _CLOSE), "_mm"),
+        _MM,
+        "Where it lies.",
+        _SHAPE + "axial_perpendicular.ends_ras",
+    ),
+    _of("n_slices", "slices", "Number of axial slices that hold a voxel of the region.", _SHAPE + "n_slices"),
+    _of(
+        "surroundings_mean surroundings_sd",
+        "the scan's",
+        "Values of the scan in a shell of 3 mm around the region, other regions left out.",
+        "surroundings.mean surroundings.sd",
+    ),
+    _of("contrast", "the scan's", "Mean inside less mean of the shell.", "surroundings.contrast"),
+    _of(
+        "contrast_to_noise",
+        "",
+        "Contrast divided by the standard deviation of the shell.",
+        "surroundings.contrast_to_noise",
+    ),
+    Column(
+        ("anatomy",),
+        "",
+        "Anatomical labels that the region lies in, with their share of its voxels, largest first.",
+        _anatomy,
+    ),
+    _of("one_slice", "", "True if the region is one voxel thick along an axis of the grid."),
+    _of("few_voxels", "", "True for fewer than eight voxels: too few to measure a volume or a shape."),
+    _of("resampled", "", "True if the scan was brought to a regular grid on reading: its voxels are interpolated."),
+)

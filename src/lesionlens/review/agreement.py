@@ -1,0 +1,158 @@
+"""How far readers agree, with each other and with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lesionlens.compare import confusion
+from lesionlens.errors import InputError
+from lesionlens.review.events import VERDICTS, Verdict
+from lesionlens.review.store import Session
+
+__all__ = ["MODEL", "Agreement", "PairAgreement", "cohen_kappa", "fleiss_kappa", "session_agreement"]
+
+# Stands beside the readers: what the model marked it has accepted.
+MODEL = "model"
+
+
+def cohen_kappa(counts: ArrayLike) -> float | None:
+    """Return Cohen's kappa of two readers: agreement beyond what chance gives (Educ. Psychol. Meas. 1960).
+
+    (po - pe) / (1 - pe), with po the share of the diagonal and pe what two readers with these margins would share by
+    chance.
+
+    Parameters
+    ----------
+    counts
+        (n, n) counts: rows are the answers of the first reader, columns those of the second.
+
+    Returns
+    -------
+    float or None
+        In [-1, 1]; None where there is no answer, or both always gave the same one, which leaves nothing to chance.
+    """
+    table = np.asarray(counts, dtype=np.float64)
+    total = table.sum()
+    if total == 0:
+        return None
+    chance = float(table.sum(axis=0) @ table.sum(axis=1)) / total**2
+    return None if chance == 1 else float((np.trace(table) / total - chance) / (1 - chance))
+
+
+def fleiss_kappa(counts: ArrayLike) -> float | None:
+    """Return Fleiss' kappa of several readers (Psychol. Bull. 1971).
+
+    Parameters
+    ----------
+    counts
+        (findings, answers): how many readers gave which answer. Every finding has the same number of readers, two or
+        more.
+
+    Returns
+    -------
+    float or None
+        At most 1; None where there is no finding, or all answers are the same.
+
+    Raises
+    ------
+    InputError
+        If the findings have different numbers of readers, or fewer than two.
+    """
+    table = np.asarray(counts, dtype=np.float64)
+    if not len(table):
+        return None
+    readers = table.sum(axis=1)
+    if readers.min() != readers.max() or readers[0] < 2:
+        raise InputError(f"Every finding needs the same readers, two or more; found {sorted(set(readers.tolist()))}.")
+    n = readers[0]
+    observed = float(((table**2).sum(axis=1) - n).mean()) / (n * (n - 1))
+    chance = float(((table.sum(axis=0) / table.sum()) ** 2).sum())
+    return None if chance == 1 else float((observed - chance) / (1 - chance))
+
+
+@dataclass(frozen=True, eq=False)
+class PairAgreement:
+    """Two readers, or a reader and the model, on the findings that both judged.
+
+    Parameters
+    ----------
+    first, second
+        Who; :data:`MODEL` has accepted whatever it marked.
+    confusion
+        (3, 3) counts of accept, reject, unsure: rows are the first.
+    kappa
+        Cohen's; None where it is not defined, as beside the model, which always says the same.
+    """
+
+    first: str
+    second: str
+    confusion: NDArray[np.int64]
+    kappa: float | None
+
+    @property
+    def n(self) -> int:
+        """Findings that both judged."""
+        return int(self.confusion.sum())
+
+    @property
+    def share(self) -> float | None:
+        """Share of them on which both say the same; None where there are none."""
+        return float(np.trace(self.confusion)) / self.n if self.n else None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the readers of a session agree.
+
+    Parameters
+    ----------
+    readers
+        Who judged anything.
+    pairs
+        Every two of them, then each beside the model.
+    fleiss
+        Kappa of all readers, on the findings that all judged; None with fewer than two, or where it is not defined.
+    n_all
+        Number of these findings.
+    """
+
+    readers: tuple[str, ...]
+    pairs: tuple[PairAgreement, ...]
+    fleiss: float | None
+    n_all: int
+
+
+def session_agreement(session: Session) -> Agreement:
+    """Compare the verdicts of every reader of a session on the model's findings."""
+    verdicts = {reader: _verdicts(session, reader) for reader in session.readers}
+    verdicts = {reader: found for reader, found in verdicts.items() if found}
+    readers = tuple(verdicts)
+    pairs = [_pair(a, b, verdicts[a], verdicts[b]) for a, b in combinations(readers, 2)]
+    pairs += [_pair(a, MODEL, verdicts[a], dict.fromkeys(verdicts[a], "accept")) for a in readers]
+    shared = sorted(set.intersection(*(set(found) for found in verdicts.values()))) if len(readers) > 1 else []
+    table = [[sum(verdicts[r][name] == word for r in readers) for word in VERDICTS] for name in shared]
+    return Agreement(readers, tuple(pairs), fleiss_kappa(table), len(shared))
+
+
+def _verdicts(session: Session, reader: str) -> dict[tuple[str, str], Verdict]:
+    """Return the verdicts of a reader on the model's findings, by case and finding."""
+    return {
+        (case, finding.id): finding.verdict
+        for case in session.cases_of(reader)
+        for finding in session.state(case, reader).findings.values()
+        if finding.verdict is not None and finding.origin == "model"
+    }
+
+
+def _pair(
+    a: str, b: str, first: Mapping[tuple[str, str], Verdict], second: Mapping[tuple[str, str], Verdict]
+) -> PairAgreement:
+    shared = [name for name in first if name in second]
+    one, other = (np.array([VERDICTS.index(w[name]) for name in shared], dtype=np.int64) for w in (first, second))
+    counts = confusion(one, other, len(VERDICTS))
+    return PairAgreement(a, b, counts, cohen_kappa(counts))
