@@ -43,8 +43,9 @@ MAY_IMPORT = {
     "record": _WORK | {"results", "options"},
     "pipeline": _WORK | {"results", "options", "record"},
     "importance": _WORK | {"results"},
+    "sessions": _WORK | {"results"},
     "batch": _WORK | {"results", "pipeline"},
-    "cli": _WORK | {"results", "options", "pipeline", "importance", "batch"},
+    "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "batch"},
     "ui": _WORK | {"results", "pipeline", "batch"},
     "__main__": {"cli"},
 }

@@ -20,8 +20,8 @@ from lesionlens.io.labels import read_labels
 from lesionlens.options import RunOptions
 from lesionlens.progress import Progress, silent
 from lesionlens.record import run_record
-from lesionlens.regions import Region, label_regions, measure
-from lesionlens.results import CaseResult, write_case
+from lesionlens.regions import Region, label_regions
+from lesionlens.results import CaseResult, measure_class, write_case
 from lesionlens.spread import Uncertainty
 from lesionlens.volume import Array, Volume
 
@@ -80,10 +80,11 @@ def run_case(
     wish = Wish(options.method, options.target, options.layer, options.method_options, spec)
     output = run_model(bundles[0], volume, wish, progress=progress)
     clock.seconds.update(output.seconds)
-    with clock.stage("measure", progress, "Measuring regions"):
-        labels, regions = measure_classes(volume, output.probabilities, output.attributions, options.threshold)
     with clock.stage("uncertainty"):  # it reports its own progress
         sampled = _sampled(options, bundles, volume, progress)
+    maps = (*output.attributions, *(sampled.maps if sampled else ()))
+    with clock.stage("measure", progress, "Measuring regions"):
+        labels, regions = measure_classes(volume, output.probabilities, maps, options.threshold)
     spreads = {label: sampled.volumes(label, labels[label]) for label in labels} if sampled else {}
     return CaseResult(
         volume=volume,
@@ -177,12 +178,25 @@ def _sampled(options: RunOptions, bundles: Sequence[Bundle], volume: Volume, pro
 def measure_classes(
     volume: Volume,
     probabilities: tuple[Heatmap, ...],
-    attributions: tuple[Heatmap, ...],
+    maps: tuple[Heatmap, ...],
     threshold: float,
     *,
     progress: Progress = silent,
 ) -> tuple[dict[str, Array], dict[str, tuple[Region, ...]]]:
-    """Measure the regions of every class at a threshold.
+    """Measure the regions of every class at a threshold, with all their statistics.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    probabilities
+        One map for each class.
+    maps
+        Attribution and uncertainty maps; the first of each class and kind is measured.
+    threshold
+        See :func:`~lesionlens.regions.label_regions`.
+    progress
+        Called for each class.
 
     Returns
     -------
@@ -192,10 +206,7 @@ def measure_classes(
     labels, regions = {}, {}
     for done, heatmap in enumerate(probabilities):
         progress("Measuring regions", done, len(probabilities))
-        # Where a network looks is no evidence, even seen from the class: it has no share to measure.
-        evidence = (a for a in attributions if a.kind == "attribution" and a.label == heatmap.label)
-        attribution = next(evidence, None)
-        labels[heatmap.label] = label_regions(heatmap, threshold=threshold)
-        found = measure(volume, heatmap, threshold=threshold, attribution=attribution, labels=labels[heatmap.label])
-        regions[heatmap.label] = tuple(found)
+        found = label_regions(heatmap, threshold=threshold, valid=volume.valid)
+        labels[heatmap.label] = found
+        regions[heatmap.label] = tuple(measure_class(volume, heatmap, maps, found))
     return labels, regions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,16 @@ from lesionlens.regions import Region, measure
 from lesionlens.spread import VolumeSpread
 from lesionlens.volume import Array, Volume
 
-__all__ = ["RECORD_SCHEMA", "RESEARCH_USE", "CaseResult", "read_case", "read_maps", "write_case"]
+__all__ = [
+    "RECORD_SCHEMA",
+    "RESEARCH_USE",
+    "CaseResult",
+    "measure_class",
+    "read_case",
+    "read_maps",
+    "read_record",
+    "write_case",
+]
 
 # Version of record.json; a newer one is refused, not guessed at.
 RECORD_SCHEMA = 1
@@ -181,7 +190,7 @@ def read_case(folder: Path | str, volume: Volume) -> CaseResult:
         If the folder holds no results, results of another scan, or of a newer version of LesionLens.
     """
     folder = Path(folder)
-    record = _read_record(folder)
+    record = read_record(folder)
     try:
         if record["input"]["sha256"] != volume.source.sha256:
             raise ReadError(
@@ -207,7 +216,7 @@ def read_maps(folder: Path | str) -> tuple[tuple[Heatmap, ...], Mapping[str, Any
         If the folder holds no results, no maps, or results of a newer version of LesionLens.
     """
     folder = Path(folder)
-    record = _read_record(folder)
+    record = read_record(folder)
     try:
         if not record["maps"]:
             raise ReadError(f"The results in {folder} hold no maps; run the case again, or compare other results.")
@@ -221,7 +230,14 @@ def _incomplete(folder: Path, error: Exception) -> ReadError:
     return ReadError(f"{folder / _RECORD} is incomplete: {type(error).__name__} {error}. Run the case again.")
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read what a run says about itself.
+
+    Raises
+    ------
+    ReadError
+        If the folder holds no results, or those of a newer version of LesionLens.
+    """
     path = folder / _RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -246,9 +262,8 @@ def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResul
     labels, regions = {}, {}
     for heatmap in probabilities:
         array = _on_grid(folder / f"regions_{slug(heatmap.label)}.nii.gz", volume)
-        attribution = next((a for a in attributions if a.label == heatmap.label), None)
         labels[heatmap.label] = array
-        regions[heatmap.label] = tuple(measure(volume, heatmap, attribution=attribution, labels=array))
+        regions[heatmap.label] = tuple(measure_class(volume, heatmap, maps, array))
     return CaseResult(
         volume=volume,
         bundle=f"{record['bundle']['name']} {record['bundle']['version']}",
@@ -262,6 +277,27 @@ def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResul
         uncertainties=tuple(m for m in maps if m.kind == "uncertainty"),
         volume_spreads=_volume_spreads(record),
     )
+
+
+def measure_class(volume: Volume, probability: Heatmap, maps: Iterable[Heatmap], labels: Array) -> list[Region]:
+    """Measure the regions of one class with all their statistics.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    probability
+        Map of the class.
+    maps
+        Of any class and kind: the attribution map of this class is measured, and the entropy of its predictions. Where
+        a network looks is no evidence, even seen from the class: it has no share to measure.
+    labels
+        (i, j, k) regions of the class.
+    """
+    own = [m for m in maps if m.label == probability.label]
+    attribution = next((m for m in own if m.kind == "attribution"), None)
+    uncertainty = next((m for m in own if m.kind == "uncertainty" and m.provenance.method == "entropy"), None)
+    return measure(volume, probability, attribution=attribution, uncertainty=uncertainty, labels=labels, shapes=True)
 
 
 def _volume_spreads(record: dict[str, Any]) -> dict[str, tuple[VolumeSpread, ...]]:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from lesionlens.cli import bundles, calibrate, compare, importance, info, methods, run, trust, view
+from lesionlens.cli import bundles, calibrate, compare, importance, info, methods, review, run, trust, view
 from lesionlens.cli.options import NOTICE, Version
 from lesionlens.errors import LesionLensError
 
@@ -33,6 +33,7 @@ run.register(app)
 info.register(app)
 view.register(app)
 bundles.register(app)
+review.register(app)
 
 
 @app.callback()

@@ -151,7 +151,11 @@ COLUMNS: tuple[Column, ...] = (
         "volumes_at_mm3",
     ),
     _of("attribution_peak", "", "Highest attribution inside."),
-    _of("uncertainty_mean", "the map's", "Mean of the uncertainty map inside, only with `--uncertainty`."),
+    _of(
+        "uncertainty_mean",
+        "nats",
+        "Mean entropy of the averaged prediction inside, in nats, only with `--uncertainty`.",
+    ),
     _of("mesh_volume_mm3", "mm³", "Volume inside the mesh.", _SHAPE + "mesh_volume_mm3"),
     _of("surface_mm2", "mm²", "Area of the mesh.", _SHAPE + "surface_mm2"),
     _of(

@@ -338,15 +338,14 @@ class Session:
         return None
 
     def _check_acts(self, reader: str, case: str, acts: Sequence[Act]) -> None:
+        names = [finding.id for finding in self.case(case).findings]
         events = self.events(case, reader)
-        state = fold([finding.id for finding in self.case(case).findings], events)
-        known = set(state.findings)
         for act in acts:
+            state = fold(names, events)
             if act.kind == "added":
-                if act.finding in known:
+                if act.finding in state.findings:
                     raise InputError(f"There is a finding {act.finding!r} in case {case!r} already.")
-                known.add(act.finding)
-            elif act.finding and act.finding not in known:
+            elif act.finding and act.finding not in state.findings:
                 raise InputError(f"There is no finding {act.finding!r} in case {case!r}.")
             elif act.kind == "undo" and act.value["step"] not in {e.step for e in events}:
                 raise InputError(f"There is no step {act.value['step']} of {reader!r} in case {case!r} to undo.")
@@ -355,6 +354,7 @@ class Session:
                     f"{len(state.open)} findings of case {case!r} wait for a verdict, the first is {state.open[0]!r}:"
                     " judge them before the case is closed."
                 )
+            events.append(Event(0, 0, "", reader, case, act))  # later acts of the step build on it
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:

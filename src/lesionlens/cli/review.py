@@ -1,0 +1,189 @@
+"""The commands about review sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from lesionlens.cli.options import AsJson, Command, Out, Overwrite, print_json
+
+if TYPE_CHECKING:
+    from lesionlens.review import Act
+
+__all__ = ["register"]
+
+_FILE = Annotated[Path, typer.Argument(metavar="SESSION", help="Session file.", parser=Path)]
+_CASES = Annotated[
+    Path | None,
+    typer.Option(parser=Path, help="CSV with the columns scan and results, and name where wanted; one row per case."),
+]
+_CASE = Annotated[
+    list[tuple[str, str]], typer.Option("--case", metavar="SCAN RESULTS", help="A scan and the folder of its run.")
+]
+_READER = Annotated[str, typer.Option("--reader", help="Who reads.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module, as a group of their own."""
+    group = typer.Typer(
+        help="Judge findings case by case; nothing that was recorded is lost.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    group.command(
+        "start", cls=Command, epilog="Example:  lesionlens review start trial.session --case scan.nii.gz results"
+    )(review_start)
+    group.command("status", cls=Command, epilog="Example:  lesionlens review status trial.session --reader Ann")(
+        review_status
+    )
+    group.command(
+        "record",
+        cls=Command,
+        epilog="Example:  lesionlens review record trial.session case-001 lesion-1 --reader Ann --verdict accept",
+    )(review_record)
+    group.command("agree", cls=Command, epilog="Example:  lesionlens review agree trial.session")(review_agree)
+    group.command("export", cls=Command, epilog="Example:  lesionlens review export trial.session --out findings")(
+        review_export
+    )
+    app.add_typer(group, name="review")
+
+
+def review_start(
+    session: _FILE,
+    cases: _CASES = None,
+    case: _CASE = [],  # noqa: B006 - typer makes a new list for each call
+    order: Annotated[
+        str, typer.Option(help="given, worst (largest volume first), random, or a column of regions.csv.")
+    ] = "worst",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of a random order.")] = 0,
+    title: Annotated[str, typer.Option(help="What readers see.")] = "",
+) -> None:
+    """Make a session of scans that have been run; the model's regions are its findings."""
+    from lesionlens.sessions import CaseFiles, read_manifest, start_session
+
+    files = [CaseFiles(Path(scan), Path(results)) for scan, results in case]
+    files += read_manifest(cases) if cases else []
+    if not files:
+        raise typer.BadParameter("name at least one case", param_hint="--case or --cases")
+    with start_session(session, files, title=title, order=order, seed=seed) as made:
+        n = sum(len(made.case(name).findings) for name in made.case_ids)
+        typer.echo(f"{session}: {len(made.case_ids)} cases with {n} findings, {order} first")
+
+
+def review_status(
+    session: _FILE,
+    reader: Annotated[str | None, typer.Option("--reader", help="List the cases of this reader.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how far each reader is, and case by case for one of them."""
+    from lesionlens.report.console import print_table
+    from lesionlens.review import Session
+    from lesionlens.sessions import changed_files
+
+    with Session.open(session, read_only=True) as found:
+        progress = {name: found.progress(name) for name in (found.readers if reader is None else (reader,))}
+        cases = found.statuses(reader) if reader is not None else {}
+        changed = {name: changed_files(found, name) for name in found.case_ids}
+        names = {name: found.case(name).name for name in found.case_ids}
+    changed = {name: files for name, files in changed.items() if files}
+    if as_json:
+        summary: dict[str, Any] = {"cases": len(names), "readers": {r: vars(p) for r, p in progress.items()}}
+        summary["changed"] = {name: list(files) for name, files in changed.items()}
+        if reader is not None:
+            summary["status"] = {name: {"status": s, "flagged": f} for name, (s, f) in cases.items()}
+        print_json(summary)
+        return
+    if not progress:
+        typer.echo(f"{len(names)} cases; nobody has read any yet")
+    for name, one in progress.items():
+        typer.echo(f"{name}: {one}, {one.partly} begun")
+    if cases:
+        rows = [(name, names[name], status, "flagged" if flag else "") for name, (status, flag) in cases.items()]
+        print_table(("case", "name", "status", ""), rows)
+    for name, files in changed.items():
+        typer.echo(
+            f"Warning: of {name}, {', '.join(files)} changed or went missing since the session was made", err=True
+        )
+
+
+def review_record(
+    session: _FILE,
+    case: Annotated[str, typer.Argument(metavar="CASE", help="Name of the case, as 'status' lists it.")],
+    finding: Annotated[str, typer.Argument(metavar="[FINDING]", help="Name of the finding, such as lesion-1.")] = "",
+    *,
+    reader: _READER,
+    verdict: Annotated[Literal["accept", "reject", "unsure"] | None, typer.Option(help="Of the finding.")] = None,
+    category: Annotated[str | None, typer.Option(help="Of the finding, in the reader's words.")] = None,
+    confidence: Annotated[int | None, typer.Option(min=1, max=5, help="Of the verdict, 5 the surest.")] = None,
+    comment: Annotated[str | None, typer.Option(help="About the finding.")] = None,
+    flag: Annotated[bool | None, typer.Option("--flag/--no-flag", help="Mark the case, or unmark it.")] = None,
+    done: Annotated[bool, typer.Option("--done", help="Close the case; every finding needs a verdict.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the reader's last step in the case back.")] = False,
+) -> None:
+    """Record what a reader decided, from a script or where there is no screen; all of it is one step."""
+    from lesionlens.review import Session
+
+    acts = _acts(finding, verdict=verdict, category=category, confidence=confidence, text=comment)
+    acts += _case_acts(flag=flag, done=done)
+    if undo == bool(acts):
+        raise typer.BadParameter("say what to record, or --undo alone", param_hint="--verdict, --done, ... or --undo")
+    with Session.open(session) as found:
+        if undo:
+            step = found.undo(reader, case)
+            typer.echo(f"{case}: step {step} taken back" if step else f"{case}: nothing to take back")
+            return
+        events = found.record(reader, case, acts)
+        typer.echo(f"{case}: recorded as step {events[0].step}, case is {found.state(case, reader).status}")
+
+
+def _acts(finding: str, **said: Any) -> list[Act]:
+    """Return what was said about a finding as acts: each word names its kind."""
+    from lesionlens.review import Act
+
+    kinds = {"text": "comment"}
+    found = [(kinds.get(name, name), name, value) for name, value in said.items() if value is not None]
+    if found and not finding:
+        raise typer.BadParameter("say which finding it is about", param_hint="FINDING")
+    return [Act(kind, finding, {name: value}) for kind, name, value in found]  # type: ignore[arg-type]  # Act checks it
+
+
+def _case_acts(*, flag: bool | None, done: bool) -> list[Act]:
+    from lesionlens.review import Act
+
+    marked = [] if flag is None else [Act("flag", value={"flag": flag})]
+    return [*marked, *([Act("done")] if done else [])]
+
+
+def review_agree(session: _FILE, as_json: AsJson = False) -> None:
+    """Compare the readers with each other and with the model, on findings that both judged."""
+    from lesionlens.report.console import print_table
+    from lesionlens.report.review import agreement_summary
+    from lesionlens.review import Session
+    from lesionlens.review.agreement import session_agreement
+
+    with Session.open(session, read_only=True) as found:
+        agreement = session_agreement(found)
+    if as_json:
+        print_json(agreement_summary(agreement))
+        return
+    rows = [(p.first, p.second, str(p.n), _number(p.share), _number(p.kappa)) for p in agreement.pairs]
+    print_table(("first", "second", "findings", "same verdict", "Cohen's kappa"), rows)
+    if len(agreement.readers) > 1:
+        typer.echo(f"All readers, {agreement.n_all} findings: Fleiss' kappa {_number(agreement.fleiss)}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def review_export(session: _FILE, out: Out, overwrite: Overwrite = False) -> None:
+    """Write every finding with what each reader said, and the whole trail, as CSV and JSON."""
+    from lesionlens.io.atomic import atomic_folder
+    from lesionlens.report.review import write_findings
+    from lesionlens.review import Session
+
+    with Session.open(session, read_only=True) as found, atomic_folder(out, overwrite=overwrite) as folder:
+        write_findings(found, folder)
+    typer.echo(f"{out}: findings.csv, findings.json")

@@ -1,0 +1,144 @@
+"""What readers found, as a table and as JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lesionlens.review import CaseState, Event, FindingState, Session, reading_seconds
+from lesionlens.review.agreement import Agreement
+
+__all__ = ["REVIEW_COLUMNS", "agreement_summary", "finding_rows", "write_findings"]
+
+REVIEW_COLUMNS = (
+    "case",
+    "case_name",
+    "reader",
+    "finding",
+    "class",
+    "label",
+    "origin",
+    "verdict",
+    "category",
+    "confidence",
+    "comments",
+    "replaced_by",
+    "n_edits",
+    "measured_mm",
+    "volume_mm3",
+    "centroid_r_mm",
+    "centroid_a_mm",
+    "centroid_s_mm",
+    "probability_max",
+    "case_status",
+    "case_flagged",
+    "case_seconds",
+)
+
+
+def finding_rows(session: Session) -> Iterator[dict[str, Any]]:
+    """Yield a row for every finding, reader by reader, of the cases that the reader touched.
+
+    Keys are :data:`REVIEW_COLUMNS`; what a reader did not say is None, never a guess.
+    """
+    for reader in session.readers:
+        for case in session.cases_of(reader):
+            entry, state = session.case(case), session.state(case, reader)
+            events = session.events(case, reader)
+            about = {finding.id: finding for finding in entry.findings}
+            for finding in state.findings.values():
+                model = about.get(finding.id)
+                statistics = model.statistics if model else _statistics(finding.id, events)
+                yield {
+                    **{"case": case, "case_name": entry.name, "reader": reader, "finding": finding.id},
+                    **{"class": model.label_class if model else None, "label": model.label if model else None},
+                    **_said(finding),
+                    **_measured(statistics),
+                    **_case(state, events),
+                }
+
+
+def _said(finding: FindingState) -> dict[str, Any]:
+    return {
+        "origin": finding.origin,
+        "verdict": finding.verdict,
+        "category": finding.category,
+        "confidence": finding.confidence,
+        "comments": list(finding.comments),
+        "replaced_by": list(finding.replaced_by),
+        "n_edits": len(finding.edits),
+        "measured_mm": [line.length_mm for line in finding.measurements],
+    }
+
+
+def _measured(statistics: Mapping[str, Any]) -> dict[str, Any]:
+    centre = statistics.get("centroid_ras") or (None, None, None)
+    return {
+        "volume_mm3": statistics.get("volume_mm3"),
+        **{f"centroid_{axis}_mm": value for axis, value in zip("ras", centre, strict=True)},
+        "probability_max": statistics.get("probability_max"),
+    }
+
+
+def _case(state: CaseState, events: list[Event]) -> dict[str, Any]:
+    seconds = round(reading_seconds(events), 3)
+    return {"case_status": state.status, "case_flagged": state.flagged, "case_seconds": seconds}
+
+
+def _statistics(finding: str, events: list[Event]) -> Mapping[str, Any]:
+    """Return what was measured of a reader's own finding when it was added."""
+    added = (e.act.value["statistics"] for e in events if e.act.kind == "added" and e.act.finding == finding)
+    return next(added, {})
+
+
+def write_findings(session: Session, folder: Path) -> None:
+    """Write ``findings.csv`` and ``findings.json`` into a folder that exists.
+
+    The JSON file also holds the whole trail: who did what and when, in its order, what was undone included.
+    """
+    rows = list(finding_rows(session))
+    with (folder / "findings.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(REVIEW_COLUMNS)
+        writer.writerows([_text(row[name]) for name in REVIEW_COLUMNS] for row in rows)
+    content = {
+        "schema_version": 1,
+        "notice": "Research use only. Not a medical device; not a diagnosis.",
+        "session": session.about,
+        "findings": rows,
+        "trail": [_trail(event) for event in session.events()],
+    }
+    (folder / "findings.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def agreement_summary(found: Agreement) -> dict[str, Any]:
+    """Return an agreement as plain values that JSON takes."""
+    pairs = [
+        {
+            "first": pair.first,
+            "second": pair.second,
+            "n": pair.n,
+            "share": pair.share,
+            "cohen_kappa": pair.kappa,
+            "confusion": pair.confusion.tolist(),
+        }
+        for pair in found.pairs
+    ]
+    return {"readers": list(found.readers), "pairs": pairs, "fleiss_kappa": found.fleiss, "n_all": found.n_all}
+
+
+def _trail(event: Event) -> dict[str, Any]:
+    act = event.act
+    return {
+        **{"id": event.id, "step": event.step, "at": event.at, "reader": event.reader, "case": event.case},
+        **{"kind": act.kind, "finding": act.finding or None, "value": dict(act.value), "mask_bytes": len(act.mask)},
+    }
+
+
+def _text(cell: Any) -> Any:
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return "; ".join(map(str, cell)) if isinstance(cell, list) else cell
