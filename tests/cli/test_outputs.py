@@ -165,3 +165,21 @@ def test_the_comparison_answers_no(page: dict[str, Any]) -> None:
     with pytest.raises(AssertionError, match=r"record\.json"):
         check(text, {"map_lesion.nii.gz"})
     assert not matches("map_<class>.nii.gz", "map_lesion_nii.gz")
+
+
+def test_review_export(case: Path, page: dict[str, str], tmp_path: Path) -> None:
+    """What readers said, by finding, and the trail."""
+    written(case, tmp_path / "results", "run", "--layer", "0")
+    session = str(tmp_path / "s")
+    assert main(["review", "start", session, str(case / "scan.nii.gz"), str(tmp_path / "results")]) == 0
+    said = ["--reader", "Ann", "--verdict", "accept"]
+    assert main(["review", "record", session, "case-001", "lesion-1", *said]) == 0
+
+    assert main(["review", "export", session, "--out", str(tmp_path / "out")]) == 0
+
+    text = page["`lesionlens review export`"]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    check(text, names)
+    with (tmp_path / "out" / "findings.csv").open(newline="", encoding="utf-8") as file:
+        columns = next(csv.reader(file))
+    assert columns == [name for name in first_cells(text) if name not in names]

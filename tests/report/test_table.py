@@ -101,8 +101,8 @@ EXPECTED_COLUMNS = [
     "n_slices",
     "surroundings_mean",
     "surroundings_sd",
-    "contrast",
-    "contrast_to_noise",
+    "shell_contrast",
+    "shell_contrast_to_noise",
     "anatomy",
     "one_slice",
     "few_voxels",
@@ -177,7 +177,7 @@ def test_shapes_and_surroundings_have_their_own_columns(tmp_path: Path, rng: np.
         assert float(row[f"{name}_mm"]) == line.length_mm
         for word, end in zip(("start", "end"), line.ends_ras, strict=True):
             assert tuple(float(row[f"{name}_{axis}_{word}_mm"]) for axis in "ras") == end
-    assert float(row["contrast"]) == region.surroundings.contrast
+    assert float(row["shell_contrast"]) == region.surroundings.contrast
     assert float(row["surroundings_sd"]) == region.surroundings.sd
     assert float(row["intensity_p90"]) == region.intensity.p90
 

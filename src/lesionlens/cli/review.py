@@ -19,8 +19,9 @@ _CASES = Annotated[
     Path | None,
     typer.Option(parser=Path, help="CSV with the columns scan and results, and name where wanted; one row per case."),
 ]
-_CASE = Annotated[
-    list[tuple[str, str]], typer.Option("--case", metavar="SCAN RESULTS", help="A scan and the folder of its run.")
+_PAIRS = Annotated[
+    list[Path],
+    typer.Argument(metavar="SCAN RESULTS", help="A scan and the folder of its run, case by case.", parser=Path),
 ]
 _READER = Annotated[str, typer.Option("--reader", help="Who reads.")]
 
@@ -32,9 +33,9 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
         rich_markup_mode=None,
     )
-    group.command(
-        "start", cls=Command, epilog="Example:  lesionlens review start trial.session --case scan.nii.gz results"
-    )(review_start)
+    group.command("start", cls=Command, epilog="Example:  lesionlens review start trial.session scan.nii.gz results")(
+        review_start
+    )
     group.command("status", cls=Command, epilog="Example:  lesionlens review status trial.session --reader Ann")(
         review_status
     )
@@ -52,8 +53,8 @@ def register(app: typer.Typer) -> None:
 
 def review_start(
     session: _FILE,
+    pairs: _PAIRS = [],  # noqa: B006 - typer makes a new list for each call
     cases: _CASES = None,
-    case: _CASE = [],  # noqa: B006 - typer makes a new list for each call
     order: Annotated[
         str, typer.Option(help="given, worst (largest volume first), random, or a column of regions.csv.")
     ] = "worst",
@@ -63,10 +64,10 @@ def review_start(
     """Make a session of scans that have been run; the model's regions are its findings."""
     from lesionlens.sessions import CaseFiles, read_manifest, start_session
 
-    files = [CaseFiles(Path(scan), Path(results)) for scan, results in case]
+    if len(pairs) % 2 or not (pairs or cases):
+        raise typer.BadParameter("name a scan and the folder of its run for each case", param_hint="SCAN RESULTS")
+    files = [CaseFiles(scan, results) for scan, results in zip(pairs[::2], pairs[1::2], strict=True)]
     files += read_manifest(cases) if cases else []
-    if not files:
-        raise typer.BadParameter("name at least one case", param_hint="--case or --cases")
     with start_session(session, files, title=title, order=order, seed=seed) as made:
         n = sum(len(made.case(name).findings) for name in made.case_ids)
         typer.echo(f"{session}: {len(made.case_ids)} cases with {n} findings, {order} first")

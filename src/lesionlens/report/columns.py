@@ -206,9 +206,9 @@ COLUMNS: tuple[Column, ...] = (
         "Values of the scan in a shell of 3 mm around the region, other regions left out.",
         "surroundings.mean surroundings.sd",
     ),
-    _of("contrast", "the scan's", "Mean inside less mean of the shell.", "surroundings.contrast"),
+    _of("shell_contrast", "the scan's", "Mean inside less mean of the shell.", "surroundings.contrast"),
     _of(
-        "contrast_to_noise",
+        "shell_contrast_to_noise",
         "",
         "Contrast divided by the standard deviation of the shell.",
         "surroundings.contrast_to_noise",
