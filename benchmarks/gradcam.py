@@ -3,21 +3,27 @@
 Contestants are timed in turn, round after round, so that a busy machine slows all of them alike; the ratios are what
 counts. The memory is what autograd stores for the backward pass, counted tensor by tensor, weights left out.
 
-    python benchmarks/gradcam.py [--parts classifiers,stored,classes,windows] [--size 96] [--rounds 5] [--threads 2]
-                                 [--json result.json]
+    python benchmarks/gradcam.py [--parts classifiers,stored,classes,windows,budget] [--size 96] [--rounds 5]
+                                 [--threads 2] [--json result.json]
 
 classifiers: Grad-CAM of DenseNet121 and ResNet18 against one forward pass and MONAI's Grad-CAM.
 stored:      bytes stored for the backward pass, against the full graph.
 classes:     eight classes at once against eight single maps.
-windows:     a map through 27 windows against the sliding-window inference that it explains and its backward part.
+windows:     a map through 27 windows against the sliding-window inference that it explains and its backward part, and
+             the copies of the volume by which it grows from 8 windows to 27.
+budget:      the tensors that occlusion and Score-CAM hold at most, against the bytes that they were allowed.
+
+At the end each figure that has a limit is printed with the limit and a verdict; the exit code is 1 where one fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,10 +46,14 @@ from lesionlens.explain import (
     cut_at,
     default_layer,
 )
+from lesionlens.explain.budget import AliveBytes
 
 Runs = dict[str, Callable[[], object]]
 
 CLASSES = 8
+
+# What occlusion and Score-CAM are allowed for a batch; the image, its logits and the map are held beside it.
+BUDGET_MIB = 64
 
 
 def classifiers() -> dict[str, tuple[nn.Module, str]]:
@@ -141,6 +151,11 @@ def timed(runs: Runs, rounds: int) -> dict[str, dict[str, float]]:
     }
 
 
+def timed_ratio(found: dict[str, dict[str, float]], slow: str, fast: str) -> float:
+    """Return how many times as long one contestant took as another."""
+    return found[slow]["seconds"] / found[fast]["seconds"]
+
+
 def measure_classifiers(size: int, rounds: int) -> dict[str, Any]:
     """Time Grad-CAM of classifiers against a forward pass and MONAI's."""
     image, found = torch.rand(1, 1, size, size, size), {}
@@ -151,6 +166,9 @@ def measure_classifiers(size: int, rounds: int) -> dict[str, Any]:
         found[name] = timed(runs, rounds)
         for contestant, run in runs.items():
             found[name][contestant]["stored_bytes"] = stored_bytes(network, run)
+        found[name]["monai"]["times_lesionlens"] = timed_ratio(found[name], "monai", "lesionlens")
+        fresh = copy.deepcopy(network)  # nobody has probed it
+        found[name]["first probe"] = {"seconds": seconds(lambda fresh=fresh: default_layer(fresh, image.shape))}
     return found
 
 
@@ -214,7 +232,37 @@ def measure_windows(size: int, rounds: int) -> dict[str, Any]:
     whole = found["inference"]["seconds"] + found["backward part"]["seconds"]
     for name in ("map, logits known", "map alone"):
         found[name]["times_inference_and_backward"] = found[name]["seconds"] / whole
-    return {"windows": len(plan), **found}
+    return {"windows": len(plan), "volume_copies": _growth(network, layer, window), **found}
+
+
+def _growth(network: nn.Module, layer: str, window: tuple[int, ...]) -> float:
+    """Return by how many float32 copies of the volume a map grows from 8 to 27 windows: volumes alone, no windows."""
+    peaks, voxels = [], []
+    for count in (2, 3):
+        full = tuple(n * (count + 1) // 2 for n in window)
+        image, region = torch.rand(1, 1, *full), torch.ones(full, dtype=torch.bool)
+        inference = Inference(network, image, Windows.sliding(full, window, overlap=0.5))
+        logits = inference.logits()
+        with AliveBytes() as alive:
+            apply_method(inference, RegionMargin(1, region=region), layer=layer, logits=logits)
+        peaks.append(alive.highest)
+        voxels.append(image.numel())
+    return (peaks[1] - peaks[0]) / (4 * (voxels[1] - voxels[0]))
+
+
+def measure_budget(size: int, rounds: int) -> dict[str, Any]:
+    """Count the tensors that batches of changed images hold at most."""
+    del rounds  # counting needs none
+    network = UNet(3, 1, 2, channels=(8, 16, 32), strides=(2, 2), num_res_units=1).eval()
+    image, found = torch.rand(1, 1, *(size // 2,) * 3), {}
+    layer = default_layer(network, image.shape)[0]
+    for method, options in (("occlusion", {"size": str(size // 4)}), ("scorecam", {})):
+        named = {} if method == "occlusion" else {"layer": layer}
+        allowed = {"budget_mib": BUDGET_MIB, **options}
+        with AliveBytes() as alive:
+            apply_method(Inference(network, image), RegionMargin(1), method=method, options=allowed, **named)
+        found[method] = {"peak_bytes": alive.highest, "share": alive.highest / (BUDGET_MIB * 2**20)}
+    return found
 
 
 PARTS: dict[str, Callable[[int, int], dict[str, Any]]] = {
@@ -222,11 +270,59 @@ PARTS: dict[str, Callable[[int, int], dict[str, Any]]] = {
     "stored": measure_stored,
     "classes": measure_classes,
     "windows": measure_windows,
+    "budget": measure_budget,
 }
 
+# What is asked for: words, where the figure is found, and the largest (or smallest) that will do.
+LIMITS: tuple[tuple[str, tuple[str, ...], float, bool], ...] = (
+    *(
+        row
+        for name in ("DenseNet121", "ResNet18")
+        for row in (
+            (f"{name}, layer named, times forward", ("classifiers", name, "lesionlens", "times_forward"), 1.2, True),
+            (
+                f"{name}, layer left open, times forward",
+                ("classifiers", name, "lesionlens, default layer", "times_forward"),
+                1.2,
+                True,
+            ),
+            (f"{name}, MONAI's Grad-CAM, times ours", ("classifiers", name, "monai", "times_lesionlens"), 2.5, False),
+            (f"{name}, bytes stored", ("classifiers", name, "lesionlens", "stored_bytes"), 1024, True),
+        )
+    ),
+    *(
+        (f"{name}, stored, share of the full graph", ("stored", name, "share"), 0.6, True)
+        for name in ("UNet", "DynUNet", "SegResNet")
+    ),
+    ("8 classes at once, times 8 single runs", ("classes", "at once", "times_single_runs"), 0.6, True),
+    (
+        "27 windows, times inference and backward part",
+        ("windows", "map, logits known", "times_inference_and_backward"),
+        1.3,
+        True,
+    ),
+    # One window of this network holds hundreds of copies of its size for the backward pass.
+    ("27 windows instead of 8, copies of the volume more", ("windows", "volume_copies"), 24, True),
+    ("occlusion, tensors held, share of the budget", ("budget", "occlusion", "share"), 1.1, True),
+    ("Score-CAM, tensors held, share of the budget", ("budget", "scorecam", "share"), 1.1, True),
+)
 
-def main(argv: list[str] | None = None) -> None:
-    """Measure, print, and write it as JSON if asked."""
+
+def verdicts(result: dict[str, Any]) -> list[tuple[str, float, str, bool]]:
+    """Return for each figure that was measured and has a limit: words, value, limit in words, and whether it holds."""
+    rows = []
+    for words, path, limit, at_most in LIMITS:
+        value: Any = result
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            holds = value <= limit if at_most else value >= limit
+            rows.append((words, float(value), f"{'at most' if at_most else 'at least'} {limit:g}", holds))
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, and write it as JSON if asked; return 1 where a limit is passed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default=",".join(PARTS), help="what to measure, joined by commas")
     parser.add_argument("--size", type=int, default=96, help="voxels along each axis")
@@ -247,7 +343,11 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps({part: result[part]}, indent=2))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
+    rows = verdicts(result)
+    for words, value, limit, holds in rows:
+        print(f"{'holds' if holds else 'FAILS'}  {words}: {value:.3g} ({limit})")
+    return int(not all(holds for *_, holds in rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -115,6 +115,31 @@ def test_values_equal_captum(size: str, stride: str) -> None:
     np.testing.assert_allclose(found.values, theirs[0, 0].detach(), atol=1e-6 * max(1, abs(found.score)))
 
 
+def test_windows_that_the_target_does_not_look_at_never_run_again() -> None:
+    """A lesion in one corner costs the windows that hold it, and the values stay those of brute force."""
+    network, shape, size = SmallUNet().eval(), (24, 8, 8), (8, 8, 8)
+    image, region = torch.randn(1, 1, *shape), torch.zeros(shape, dtype=torch.bool)
+    region[1:3] = True
+    target, plan = RegionMargin(1, region=region), Windows.sliding(shape, size, overlap=0.5)
+    sizes: list[int] = []
+    network.register_forward_hook(lambda _m, args, _o: sizes.append(len(args[0])))
+
+    found = occlusion(Inference(network, image, plan), target, size="4", stride="4", fill="minimum")
+
+    assert len(plan) == 5
+    # The prediction; the one window that holds the region, measured, once as it is, and for each of its 8 boxes.
+    assert sum(sizes) == 5 + 1 + 1 + 8
+    expected = np.zeros(shape)
+    for start in np.ndindex(6, 2, 2):
+        box = tuple(slice(4 * i, 4 * i + 4) for i in start)
+        changed = image.clone()
+        changed[(..., *box)] = image.min()
+        values = [float(target(Inference(network, each, plan).logits())) for each in (image, changed)]
+        expected[box] = values[0] - values[1]
+    np.testing.assert_allclose(found.values, expected, atol=1e-6 * max(1.0, abs(found.score)))
+    assert not found.values[8:].any()
+
+
 @pytest.mark.parametrize("budget", [1, 4])
 @pytest.mark.parametrize("pad_mode", ["constant", "reflect"])
 @pytest.mark.parametrize("shape", [(14, 9, 8), (12, 6, 5)])

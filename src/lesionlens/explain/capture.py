@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError, unknown_name
+from lesionlens.explain.frugal import FrugalConvolutions
 
 __all__ = [
     "Cut",
@@ -82,17 +83,19 @@ def quiet(network: nn.Module) -> Iterator[None]:
     ExplainError
         If parameters were created under ``inference_mode``: autograd refuses such tensors.
     """
-    if any(tensor.is_inference() for tensor in chain(network.parameters(), network.buffers())):
+    modules = list(network.modules())  # asked once: a walk through hundreds of modules costs as much as some layers
+    parameters = list({id(p): p for m in modules for p in m._parameters.values() if p is not None}.values())
+    buffers = [b for m in modules for b in m._buffers.values() if b is not None]
+    if any(tensor.is_inference() for tensor in chain(parameters, buffers)):
         raise ExplainError(
             "The network's weights were created under torch.inference_mode(), which rules out gradients; "
             "create or load the network outside of it."
         )
-    modules = list(network.modules())
     training = [module.training for module in modules]
     # Module.compile() leaves this on the module; the compiled code would not see hooks added later.
     compiled = [(module, module.__dict__["_compiled_call_impl"]) for module in modules if _is_compiled(module)]
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    gpus = sorted({p.device.index for p in network.parameters() if p.device.type == "cuda"})
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    gpus = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(gpus):
             for module in modules:
@@ -264,7 +267,7 @@ class Cut:
             values alone.
         """
         self._change = change
-        with torch.set_grad_enabled(gradients), self._running(image, stop=False) as fresh:
+        with torch.set_grad_enabled(gradients), FrugalConvolutions(), self._running(image, stop=False) as fresh:
             logits = self._logits(fresh)
         activation = self._taken()
         if activation._version != self._version:

@@ -49,8 +49,9 @@ from lesionlens.explain.budget import AliveBytes, batches, peak_bytes
 from lesionlens.explain.capture import cut_at
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
 from lesionlens.explain.fusion import over_layers
+from lesionlens.explain.perturbed import reached_windows
 from lesionlens.explain.sweep import Sweep, interpolated
-from lesionlens.explain.targets import Target, gradient_at, reach, settled
+from lesionlens.explain.targets import Target, gradient_at, settled
 
 __all__ = ["METHODS", "Rule", "Task", "run", "run_many"]
 
@@ -92,11 +93,7 @@ class Task:
     @cached_property
     def touched(self) -> set[int]:
         """The windows that may change a target."""
-        regions, plan = [reach(target) for target in self.targets], self.sweep.plan
-        if plan.is_whole or any(region is None for region in regions):
-            return set(range(len(plan)))
-        every = torch.stack([region for region in regions if region is not None]).any(dim=0)
-        return {index for index, _ in plan.split(every[None, None].float())}
+        return reached_windows(self.sweep.plan, self.targets)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return the targets' values (T, N) of a batch of blended logits."""

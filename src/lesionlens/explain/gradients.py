@@ -54,6 +54,7 @@ from lesionlens.errors import ExplainError
 from lesionlens.explain.capture import quiet, reading_logits
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, fitting, output_notes, plain
 from lesionlens.explain.fills import BASELINES
+from lesionlens.explain.frugal import FrugalConvolutions
 from lesionlens.explain.targets import gradient_at, settled
 
 __all__ = ["METHODS", "run"]
@@ -199,7 +200,9 @@ class _Subject:
         return self._run(view.clone()), view  # a copy: the network may write into its input, a leaf not
 
     def _run(self, view: Tensor) -> Tensor:
-        with nullcontext() if self.watched_by is None else self.watched_by:
+        scripted = isinstance(self.request.inference.network, torch.jit.ScriptModule)
+        watched = nullcontext() if self.watched_by is None else self.watched_by
+        with nullcontext() if scripted else FrugalConvolutions(), watched:
             return self._forward(view)
 
     def _step(self, index: int) -> None:

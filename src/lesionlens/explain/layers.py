@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from lesionlens.explain.capture import (
     quiet,
     watching_activations,
 )
+from lesionlens.explain.fingerprint import fingerprint
 
 __all__ = [
     "LayerInfo",
@@ -252,8 +255,21 @@ def layer_names(layer: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in layer.split("+"))
 
 
+# Traces of networks that live, so that a network is probed once, not for every map.
+_TRACES: WeakKeyDictionary[nn.Module, dict[Any, _Trace]] = WeakKeyDictionary()
+
+
 def _small_trace(network: nn.Module, image_shape: tuple[int, ...]) -> _Trace:
-    """Trace the network on the smallest input that it accepts."""
+    """Trace the network on the smallest input that it accepts; once, as long as it stays the same."""
+    known = _TRACES.setdefault(network, {})
+    key = (fingerprint(network), image_shape)
+    if key not in known:
+        known.clear()  # of another structure, or another window: one is enough
+        known[key] = _traced_small(network, image_shape)
+    return known[key]
+
+
+def _traced_small(network: nn.Module, image_shape: tuple[int, ...]) -> _Trace:
     for shape in _probe_shapes(image_shape):
         try:
             return _trace(network, shape)

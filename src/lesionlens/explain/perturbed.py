@@ -1,6 +1,7 @@
 """The target's value for many changed copies of an image, with no more work than the changes need.
 
-Only windows that a change touches run again. With ``z_w`` the output for window ``w`` and ``g_w / G`` its share,
+Only windows that a change touches and that the target looks at run again. With ``z_w`` the output for window ``w`` and
+``g_w / G`` its share,
 
     z' = z + sum over touched w of (g_w / G) (z'_w - z_w)
 
@@ -10,7 +11,7 @@ Windows run in batches, as many at once as fit into a number of bytes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -20,9 +21,27 @@ from torch import Tensor
 from lesionlens.errors import ExplainError
 from lesionlens.explain.budget import batch_size, peak_bytes
 from lesionlens.explain.explanation import Request
-from lesionlens.explain.targets import settled
+from lesionlens.explain.targets import Target, reach, settled
+from lesionlens.explain.windows import Windows
 
-__all__ = ["Perturbed"]
+__all__ = ["Perturbed", "reached_windows"]
+
+
+def reached_windows(plan: Windows, targets: Sequence[Target]) -> set[int]:
+    """Return the windows whose output may change a target: those that hold a voxel which it looks at.
+
+    Parameters
+    ----------
+    plan
+        The windows.
+    targets
+        Settled: with their regions held fixed.
+    """
+    regions = [reach(target) for target in targets]
+    if plan.is_whole or any(region is None for region in regions):
+        return set(range(len(plan)))
+    every = torch.stack([region for region in regions if region is not None]).any(dim=0)
+    return {index for index, _ in plan.split(every[None, None].float())}
 
 
 class Perturbed:
@@ -45,6 +64,7 @@ class Perturbed:
         self._padded = self._plan.pad(request.inference.image)
         self.logits = request.known_logits()
         self._target = settled(request.target, self.logits)
+        self._reached = reached_windows(self._plan, [self._target])
         self._outputs: dict[int, Tensor] = {}  # of windows of the image itself, while they fit into the budget
         self._kept_bytes = 0
         self._batch = 0
@@ -95,7 +115,7 @@ class Perturbed:
         touched = [
             index
             for index, place in enumerate(self._plan.places)
-            if not torch.equal(padded[place], self._padded[place])
+            if index in self._reached and not torch.equal(padded[place], self._padded[place])
         ]
         return _Change(self.logits, len(touched)), [(index, self._plan.view(padded, index)) for index in touched]
 

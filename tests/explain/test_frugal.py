@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from monai.networks.nets import UNet
+from torch import Tensor, nn
+
+from lesionlens.explain import RegionMargin
+from lesionlens.explain.budget import AliveBytes
+from lesionlens.explain.capture import cut_at
+from lesionlens.explain.frugal import FrugalConvolutions
+from tiny_networks import SmallUNet
+
+
+def _stored(run: Any, *parameters: Tensor) -> tuple[Any, int]:
+    """Return what a call gives, and the bytes that its graph keeps besides parameters."""
+    kept: dict[int, int] = {}
+    weights, alive = {p.data_ptr() for p in parameters}, []
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in weights:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        return run(), sum(kept.values())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_gradients_stay_the_same_to_the_last_bit(layout: torch.memory_format, dtype: torch.dtype) -> None:
+    """Strides, groups, dilation and transposed convolutions; nothing but the weights enters a gradient."""
+    network = nn.Sequential(
+        nn.Conv3d(2, 4, 3, stride=2, padding=1),
+        nn.PReLU(),
+        nn.Conv3d(4, 4, 3, padding=2, dilation=2, groups=2),
+        nn.ConvTranspose3d(4, 3, 3, stride=2, padding=1, output_padding=1),
+        nn.Tanh(),
+        nn.Conv3d(3, 2, (1, 3, 3), padding="same"),
+    )
+    network = network.to(dtype).requires_grad_(False)
+    image = torch.rand(1, 2, 16, 16, 16).to(dtype).contiguous(memory_format=layout).requires_grad_()
+
+    (expected,) = torch.autograd.grad(network(image).square().sum(), image)
+    with FrugalConvolutions():
+        output = network(image)
+    (found,) = torch.autograd.grad(output.square().sum(), image)
+
+    assert torch.equal(found, expected)
+
+
+def test_autocast_and_a_graph_that_is_kept() -> None:
+    """The input is cast on the way in, and several targets are differentiated from one graph."""
+    network = SmallUNet().requires_grad_(False)
+    image = torch.rand(1, 1, 8, 8, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = network(image)
+        with FrugalConvolutions():
+            frugal = network(image)
+
+    for channel in range(3):
+        a, b = (torch.autograd.grad(out[:, channel].sum(), image, retain_graph=True)[0] for out in (plain, frugal))
+        assert torch.equal(a, b)
+
+
+def test_convolutions_keep_no_input() -> None:
+    """Of conv and tanh the output of tanh alone is kept: 4 bytes for each of 2 x 1000 numbers."""
+    network = nn.Sequential(nn.Conv3d(1, 2, 1), nn.Tanh(), nn.Conv3d(2, 5, 1)).requires_grad_(False)
+    image = torch.rand(1, 1, 10, 10, 10, requires_grad=True)
+
+    def run() -> Tensor:
+        with FrugalConvolutions():
+            return network(image)
+
+    assert _stored(run, *network.parameters())[1] == 4 * 2000
+    assert _stored(lambda: network(image), *network.parameters())[1] == 4 * 3000  # tanh's output serves both
+
+
+def test_weights_that_learn_keep_what_they_need() -> None:
+    """Whoever trains a network inside gets its gradients."""
+    layer, image = nn.Conv3d(1, 2, 3), torch.rand(1, 1, 6, 6, 6, requires_grad=True)
+
+    layer(image).square().sum().backward()
+    expected = layer.weight.grad.clone()
+    layer.zero_grad()
+    with FrugalConvolutions():
+        layer(image).square().sum().backward()
+
+    assert torch.equal(layer.weight.grad, expected)
+
+
+def test_who_counts_stored_tensors_counts_the_same() -> None:
+    """Checkpointing compares how many tensors are stored at first and again: its own are not touched."""
+    network = nn.Sequential(nn.Conv3d(1, 2, 1), nn.Tanh(), nn.Conv3d(2, 5, 1)).requires_grad_(False)
+    image = torch.rand(1, 1, 10, 10, 10, requires_grad=True)
+
+    with FrugalConvolutions():
+        _, kept = _stored(lambda: network(image), *network.parameters())
+
+    assert kept == 4 * 3000
+
+
+def test_the_graph_of_a_unet_is_less_than_half_of_the_full_one() -> None:
+    """Counted by what is alive, not by what was said to be stored: the cut graph of 60 % at most."""
+    torch.manual_seed(0)
+    network = UNet(3, 1, 2, channels=(8, 16, 32, 64), strides=(2, 2, 2), num_res_units=2).eval().requires_grad_(False)
+    image = torch.rand(1, 1, 32, 32, 32)
+    layer = "model.1.submodule.1.submodule.1.submodule"
+    target = RegionMargin(1, region=torch.ones(32, 32, 32, dtype=torch.bool))
+
+    with AliveBytes() as alive:
+        leaf = image.clone().requires_grad_()
+        full_output = network(leaf)
+        full = alive.now
+        expected = torch.autograd.grad(target(full_output), leaf)[0]
+        del full_output, leaf
+    with AliveBytes() as alive, cut_at(network, layer) as cut:
+        logits, activation = cut.forward(image)
+        held = alive.now
+        gradient = torch.autograd.grad(target(logits), activation)[0]
+
+    assert held < 0.5 * full
+    assert bool(gradient.any())
+    assert bool(expected.any())
