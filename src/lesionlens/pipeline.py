@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from lesionlens import __version__
 from lesionlens.errors import InputError
-from lesionlens.heatmap import Heatmap, LabelMap
+from lesionlens.heatmap import Heatmap, LabelMap, Provenance
 from lesionlens.io import read, read_overlay
 from lesionlens.io.policy import Irregular
-from lesionlens.methods import Sampling, Value
+from lesionlens.methods import BELOW_ZERO_NOTE, METHODS, Sampling, Value
 from lesionlens.progress import Progress, silent
 from lesionlens.regions import Region, label_regions, measure
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE, CaseResult, write_case
@@ -356,13 +356,20 @@ def _beside_the_regions(output: ModelOutput, regions: dict[str, tuple[Region, ..
     for attribution in output.attributions:
         share = sum(region.attribution_share or 0.0 for region in regions.get(attribution.label, ()))
         if attribution.kind == "attribution" and regions.get(attribution.label) and share < LEAST_SHARE:
-            layer = attribution.provenance.layer
-            what, other = (f"layer {layer!r}", "another") if layer else ("the map", "another method")
             found.append(
-                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions: {what}"
-                f" shows little of what they rest on; {other} may show more."
+                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions:"
+                f" {_little(attribution.provenance)}"
             )
     return found
+
+
+def _little(made: Provenance) -> str:
+    """Say why a map may show little of what regions rest on, and what may show more."""
+    if BELOW_ZERO_NOTE in made.notes:
+        title = METHODS[made.method].title
+        return f"{title} is not made for layer {made.layer!r}, which holds values below 0; Grad-CAM may show more."
+    what, other = (f"layer {made.layer!r}", "another") if made.layer else ("the map", "another method")
+    return f"{what} shows little of what they rest on; {other} may show more."
 
 
 def _geometry_warnings(volume: Volume) -> tuple[str, ...]:
