@@ -56,6 +56,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
         ["trust"],
         ["methods"],
         ["layers"],
+        ["measure-registration"],
         ["bundles"],
         ["bundles", "list"],
         ["bundles", "show"],

@@ -60,6 +60,8 @@ class RunOptions:
         Target layer, dotted name, or several joined by ``+``; by default chosen by the kind of network.
     method_options
         Options of the method; those that are not here have their defaults.
+    registration
+        Put the cells of the layer where they were measured to lie; see :func:`lesionlens.explain`.
     threshold
         Probability from which a voxel belongs to a region, in (0, 1].
     uncertainty, samples, seed
@@ -92,6 +94,7 @@ class RunOptions:
     gamma: float = 1.0
     layer: str | None = None
     method_options: Mapping[str, Value] = field(default_factory=dict)
+    registration: bool = True
     threshold: float = 0.5
     uncertainty: Sampling | None = None
     samples: int | None = None
@@ -170,7 +173,7 @@ def run_case(
         _check_sampling(options, (bundle, *members))
     if isinstance(spec.over, Path):
         spec = replace(spec, over=_mask(spec.over, volume))
-    wish = Wish(options.method, options.target, options.layer, options.method_options, spec)
+    wish = Wish(options.method, options.target, options.layer, options.method_options, spec, options.registration)
     output = run_model(bundle, volume, wish, progress=progress)
     clock.seconds.update(output.seconds)
     with clock.stage("measure", progress, "Measuring regions"):
@@ -302,6 +305,7 @@ def _record(
             "gamma": options.gamma,
             "layer": options.layer,
             "method_options": dict(options.method_options),
+            "registration": options.registration,
             "threshold": options.threshold,
             "uncertainty": options.uncertainty,
             "samples": options.samples,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from lesionlens.cli import calibrate, compare, importance, methods, trust
+from lesionlens.cli import calibrate, compare, importance, methods, registration, trust
 from lesionlens.cli.methods import method_options
 from lesionlens.cli.options import (
     Against,
@@ -32,6 +32,7 @@ from lesionlens.cli.options import (
     Layer,
     Method,
     MethodOption,
+    NoRegistration,
     OnIrregular,
     OtherFrame,
     Out,
@@ -84,6 +85,7 @@ importance.register(app)
 trust.register(app)
 compare.register(app)
 calibrate.register(app)
+registration.register(app)
 
 
 @app.callback()
@@ -106,6 +108,7 @@ def run(
     gamma: Gamma = 1.0,
     layer: Layer = None,
     option: MethodOption = [],  # noqa: B006 - typer makes a new list for each call
+    no_registration: NoRegistration = False,
     threshold: Threshold = 0.5,
     uncertainty: Uncertain = None,
     samples: Samples = None,
@@ -138,6 +141,7 @@ def run(
         gamma=gamma,
         layer=layer,
         method_options=method_options(option),
+        registration=not no_registration,
         threshold=threshold,
         uncertainty=uncertainty,
         samples=samples,
