@@ -33,6 +33,7 @@ Results go to standard output, progress and errors to standard error.
 | 2 | the command was used wrongly |
 
 `LESIONLENS_DEBUG=1` in the environment shows the whole traceback of an error that LesionLens did not foresee.
+`LESIONLENS_DATA` names the folder in which `measure-registration` keeps what cannot lie beside a bundle.
 """
 
 

@@ -50,6 +50,12 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_data(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what the user measured out of the tests, and what tests measure out of the user's folder."""
+    os.environ["LESIONLENS_DATA"] = str(tmp_path_factory.mktemp("data"))
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Return a generator that starts the same way in every test."""

@@ -57,6 +57,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
         ["trust"],
         ["methods"],
         ["layers"],
+        ["measure-registration"],
         ["bundles"],
         ["bundles", "list"],
         ["bundles", "show"],

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from lesionlens.methods import METHODS
+
 # A row of docs/reference/tolerances.md: module, name, number.
 TOLERANCE = re.compile(r"^\| `([\w.]+)\.(\w+)` \| ([0-9.,]+)", re.MULTILINE)
 
@@ -87,6 +89,21 @@ def test_examples_give_what_the_pages_show(repository: Path) -> None:
     assert repository / "docs" / "explanation" / "coordinates.md" in found
     for page in found:
         assert doctest.testfile(str(page), module_relative=False, encoding="utf-8").failed == 0, page.name
+
+
+def test_the_gallery_shows_every_method_or_says_why_not(repository: Path) -> None:
+    """A reader looks for the method at hand; a new one has to be drawn, or named among those that cannot be."""
+    page = (repository / "docs" / "explanation" / "gallery.md").read_text("utf-8")
+
+    assert [name for name in METHODS if f"| `{name}` |" not in page] == []
+
+
+def test_the_pictures_of_the_gallery_are_small(repository: Path) -> None:
+    """Pictures stay in the history of the repository for ever."""
+    found = {path.name: path.stat().st_size for path in (repository / "docs" / "images").glob("gallery-*.png")}
+
+    assert set(found) == {"gallery-flair-lesions.png", "gallery-flair-lesion-load.png"}
+    assert max(found.values()) <= 400_000
 
 
 def constant(module: str, name: str) -> object:

@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "lesionlens"
 
 # Each part of the package with the parts it may import. A part may always import itself.
 _VALUES = {"errors", "progress", "volume", "heatmap", "methods", "target", "checks"}
-_CORE = _VALUES | {"regions", "spread", "compare", "calibration", "io"}
+_CORE = _VALUES | {"regions", "spread", "compare", "calibration", "registration", "io"}
 _WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),
@@ -30,12 +30,13 @@ MAY_IMPORT = {
     "regions": _VALUES,
     "spread": _VALUES | {"regions"},
     "calibration": _VALUES,
+    "registration": _VALUES | {"io"},
     "compare": _VALUES | {"regions"},
     "display": {"errors", "volume"},
     "io": _VALUES,
     "sample": _VALUES | {"io"},
     "explain": _VALUES,
-    "model": _VALUES | {"regions", "spread", "calibration", "explain"},
+    "model": _VALUES | {"regions", "spread", "calibration", "registration", "explain"},
     "review": _CORE,
     "report": _CORE | {"display", "review"},
     "results": _CORE | {"display", "report"},

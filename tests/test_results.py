@@ -331,6 +331,41 @@ def test_a_map_beside_the_regions_is_said_to_be_so(
     assert any(f"Only {share:.1f} % of the evidence for 'lesion'" in w for w in result.warnings) == warned
 
 
+@pytest.mark.parametrize(
+    ("method", "weight", "advice"),
+    [
+        (
+            "gradcampp",
+            -10.0,
+            "Grad-CAM++ is not made for layer '0', which holds values below 0; Grad-CAM may show more",
+        ),
+        ("xgradcam", -10.0, "XGrad-CAM is not made for layer '0', which holds values below 0; Grad-CAM may show more"),
+        ("gradcampp", 10.0, "layer '0' shows little of what they rest on; another may show more"),
+        ("gradcam", -10.0, "layer '0' shows little of what they rest on; another may show more"),
+    ],
+)
+def test_the_advice_names_what_may_help(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, weight: float, advice: str
+) -> None:
+    """A method on a layer that it is not made for shows little on every such layer: trying them all is no help."""
+    monkeypatch.setattr("lesionlens.record.LEAST_SHARE", 1.1)
+    folder = write_bundle(
+        tmp_path / "b",
+        network="$torch.nn.Sequential(torch.nn.Conv3d(1, 1, 1, bias=False), torch.nn.Conv3d(1, 2, 1))",
+        state={
+            "0.weight": torch.full((1, 1, 1, 1, 1), weight),
+            "1.weight": torch.tensor([0.0, 10 / weight]).view(2, 1, 1, 1, 1),
+            "1.bias": torch.tensor([0.0, -5.0]),
+        },
+        extra={"imports": ["$import torch"]},
+    )
+
+    result = run_case(RunOptions(scan, bundle=str(folder), trust=True, method=method, layer="0"))
+
+    (warning,) = (w for w in result.warnings if "of the evidence" in w)
+    assert advice in warning
+
+
 def test_class_names_of_one_file_name_are_kept_apart(scan: Path, tmp_path: Path) -> None:
     """Both classes get their files."""
     folder = write_bundle(

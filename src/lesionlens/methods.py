@@ -13,13 +13,18 @@ from typing import Literal
 
 from lesionlens.errors import ExplainError, unknown_name
 
-__all__ = ["METHODS", "Family", "MethodInfo", "Sampling", "Value", "method_info", "method_options"]
+__all__ = ["BELOW_ZERO_NOTE", "METHODS", "Family", "MethodInfo", "Sampling", "Value", "method_info", "method_options"]
 
 #: The module of ``lesionlens.explain`` that a method lives in.
 Family = Literal["cam", "forward_cam", "gradients", "occlusion", "features", "attention"]
 Value = bool | int | float | str
 #: How several predictions of one scan are made, to see where they differ.
 Sampling = Literal["tta", "dropout", "ensemble"]
+#: Of methods that are made for layers behind a ReLU, where the layer is none.
+BELOW_ZERO_NOTE = (
+    "The layer holds values below 0, which this method is not made for: its weights may mean nothing. Grad-CAM and"
+    " HiResCAM take such layers."
+)
 
 
 @dataclass(frozen=True)

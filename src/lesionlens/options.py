@@ -35,6 +35,8 @@ class RunOptions:
         Target layer, dotted name, or several joined by ``+``; by default chosen by the kind of network.
     method_options
         Options of the method; those that are not here have their defaults.
+    registration
+        Put the cells of the layer where they were measured to lie; see :func:`lesionlens.explain`.
     threshold
         Probability from which a voxel belongs to a region, in (0, 1].
     uncertainty, samples, seed
@@ -67,6 +69,7 @@ class RunOptions:
     gamma: float = 1.0
     layer: str | None = None
     method_options: Mapping[str, Value] = field(default_factory=dict)
+    registration: bool = True
     threshold: float = 0.5
     uncertainty: Sampling | None = None
     samples: int | None = None

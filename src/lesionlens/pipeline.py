@@ -77,7 +77,7 @@ def run_case(
     if isinstance(spec.over, Path):
         mask = read_labels(spec.over, volume, identified=options.identified, progress=progress)
         spec = replace(spec, over=mask)
-    wish = Wish(options.method, options.target, options.layer, options.method_options, spec)
+    wish = Wish(options.method, options.target, options.layer, options.method_options, spec, options.registration)
     output = run_model(bundles[0], volume, wish, progress=progress)
     clock.seconds.update(output.seconds)
     with clock.stage("uncertainty"):  # it reports its own progress

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesionlens import __version__
-from lesionlens.heatmap import Heatmap
+from lesionlens.heatmap import Heatmap, Provenance
+from lesionlens.methods import BELOW_ZERO_NOTE, METHODS
 from lesionlens.options import RunOptions
 from lesionlens.regions import Region
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE
@@ -77,6 +78,7 @@ def _options_record(options: RunOptions, volume: Volume, bundle: Bundle) -> dict
         "gamma": options.gamma,
         "layer": options.layer,
         "method_options": dict(options.method_options),
+        "registration": options.registration,
         "threshold": options.threshold,
         "uncertainty": options.uncertainty,
         "samples": options.samples,
@@ -117,13 +119,20 @@ def _beside_the_regions(output: ModelOutput, regions: dict[str, tuple[Region, ..
     for attribution in output.attributions:
         share = sum(region.attribution_share or 0.0 for region in regions.get(attribution.label, ()))
         if attribution.kind == "attribution" and regions.get(attribution.label) and share < LEAST_SHARE:
-            layer = attribution.provenance.layer
-            what, other = (f"layer {layer!r}", "another") if layer else ("the map", "another method")
             found.append(
-                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions: {what}"
-                f" shows little of what they rest on; {other} may show more."
+                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions:"
+                f" {_little(attribution.provenance)}"
             )
     return found
+
+
+def _little(made: Provenance) -> str:
+    """Say why a map may show little of what regions rest on, and what may show more."""
+    if BELOW_ZERO_NOTE in made.notes:
+        title = METHODS[made.method].title
+        return f"{title} is not made for layer {made.layer!r}, which holds values below 0; Grad-CAM may show more."
+    what, other = (f"layer {made.layer!r}", "another") if made.layer else ("the map", "another method")
+    return f"{what} shows little of what they rest on; {other} may show more."
 
 
 def _geometry_warnings(volume: Volume) -> tuple[str, ...]:

@@ -124,6 +124,17 @@ def test_metadata_tells_where_an_overlay_comes_from() -> None:
         assert "not a medical device" in layer.metadata[la.NOTICE_KEY]
 
 
+def test_metadata_tells_how_finely_a_map_can_point() -> None:
+    """A map of a coarse layer looks as smooth as one of a fine one; half a stride in mm tells them apart."""
+    result = result_of(phantom())
+    made = replace(result.attributions[0].provenance, resolution_mm=(4.0, 4.0, 8.0))
+    heatmap = replace(result.attributions[0], provenance=made)
+
+    layer = layer_of(la.heatmap_layer(heatmap, result.volume, STYLES["attribution"]))
+
+    assert layer.metadata[la.PROVENANCE_KEY]["resolution_mm"] == (4.0, 4.0, 8.0)
+
+
 def test_metadata_tells_the_geometry_verdict_of_a_scan() -> None:
     """An irregular series may be shown, but never silently."""
     layer = layer_of(la.volume_layer(phantom()))

@@ -9,7 +9,19 @@ from typing import NoReturn
 
 import typer
 
-from lesionlens.cli import bundles, calibrate, compare, importance, info, methods, review, run, trust, view
+from lesionlens.cli import (
+    bundles,
+    calibrate,
+    compare,
+    importance,
+    info,
+    methods,
+    registration,
+    review,
+    run,
+    trust,
+    view,
+)
 from lesionlens.cli.options import NOTICE, Version
 from lesionlens.errors import LesionLensError
 
@@ -29,6 +41,7 @@ importance.register(app)
 trust.register(app)
 compare.register(app)
 calibrate.register(app)
+registration.register(app)
 run.register(app)
 info.register(app)
 view.register(app)

@@ -39,6 +39,7 @@ __all__ = [
     "Mask",
     "Method",
     "MethodOption",
+    "NoRegistration",
     "OnIrregular",
     "OneTarget",
     "OptionalOut",
@@ -119,6 +120,9 @@ Method = Annotated[str, typer.Option(help="How the result is explained; 'lesionl
 MethodOption = Annotated[
     list[str],
     typer.Option("--option", metavar="NAME=VALUE", help="Option of the method; several times for several."),
+]
+NoRegistration = Annotated[
+    bool, typer.Option("--no-registration", help="Leave aside what 'measure-registration' stored.")
 ]
 Target = Annotated[
     list[str],

@@ -23,6 +23,7 @@ from lesionlens.cli.options import (
     Layer,
     Method,
     MethodOption,
+    NoRegistration,
     Out,
     Overwrite,
     Quiet,
@@ -60,6 +61,7 @@ def run(
     asking: Asking,
     layer: Layer = None,
     option: MethodOption = [],  # noqa: B006 - the same
+    no_registration: NoRegistration = False,
     threshold: Threshold = 0.5,
     uncertainty: Uncertain = None,
     samples: Samples = None,
@@ -86,6 +88,7 @@ def run(
         gamma=asking.gamma,
         layer=layer,
         method_options=method_options(option),
+        registration=not no_registration,
         threshold=threshold,
         uncertainty=uncertainty,
         samples=samples,

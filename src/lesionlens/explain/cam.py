@@ -68,6 +68,7 @@ from lesionlens.explain.explanation import Explanation, Request, evidence_notes,
 from lesionlens.explain.fusion import over_layers
 from lesionlens.explain.sweep import Sweep, interpolated
 from lesionlens.explain.targets import Target, gradient_at
+from lesionlens.methods import BELOW_ZERO_NOTE
 
 __all__ = ["METHODS", "Weighting", "Whole", "run", "run_many"]
 
@@ -171,6 +172,7 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
         whole = Whole(gradient.shape[2:].numel() * len(sweep.plan), sums)
         field.add(number, index, activation, weighting(activation, gradient, whole))
     values, coarse = field.maps()
+    below = [BELOW_ZERO_NOTE] * (request.method in READ_SUMS and sweep.lowest < 0)
     return [
         Explanation(
             values=plain(finite(values)[0, number]),
@@ -180,7 +182,7 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
             score=score,
             coarse=plain(coarse[0, number]) if sweep.plan.is_whole else None,
             weights=plain(field.weights[number]) if field.weights is not None else None,
-            notes=(*output_notes(logits), *_findings(values[0, number], any_gradient=number in field.found)),
+            notes=(*output_notes(logits), *below, *_findings(values[0, number], any_gradient=number in field.found)),
         )
         for number, (target, (score, _)) in enumerate(zip(targets, asked, strict=True))
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class Sweep:
     progress: Progress
     kept: dict[int, Tensor] = field(default_factory=dict)
     kept_bytes: int = 0
+    lowest: float = inf  # value of the layer that was read so far
     # Of the only window: logits still connected to the activation, so that one forward pass serves for everything.
     connected: tuple[Tensor, Tensor] | None = None
 
@@ -137,6 +139,7 @@ class Sweep:
         for index in self.steps("Reading the layer", range(len(self.plan))):
             activation = self.activation(index)
             self._keep(index, activation)
+            self.lowest = min(self.lowest, float(activation.min()))
             yield finite(activation.float())
 
     def sums(self) -> Tensor:

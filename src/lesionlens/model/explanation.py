@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, overload
 
-import numpy as np
 import torch
 
 from lesionlens.explain import (
@@ -27,13 +26,15 @@ from lesionlens.model.activation import Activation, observed
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.inference import Inference, checked, infer, windows_of
+from lesionlens.model.placement import placed, registration_of
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.model.targets import channels_of, chosen_channel, target_of
 from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish
 from lesionlens.progress import Progress, silent
+from lesionlens.registration import Registration
 from lesionlens.target import Over, ScoreName, TargetSpec
-from lesionlens.volume import Grid, Volume
+from lesionlens.volume import Volume
 
 __all__ = [
     "Plan",
@@ -59,6 +60,7 @@ def explain(  # type: ignore[overload-overlap]  # "all" is a text too, and gives
     gamma: float = 1.0,
     layer: str | None = None,
     options: Mapping[str, Value] | None = None,
+    registration: bool = True,
     progress: Progress = silent,
 ) -> list[Heatmap]: ...
 
@@ -76,6 +78,7 @@ def explain(  # type: ignore[overload-overlap]  # a text is a sequence of texts 
     gamma: float = 1.0,
     layer: str | None = None,
     options: Mapping[str, Value] | None = None,
+    registration: bool = True,
     progress: Progress = silent,
 ) -> Heatmap: ...
 
@@ -93,6 +96,7 @@ def explain(
     gamma: float = 1.0,
     layer: str | None = None,
     options: Mapping[str, Value] | None = None,
+    registration: bool = True,
     progress: Progress = silent,
 ) -> list[Heatmap]: ...
 
@@ -109,6 +113,7 @@ def explain(
     gamma: float = 1.0,
     layer: str | None = None,
     options: Mapping[str, Value] | None = None,
+    registration: bool = True,
     progress: Progress = silent,
 ) -> Heatmap | list[Heatmap]:
     """Explain a class of a bundle's output as an attribution map on the volume's grid.
@@ -135,6 +140,9 @@ def explain(
         reason in the notes. Methods that explain the whole network take none.
     options
         Options of the method, such as ``{"samples": 25}``; the others have their defaults.
+    registration
+        Put the cells of the layer where ``lesionlens measure-registration`` found them to lie, if it was run for these
+        weights; ``provenance.options["registration"]`` then says so. False keeps the half-voxel convention.
     progress
         Called after each window.
 
@@ -156,7 +164,7 @@ def explain(
     several = target == "all" or (target is not None and not isinstance(target, str | int))
     wanted = target if target is None or isinstance(target, str | int) else tuple(target)
     others = against if isinstance(against, str | int) else tuple(against)
-    wish = Wish(method, wanted, layer, options or {}, TargetSpec(score, over, others, gamma))
+    wish = Wish(method, wanted, layer, options or {}, TargetSpec(score, over, others, gamma), registration)
     check_wish(bundle, wish)
     check_suits(bundle, wish)
     prepared = prepare(bundle, volume)
@@ -184,6 +192,8 @@ class Plan:
         Why the layer was chosen.
     final
         The activation module that the network ends in; logits are read before it.
+    registration
+        Where the cells of layers were measured to lie; None where they were not, or that is not wanted.
     """
 
     wish: Wish
@@ -191,6 +201,7 @@ class Plan:
     windows: Windows
     notes: tuple[str, ...]
     final: FinalKind | None
+    registration: Registration | None = None
 
 
 def planned(bundle: Bundle, prepared: Prepared, wish: Wish) -> Plan:
@@ -200,16 +211,22 @@ def planned(bundle: Bundle, prepared: Prepared, wish: Wish) -> Plan:
     ------
     ExplainError
         If the inferer cannot be explained, or no layer can.
+    ReadError
+        If the file of measured offsets is damaged.
     """
     windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
     notes: tuple[str, ...] = ()
+    info = method_info(wish.method)
     with foreign_code(bundle, prepared):
-        if wish.layer is None and method_info(wish.method).takes_layer:
+        if wish.layer is None and info.takes_layer:
             layer, why = bundle.default_layer(windows.size)
             wish = replace(wish, layer=layer)
             notes = (f"Layer {layer!r} was chosen: {why}.",)
         final = bundle.final_activation(windows.size)
-    return Plan(wish, prepared, windows, notes, final)
+    if not (wish.registration and (info.takes_layer or info.family == "attention")):  # maps of voxels have no cells
+        return Plan(wish, prepared, windows, notes, final)
+    registration, stale = registration_of(bundle)
+    return Plan(wish, prepared, windows, (*notes, *filter(None, (stale,))), final, registration)
 
 
 def explained(
@@ -337,10 +354,7 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
     prepared, volume = plan.prepared, plan.prepared.volume
     kept = (note for note in result.notes if note != PROBABILITIES_NOTE or not chosen.from_probabilities)
     result = replace(result, notes=(*plan.notes, *chosen.notes, *kept, *_unseen(inference, chosen)))
-    if result.coarse is not None:
-        array = prepared.to_scan(result.coarse, _coarse_grid(prepared.grid, result))
-    else:
-        array = prepared.to_scan(result.values, prepared.grid)
+    found = placed(prepared, result, plan.registration)
     spacing = prepared.grid.spacing_mm
     resolution = tuple(float(s * mm / 2) for s, mm in zip(result.stride, spacing, strict=True))
     provenance = Provenance(
@@ -355,6 +369,7 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
             **method_options(method_info(result.method), plan.wish.options),
             "score": result.score,
             **asked_options(plan.wish.spec),
+            **found.options,
             "stride_voxels": list(result.stride),
             "network_spacing_mm": list(spacing),
             "activation": chosen.activation.kind,
@@ -362,10 +377,10 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
             "device": str(bundle.device),
         },
         versions=versions(),
-        notes=result.notes,
+        notes=(*result.notes, *found.notes),
     )
     label = chosen.label or f"layer {result.layer}"
-    named = volume.with_array(array, name=f"{result.method} of {label}", unit="")
+    named = volume.with_array(found.array, name=f"{result.method} of {label}", unit="")
     return Heatmap(named, result.kind, label, signed=result.signed, provenance=provenance)
 
 
@@ -377,14 +392,3 @@ def asked_options(spec: TargetSpec) -> dict[str, Any]:
         **({"score_kind": spec.score} if spec.score else {}),
         **({"against": against, "gamma": spec.gamma} if against else {}),
     }
-
-
-def _coarse_grid(grid: Grid, result: Explanation) -> Grid:
-    """Place the cells of a coarse map: cell i is centred on network voxel S i + (S - 1) / 2."""
-    assert result.coarse is not None
-    to_voxel = np.eye(4)
-    for axis, stride in enumerate(result.stride):
-        to_voxel[axis, axis] = stride
-        to_voxel[axis, 3] = (stride - 1) / 2
-    shape = result.coarse.shape
-    return Grid((shape[0], shape[1], shape[2]), grid.affine @ to_voxel)

@@ -29,7 +29,8 @@ PROBE_SIZE = (64, 64, 64)
 class Wish:
     """What a user asked for; None leaves it to the bundle.
 
-    The parameters are those of :func:`lesionlens.explain`; ``spec`` says which number is explained, over which voxels.
+    The parameters are those of :func:`lesionlens.explain`; ``spec`` says which number is explained, over which voxels,
+    ``registration`` whether measured offsets are applied.
     """
 
     method: str = "gradcam"
@@ -37,6 +38,7 @@ class Wish:
     layer: str | None = None
     options: Mapping[str, Value] = field(default_factory=dict)
     spec: TargetSpec = field(default_factory=TargetSpec)
+    registration: bool = True
 
 
 def check_wish(bundle: Bundle, wish: Wish) -> None:

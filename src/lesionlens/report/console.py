@@ -42,7 +42,8 @@ def print_result(case: CaseResult) -> None:
     for attribution in case.attributions:
         made = attribution.provenance
         layer = f"layer {made.layer!r}" if made.layer else ""
-        console.print(f"{made.method}: {', '.join(filter(None, (made.target, layer)))}")
+        exact = f"±{' x '.join(f'{mm:.3g}' for mm in made.resolution_mm)} mm" if made.resolution_mm else ""
+        console.print(f"{made.method}: {', '.join(filter(None, (made.target, layer, exact)))}")
         for note in made.notes:
             console.print(f"  note: {note}")
 
