@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle, load_bundle
     from lesionlens.model.catalogue import BundleInfo, list_bundles
+    from lesionlens.model.detection import detect
     from lesionlens.model.explanation import explain
     from lesionlens.model.importance import channel_importance, label_importance
     from lesionlens.model.prediction import classify, predict
@@ -21,6 +22,7 @@ _HOME = {
     "BundleInfo": "catalogue",
     "channel_importance": "importance",
     "classify": "prediction",
+    "detect": "detection",
     "explain": "explanation",
     "label_importance": "importance",
     "list_bundles": "catalogue",
@@ -34,6 +36,7 @@ __all__ = [
     "BundleInfo",
     "channel_importance",
     "classify",
+    "detect",
     "explain",
     "label_importance",
     "list_bundles",

@@ -50,6 +50,7 @@ def calibrated(bundle: Bundle, calibration: Calibration) -> Bundle:
     BundleError
         If the calibration was made for other weights.
     """
+    bundle.refuse_detection("a calibration")
     if calibration.weights_sha256 != bundle.weights_sha256:
         raise BundleError(
             f"The calibration is for {calibration.bundle} with other weights, not for {bundle.title} as it is here;"

@@ -30,6 +30,7 @@ from lesionlens.methods import Value, method_info, method_options
 from lesionlens.model.activation import Activation, observed
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
+from lesionlens.model.detection import check_windows, found_on_scan
 from lesionlens.model.inference import Inference, checked, infer, windows_of
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
@@ -72,7 +73,8 @@ def explain(
 
     For a classifier the target is the class's logit. For a segmentation it is the mean, over the voxels where the class
     is predicted, of the class's logit minus the strongest other logit (its own logit where classes are independent).
-    Through a sliding window the map equals that of the whole assembled output.
+    For a detection it is the logit of the surest box. Through a sliding window the map equals that of the whole
+    assembled output.
 
     Parameters
     ----------
@@ -98,8 +100,8 @@ def explain(
     Returns
     -------
     Heatmap, or a list of them
-        kind ``"attribution"`` (of some methods ``"feature"`` or ``"attention"``), float32, raw: without unit and not
-        normalised. 0 outside what the network saw.
+        kind ``"attribution"`` (of some methods ``"feature"``, ``"attention"``, ``"detection"``), float32, raw: without
+        unit and not normalised. 0 outside what the network saw.
         ``provenance.resolution_mm`` says how finely it can point.
 
     Raises
@@ -204,6 +206,7 @@ def planned(bundle: Bundle, prepared: Prepared, wish: Wish) -> Plan:
         If the inferer cannot be explained, or no layer can.
     """
     windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
+    check_windows(bundle, prepared, wish.method)
     notes: tuple[str, ...] = ()
     with foreign_code(bundle, prepared):
         if wish.layer is None and method_info(wish.method).takes_layer:
@@ -295,7 +298,8 @@ class _Chosen:
     def _chosen(self, logits: torch.Tensor) -> Target:
         if self._target is None:
             self.logits = logits.detach()
-            self.activation = observed(self._bundle.activation, self.logits[0], self._final)
+            if self._bundle.detector is None:
+                self.activation = observed(self._bundle.activation, self.logits[0], self._final)
             prepared, seen = self._plan.prepared, self._scores
             real = None if prepared.real is None else torch.from_numpy(prepared.real)
             self.channel = chosen_channel(self._bundle, self._wanted, self.logits, seen, real)
@@ -339,7 +343,9 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
     prepared, volume = plan.prepared, plan.prepared.volume
     kept = (note for note in result.notes if note != PROBABILITIES_NOTE or not chosen.from_probabilities)
     result = replace(result, notes=(*plan.notes, *chosen.notes, *kept, *_unseen(inference, chosen)))
-    if result.coarse is not None:
+    if result.kind == "detection":
+        array = found_on_scan(bundle, inference, result, chosen.channel)
+    elif result.coarse is not None:
         array = prepared.to_scan(result.coarse, _coarse_grid(prepared.grid, result))
     else:
         array = prepared.to_scan(result.values, prepared.grid)

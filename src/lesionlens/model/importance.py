@@ -89,6 +89,7 @@ class _Found:
 
 
 def _prepared(bundle: Bundle, volume: Volume | Sequence[Volume], target: str | int | None) -> Prepared:
+    bundle.refuse_detection("feature importance")
     if target is not None:
         bundle.channel(target)  # a wrong class is refused before any work
     return prepare(bundle, volume)

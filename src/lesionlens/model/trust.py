@@ -90,6 +90,7 @@ def trust(
         If the volume does not suit the bundle, or the mask not the volume.
     """
     wish = Wish(method, target, layer, options or {})
+    bundle.refuse_detection("the checks of a map")
     wanted = _wanted(checks, mask, also)
     _check_methods(bundle, wish, also)
     grid = volume.grid if isinstance(volume, Volume) else volume[0].grid

@@ -154,7 +154,7 @@ def draw_montage(
     for heatmap in (probability, attribution):
         if heatmap is not None:
             check_same_grid(f"The {heatmap.kind} map of {heatmap.label!r}", heatmap.grid, volume.grid)
-    if labels is None and probability is not None:
+    if labels is None and probability is not None and probability.kind == "probability":
         labels = label_regions(probability, threshold=threshold)
     scene = _scene(volume, probability, attribution, labels, threshold)
     lines = textwrap.wrap(_title(volume, probability or attribution) if title is None else title, _TITLE_CHARACTERS)
@@ -216,15 +216,18 @@ def _scene(
         scores = region_areas(pictures(labels))
     else:
         scores = np.zeros((len(scan), 1))
-        if attribution is not None:
-            scores[:, 0] = np.maximum(pictures(attribution.array), 0).sum(axis=(1, 2), dtype=np.float64)
+        ranking = attribution if probability is None else probability
+        if ranking is not None:
+            scores[:, 0] = np.maximum(pictures(ranking.array), 0).sum(axis=(1, 2), dtype=np.float64)
     fewest = FEWEST_SLICES if scores.any() else MOST_SLICES  # nothing found: show that the whole head was looked at
     chosen = choose_slices(scores, head, spacing_mm=view.scale[slider], fewest=fewest, most=MOST_SLICES)
     shown = pictures(labels) > 0 if labels is not None else np.zeros_like(head)
     part = (chosen, *crop_box(head, shown, spacing_mm=spacing))
     overlays = []
     if probability is not None:
-        overlays.append((paint.probability_scale(probability, threshold), pictures(probability.array)[part]))
+        conclusion = probability.kind == "probability"
+        shades = paint.probability_scale(probability, threshold) if conclusion else paint.feature_scale(probability)
+        overlays.append((shades, pictures(probability.array)[part]))
     if attribution is not None:
         scale = paint.attribution_scale if attribution.kind == "attribution" else paint.feature_scale
         overlays.append((scale(attribution), pictures(attribution.array)[part]))

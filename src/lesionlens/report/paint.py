@@ -138,7 +138,8 @@ def attribution_scale(attribution: Heatmap) -> Scale:
 def feature_scale(feature: Heatmap) -> Scale:
     """Return the colours of what a layer holds: one scale for the volume, fading to nothing at 0, both signs alike."""
     size = np.abs(feature.array[feature.array != 0])
-    limit = float(np.percentile(size, LIMIT_PERCENTILE)) if size.size else 1.0
+    bounded = feature.kind == "detection" or not size.size  # a confidence is at most 1
+    limit = 1.0 if bounded else float(np.percentile(size, LIMIT_PERCENTILE))
     more = "≥" if size.size and size.max() > limit else ""
 
     def paint(values: NDArray[Any]) -> Floats:
