@@ -24,7 +24,7 @@ from typing import Any
 from lesionlens.explain.apply import apply_method, apply_to_targets, layer_names
 from lesionlens.explain.boxes import Box, CoarseMap, painted
 from lesionlens.explain.capture import Cut, cut_at, main_output, watching_activations
-from lesionlens.explain.detection import BoxScore
+from lesionlens.explain.detection import BoxScore, box_layer, chosen_layer
 from lesionlens.explain.detection_network import BoxRules, DetectionNetwork
 from lesionlens.explain.explanation import PROBABILITIES_NOTE, Explanation, Request
 from lesionlens.explain.inference import Inference
@@ -61,7 +61,9 @@ __all__ = [
     "Windows",
     "apply_method",
     "apply_to_targets",
+    "box_layer",
     "check_layer",
+    "chosen_layer",
     "cut_at",
     "default_layer",
     "existing_layer",

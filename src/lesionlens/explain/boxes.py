@@ -76,16 +76,12 @@ class CoarseMap:
     step: tuple[float, ...]
 
     def at_voxels(self, shape: Sequence[int]) -> NDArray[np.float32]:
-        """Return the values at the voxels (*shape), linear between the centres of cells and constant beyond them."""
+        """Return the value of the nearest cell at each voxel (*shape): between cells a score says nothing."""
         values = self.values
         for axis, n in enumerate(shape):
-            cells = values.shape[axis]
-            place = ((np.arange(n) - self.start[axis]) / self.step[axis]).clip(0, cells - 1)
-            below = np.minimum(place.astype(int), max(cells - 2, 0))
-            weight = (place - below).astype(np.float32).reshape((-1,) + (1,) * (values.ndim - axis - 1))
-            above = np.minimum(below + 1, cells - 1)
-            values = values.take(below, axis) * (1 - weight) + values.take(above, axis) * weight
-        return values.astype(np.float32)
+            nearest = np.floor((np.arange(n) - self.start[axis]) / self.step[axis] + 0.5).astype(int)
+            values = values.take(nearest.clip(0, values.shape[axis] - 1), axis)
+        return values
 
 
 def joined(maps: Sequence[CoarseMap], shape: Sequence[int]) -> NDArray[np.float32]:

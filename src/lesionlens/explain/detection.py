@@ -6,21 +6,23 @@ The maps are those of a :class:`~lesionlens.explain.detection_network.DetectionN
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.boxes import joined, painted
-from lesionlens.explain.capture import unwrapped
+from lesionlens.explain.capture import cut_at, unwrapped
 from lesionlens.explain.detection_network import DetectionNetwork
 from lesionlens.explain.explanation import Explanation, Request, finite
+from lesionlens.explain.layers import coarsest_layers, default_layer
 from lesionlens.explain.scores import Score, class_name
 from lesionlens.explain.targets import settled
 
-__all__ = ["METHODS", "BoxScore", "run"]
+__all__ = ["METHODS", "BoxScore", "box_layer", "chosen_layer", "run"]
 
 LOGIT = Score("logit")
 
@@ -81,6 +83,64 @@ class BoxScore:
         if not 0 <= self.anchor < logits.shape[2]:
             raise ExplainError(f"There is no anchor {self.anchor}; the network has {logits.shape[2]}.")
         return self.anchor
+
+
+def box_layer(network: DetectionNetwork, image_shape: Sequence[int]) -> tuple[str, str]:
+    """Choose the layer that explains boxes: the coarsest that the scores of all levels depend on.
+
+    Features that are coarser serve some levels alone, and say nothing about the boxes of others.
+
+    Parameters
+    ----------
+    network
+        It runs on small images, if it accepts them.
+    image_shape
+        (1, C, *spatial) of the input.
+
+    Returns
+    -------
+    name, reason : str
+        The layer, and half a sentence on why.
+
+    Raises
+    ------
+    ExplainError
+        If all levels have no layer in common.
+    """
+    layers, shape = coarsest_layers(network, image_shape)
+    for layer in layers:
+        if _serves_all_levels(network, layer.name, shape):
+            stride = " x ".join(f"{s:g}" for s in layer.stride)
+            return layer.name, f"the coarsest features (stride {stride}) that all boxes depend on"
+    raise ExplainError(
+        "The levels of the detection network have no layer in common that a map can be made of; name a layer of the"
+        " level that the box is of."
+    )
+
+
+def chosen_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, str]:
+    """Choose a layer to explain by the kind of network; see :func:`box_layer` and ``default_layer``."""
+    if isinstance(network, DetectionNetwork):
+        return box_layer(network, image_shape)
+    return default_layer(network, image_shape)
+
+
+def _serves_all_levels(network: DetectionNetwork, layer: str, shape: tuple[int, ...]) -> bool:
+    reference = next(network.parameters())
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(reference)
+    with cut_at(network, layer) as cut:
+        try:
+            output, activation = cut.forward(noise)
+        except ExplainError:  # the output does not depend on it at all
+            return False
+        for level in network.level_slices(output.detach(), shape[2:]):
+            logits = output[0, : network.n_classes, level].abs().sum()
+            if not logits.requires_grad:
+                return False
+            (gradient,) = torch.autograd.grad(logits, activation, retain_graph=True, allow_unused=True)
+            if gradient is None or not bool(gradient.any()):
+                return False
+    return True
 
 
 def _score_map(network: DetectionNetwork, request: Request, output: Tensor, index: int) -> Explanation:

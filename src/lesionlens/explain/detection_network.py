@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from math import log, prod
 
 import torch
@@ -76,6 +77,11 @@ class _Layout:
     anchors: Tensor  # (N, 2 D): the lowest corners, then the highest, in the coordinates of boxes
     cells: tuple[tuple[int, ...], ...]  # of each level
     per_cell: int
+
+    @property
+    def ends(self) -> list[int]:
+        """Where each level's anchors begin, and where the last one's end."""
+        return [0, *accumulate(prod(cells) * self.per_cell for cells in self.cells)]
 
 
 def dictionary_heads(classes: str = "classification", offsets: str = "box_regression") -> Heads:
@@ -140,7 +146,7 @@ class DetectionNetwork(nn.Module):
         self._last: tuple[tuple[int, ...], _Layout] | None = None
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the logits of the classes and the offsets of every anchor, (1, K + 2 D, N)."""
+        """Return the logits of the classes and the offsets of every anchor, (B, K + 2 D, N), of B images."""
         missing = self.padding(image.shape[2:])
         if any(missing):
             image = functional.pad(image, [width for n in reversed(missing) for width in (0, n)])
@@ -195,21 +201,24 @@ class DetectionNetwork(nn.Module):
         ExplainError
             If the anchors of a level do not lie on a regular grid in the order of its cells.
         """
-        layout, found, start = self._layout(output, shape), [], 0
-        for level, cells in enumerate(layout.cells):
-            stop = start + prod(cells) * layout.per_cell
-            scores = torch.sigmoid(output[0, index, start:stop].detach().float())
-            first, step = _grid_of(layout, start, stop, cells, shape, level)
+        layout, found = self._layout(output, shape), []
+        for level, anchors in enumerate(self.level_slices(output, shape)):
+            cells = layout.cells[level]
+            scores = torch.sigmoid(output[0, index, anchors].detach().float())
+            first, step = _grid_of(layout.anchors[anchors], cells, shape, level)
             values = scores.view(*cells, layout.per_cell).amax(dim=-1).cpu().numpy()
             found.append(CoarseMap(values, tuple(c - self.rules.first_voxel for c in first), step))
-            start = stop
         return tuple(found)
+
+    def level_slices(self, output: Tensor, shape: Sequence[int]) -> tuple[slice, ...]:
+        """Return the anchors of each level, for an output and the shape of the image that gave it."""
+        layout = self._layout(output, shape)
+        return tuple(slice(*ends) for ends in pairwise(layout.ends))
 
     def _candidates(self, output: Tensor, layout: _Layout, level: int, within: Sequence[int]) -> tuple[Tensor, ...]:
         """Return boxes, scores, classes, anchors and the level of what one level offers, the surest first."""
-        sizes = [prod(cells) * layout.per_cell for cells in layout.cells]
-        start = sum(sizes[:level])
-        part = output[:, start : start + sizes[level]].float()
+        start = layout.ends[level]
+        part = output[:, start : layout.ends[level + 1]].float()
         scores = torch.sigmoid(part[: self.n_classes].T.flatten())
         above = torch.where(scores > self.rules.least_score)[0]
         order = scores[above].topk(min(self.rules.candidates, len(above))).indices
@@ -236,7 +245,7 @@ class DetectionNetwork(nn.Module):
             anchors = self._anchors(nothing.expand(1, 1, *whole), maps).detach()
             self._last = whole, _Layout(anchors, tuple(tuple(one[2:]) for one in shapes), per_cell)
         layout = self._last[1]
-        count = sum(map(prod, layout.cells)) * layout.per_cell
+        count = layout.ends[-1]
         if (
             not tuple(layout.anchors.shape)
             == (count, 2 * len(whole))
@@ -244,20 +253,21 @@ class DetectionNetwork(nn.Module):
         ):
             raise ExplainError(
                 f"A detection network with {layout.per_cell} anchors at each cell of {layout.cells} has {count} anchors"
-                f" of {2 * len(whole)} numbers; found {tuple(layout.anchors.shape)} and an output {tuple(output.shape)}."
+                f" of {2 * len(whole)} numbers; found {tuple(layout.anchors.shape)}, and an output of"
+                f" {tuple(output.shape)}."
             )
         return layout
 
 
 def _flat(maps: list[Tensor], per_cell: int, channels: int) -> Tensor:
-    """Bring maps (1, A channels, *cells) of all levels to (1, channels, N), the anchors of a cell side by side."""
+    """Bring maps (B, A channels, *cells) of all levels to (B, channels, N), the anchors of a cell side by side."""
     wrong = next((one for one in maps if one.shape[1] != per_cell * channels), None)
     if wrong is not None:
         raise ExplainError(
             f"A level with {per_cell} anchors at each cell must have {per_cell * channels} channels; found"
             f" {tuple(wrong.shape)}."
         )
-    parts = [one.reshape(per_cell, channels, -1).permute(1, 2, 0).reshape(1, channels, -1) for one in maps]
+    parts = [one.reshape(len(one), per_cell, channels, -1).permute(0, 2, 3, 1).flatten(2) for one in maps]
     return torch.cat(parts, dim=2)
 
 
@@ -283,11 +293,11 @@ def _suppressed(boxes: Tensor, scores: Tensor, labels: Tensor, rules: BoxRules) 
 
 
 def _grid_of(
-    layout: _Layout, start: int, stop: int, cells: tuple[int, ...], shape: Sequence[int], level: int
+    anchors: Tensor, cells: tuple[int, ...], shape: Sequence[int], level: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the centre of a level's first cell and the distance to the next along each axis, in box coordinates."""
     axes = len(cells)
-    anchors = layout.anchors[start:stop].double().cpu().view(*cells, layout.per_cell, 2 * axes)
+    anchors = anchors.double().cpu().view(*cells, -1, 2 * axes)
     centres = (anchors[..., :axes] + anchors[..., axes:]) / 2
     first, step = [], []
     for axis, n in enumerate(cells):

@@ -26,6 +26,7 @@ from lesionlens.explain.capture import (
 __all__ = [
     "LayerInfo",
     "check_layer",
+    "coarsest_layers",
     "default_layer",
     "existing_layer",
     "final_activation",
@@ -143,6 +144,34 @@ def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, 
     layer = _bottleneck(calls, layers)
     stride = " x ".join(f"{s:g}" for s in layer.stride)
     return _with_doubt(calls, layer.name, f"the coarsest features (stride {stride}); later layers repeat the output")
+
+
+def coarsest_layers(network: nn.Module, image_shape: Sequence[int]) -> tuple[list[LayerInfo], tuple[int, ...]]:
+    """Return the layer to explain for each number of cells that layers have, the coarsest first.
+
+    Parameters
+    ----------
+    network
+        Any module with one tensor in. It runs once on zeros, on a small image if it accepts one.
+    image_shape
+        (1, C, *spatial) of the input, or of one window.
+
+    Returns
+    -------
+    layers, shape
+        And the shape of the image that they are listed for.
+    """
+    trace = _small_trace(network, tuple(image_shape))
+    passing = {call.name for call in trace.calls if call.passes_on}
+    candidates = [layer for layer in _explainable(trace) if layer.name not in passing]
+    turned = _turned(network, trace, candidates)
+    found = []
+    layers = [layer for layer in candidates if layer.name not in turned]
+    while layers:
+        found.append(_bottleneck(trace.calls, layers))
+        cells = prod(found[-1].shape[2:])
+        layers = [layer for layer in layers if prod(layer.shape[2:]) > cells]
+    return found, trace.shape
 
 
 def _with_doubt(calls: list[_Call], name: str, reason: str) -> tuple[str, str]:

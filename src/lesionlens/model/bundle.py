@@ -13,7 +13,7 @@ from monai.inferers import Inferer
 from monai.transforms import Compose
 
 from lesionlens.errors import BundleError, ExplainError, unknown_name
-from lesionlens.explain import DetectionNetwork, default_layer, final_activation
+from lesionlens.explain import DetectionNetwork, chosen_layer, final_activation
 from lesionlens.explain.capture import FinalKind
 from lesionlens.explain.layers import output_shape
 from lesionlens.model.activation import Activation
@@ -99,7 +99,7 @@ class Bundle:
         if wanted in dict(self.network.named_modules()):
             assert wanted is not None
             return wanted, "the bundle names it in its metadata"
-        layer, reason = default_layer(self.network, image_shape)
+        layer, reason = chosen_layer(self.network, image_shape)
         return layer, f"{reason}; the bundle names {wanted!r}, which its network has not" if wanted else reason
 
     def final_activation(self, window: Sequence[int]) -> FinalKind | None:

@@ -137,7 +137,7 @@ def found_on_scan(bundle: Bundle, inference: Inference, result: Explanation, cha
     prepared = inference.prepared
     if result.boxes is not None:  # not those of the map: it counts the padding as part of the image
         return _painted_on_scan([box for box in boxes_of(bundle, inference) if box.index == channel], prepared)
-    levels = [prepared.to_scan(level.values, _grid(prepared.grid, level)) for level in result.levels]
+    levels = [prepared.to_scan(level.values, _grid(prepared.grid, level), order=0) for level in result.levels]
     joined: NDArray[np.float32] = np.maximum.reduce(levels)
     return joined
 

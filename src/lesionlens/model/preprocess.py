@@ -63,9 +63,12 @@ class Prepared:
             return None
         return resample(self.seen, self.volume.grid, self.grid, order=0) > 0.5
 
-    def to_scan(self, values: ArrayLike, grid: Grid) -> NDArray[np.float32]:
-        """Bring values on a grid of the network to the scan's; 0 wherever the network did not see the scan."""
-        array = resample(values, grid, self.volume.grid)
+    def to_scan(self, values: ArrayLike, grid: Grid, *, order: int = 1) -> NDArray[np.float32]:
+        """Bring values on a grid of the network to the scan's; 0 wherever the network did not see the scan.
+
+        ``order`` is that of :func:`~lesionlens.volume.resample`.
+        """
+        array = resample(values, grid, self.volume.grid, order=order)
         return array if self.seen is None else np.where(self.seen, array, np.float32(0))
 
 
