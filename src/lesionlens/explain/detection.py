@@ -6,7 +6,7 @@ The maps are those of a :class:`~lesionlens.explain.detection_network.DetectionN
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.boxes import joined, painted
-from lesionlens.explain.capture import cut_at, unwrapped
+from lesionlens.explain.capture import quiet, unwrapped
 from lesionlens.explain.detection_network import DetectionNetwork
 from lesionlens.explain.explanation import Explanation, Request, finite
-from lesionlens.explain.layers import coarsest_layers, default_layer
+from lesionlens.explain.layers import coarsest_first, default_layer
 from lesionlens.explain.scores import Score, class_name
 from lesionlens.explain.targets import settled
 
@@ -107,9 +107,10 @@ def box_layer(network: DetectionNetwork, image_shape: Sequence[int]) -> tuple[st
     ExplainError
         If all levels have no layer in common.
     """
-    layers, shape = coarsest_layers(network, image_shape)
+    layers, shape = coarsest_first(network, image_shape)
+    serving = _serving_all_levels(network, [layer.name for layer in layers], shape)
     for layer in layers:
-        if _serves_all_levels(network, layer.name, shape):
+        if layer.name in serving:
             stride = " x ".join(f"{s:g}" for s in layer.stride)
             return layer.name, f"the coarsest features (stride {stride}) that all boxes depend on"
     raise ExplainError(
@@ -125,22 +126,28 @@ def chosen_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, s
     return default_layer(network, image_shape)
 
 
-def _serves_all_levels(network: DetectionNetwork, layer: str, shape: tuple[int, ...]) -> bool:
-    reference = next(network.parameters())
-    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(reference)
-    with cut_at(network, layer) as cut:
-        try:
-            output, activation = cut.forward(noise)
-        except ExplainError:  # the output does not depend on it at all
-            return False
-        for level in network.level_slices(output.detach(), shape[2:]):
-            logits = output[0, : network.n_classes, level].abs().sum()
-            if not logits.requires_grad:
-                return False
-            (gradient,) = torch.autograd.grad(logits, activation, retain_graph=True, allow_unused=True)
-            if gradient is None or not bool(gradient.any()):
-                return False
-    return True
+def _serving_all_levels(network: DetectionNetwork, names: Sequence[str], shape: tuple[int, ...]) -> set[str]:
+    """Return the layers that the scores of every level have a gradient by, for an image of noise."""
+    modules, kept = dict(network.named_modules()), dict[str, Tensor]()
+
+    def keeping(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        return lambda _module, _args, output: kept.update({name: output})
+
+    handles = [modules[name].register_forward_hook(keeping(name)) for name in names]
+    try:
+        with quiet(network):
+            noise = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(next(network.parameters()))
+            output = network(noise.requires_grad_())
+            serving = set(kept)
+            for level in network.level_slices(output.detach(), shape[2:]):
+                score = output[0, : network.n_classes, level].sum()
+                found = torch.autograd.grad(score, list(kept.values()), retain_graph=True, allow_unused=True)
+                zero = {name for name, one in zip(kept, found, strict=True) if one is None or not bool(one.any())}
+                serving -= zero
+    finally:
+        for handle in handles:
+            handle.remove()
+    return serving
 
 
 def _score_map(network: DetectionNetwork, request: Request, output: Tensor, index: int) -> Explanation:
@@ -172,7 +179,7 @@ def _boxes(network: DetectionNetwork, request: Request, output: Tensor, index: i
         stride=(1.0,) * len(shape),
         method=request.method,
         boxes=found,
-        notes=(f"Each voxel has the highest confidence of the {len(found)} boxes that cover it.", *empty),
+        notes=("Each voxel has the highest confidence of the boxes that cover it.", *empty),
     )
 
 

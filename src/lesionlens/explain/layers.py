@@ -26,7 +26,7 @@ from lesionlens.explain.capture import (
 __all__ = [
     "LayerInfo",
     "check_layer",
-    "coarsest_layers",
+    "coarsest_first",
     "default_layer",
     "existing_layer",
     "final_activation",
@@ -146,8 +146,8 @@ def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, 
     return _with_doubt(calls, layer.name, f"the coarsest features (stride {stride}); later layers repeat the output")
 
 
-def coarsest_layers(network: nn.Module, image_shape: Sequence[int]) -> tuple[list[LayerInfo], tuple[int, ...]]:
-    """Return the layer to explain for each number of cells that layers have, the coarsest first.
+def coarsest_first(network: nn.Module, image_shape: Sequence[int]) -> tuple[list[LayerInfo], tuple[int, ...]]:
+    """List the layers that can be explained from the coarsest to the finest, and of equal ones the last to run first.
 
     Parameters
     ----------
@@ -159,19 +159,16 @@ def coarsest_layers(network: nn.Module, image_shape: Sequence[int]) -> tuple[lis
     Returns
     -------
     layers, shape
-        And the shape of the image that they are listed for.
+        Whole blocks, without what is inside them; and the shape of the image that they are listed for.
     """
     trace = _small_trace(network, tuple(image_shape))
+    layers = _explainable(trace)
+    turned = _turned(network, trace, layers)
+    cells = {layer.name: prod(layer.shape[2:]) for layer in layers if layer.name not in turned}
+    inner = {name for name in cells if any(cells.get(outer) == cells[name] for outer in _outer_names(name))}
     passing = {call.name for call in trace.calls if call.passes_on}
-    candidates = [layer for layer in _explainable(trace) if layer.name not in passing]
-    turned = _turned(network, trace, candidates)
-    found = []
-    layers = [layer for layer in candidates if layer.name not in turned]
-    while layers:
-        found.append(_bottleneck(trace.calls, layers))
-        cells = prod(found[-1].shape[2:])
-        layers = [layer for layer in layers if prod(layer.shape[2:]) > cells]
-    return found, trace.shape
+    found = [layer for layer in layers if layer.name in cells.keys() - inner - passing]
+    return sorted(reversed(found), key=lambda layer: cells[layer.name]), trace.shape
 
 
 def _with_doubt(calls: list[_Call], name: str, reason: str) -> tuple[str, str]:
