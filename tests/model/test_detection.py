@@ -171,6 +171,16 @@ def test_the_score_of_a_chosen_box_is_explained(bundle: ll.Bundle) -> None:
     assert surest.array[12, 8, 10] > 0
 
 
+@pytest.mark.parametrize(("method", "said"), [("gradcam", True), ("hirescam", False)])
+def test_maps_that_forget_the_place_say_so(bundle: ll.Bundle, method: str, said: bool) -> None:
+    """Weights of channels hold everywhere: such a map lights up other bright cells, too."""
+    heat = ll.explain(bundle, scan(straight_grid()), method=method)
+
+    assert any("not what the box rests on" in note for note in heat.provenance.notes) == said
+    i, j, k = CELLS[1]
+    assert bool(heat.array[4 * i + 1, 4 * j + 1, 2 * k] > heat.array.max() / 2) == said  # of the other box
+
+
 def test_boxes_that_do_not_exist_are_refused(bundle: ll.Bundle) -> None:
     """The message says how many there are, or where to look."""
     volume = scan(straight_grid())
@@ -189,7 +199,7 @@ def test_a_class_without_boxes_is_explained_by_its_surest_anchor(bundle: ll.Bund
     heat = ll.explain(bundle, scan(straight_grid()), target="mass", method="saliency")
 
     assert "of the surest anchor (no box of the class has a confidence above 0.02)" in heat.provenance.target
-    assert any("does not see" in note or "mass" in note for note in heat.provenance.notes)
+    assert any("The model does not see 'mass'" in note for note in heat.provenance.notes)
 
 
 def test_a_run_gives_boxes_beside_what_explains_them(bundle: ll.Bundle) -> None:

@@ -18,7 +18,10 @@ from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Grid, Volume
 
-__all__ = ["boxes_of", "check_windows", "detect", "detections", "found_on_scan"]
+__all__ = ["box_notes", "boxes_of", "check_windows", "detect", "detections", "found_on_scan"]
+
+# These have one weight for each channel of a layer, whatever the place.
+_CHANNEL_WEIGHTS = frozenset({"gradcam", "gradcampp", "xgradcam", "ablationcam", "scorecam", "eigencam", "cam"})
 
 
 def detect(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Progress = silent) -> list[Detection]:
@@ -83,6 +86,16 @@ def check_windows(bundle: Bundle, prepared: Prepared, method: str) -> None:
         f"{bundle.name} sees a scan of {prepared.grid.shape} voxels through several windows, and joins what it says of"
         f" anchors, not layers, so {method_info(method).title} has no single layer to watch. Crop the scan to one"
         f" window, or choose one of: {others}."
+    )
+
+
+def box_notes(bundle: Bundle, method: str) -> tuple[str, ...]:
+    """Say of a detection what a map cannot: weights of channels are the same everywhere, and a box is in one place."""
+    if bundle.detector is None or method not in _CHANNEL_WEIGHTS:
+        return ()
+    return (
+        f"{method_info(method).title} weights whole channels: it shows wherever the features of this box occur, not"
+        " what the box rests on. HiResCAM, LayerCAM, saliency and occlusion show that.",
     )
 
 

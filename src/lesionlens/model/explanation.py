@@ -30,7 +30,7 @@ from lesionlens.methods import Value, method_info, method_options
 from lesionlens.model.activation import Activation, observed
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.detection import check_windows, found_on_scan
+from lesionlens.model.detection import box_notes, check_windows, found_on_scan
 from lesionlens.model.inference import Inference, checked, infer, windows_of
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
@@ -207,12 +207,12 @@ def planned(bundle: Bundle, prepared: Prepared, wish: Wish) -> Plan:
     """
     windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
     check_windows(bundle, prepared, wish.method)
-    notes: tuple[str, ...] = ()
+    notes = box_notes(bundle, method_info(wish.method).name)
     with foreign_code(bundle, prepared):
         if wish.layer is None and method_info(wish.method).takes_layer:
             layer, why = bundle.default_layer(windows.size)
             wish = replace(wish, layer=layer)
-            notes = (f"Layer {layer!r} was chosen: {why}.",)
+            notes = (f"Layer {layer!r} was chosen: {why}.", *notes)
         final = bundle.final_activation(windows.size)
     return Plan(wish, prepared, windows, notes, final)
 
@@ -342,7 +342,8 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
     """Bring a map from the network's grid, or from its own coarse grid, to the scan's."""
     prepared, volume = plan.prepared, plan.prepared.volume
     kept = (note for note in result.notes if note != PROBABILITIES_NOTE or not chosen.from_probabilities)
-    result = replace(result, notes=(*plan.notes, *chosen.notes, *kept, *_unseen(inference, chosen)))
+    unseen = _unseen(inference, chosen) if result.boxes is None else ()  # boxes have their confidence
+    result = replace(result, notes=(*plan.notes, *chosen.notes, *kept, *unseen))
     if result.kind == "detection":
         array = found_on_scan(bundle, inference, result, chosen.channel)
     elif result.coarse is not None:

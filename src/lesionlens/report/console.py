@@ -36,7 +36,7 @@ def print_result(case: CaseResult) -> None:
         if regions:
             _print_regions(regions)
     if case.detections is not None:
-        _print_detections(case.detections)
+        _print_detections(case.detections, case.threshold)
     for label, found in (case.record.get("uncertainty") or {}).get("total_volume_mm3", {}).items():
         volume = f"{found['mean_mm3'] / 1000:.2f} mL, SD {found['sd_mm3'] / 1000:.2f} mL"
         console.print(f"{label} over {len(case.record['uncertainty']['samples'])} predictions: {volume}")
@@ -68,8 +68,10 @@ def _print_regions(regions: Sequence[Region]) -> None:
         Console().print(f"... and {len(regions) - _MAX_REGIONS_SHOWN} more in regions.csv")
 
 
-def _print_detections(detections: Sequence[Detection]) -> None:
-    Console(soft_wrap=True, highlight=False, markup=False).print(f"{len(detections)} box(es), the surest first")
+def _print_detections(detections: Sequence[Detection], threshold: float) -> None:
+    sure = sum(one.confidence >= threshold for one in detections)
+    words = f"{len(detections)} box(es), {sure} with a confidence of {threshold:g} or more, the surest first"
+    Console(soft_wrap=True, highlight=False, markup=False).print(words if detections else "no box was found")
     rows = []
     for one in detections[:_MAX_REGIONS_SHOWN]:
         place, size = (
