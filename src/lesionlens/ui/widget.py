@@ -173,7 +173,7 @@ class LesionLensWidget(QWidget):
         if result is None:
             return
         if label not in result.regions:
-            self.table.clear(_without_regions(result))
+            self.table.clear(_without_regions(result, threshold))
         elif result.threshold == threshold:
             self.measurer.drop()
             self.table.show_regions(label, result.regions[label], threshold)
@@ -258,12 +258,12 @@ def _line() -> QFrame:
     return line
 
 
-def _without_regions(result: CaseResult) -> str:
+def _without_regions(result: CaseResult, threshold: float) -> str:
     """Say why there is no table of regions."""
     if result.detections is None:
         return "This bundle gives probabilities for the whole scan, so there are no regions."
-    sure = sum(one.confidence >= result.threshold for one in result.detections)
+    sure = sum(one.confidence >= threshold for one in result.detections)
     return (
         f"This bundle finds boxes: {len(result.detections)}, of which {sure} have a confidence of"
-        f" {result.threshold:g} or more. A box is no contour, so there are no regions; detections.csv lists the boxes."
+        f" {threshold:g} or more. A box is no contour, so there are no regions; detections.csv lists the boxes."
     )
