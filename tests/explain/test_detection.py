@@ -175,6 +175,18 @@ def test_several_images_give_what_each_alone_gives() -> None:
     assert torch.allclose(network(both), torch.cat([network(one[None]) for one in both]), atol=1e-6)
 
 
+def test_half_precision_does_not_move_anchors() -> None:
+    """A bfloat16 has 8 bits: at voxel 302 it would round places to whole multiples of 2."""
+    network, picture = cubes(), image((75, 2, 5), shape=(320, 24, 16))
+    half = cubes()
+    exact = dictionary_heads("classes", "offsets")
+    half._heads = lambda one, seen: tuple([m.bfloat16() for m in maps] for maps in exact(one, seen))  # type: ignore
+
+    (found,) = half.boxes(half(picture), picture.shape[2:])
+
+    assert found.centre == network.boxes(network(picture), picture.shape[2:])[0].centre == (301.5, 9.5, 10.5)
+
+
 def test_the_score_of_a_box_is_the_logit_of_its_anchor() -> None:
     """The gradient reaches that anchor's class and nothing else."""
     network, picture = cubes(2), image((3, 2, 5), (6, 4, 1), value=2.0)
@@ -266,6 +278,29 @@ def test_a_map_without_boxes_says_so() -> None:
 
     assert not heat.values.any()
     assert any("No box of the class has a confidence above 0.02" in note for note in heat.notes)
+
+
+@pytest.mark.parametrize("method", ["boxes", "score_map"])
+def test_maps_leave_network_image_and_modes_as_they_were(method: str) -> None:
+    """Whatever the caller's modes, the map is the same and nothing is changed."""
+    network, picture = cubes().train(), image((3, 2, 5))
+    before = picture.clone()
+    expected = apply_method(Inference(network, picture), BoxScore(0), method=method).values
+
+    with torch.no_grad():
+        again = apply_method(Inference(network, picture), BoxScore(0), method=method).values
+
+    assert np.array_equal(again, expected)
+    assert torch.equal(picture, before)
+    assert network.training
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize("method", ["boxes", "score_map"])
+def test_values_that_are_not_finite_are_refused(method: str) -> None:
+    """Without an order there is no surest box."""
+    with pytest.raises(ExplainError, match="not finite"):
+        apply_method(Inference(cubes(), image((3, 2, 5), value=torch.nan)), BoxScore(0), method=method)
 
 
 def test_a_level_that_does_not_exist_is_refused() -> None:

@@ -20,6 +20,7 @@ import lesionlens as ll
 from detection_networks import SHAPES, CubeNetwork, write_detection
 from lesionlens.errors import BundleError, ExplainError, InputError, MissingPackageError
 from lesionlens.heatmap import LabelMap, Provenance
+from lesionlens.model.calibrated import calibrate
 from lesionlens.model.explanation import Wish
 from lesionlens.model.inference import infer
 from lesionlens.model.preprocess import prepare
@@ -247,6 +248,8 @@ def test_what_is_not_made_of_boxes_is_refused(bundle: ll.Bundle) -> None:
         ll.classify(bundle, volume)
     with pytest.raises(BundleError, match="uncertainty is for segmentation"):
         ll.uncertainty(bundle, volume)
+    with pytest.raises(BundleError, match="a calibration"):
+        calibrate(bundle, [(volume, "nodule")])
     with pytest.raises(BundleError, match="feature importance"):
         ll.feature_importance(bundle, volume)
     with pytest.raises(BundleError, match="checks of a map"):
@@ -269,6 +272,16 @@ def test_a_bundle_is_known_by_its_detector_and_its_metadata(folder: Path, bundle
     (path / "configs" / "inference.json").write_text(json.dumps(config))
     with pytest.raises(BundleError, match="states that it is a detection; LesionLens needs a RetinaNetDetector"):
         ll.load_bundle(path, trust=True)
+
+
+def test_a_detector_may_be_made_by_an_expression(tmp_path: Path) -> None:
+    """Configs name parts or make them; something else that is called a detector is left alone."""
+    made = "$monai.apps.detection.networks.retinanet_detector.RetinaNetDetector(@network, @anchor_generator)"
+    bundle = ll.load_bundle(write_detection(tmp_path / "made", steps=[], extra={"detector": made}), trust=True)
+    other = ll.load_bundle(write_bundle(tmp_path / "other", extra={"detector": "$1 / 0"}), trust=True)
+
+    assert [one.label for one in ll.detect(bundle, scan(straight_grid()))] == ["nodule", "nodule"]
+    assert other.detector is None
 
 
 def test_classes_that_do_not_fit_the_detector_are_refused(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ class DetectionNetwork(nn.Module):
             raise ExplainError(f"The network has not seen an image of {tuple(shape)} voxels yet; run it first.")
         if self._last is None or self._last[0] != whole:
             shapes, per_cell = self._seen[whole]
-            nothing = output.new_zeros(())  # anchors depend on shapes alone
+            nothing = output.new_zeros((), dtype=torch.float32)  # anchors depend on shapes; bfloat16 would round them
             maps = [nothing.expand(one) for one in shapes]
             anchors = self._anchors(nothing.expand(1, 1, *whole), maps).detach()
             self._last = whole, _Layout(anchors, tuple(tuple(one[2:]) for one in shapes), per_cell)

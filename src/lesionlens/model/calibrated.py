@@ -82,6 +82,7 @@ def calibrate(bundle: Bundle, cases: Iterable[Case], *, progress: Progress = sil
     InputError
         If there are no cases, or a label does not suit the bundle.
     """
+    bundle.refuse_detection("a calibration")
     whole: list[_Labelled] = []
     band: list[_Labelled] = []
     kinds = set()

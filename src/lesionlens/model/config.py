@@ -31,6 +31,7 @@ _CONFIG_NAMES = ("inference.json", "inference.yaml", "inference.yml")
 _NETWORK_KEYS = ("network_def", "network", "net")
 _PREPROCESSING_KEYS = ("preprocessing", "preprocess", "val_preprocessing", "transforms")
 _LOADERS = ("LoadImaged", "LoadImageD", "LoadImageDict")
+_MAKER = re.compile(r"\$[\w.]*RetinaNetDetector\(")
 _SETTER = re.compile(r"\$@[\w:#]+\.set_(box_selector_parameters|box_coder_weights|sliding_window_inferer)\(")
 _POSTPROCESSING_KEYS = ("postprocessing", "postprocess", "post_transform")
 
@@ -160,8 +161,9 @@ def _with_boxes(parser: ConfigParser, config: dict[str, Any], network: Any) -> A
     detector = network if isinstance(network, RetinaNetDetector) else None
     places = {place: step["_target_"] for key, node in config.items() for place, step in _targets(node, key)}
     if detector is None:
-        place = next((p for p, name in places.items() if name.rsplit(".", 1)[-1] == "RetinaNetDetector"), "detector")
-        detector = _built(parser, place) if place in places or place in config else None
+        named = [place for place, name in places.items() if name.rsplit(".", 1)[-1] == "RetinaNetDetector"]
+        made = [key for key, node in config.items() if isinstance(node, str) and _MAKER.match(node)]
+        detector = next((_built(parser, place) for place in (*named, *made)), None)
     if not isinstance(detector, RetinaNetDetector):
         return network
     for setter in _setters(config):
