@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionlens.detections import Detection
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.regions import label_regions, measure
 from lesionlens.results import CaseResult
@@ -84,6 +85,23 @@ def classification_of(volume: Volume, classes: Mapping[str, float]) -> CaseResul
     cam = attribution_of(volume, volume.array / 100, next(iter(classes)))
     return replace(
         result_of(volume), probabilities=(), attributions=(cam,), regions={}, labels={}, class_probabilities=classes
+    )
+
+
+def detection_of(volume: Volume, confidences: Sequence[float], label: str = "nodule") -> CaseResult:
+    """Return the result of a detection bundle: boxes of 4 voxels at the blob, their map and one Grad-CAM map."""
+    cam = attribution_of(volume, volume.array / 100, label)
+    array = np.zeros(volume.grid.shape, dtype=np.float32)
+    array[4:8, 4:8, 4:8] = max(confidences)
+    named = volume.with_array(array, name="boxes", unit="")
+    boxes = Heatmap(named, "detection", label, signed=False, provenance=Provenance(method="boxes", target="confidence"))
+    place = (0.0, 0.0, 0.0)
+    found = tuple(
+        Detection(number, label, confidence, place, (4.0, 4.0, 4.0), place, (place, place), (place, place), 1)
+        for number, confidence in enumerate(confidences, start=1)
+    )
+    return replace(
+        result_of(volume), probabilities=(), attributions=(cam, boxes), regions={}, labels={}, detections=found
     )
 
 

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lesionlens.checks import TrustReport
+    from lesionlens.detections import Detection
     from lesionlens.errors import LesionLensError
     from lesionlens.heatmap import Heatmap, Importance, LabelMap, Provenance
     from lesionlens.importance import feature_importance, write_importance
     from lesionlens.io import list_series, read, read_overlay, write
-    from lesionlens.model import Bundle, classify, explain, list_bundles, load_bundle, predict, uncertainty
+    from lesionlens.model import Bundle, classify, detect, explain, list_bundles, load_bundle, predict, uncertainty
     from lesionlens.model.trust import trust
     from lesionlens.pipeline import RunOptions, run_case
     from lesionlens.regions import Region, measure
@@ -42,6 +43,8 @@ _HOME = {
     "write": "io",
     "Bundle": "model",
     "classify": "model",
+    "detect": "model",
+    "Detection": "detections",
     "explain": "model",
     "feature_importance": "importance",
     "write_importance": "importance",
@@ -69,6 +72,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Bundle",
     "CaseResult",
+    "Detection",
     "Grid",
     "Heatmap",
     "Importance",
@@ -83,6 +87,7 @@ __all__ = [
     "Volume",
     "__version__",
     "classify",
+    "detect",
     "explain",
     "feature_importance",
     "list_bundles",

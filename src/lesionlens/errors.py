@@ -17,6 +17,7 @@ __all__ = [
     "InputError",
     "IrregularSeriesError",
     "LesionLensError",
+    "MissingPackageError",
     "OutputError",
     "ReadError",
     "SessionError",
@@ -84,6 +85,23 @@ class AmbiguousStackError(AmbiguousSeriesError):
 
 class BundleError(LesionLensError, ValueError):
     """A bundle is missing, incomplete or does something that is not supported."""
+
+
+class MissingPackageError(BundleError):
+    """A bundle needs a package that is not installed, or that does not work here.
+
+    Attributes
+    ----------
+    package : str
+        Its name.
+    extra : str
+        The extra of LesionLens that installs it.
+    """
+
+    def __init__(self, message: str, *, package: str, extra: str) -> None:
+        super().__init__(message)
+        self.package = package
+        self.extra = extra
 
 
 class UntrustedBundleError(BundleError):

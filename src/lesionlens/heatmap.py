@@ -15,7 +15,9 @@ from lesionlens.volume import Grid, Volume, frozen_mapping
 
 __all__ = ["FeatureFall", "Heatmap", "Importance", "Kind", "LabelMap", "Provenance"]
 
-Kind = Literal["probability", "attribution", "uncertainty", "anomaly", "feature", "attention", "difference"]
+Kind = Literal[
+    "probability", "attribution", "uncertainty", "anomaly", "feature", "attention", "detection", "difference"
+]
 
 # Interpolated float32 probabilities may leave [0, 1] by rounding; more than this is a mistake.
 PROBABILITY_SLACK = 1e-4

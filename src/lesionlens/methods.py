@@ -16,7 +16,7 @@ from lesionlens.errors import ExplainError, unknown_name
 __all__ = ["BELOW_ZERO_NOTE", "METHODS", "Family", "MethodInfo", "Sampling", "Value", "method_info", "method_options"]
 
 #: The module of ``lesionlens.explain`` that a method lives in.
-Family = Literal["cam", "forward_cam", "gradients", "occlusion", "features", "attention"]
+Family = Literal["cam", "forward_cam", "gradients", "occlusion", "features", "attention", "detection"]
 Value = bool | int | float | str
 #: How several predictions of one scan are made, to see where they differ.
 Sampling = Literal["tta", "dropout", "ensemble"]
@@ -62,7 +62,7 @@ class MethodInfo:
     cost: str
     caveat: str
     paper: str
-    kind: Literal["attribution", "feature", "attention"] = "attribution"
+    kind: Literal["attribution", "feature", "attention", "detection"] = "attribution"
     signed: bool = True
     takes_layer: bool = True
     takes_target: bool = True
@@ -323,6 +323,33 @@ _ALL = (
         takes_layer=False,
         takes_target=False,
         options={"gate": -1},
+    ),
+    MethodInfo(
+        "score_map",
+        "Score map",
+        "detection",
+        summary="how sure a detection network is at each cell that a box of the class lies there: RetinaNet",
+        cost="one pass over the windows",
+        caveat="high around every object, and before overlapping boxes are dropped: no outline, and no count",
+        paper="Lin et al., ICCV 2017, https://arxiv.org/abs/1708.02002",
+        kind="detection",
+        signed=False,
+        takes_layer=False,
+        hooks=False,
+        options={"level": 0},
+    ),
+    MethodInfo(
+        "boxes",
+        "Boxes",
+        "detection",
+        summary="the boxes that a detection network found, with their confidence: RetinaNet",
+        cost="one pass over the windows",
+        caveat="a box holds more than the object; its confidence is that of the network, calibrated or not",
+        paper="Lin et al., ICCV 2017, https://arxiv.org/abs/1708.02002",
+        kind="detection",
+        signed=False,
+        takes_layer=False,
+        hooks=False,
     ),
 )
 

@@ -98,6 +98,7 @@ def run_case(
         record=run_record(options, volume, bundles[0], output, regions, clock.seconds, sampled, spreads),
         uncertainties=sampled.maps if sampled else (),
         volume_spreads=spreads,
+        detections=output.detections,
     )
 
 

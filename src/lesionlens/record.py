@@ -52,6 +52,7 @@ def run_record(
         "maps": [_map_record(m) for m in (*output.probabilities, *output.attributions, *_maps_of(sampled))],
         "uncertainty": _uncertainty_record(sampled, spreads),
         "class_probabilities": dict(output.class_probabilities),
+        "detections": None if output.detections is None else [found.record() for found in output.detections],
         "n_regions": {label: len(found) for label, found in regions.items()},
         "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
         "warnings": [

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+from lesionlens.detections import Detection
 from lesionlens.errors import ReadError
 from lesionlens.heatmap import Heatmap, Kind, Provenance, slug
 from lesionlens.io import read, write, write_labels
@@ -39,7 +40,7 @@ _RECORD = "record.json"
 _SAME_WAY = "read the scan with the --irregular of that run, or run the case again"
 # What a run may leave in its folder; when a folder is written again, files of the run before must not stay beside.
 _MAPS = tuple(f"{kind}_*.nii.gz" for kind in get_args(Kind))
-_OWN_FILES = (*_MAPS, "regions_*.nii.gz", "regions.csv", "overlay_*.png")
+_OWN_FILES = (*_MAPS, "regions_*.nii.gz", "regions.csv", "detections.csv", "overlay_*.png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,8 @@ class CaseResult:
     probabilities
         One map per foreground class; empty for classification bundles.
     attributions
-        Maps of the method that explains: attributions of the explained class, or features or attention of a layer.
+        Maps of the method that explains: attributions of the explained class, or features or attention of a layer; of
+        a detection bundle also its boxes.
     regions, labels
         Per class: the regions, largest first, and the (i, j, k) label array that numbers them from 1.
     class_probabilities
@@ -68,6 +70,8 @@ class CaseResult:
         Maps of how several predictions differ; empty where there was one.
     volume_spreads
         Per class: how the volume of each region spreads over these predictions; empty where there was one.
+    detections
+        The boxes that a detection bundle found, the surest first; None of other bundles.
     """
 
     volume: Volume
@@ -81,6 +85,7 @@ class CaseResult:
     record: Mapping[str, Any]
     uncertainties: tuple[Heatmap, ...] = ()
     volume_spreads: Mapping[str, tuple[VolumeSpread, ...]] = field(default_factory=dict)
+    detections: tuple[Detection, ...] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -89,7 +94,12 @@ class CaseResult:
 
     def attribution_of(self, label: str) -> Heatmap | None:
         """Return the attribution of a class, or None where it was not explained."""
-        return next((a for a in self.attributions if a.label == label), None)
+        return next((a for a in self.attributions if a.label == label and a.kind != "detection"), None)
+
+    def conclusion_of(self, label: str) -> Heatmap | None:
+        """Return the probability map of a class, or the map of its detections; None where there is neither."""
+        found = (*self.probabilities, *(a for a in self.attributions if a.kind == "detection"))
+        return next((heatmap for heatmap in found if heatmap.label == label), None)
 
 
 def write_case(
@@ -149,7 +159,7 @@ def _remove_stale(out: Path, written: set[str]) -> None:
 
 def _writers(case: CaseResult, folder: Path) -> Iterator[Callable[[], object]]:
     """Yield one piece of writing at a time, so that progress and cancellation fall between them."""
-    from lesionlens.report.table import write_table
+    from lesionlens.report.table import write_detections, write_table
 
     for heatmap in (*case.probabilities, *case.attributions, *case.uncertainties):
         yield partial(write, heatmap, folder / f"{heatmap.name}.nii.gz")
@@ -157,6 +167,8 @@ def _writers(case: CaseResult, folder: Path) -> Iterator[Callable[[], object]]:
         yield partial(write_labels, array, case.volume, folder / f"regions_{slug(label)}.nii.gz")
     if case.regions:
         yield partial(write_table, case.regions, folder / "regions.csv", case.volume_spreads)
+    if case.detections is not None:
+        yield partial(write_detections, case.detections, folder / "detections.csv")
     for label in dict.fromkeys([*case.regions, *(attribution.label for attribution in case.attributions)]):
         yield partial(_write_overlay, case, label, folder / f"overlay_{slug(label)}.png")
 
@@ -167,7 +179,7 @@ def _write_overlay(case: CaseResult, label: str, path: Path) -> None:
     write_montage(
         path,
         case.volume,
-        next((p for p in case.probabilities if p.label == label), None),
+        case.conclusion_of(label),
         case.attribution_of(label),
         case.labels.get(label),
         threshold=case.threshold,
@@ -276,6 +288,7 @@ def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResul
         record=record,
         uncertainties=tuple(m for m in maps if m.kind == "uncertainty"),
         volume_spreads=_volume_spreads(record),
+        detections=_detections(record),
     )
 
 
@@ -298,6 +311,11 @@ def measure_class(volume: Volume, probability: Heatmap, maps: Iterable[Heatmap],
     attribution = next((m for m in own if m.kind == "attribution"), None)
     uncertainty = next((m for m in own if m.kind == "uncertainty" and m.provenance.method == "entropy"), None)
     return measure(volume, probability, attribution=attribution, uncertainty=uncertainty, labels=labels, shapes=True)
+
+
+def _detections(record: dict[str, Any]) -> tuple[Detection, ...] | None:
+    rows = record.get("detections")  # runs before 0.2 have none
+    return None if rows is None else tuple(map(Detection.from_record, rows))
 
 
 def _volume_spreads(record: dict[str, Any]) -> dict[str, tuple[VolumeSpread, ...]]:

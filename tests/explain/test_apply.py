@@ -17,8 +17,8 @@ from lesionlens.explain import ClassLogit, Inference, RegionMargin, Windows, app
 from lesionlens.methods import METHODS, Value
 from tiny_networks import Overwriting, SmallUNet, pooled_linear, state_of
 
-# Attention needs networks that have some: tests/explain/test_attention.py has the same tests with such.
-NAMES = [name for name, info in METHODS.items() if info.family != "attention"]
+# Attention and detection need networks that have some: their own test modules have the same tests with such.
+NAMES = [name for name, info in METHODS.items() if info.family not in ("attention", "detection")]
 
 # Small enough for small images.
 QUICK: dict[str, dict[str, Value]] = {

@@ -26,7 +26,7 @@ from lesionlens.ui import work
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY
 from lesionlens.ui.layers import heatmap_of
 from lesionlens.volume import Volume
-from ui_cases import BLOB, SMALL_BLOB, classification_of, feature_of, phantom, result_of, write_bundle
+from ui_cases import BLOB, SMALL_BLOB, classification_of, detection_of, feature_of, phantom, result_of, write_bundle
 from ui_window import WAIT_MS, Window, dock_into
 
 
@@ -613,6 +613,24 @@ def test_a_classification_shows_its_probabilities_and_the_cam(window: Window) ->
 
     window.widget.show_result(result_of(phantom()))
     assert window.widget.classes.text() == ""
+
+
+def test_a_detection_shows_its_boxes_beside_the_cam(window: Window) -> None:
+    """Both are of one class, and each has its own switch; the boxes follow the threshold of what was concluded."""
+    show(window, detection_of(phantom(), [0.9, 0.3]))
+
+    assert window.names == ["phantom", "Grad-CAM: nodule", "Boxes: nodule"]
+    assert window.layer("Boxes: nodule").contrast_limits == pytest.approx([0.5, 1.0])
+    kinds = window.widget.controls.kinds
+    assert kinds["probability"].isEnabled()
+    kinds["attribution"].visible.setChecked(False)
+    assert window.layer("Boxes: nodule").visible
+    assert not window.layer("Grad-CAM: nodule").visible
+    assert "2, of which 1 have a confidence of 0.5 or more" in window.widget.table.caption.text()
+    window.widget.controls.set_threshold(0.25)
+    window.widget.overlays.restyle("probability", threshold=0.25)
+    window.widget._show_regions()
+    assert "of which 2 have a confidence of 0.25 or more" in window.widget.table.caption.text()
 
 
 def test_a_plain_image_is_run_with_a_notice(window: Window, stub: Stub, notifications: list[Notification]) -> None:

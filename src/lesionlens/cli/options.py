@@ -145,7 +145,7 @@ OverWhat = Annotated[
     typer.Option(
         "--over",
         help="Over which voxels of a segmentation: predicted, largest, the number of a region, x,y,z (the voxel at RAS"
-        " mm), region:x,y,z (the region there), or a mask file.",
+        " mm), region:x,y,z (the region there), or a mask file. Of a detection: the number of a box, or x,y,z in it.",
     ),
 ]
 Against = Annotated[

@@ -22,7 +22,10 @@ from types import ModuleType
 from typing import Any
 
 from lesionlens.explain.apply import apply_method, apply_to_targets
+from lesionlens.explain.boxes import Box, CoarseMap, painted
 from lesionlens.explain.capture import Cut, cut_at, main_output, watching_activations
+from lesionlens.explain.detection import BoxScore, box_layer, chosen_layer
+from lesionlens.explain.detection_network import BoxRules, DetectionNetwork
 from lesionlens.explain.explanation import PROBABILITIES_NOTE, Explanation, Request
 from lesionlens.explain.inference import Inference
 from lesionlens.explain.layers import (
@@ -42,8 +45,13 @@ from lesionlens.explain.windows import Windows
 
 __all__ = [
     "PROBABILITIES_NOTE",
+    "Box",
+    "BoxRules",
+    "BoxScore",
     "ClassLogit",
+    "CoarseMap",
     "Cut",
+    "DetectionNetwork",
     "Explanation",
     "FromProbabilities",
     "Inference",
@@ -56,7 +64,9 @@ __all__ = [
     "Windows",
     "apply_method",
     "apply_to_targets",
+    "box_layer",
     "check_layer",
+    "chosen_layer",
     "cut_at",
     "default_layer",
     "existing_layer",
@@ -65,6 +75,7 @@ __all__ = [
     "list_layers",
     "main_output",
     "misread_layers",
+    "painted",
     "settled",
     "watching_activations",
 ]

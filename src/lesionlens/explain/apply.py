@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from lesionlens.errors import ExplainError
+from lesionlens.explain.detection import chosen_layer
 from lesionlens.explain.explanation import Explanation, Request
 from lesionlens.explain.inference import Inference
-from lesionlens.explain.layers import default_layer, existing_layer, layer_names
+from lesionlens.explain.layers import existing_layer, layer_names
 from lesionlens.explain.suits import check_hooks
 from lesionlens.explain.targets import Target
 from lesionlens.methods import MethodInfo, Value, method_info, method_options
@@ -43,7 +44,7 @@ def apply_method(
         A key of ``lesionlens.methods.METHODS``.
     layer
         Dotted name of the target layer, or several joined by ``+``; None for
-        :func:`~lesionlens.explain.layers.default_layer`, which costs a small forward pass. Methods without a layer
+        :func:`~lesionlens.explain.detection.chosen_layer`, which costs a small forward pass. Methods without a layer
         refuse one.
     options
         Options of the method; the others have their defaults.
@@ -122,7 +123,7 @@ def _layers(info: MethodInfo, inference: Inference, layer: str | None) -> tuple[
             raise ExplainError(f"{info.title} explains the whole network; leave out the layer ({layer!r}).")
         return (), ()
     if layer is None:
-        chosen, reason = default_layer(inference.network, shape)
+        chosen, reason = chosen_layer(inference.network, shape)
         return (chosen,), (f"Layer {chosen!r} was chosen: {reason}.",)
     return tuple(existing_layer(inference.network, name, shape) for name in layer_names(layer)), ()
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lesionlens.errors import ExplainError, unknown_name
+from lesionlens.explain.boxes import Box, CoarseMap
 from lesionlens.explain.inference import Inference
 from lesionlens.explain.targets import Target
 from lesionlens.methods import Value
@@ -151,6 +152,10 @@ class Explanation:
         Whether values below zero mean evidence against.
     notes
         One sentence for each thing a reader must know.
+    levels
+        Of score maps: those that ``values`` joins by the highest, each on its own grid. Empty of other maps.
+    boxes
+        Of boxes: those that ``values`` are painted with, the surest first. None of other maps.
     """
 
     values: NDArray[np.float32]
@@ -162,9 +167,11 @@ class Explanation:
     coarse: NDArray[np.float32] | None = None
     weights: NDArray[np.float32] | None = None
     channels: NDArray[np.float32] | None = None
-    kind: Literal["attribution", "feature", "attention"] = "attribution"
+    kind: Literal["attribution", "feature", "attention", "detection"] = "attribution"
     signed: bool = True
     notes: tuple[str, ...] = ()
+    levels: tuple[CoarseMap, ...] = ()
+    boxes: tuple[Box, ...] | None = None
 
 
 def plain(tensor: Tensor) -> NDArray[np.float32]:

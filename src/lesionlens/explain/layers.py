@@ -29,6 +29,7 @@ from lesionlens.explain.fingerprint import fingerprint
 __all__ = [
     "LayerInfo",
     "check_layer",
+    "coarsest_first",
     "default_layer",
     "existing_layer",
     "final_activation",
@@ -149,6 +150,31 @@ def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, 
     layer = _bottleneck(calls, layers)
     stride = " x ".join(f"{s:g}" for s in layer.stride)
     return _with_doubt(calls, layer.name, f"the coarsest features (stride {stride}); later layers repeat the output")
+
+
+def coarsest_first(network: nn.Module, image_shape: Sequence[int]) -> tuple[list[LayerInfo], tuple[int, ...]]:
+    """List the layers that can be explained from the coarsest to the finest, and of equal ones the last to run first.
+
+    Parameters
+    ----------
+    network
+        Any module with one tensor in. It runs once on zeros, on a small image if it accepts one.
+    image_shape
+        (1, C, *spatial) of the input, or of one window.
+
+    Returns
+    -------
+    layers, shape
+        Whole blocks, without what is inside them; and the shape of the image that they are listed for.
+    """
+    trace = _small_trace(network, tuple(image_shape))
+    layers = _explainable(trace)
+    turned = _turned(network, trace, layers)
+    cells = {layer.name: prod(layer.shape[2:]) for layer in layers if layer.name not in turned}
+    inner = {name for name in cells if any(cells.get(outer) == cells[name] for outer in _outer_names(name))}
+    passing = {call.name for call in trace.calls if call.passes_on}
+    found = [layer for layer in layers if layer.name in cells.keys() - inner - passing]
+    return sorted(reversed(found), key=lambda layer: cells[layer.name]), trace.shape
 
 
 def _with_doubt(calls: list[_Call], name: str, reason: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle, load_bundle
     from lesionlens.model.catalogue import BundleInfo, list_bundles
+    from lesionlens.model.detection import detect
     from lesionlens.model.explanation import explain
     from lesionlens.model.importance import channel_importance, label_importance
     from lesionlens.model.prediction import classify, predict
@@ -23,6 +24,7 @@ _HOME = {
     "Wish": "wish",
     "channel_importance": "importance",
     "classify": "prediction",
+    "detect": "detection",
     "explain": "explanation",
     "label_importance": "importance",
     "list_bundles": "catalogue",
@@ -37,6 +39,7 @@ __all__ = [
     "Wish",
     "channel_importance",
     "classify",
+    "detect",
     "explain",
     "label_importance",
     "list_bundles",

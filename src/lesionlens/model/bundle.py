@@ -12,14 +12,15 @@ import torch
 from monai.inferers import Inferer
 from monai.transforms import Compose
 
-from lesionlens.errors import ExplainError, unknown_name
-from lesionlens.explain import Suits, default_layer, final_activation
+from lesionlens.errors import BundleError, ExplainError, unknown_name
+from lesionlens.explain import DetectionNetwork, Suits, chosen_layer, final_activation
 from lesionlens.explain.capture import FinalKind
 from lesionlens.explain.layers import output_shape
 from lesionlens.model.activation import Activation
 from lesionlens.model.catalogue import (
     BundleInfo,
     Task,
+    as_detection,
     describe,
     hash_file,
     hash_files,
@@ -48,7 +49,8 @@ class Bundle:
     info
         What the metadata says: name, version, task, input and output channels.
     network
-        In eval mode, on ``device``, parameters frozen.
+        In eval mode, on ``device``, parameters frozen; of a detection bundle a
+        :class:`~lesionlens.explain.DetectionNetwork`.
     preprocessing
         The bundle's own transforms without its image loader, for which ``loader`` stands.
     inferer
@@ -98,7 +100,7 @@ class Bundle:
         if wanted in dict(self.network.named_modules()):
             assert wanted is not None
             return wanted, "the bundle names it in its metadata"
-        layer, reason = default_layer(self.network, image_shape)
+        layer, reason = chosen_layer(self.network, image_shape)
         return layer, f"{reason}; the bundle names {wanted!r}, which its network has not" if wanted else reason
 
     def final_activation(self, window: Sequence[int]) -> FinalKind | None:
@@ -112,6 +114,25 @@ class Bundle:
         """Return what the network can be explained by; each trial is made once for each window size."""
         size = tuple(window)
         return self._suits.setdefault(size, Suits(self.network, (1, len(self.info.inputs), *size)))
+
+    @property
+    def detector(self) -> DetectionNetwork | None:
+        """The network of a detection bundle; None of any other."""
+        return self.network if isinstance(self.network, DetectionNetwork) else None
+
+    def refuse_detection(self, what: str) -> None:
+        """Refuse what is not made of boxes.
+
+        Raises
+        ------
+        lesionlens.errors.BundleError
+            If this is a detection bundle.
+        """
+        if self.detector is not None:
+            raise BundleError(
+                f"{self.name} is a detection bundle, which finds boxes: {what} is for segmentation and classification."
+                " Use detect(), or explain() for maps."
+            )
 
     @property
     def name(self) -> str:
@@ -177,8 +198,16 @@ def _load(folder: Path, path: Path, embedded: bool, device: torch.device) -> Bun
     info = describe(folder, embedded=embedded, root=path)
     weights = find_weights(folder)
     parts = read_parts(folder, device, len(info.outputs))
-    load_weights(parts.network, weights)
+    detector = parts.network if isinstance(parts.network, DetectionNetwork) else None
+    load_weights(parts.network if detector is None else detector.network, weights)
     network = _placed(parts.network, device)
+    if detector is not None:
+        info = as_detection(info, detector.n_classes)
+    elif info.task == "detection":
+        raise BundleError(
+            f"{info.name} states that it is a detection; LesionLens needs a RetinaNetDetector in its inference config,"
+            " which holds the anchors and the rules for boxes, and finds none."
+        )
     info = info if info.task_stated else _with_shown_task(info, network, parts.inferer)
     return Bundle(
         info=with_first_as_background(info) if parts.activation.kind == "softmax" else info,

@@ -20,6 +20,7 @@ from lesionlens.model.archive import extract_zip
 __all__ = [
     "BundleInfo",
     "Task",
+    "as_detection",
     "describe",
     "embedded_root",
     "hash_file",
@@ -33,7 +34,7 @@ __all__ = [
     "with_task",
 ]
 
-Task = Literal["segmentation", "classification"]
+Task = Literal["segmentation", "classification", "detection"]
 
 # What a channel that stands for "nothing found" is called in channel_def; also every name that begins with "no ".
 _PLAIN_BACKGROUND = frozenset({"background", "bg", "other", "none"})
@@ -64,7 +65,8 @@ class BundleInfo:
     name, version, description
         As in ``metadata.json``; the name falls back to the folder's.
     task
-        ``"segmentation"`` (one probability map per class) or ``"classification"`` (one probability per class).
+        ``"segmentation"`` (one probability map per class), ``"classification"`` (one probability per class) or
+        ``"detection"`` (boxes of each class).
     inputs
         Names of the input channels, in order.
     outputs
@@ -268,6 +270,31 @@ def with_task(info: BundleInfo, task: Task, decision: str) -> BundleInfo:
     return with_background(decided)
 
 
+def as_detection(info: BundleInfo, n_classes: int) -> BundleInfo:
+    """Return what is known of a bundle once its config has shown a detector for so many classes.
+
+    Raises
+    ------
+    BundleError
+        If the metadata name other classes.
+    """
+    outputs = info.outputs
+    if all(name == f"class {index}" for index, name in enumerate(outputs)):
+        outputs = tuple(f"class {index}" for index in range(n_classes))
+    background = _background(outputs)
+    if len(outputs) == n_classes + 1 and background is not None:  # detectors have none, metadata may
+        outputs = outputs[:background] + outputs[background + 1 :]
+    if len(outputs) != n_classes:
+        raise BundleError(
+            f"{info.name} has a detector for {n_classes} class(es); its metadata name {len(outputs)}"
+            f" ({', '.join(outputs)}). Correct network_data_format in metadata.json, or the detector."
+        )
+    known = info.task == "detection"
+    decision = () if known else ("The bundle is a detection: its config has a detector.",)
+    found = replace(info, task="detection", outputs=outputs, background=None, task_stated=True)
+    return replace(found, decisions=(*info.decisions, *decision))
+
+
 def with_background(info: BundleInfo) -> BundleInfo:
     """Find the background channel of a segmentation by its name."""
     index = _background(info.outputs) if info.task == "segmentation" else None
@@ -303,6 +330,8 @@ def _main_entry(entries: Mapping[str, Any], preferred: str) -> Mapping[str, Any]
 
 def _stated_task(metadata: Mapping[str, Any], output: Mapping[str, Any]) -> Task | None:
     """Return the task that the metadata name, the output's own description before that of the bundle."""
+    if "object" in str(output.get("type")).lower() and "detection" in str(metadata.get("task")).lower():
+        return "detection"
     for words in (f"{output.get('type', '')} {output.get('format', '')}", str(metadata.get("task"))):
         if "segmentation" in words.lower():
             return "segmentation"

@@ -6,19 +6,24 @@ Parsing executes what the config names (``_target_``, ``$`` expressions, imports
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 from monai.bundle import ConfigParser
 from monai.inferers import Inferer, SimpleInferer
 from monai.transforms import Compose, EnsureType, LoadImaged, ToTensor, Transpose, Transposed
 
-from lesionlens.errors import BundleError
+from lesionlens.errors import BundleError, MissingPackageError
+from lesionlens.explain import DetectionNetwork
 from lesionlens.model.activation import Activation, stated
+from lesionlens.model.detector import ACTIVATION, detection_network
 
 __all__ = ["Loader", "Parts", "find_config", "read_parts"]
 
@@ -26,6 +31,8 @@ _CONFIG_NAMES = ("inference.json", "inference.yaml", "inference.yml")
 _NETWORK_KEYS = ("network_def", "network", "net")
 _PREPROCESSING_KEYS = ("preprocessing", "preprocess", "val_preprocessing", "transforms")
 _LOADERS = ("LoadImaged", "LoadImageD", "LoadImageDict")
+_MAKER = re.compile(r"\$[\w.]*RetinaNetDetector\(")
+_SETTER = re.compile(r"\$@[\w:#]+\.set_(box_selector_parameters|box_coder_weights|sliding_window_inferer)\(")
 _POSTPROCESSING_KEYS = ("postprocessing", "postprocess", "post_transform")
 
 
@@ -99,10 +106,12 @@ def read_parts(folder: Path, device: torch.device, n_outputs: int) -> Parts:
     parser["bundle_root"] = str(folder)
     parser["device"] = f"$__import__('torch').device({str(device)!r})"
     _part(parser, config, ("imports",), default=None)
-    network = _part(parser, config, _NETWORK_KEYS)
+    network = _with_boxes(parser, config, _part(parser, config, _NETWORK_KEYS))
     if not isinstance(network, torch.nn.Module):
         raise BundleError(f"{path}: the network must be a torch module; found {type(network).__name__}.")
     preprocessing, loader = _without_loader(_part(parser, config, _PREPROCESSING_KEYS), path)
+    if isinstance(network, DetectionNetwork):  # its detector has the windows, and no postprocessing is needed
+        return Parts(network, preprocessing, loader, SimpleInferer(), ACTIVATION)
     inferer = _part(parser, config, ("inferer",), default=None) or SimpleInferer()
     if hasattr(inferer, "progress"):
         inferer.progress = False  # progress goes to the caller, not to the terminal
@@ -115,20 +124,62 @@ _REQUIRED = object()
 def _part(parser: ConfigParser, config: dict[str, Any], names: tuple[str, ...], default: Any = _REQUIRED) -> Any:
     """Build the first part that the config has under one of these names."""
     for name in names:
-        if name not in config:
-            continue
-        try:
-            with warnings.catch_warnings():
-                # MONAI announces changed defaults of its own; the user of a bundle can do nothing about them.
-                warnings.simplefilter("ignore", FutureWarning)
-                # Its image readers announce what they lack when an expression makes one; it is replaced at once.
-                warnings.filterwarnings("ignore", "NvImgCodec", UserWarning)
-                return parser.get_parsed_content(name)
-        except Exception as error:  # whatever foreign config code raises, the user gets one sentence
-            raise BundleError(f"Building {name!r} of the bundle's config failed: {_line(error)}.") from error
+        if name in config:
+            return _built(parser, name)
     if default is _REQUIRED:
         raise BundleError(f"The bundle's config has none of: {', '.join(names)}.")
     return default
+
+
+def _built(parser: ConfigParser, place: str) -> Any:
+    """Build what lies at a place of the config; this executes it."""
+    try:
+        with warnings.catch_warnings():
+            # MONAI announces changed defaults of its own; the user of a bundle can do nothing about them.
+            warnings.simplefilter("ignore", FutureWarning)
+            # Its image readers announce what they lack when an expression makes one; it is replaced at once.
+            warnings.filterwarnings("ignore", "NvImgCodec", UserWarning)
+            return parser.get_parsed_content(place)
+    except Exception as error:  # whatever foreign config code raises, the user gets one sentence
+        if "torchvision" in _line(error):
+            raise _without_torchvision(place, error) from error
+        raise BundleError(f"Building {place!r} of the bundle's config failed: {_line(error)}.") from error
+
+
+def _without_torchvision(place: str, error: BaseException) -> MissingPackageError:
+    return MissingPackageError(
+        f"Building {place!r} of the bundle's config needs torchvision, which cannot be used here ({_line(error)})."
+        " MONAI joins a ResNet with a feature pyramid by it. Install it with: pip install 'lesionlens[detection]', in"
+        f" the build for torch {version('torch')}: one for CUDA does not load beside a torch for the CPU.",
+        package="torchvision",
+        extra="detection",
+    )
+
+
+def _with_boxes(parser: ConfigParser, config: dict[str, Any], network: Any) -> Any:
+    """Join a network with the detector that the config makes of it; any other network is returned as it is."""
+    detector = network if isinstance(network, RetinaNetDetector) else None
+    places = {place: step["_target_"] for key, node in config.items() for place, step in _targets(node, key)}
+    if detector is None:
+        named = [place for place, name in places.items() if name.rsplit(".", 1)[-1] == "RetinaNetDetector"]
+        made = [key for key, node in config.items() if isinstance(node, str) and _MAKER.match(node)]
+        detector = next((_built(parser, place) for place in (*named, *made)), None)
+    if not isinstance(detector, RetinaNetDetector):
+        return network
+    for setter in _setters(config):
+        _built(parser, setter)
+    # A bundle that takes boxes to the world by the affine itself has them in voxel indices; see BoxRules.first_voxel.
+    by_affine = any("AffineBoxToWorldCoordinate" in name for name in places.values())
+    return detection_network(detector, first_voxel=0.0 if by_affine else 0.5)
+
+
+def _setters(node: Any, place: str = "") -> Iterator[str]:
+    """Yield the places of the expressions that tell a detector how it makes boxes; others are of its training."""
+    if isinstance(node, str) and _SETTER.match(node):
+        yield place
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _setters(value, f"{place}::{key}" if place else str(key))
 
 
 def _line(error: BaseException) -> str:

@@ -25,8 +25,9 @@ from lesionlens.methods import Value, method_info, method_options
 from lesionlens.model.activation import Activation, observed
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
+from lesionlens.model.detection import box_notes, check_windows, found_on_scan
 from lesionlens.model.inference import Inference, checked, infer, windows_of
-from lesionlens.model.placement import placed, registration_of
+from lesionlens.model.placement import Placed, placed, registration_of
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.model.targets import channels_of, chosen_channel, target_of
@@ -120,7 +121,8 @@ def explain(
 
     For a classifier the target is the class's logit. For a segmentation it is the mean, over the voxels where the class
     is predicted, of the class's logit minus the strongest other logit (its own logit where classes are independent).
-    Through a sliding window the map equals that of the whole assembled output.
+    For a detection it is the logit of the surest box. Through a sliding window the map equals that of the whole
+    assembled output.
 
     Parameters
     ----------
@@ -149,8 +151,8 @@ def explain(
     Returns
     -------
     Heatmap, or a list of them
-        kind ``"attribution"`` (of some methods ``"feature"`` or ``"attention"``), float32, raw: without unit and not
-        normalised. 0 outside what the network saw.
+        kind ``"attribution"`` (of some methods ``"feature"``, ``"attention"``, ``"detection"``), float32, raw: without
+        unit and not normalised. 0 outside what the network saw.
         ``provenance.resolution_mm`` says how finely it can point.
 
     Raises
@@ -215,13 +217,14 @@ def planned(bundle: Bundle, prepared: Prepared, wish: Wish) -> Plan:
         If the file of measured offsets is damaged.
     """
     windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
-    notes: tuple[str, ...] = ()
     info = method_info(wish.method)
+    check_windows(bundle, prepared, wish.method)
+    notes = box_notes(bundle, info.name)
     with foreign_code(bundle, prepared):
         if wish.layer is None and info.takes_layer:
             layer, why = bundle.default_layer(windows.size)
             wish = replace(wish, layer=layer)
-            notes = (f"Layer {layer!r} was chosen: {why}.",)
+            notes = (f"Layer {layer!r} was chosen: {why}.", *notes)
         final = bundle.final_activation(windows.size)
     if not (wish.registration and (info.takes_layer or info.family == "attention")):  # maps of voxels have no cells
         return Plan(wish, prepared, windows, notes, final)
@@ -310,7 +313,8 @@ class _Chosen:
     def _chosen(self, logits: torch.Tensor) -> Target:
         if self._target is None:
             self.logits = logits.detach()
-            self.activation = observed(self._bundle.activation, self.logits[0], self._final)
+            if self._bundle.detector is None:
+                self.activation = observed(self._bundle.activation, self.logits[0], self._final)
             prepared, seen = self._plan.prepared, self._scores
             real = None if prepared.real is None else torch.from_numpy(prepared.real)
             self.channel = chosen_channel(self._bundle, self._wanted, self.logits, seen, real)
@@ -353,8 +357,12 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
     """Bring a map from the network's grid, or from its own coarse grid, to the scan's."""
     prepared, volume = plan.prepared, plan.prepared.volume
     kept = (note for note in result.notes if note != PROBABILITIES_NOTE or not chosen.from_probabilities)
-    result = replace(result, notes=(*plan.notes, *chosen.notes, *kept, *_unseen(inference, chosen)))
-    found = placed(prepared, result, plan.registration)
+    unseen = _unseen(inference, chosen) if result.boxes is None else ()  # boxes have their confidence
+    result = replace(result, notes=(*plan.notes, *chosen.notes, *kept, *unseen))
+    if result.kind == "detection":
+        found = Placed(found_on_scan(bundle, inference, result, chosen.channel), {}, ())
+    else:
+        found = placed(prepared, result, plan.registration)
     spacing = prepared.grid.spacing_mm
     resolution = tuple(float(s * mm / 2) for s, mm in zip(result.stride, spacing, strict=True))
     provenance = Provenance(

@@ -32,7 +32,7 @@ class Inference:
     prepared
         What went in.
     output
-        (K, D, H, W) for segmentation, (K,) for classification; float32, on the CPU.
+        (K, D, H, W) for segmentation, (K,) for classification, (K + 6, anchors) for detection; float32, on the CPU.
     activation
         How it becomes probabilities, or that it holds them already.
     """
@@ -52,12 +52,12 @@ class Inference:
         Returns
         -------
         probability : float
-            Of the class; for a segmentation the highest of all voxels.
+            Of the class; the highest of all voxels of a segmentation, or of all anchors of a detection.
         strongest : bool
             Whether it is the most probable class, of a segmentation at any voxel; False where classes are independent.
         """
         values, real = self.probabilities, self.prepared.real
-        if real is not None and values.ndim > 1:
+        if real is not None and values.ndim == 4:
             values = values[:, torch.from_numpy(real)]
         values = values.reshape(len(values), -1)
         exclusive = self.activation.kind == "softmax"
@@ -125,6 +125,8 @@ def checked(
     if bundle.info.task == "classification" and output.ndim > 1 and output[0].numel() == 1:
         output = output.flatten()  # a fully convolutional classifier keeps axes of one cell
     _check_output(prepared, bundle, output)
+    if bundle.detector is not None:  # offsets beside the logits would mislead whoever looks at the numbers
+        return Inference(prepared, output, bundle.activation)
     activation = observed(bundle.activation, output, final)
     if before and final is not None:
         output = replace(activation, applied=False, temperature=1.0).probabilities(output)  # scaled once, later
@@ -135,6 +137,8 @@ def checked(
 def _check_output(prepared: Prepared, bundle: Bundle, output: torch.Tensor) -> None:
     segmentation = bundle.info.task == "segmentation"
     expected = (len(bundle.info.outputs), *(prepared.grid.shape if segmentation else ()))
+    if bundle.detector is not None:
+        expected = (len(bundle.info.outputs) + 2 * len(prepared.grid.shape), *output.shape[1:])
     if tuple(output.shape) != expected:
         same_channels = segmentation and output.ndim == 4 and output.shape[0] == expected[0]
         pad = " Let the preprocessing bring the scan to a size that the network keeps (DivisiblePadd)."

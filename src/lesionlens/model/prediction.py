@@ -73,6 +73,7 @@ def classify(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Pro
 
 def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
     """Bring the probabilities of an inference to the scan's grid; see :func:`predict`."""
+    bundle.refuse_detection("a probability for each voxel")
     if bundle.info.task != "segmentation":
         raise BundleError(
             f"{bundle.name} is a {bundle.info.task} bundle: it gives one probability per class, not per voxel;"
@@ -96,6 +97,7 @@ def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
 
 def class_probabilities(bundle: Bundle, inference: Inference) -> dict[str, float]:
     """Return the probability of each class of an inference; see :func:`classify`."""
+    bundle.refuse_detection("a probability for each class")
     if bundle.info.task != "classification":
         raise BundleError(f"{bundle.name} is a {bundle.info.task} bundle: use predict().")
     values = inference.probabilities.tolist()

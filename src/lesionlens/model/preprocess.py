@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from monai.transforms import ConcatItemsd
 from monai.utils import MetaKeys, SpaceKeys
 from numpy.typing import ArrayLike, NDArray
+from torch.nn import functional
 
 from lesionlens.errors import BundleError, InputError
 from lesionlens.heatmap import slug
@@ -39,12 +40,21 @@ class Prepared:
     seen
         (i, j, k) bool on the volume's grid: False where a crop took the scan away and padding lies in its place; what
         the network says about padding is no finding. None where nothing of the kind happened.
+    padding
+        Zeros behind the last voxels of each axis, for a detection network that wants multiples of a size.
     """
 
     tensor: torch.Tensor
     grid: Grid
     volume: Volume
     seen: NDArray[np.bool_] | None = None
+    padding: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def inner_shape(self) -> tuple[int, int, int]:
+        """Voxels along each axis that the preprocessing gave."""
+        i, j, k = (n - extra for n, extra in zip(self.grid.shape, self.padding, strict=True))
+        return i, j, k
 
     @property
     def real(self) -> NDArray[np.bool_] | None:
@@ -53,9 +63,12 @@ class Prepared:
             return None
         return resample(self.seen, self.volume.grid, self.grid, order=0) > 0.5
 
-    def to_scan(self, values: ArrayLike, grid: Grid) -> NDArray[np.float32]:
-        """Bring values on a grid of the network to the scan's; 0 wherever the network did not see the scan."""
-        array = resample(values, grid, self.volume.grid)
+    def to_scan(self, values: ArrayLike, grid: Grid, *, order: int = 1) -> NDArray[np.float32]:
+        """Bring values on a grid of the network to the scan's; 0 wherever the network did not see the scan.
+
+        ``order`` is that of :func:`~lesionlens.volume.resample`.
+        """
+        array = resample(values, grid, self.volume.grid, order=order)
         return array if self.seen is None else np.where(self.seen, array, np.float32(0))
 
 
@@ -98,10 +111,12 @@ def prepare(bundle: Bundle, volumes: Volume | Sequence[Volume]) -> Prepared:
             f"The preprocessing of {bundle.name} gives values that are not finite for {channels[0].name!r};"
             " is it the kind of image that the bundle expects?"
         )
+    padding = (0, 0, 0) if bundle.detector is None else bundle.detector.padding(array.shape[1:])
+    array = functional.pad(array, [width for n in reversed(padding) for width in (0, n)])
     shape = tuple(int(n) for n in array.shape[1:])
     grid = Grid((shape[0], shape[1], shape[2]), np.asarray(tensor.affine, dtype=np.float64))
     seen = _seen(bundle, tensor, channels[0].grid) if _padded_after_crop(tensor.applied_operations) else None
-    return Prepared(array[None].contiguous(), grid, channels[0], seen)
+    return Prepared(array[None].contiguous(), grid, channels[0], seen, (padding[0], padding[1], padding[2]))
 
 
 def _padded_after_crop(operations: Sequence[Mapping[str, Any]]) -> bool:

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from lesionlens.detections import Detection
 from lesionlens.errors import ExplainError
 from lesionlens.heatmap import Heatmap
+from lesionlens.methods import method_info
 from lesionlens.model.activation import Activation
 from lesionlens.model.bundle import Bundle
+from lesionlens.model.detection import detections
 from lesionlens.model.explanation import explained, planned
 from lesionlens.model.inference import Inference, infer
 from lesionlens.model.prediction import class_probabilities, probabilities
@@ -31,11 +34,13 @@ class ModelOutput:
     probabilities
         One map per foreground class; empty for classification bundles.
     attributions
-        Attribution maps, one per explained class.
+        Attribution maps, one per explained class; of a detection bundle also the boxes of every class.
     class_probabilities
         Per class, for classification bundles; otherwise empty.
     activation
         How the network's output became probabilities.
+    detections
+        The boxes that a detection bundle found, the surest first; None of other bundles.
     warnings
         One sentence for each thing that was asked for and could not be made.
     seconds
@@ -46,6 +51,7 @@ class ModelOutput:
     attributions: tuple[Heatmap, ...]
     class_probabilities: dict[str, float]
     activation: Activation
+    detections: tuple[Detection, ...] | None = None
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -82,13 +88,14 @@ def run_model(
     else:
         attributions, inference, warnings = _network(bundle, prepared, wish, progress)
     times.append(time.perf_counter())
-    segmentation = bundle.info.task == "segmentation"
-    maps = tuple(probabilities(bundle, inference)) if segmentation else ()
-    classes = {} if segmentation else class_probabilities(bundle, inference)
+    task = bundle.info.task
+    maps = tuple(probabilities(bundle, inference)) if task == "segmentation" else ()
+    classes = class_probabilities(bundle, inference) if task == "classification" else {}
+    found = detections(bundle, inference) if task == "detection" else None
     times.append(time.perf_counter())
     spent = [round(end - start, 3) for start, end in pairwise(times)]
     seconds = dict(zip(("preprocess", "network", "probabilities"), spent, strict=True))
-    return ModelOutput(maps, attributions, classes, inference.activation, warnings, seconds)
+    return ModelOutput(maps, attributions, classes, inference.activation, found, warnings, seconds)
 
 
 def _unsuited(bundle: Bundle, wish: Wish, prepared: Prepared | None = None) -> tuple[str, ...]:
@@ -116,4 +123,13 @@ def _network(
         attributions, inference = explained(bundle, plan, inference, progress=progress)
     except ExplainError as error:
         warnings = (f"There is no attribution map: {error}",)
-    return attributions, inference or infer(bundle, prepared, progress=progress), warnings
+    inference = inference or infer(bundle, prepared, progress=progress)
+    if bundle.detector is not None and method_info(wish.method).kind != "detection":
+        attributions += _boxes(bundle, prepared, inference)
+    return attributions, inference, warnings
+
+
+def _boxes(bundle: Bundle, prepared: Prepared, inference: Inference) -> tuple[Heatmap, ...]:
+    """Show the boxes of every class beside whatever explains them: they are what a detection bundle concludes."""
+    wish = Wish("boxes", tuple(range(len(bundle.info.outputs))))
+    return explained(bundle, planned(bundle, prepared, wish), inference)[0]

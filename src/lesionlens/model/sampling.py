@@ -139,6 +139,8 @@ def check_sampling(bundles: Sequence[Bundle], method: str, samples: int | None) 
     BundleError, InputError
         See :func:`uncertainty`.
     """
+    for bundle in bundles:
+        bundle.refuse_detection("uncertainty")
     if method not in get_args(Sampling):
         raise InputError(unknown_name("kind of uncertainty", method, get_args(Sampling)))
     if method == "ensemble":

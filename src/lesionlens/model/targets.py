@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain import ClassLogit, RegionMargin, Score, Target
+from lesionlens.explain import BoxScore, ClassLogit, DetectionNetwork, RegionMargin, Score, Target
 from lesionlens.heatmap import Heatmap, LabelMap, Provenance
 from lesionlens.model.activation import Activation
 from lesionlens.model.bundle import Bundle
@@ -46,11 +49,13 @@ def chosen_channel(
     activation: Activation,
     real: torch.Tensor | None = None,
 ) -> int:
-    """Return the wanted class, or the one with most predicted voxels or the highest number."""
+    """Return the wanted class, or the one with most predicted voxels, the highest number or the surest anchor."""
     if wanted is not None:
         return bundle.channel(wanted)
     if bundle.info.task == "classification":
         return int(output[0].argmax())
+    if bundle.detector is not None:
+        return int(output[0, : bundle.detector.n_classes].amax(dim=1).argmax())
     foreground = [c for c in range(len(bundle.info.outputs)) if c != bundle.info.background]
     if len(foreground) == 1:
         return foreground[0]
@@ -67,6 +72,11 @@ def chosen_channel(
 def check_spec(bundle: Bundle, spec: TargetSpec) -> None:
     """Refuse what does not exist before any work is done."""
     score_of(bundle, spec, "margin")
+    if bundle.detector is not None and isinstance(spec.over, LabelMap | Path):
+        raise ExplainError(
+            f"{bundle.name} finds boxes, of which one is explained: by its number, 1 the surest, or by a place inside"
+            f" it; found {spec.over_text!r}."
+        )
     if bundle.info.task == "classification" and spec.over != "predicted":
         raise ExplainError(
             f"{bundle.name} is a classifier: its answer belongs to the whole scan, not to {spec.over_text!r}. Leave out"
@@ -107,6 +117,9 @@ def target_of(
     label, sigmoid = bundle.info.outputs[channel], seen.kind == "sigmoid"
     if bundle.info.task == "classification":
         return ClassLogit(channel, label, score_of(bundle, spec, "logit"), sigmoid)
+    if bundle.detector is not None:
+        target = BoxScore(channel, bundle.detector.n_classes, label, score=score_of(bundle, spec, "logit"))
+        return _box(bundle.detector, prepared, output, target, spec)
     real = None if prepared.real is None else torch.from_numpy(prepared.real)
     score = score_of(bundle, spec, "margin")
     if spec.over == "predicted":
@@ -114,6 +127,31 @@ def target_of(
     mask, name = _region(bundle, prepared, spec, channel, seen, output)
     region = torch.from_numpy(mask) if real is None else torch.from_numpy(mask) & real
     return RegionMargin(channel, label, region, name, sigmoid, real, score)
+
+
+def _box(
+    network: DetectionNetwork, prepared: Prepared, output: torch.Tensor, target: BoxScore, spec: TargetSpec
+) -> BoxScore:
+    """Return the target of the box that is asked about: by default the surest of the class."""
+    found = network.boxes(output, prepared.grid.shape, within=prepared.inner_shape)
+    boxes = [box for box in found if box.index == target.index]
+    label, over = target.label, spec.over
+    if isinstance(over, Point):
+        place = prepared.grid.voxel(over.ras)
+        number = next((n for n, box in enumerate(boxes, start=1) if box.holds(place)), None)
+        if number is None:
+            raise ExplainError(f"There is no box of {label!r} at {_mm(over)}; choose a place inside one.")
+    else:
+        number = over if isinstance(over, int) else 1
+    if not boxes and not isinstance(over, int):
+        least = f"no box of the class has a confidence above {network.rules.least_score:g}"
+        return replace(target, name=f"the surest anchor ({least})")
+    if number > len(boxes):
+        raise ExplainError(f"There is no box {number} of {label!r}; there are {len(boxes)}.")
+    box = boxes[number - 1]
+    r, a, s = prepared.grid.world(box.centre).round(1).tolist()
+    name = f"box {number} of {len(boxes)} (confidence {box.confidence:.2f}, at {_mm(Point((r, a, s)))})"
+    return replace(target, anchor=box.anchor, name=name)
 
 
 def _region(

@@ -97,6 +97,7 @@ def trust(
     """
     others = against if isinstance(against, str | int) else tuple(against)
     wish = Wish(method, target, layer, options or {}, TargetSpec(score, over, others, gamma))
+    bundle.refuse_detection("the checks of a map")
     wanted = _wanted(checks, mask, also)
     _check_methods(bundle, wish, also)
     grid = volume.grid if isinstance(volume, Volume) else volume[0].grid

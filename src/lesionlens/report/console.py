@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lesionlens.checks import TrustReport
+from lesionlens.detections import Detection
 from lesionlens.regions import Region
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ __all__ = ["print_result", "print_table", "print_trust"]
 # Piped into a file there is no terminal to fit: rows stay whole.
 _PIPE_WIDTH = 250
 
-# A terminal shows this many; regions.csv holds all.
+# A terminal shows this many; regions.csv and detections.csv hold all.
 _MAX_REGIONS_SHOWN = 15
 
 
@@ -34,6 +35,8 @@ def print_result(case: CaseResult) -> None:
         console.print(f"{label}: {len(regions)} region(s) at probability {case.threshold:g} or more, {total:.2f} mL")
         if regions:
             _print_regions(regions)
+    if case.detections is not None:
+        _print_detections(case.detections, case.threshold)
     for label, found in (case.record.get("uncertainty") or {}).get("total_volume_mm3", {}).items():
         volume = f"{found['mean_mm3'] / 1000:.2f} mL, SD {found['sd_mm3'] / 1000:.2f} mL"
         console.print(f"{label} over {len(case.record['uncertainty']['samples'])} predictions: {volume}")
@@ -64,6 +67,22 @@ def _print_regions(regions: Sequence[Region]) -> None:
     print_table(header, (_cells(region) for region in regions[:_MAX_REGIONS_SHOWN]))
     if len(regions) > _MAX_REGIONS_SHOWN:
         Console().print(f"... and {len(regions) - _MAX_REGIONS_SHOWN} more in regions.csv")
+
+
+def _print_detections(detections: Sequence[Detection], threshold: float) -> None:
+    sure = sum(one.confidence >= threshold for one in detections)
+    words = f"{len(detections)} box(es), {sure} with a confidence of {threshold:g} or more, the surest first"
+    Console(soft_wrap=True, highlight=False, markup=False).print(words if detections else "no box was found")
+    rows = []
+    for one in detections[:_MAX_REGIONS_SHOWN]:
+        place, size = (
+            " ".join(f"{mm:{form}}" for mm in mms) for mms, form in ((one.centre_ras, "+6.1f"), (one.size_mm, ".1f"))
+        )
+        rows.append((one.label, str(one.number), f"{one.confidence:.3f}", place, size))
+    if rows:
+        print_table(("class", "box", "confidence", "centre R A S mm", "edges mm"), rows)
+    if len(detections) > _MAX_REGIONS_SHOWN:
+        Console().print(f"... and {len(detections) - _MAX_REGIONS_SHOWN} more in detections.csv")
 
 
 def _cells(region: Region) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lesionlens.display import AXIAL, CORONAL, SAGITTAL, DisplayView, Plane
 from lesionlens.heatmap import Heatmap
@@ -130,7 +131,7 @@ def draw_montage(
     volume
         The scan.
     probability
-        Probability map of one class, shown where it is at or above ``threshold``.
+        Probability map of one class, or the map of its boxes, shown where it is at or above ``threshold``.
     attribution
         Attribution map of the class, or features of a layer. Colours span one scale for the whole volume.
     labels
@@ -154,13 +155,13 @@ def draw_montage(
     for heatmap in (probability, attribution):
         if heatmap is not None:
             check_same_grid(f"The {heatmap.kind} map of {heatmap.label!r}", heatmap.grid, volume.grid)
-    if labels is None and probability is not None:
+    if labels is None and probability is not None and probability.kind == "probability":
         labels = label_regions(probability, threshold=threshold)
     scene = _scene(volume, probability, attribution, labels, threshold)
     lines = textwrap.wrap(_title(volume, probability or attribution) if title is None else title, _TITLE_CHARACTERS)
     if attribution is not None:
         lines += textwrap.wrap(_making(attribution), _TITLE_CHARACTERS)
-    lines.append(_status(volume, labels, scene, threshold))
+    lines.append(_detected(probability, threshold) + _status(volume, labels, scene, threshold))
     if not volume.source.verdict.regular:
         lines += textwrap.wrap(f"geometry {volume.source.verdict}", _TITLE_CHARACTERS)
     return _draw(scene, lines)
@@ -170,6 +171,15 @@ def _title(volume: Volume, heatmap: Heatmap | None) -> str:
     if heatmap is None:
         return volume.name
     return " · ".join(part for part in (volume.name, heatmap.provenance.bundle, heatmap.label) if part)
+
+
+def _detected(conclusion: Heatmap | None, threshold: float) -> str:
+    """Say what the colours of boxes are, or that there are none."""
+    if conclusion is None or conclusion.kind != "detection":
+        return ""
+    what = "boxes" if conclusion.provenance.method == "boxes" else "scores"
+    found = "" if bool((conclusion.array >= threshold).any()) else "no "
+    return f"{found}{what} at or above a confidence of {threshold:.2f} · "
 
 
 def _making(attribution: Heatmap) -> str:
@@ -216,11 +226,14 @@ def _scene(
         scores = region_areas(pictures(labels))
     else:
         scores = np.zeros((len(scan), 1))
-        if attribution is not None:
-            scores[:, 0] = np.maximum(pictures(attribution.array), 0).sum(axis=(1, 2), dtype=np.float64)
+        ranking = _ranking(probability, attribution, threshold)
+        if ranking is not None:
+            scores[:, 0] = pictures(ranking).sum(axis=(1, 2), dtype=np.float64)
     fewest = FEWEST_SLICES if scores.any() else MOST_SLICES  # nothing found: show that the whole head was looked at
     chosen = choose_slices(scores, head, spacing_mm=view.scale[slider], fewest=fewest, most=MOST_SLICES)
     shown = pictures(labels) > 0 if labels is not None else np.zeros_like(head)
+    if labels is None and probability is not None:
+        shown = pictures(probability.array) >= threshold
     part = (chosen, *crop_box(head, shown, spacing_mm=spacing))
     overlays = []
     if probability is not None:
@@ -238,6 +251,14 @@ def _scene(
         window=paint.scan_window(volume, head=inside),
         overlays=overlays,
     )
+
+
+def _ranking(conclusion: Heatmap | None, attribution: Heatmap | None, threshold: float) -> NDArray[Any] | None:
+    """Return what makes a slice worth seeing where there are no regions: the middles of boxes, or evidence."""
+    if conclusion is not None:
+        inside = conclusion.array >= threshold
+        return np.where(inside, ndimage.distance_transform_edt(inside), 0)
+    return None if attribution is None else np.maximum(attribution.array, 0)
 
 
 def _numbered(labels: NDArray[Any]) -> dict[int, int]:

@@ -102,7 +102,7 @@ def scan_window(volume: Volume, *, head: NDArray[np.bool_] | None = None) -> tup
 
 
 def probability_scale(probability: Heatmap, threshold: float) -> Scale:
-    """Return the colours of a probability map: 0 to 1 in every picture, transparent below the threshold."""
+    """Return the colours of a map of probability or boxes: 0 to 1 in every picture, transparent below the threshold."""
 
     def paint(values: NDArray[Any]) -> Floats:
         colours = _colours("plasma", np.clip(values, 0, 1))
@@ -110,8 +110,8 @@ def probability_scale(probability: Heatmap, threshold: float) -> Scale:
         return colours
 
     ticks = {0.0: "0", 1.0: "1", threshold: f"{threshold:.2f}"}
-    caption = f"probability of {probability.label}"
-    return Scale("probability", caption, (0.0, 1.0), tuple(ticks.items()), paint)
+    caption = f"{'confidence' if probability.kind == 'detection' else 'probability'} of {probability.label}"
+    return Scale(probability.kind, caption, (0.0, 1.0), tuple(ticks.items()), paint)
 
 
 def attribution_scale(attribution: Heatmap) -> Scale:

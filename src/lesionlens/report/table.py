@@ -1,19 +1,33 @@
-"""Regions as a table: one row each, stable column names with their units."""
+"""Regions and detections as tables: one row each, stable column names with their units."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from itertools import repeat
+from itertools import chain, product, repeat
 from pathlib import Path
 
+from lesionlens.detections import Detection
 from lesionlens.regions import Region
 from lesionlens.report.columns import COLUMNS, Cell
 from lesionlens.spread import VolumeSpread
 
-__all__ = ["COLUMN_NAMES", "region_rows", "write_table"]
+__all__ = ["COLUMN_NAMES", "DETECTION_COLUMNS", "Cell", "region_rows", "write_detections", "write_table"]
 
 COLUMN_NAMES = tuple(name for column in COLUMNS for name in column.names)
+
+# See lesionlens.detections.Detection; edges are along the axes of the grid that the network saw.
+DETECTION_COLUMNS = (
+    "class",
+    "number",
+    "confidence",
+    *(f"centre_{axis}_mm" for axis in "ras"),
+    *(f"edge_{number}_mm" for number in (1, 2, 3)),
+    *(f"centre_{axis}" for axis in "ijk"),
+    *(f"bbox_{axis}_{end}" for end, axis in product(("min", "max"), "ijk")),
+    *(f"bbox_{axis}_{end}_mm" for end, axis in product(("min", "max"), "ras")),
+    "level",
+)
 
 
 def region_rows(
@@ -68,6 +82,31 @@ def write_table(
         writer = csv.writer(file)
         writer.writerow(COLUMN_NAMES)
         writer.writerows([_text(cell) for cell in row.values()] for row in region_rows(regions, spreads))
+    return target
+
+
+def write_detections(detections: Sequence[Detection], path: str | Path) -> Path:
+    """Write detections as a CSV table (RFC 4180, UTF-8), the surest first; without any, the header alone.
+
+    Parameters
+    ----------
+    detections
+        What was found.
+    path
+        File to write; an existing one is replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    target = Path(path)
+    with target.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(DETECTION_COLUMNS)
+        for one in detections:
+            place = (*one.centre_ras, *one.size_mm, *one.centre_ijk, *chain(*one.bbox_ijk), *chain(*one.bbox_ras))
+            writer.writerow((one.label, one.number, one.confidence, *place, one.level))
     return target
 
 

@@ -225,7 +225,7 @@ def appearance(heatmap: Heatmap, style: Style) -> tuple[Any, tuple[float, float]
     Attributions have no unit: the brightest colour is the largest value of the volume, so that colours compare between
     slices.
     """
-    if heatmap.kind == "probability":
+    if heatmap.kind in ("probability", "detection"):
         return sequential(style.colours, 1.0, threshold=style.threshold)
     if heatmap.kind == "uncertainty" and heatmap.provenance.method in LARGEST:
         largest = LARGEST[heatmap.provenance.method]
@@ -240,7 +240,7 @@ def appearance(heatmap: Heatmap, style: Style) -> tuple[Any, tuple[float, float]
 
 def heatmap_name(heatmap: Heatmap) -> str:
     """Return the layer name of a heatmap: ``"Probability: lesion"``, ``"Grad-CAM: lesion"``."""
-    if heatmap.kind in ("attribution", "feature", "attention"):
+    if heatmap.kind in ("attribution", "feature", "attention", "detection"):
         return f"{method_name(heatmap.provenance.method)}: {heatmap.label}"
     if heatmap.kind == "uncertainty":
         return f"{_UNCERTAINTY_NAMES.get(heatmap.provenance.method, 'Uncertainty')}: {heatmap.label}"

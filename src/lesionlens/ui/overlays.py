@@ -75,7 +75,8 @@ class Overlays:
         for heatmap in result.uncertainties:
             self._place(uncertainty_layer(heatmap, result.volume), units)
         for heatmap in (*result.attributions, *result.probabilities):
-            kind = PROBABILITY if heatmap.kind == "probability" else ATTRIBUTION
+            # What a detection bundle concludes takes the place of a probability, and may lie beside an attribution.
+            kind = PROBABILITY if heatmap.kind in ("probability", "detection") else ATTRIBUTION
             label = heatmap.label if heatmap.of_class else _EVERY_CLASS
             self._add(kind, label, heatmap_layer(heatmap, result.volume, self.styles[kind]), units)
         measured = replace(self.styles[REGIONS], threshold=result.threshold)

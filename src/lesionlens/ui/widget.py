@@ -173,7 +173,7 @@ class LesionLensWidget(QWidget):
         if result is None:
             return
         if label not in result.regions:
-            self.table.clear("This bundle gives probabilities for the whole scan, so there are no regions.")
+            self.table.clear(_without_regions(result, threshold))
         elif result.threshold == threshold:
             self.measurer.drop()
             self.table.show_regions(label, result.regions[label], threshold)
@@ -256,3 +256,14 @@ def _line() -> QFrame:
     line = QFrame()
     line.setFrameShape(QFrame.Shape.HLine)
     return line
+
+
+def _without_regions(result: CaseResult, threshold: float) -> str:
+    """Say why there is no table of regions."""
+    if result.detections is None:
+        return "This bundle gives probabilities for the whole scan, so there are no regions."
+    sure = sum(one.confidence >= threshold for one in result.detections)
+    return (
+        f"This bundle finds boxes: {len(result.detections)}, of which {sure} have a confidence of"
+        f" {threshold:g} or more. A box is no contour, so there are no regions; detections.csv lists the boxes."
+    )
