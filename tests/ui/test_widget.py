@@ -783,3 +783,27 @@ def test_plane_buttons_turn_the_view(window: Window) -> None:
 
     assert tuple(window.viewer.dims.order) == CORONAL.order
     assert tuple(str(o) for o in window.viewer.scene.camera.orientation) == CORONAL.orientation
+
+
+def test_a_map_of_a_class_that_is_not_seen_says_so_as_long_as_it_is_shown(window: Window) -> None:
+    """A picture of it must not be taken for a finding: name, notice and status say what it is."""
+    result = result_of(phantom())
+    cam = result.attributions[0]
+    unseen = replace(cam, provenance=replace(cam.provenance, options={"seen": False, "class_probability": 0.03}))
+    show(window, replace(result, attributions=(unseen,)))
+    notice = window.viewer.canvas.overlays["lesionlens_research_use_only"]
+    box = window.widget.controls.kinds["attribution"].visible
+    layer = window.layer("Grad-CAM: lesion (not seen)")
+    assert "not seen" in window.widget.form.bar.status.text()
+
+    assert "not seen" not in notice.text
+    box.setChecked(True)
+    assert "lesion: not seen by the model (p 0.03)" in notice.text.replace("\n", " ")
+    window.widget.controls.kinds["attribution"].opacity.setValue(1.0)
+    assert 0 < layer.opacity < 1
+    assert layer.colormap.name.startswith("not seen")
+    box.setChecked(False)
+    assert "not seen" not in notice.text
+    show(window, result)
+    window.widget.controls.kinds["attribution"].visible.setChecked(True)
+    assert "not seen" not in notice.text

@@ -6,13 +6,14 @@ import textwrap
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.components.overlays import TextOverlay
 
 from lesionlens.display import PLANES, DisplayView, Plane
-from lesionlens.ui.layers import is_foreign_image, is_loading, volume_of
+from lesionlens.ui.layers import heatmap_of, is_foreign_image, is_loading, volume_of
 from lesionlens.ui.navigation import readout
+from lesionlens.ui.sight import unseen_words
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -54,6 +55,7 @@ def annotate(viewer: ViewerModel) -> None:
     for side, position in _POSITIONS.items():
         overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=_LETTER_POINTS)
     turn, write, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in (_turn, _write, _read_out))
+    viewer.layers.events.connect(partial(_when_visible, write))
     viewer.dims.events.order.connect(turn)
     viewer.layers.events.inserted.connect(turn)
     for changed in (viewer.dims.events.ndisplay, viewer.scene.camera.events.orientation, viewer.layers.events.removed):
@@ -109,6 +111,12 @@ def _with_viewer(
         step(viewer)
 
 
+def _when_visible(step: Callable[[object], None], event: Any) -> None:
+    """Call a step when a layer was shown or hidden; napari tells of every change of a layer together."""
+    if event.type == "visible":
+        step(event)
+
+
 def _notices(viewer: ViewerModel) -> list[str]:
     """Return what must be known about the picture as long as it is seen."""
     lines = [RESEARCH_USE_ONLY]
@@ -121,6 +129,10 @@ def _notices(viewer: ViewerModel) -> list[str]:
             lines.append(f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes")
         if not volume.source.verdict.regular:
             lines += textwrap.wrap(f"{volume.name}: geometry {volume.source.verdict.in_short}", _BANNER_CHARACTERS)
+    for layer in viewer.layers:
+        heatmap = heatmap_of(layer)
+        if heatmap is not None and heatmap.unseen and layer.visible:
+            lines += textwrap.wrap(f"{heatmap.label}: {unseen_words(heatmap)}", _BANNER_CHARACTERS)
     # The letters hold for scans of LesionLens; beside them they would seem to hold for every picture on the canvas.
     foreign = (layer.name for layer in viewer.layers if is_foreign_image(layer))
     lines += [f"{name}: not opened by LesionLens, sides unknown" for name in foreign]

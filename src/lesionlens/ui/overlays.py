@@ -25,6 +25,7 @@ from lesionlens.ui.layers import (
     is_foreign_image,
     is_length,
     labels_layer,
+    opacity_of,
     scan_of,
     uncertainty_layer,
     volume_of,
@@ -97,7 +98,8 @@ class Overlays:
         self.styles[kind] = style = replace(self.styles[kind], **changes)
         for (of_kind, label), layer in self._layers.items():
             if of_kind == kind:
-                layer.opacity = style.opacity
+                heatmap = heatmap_of(layer)
+                layer.opacity = style.opacity if heatmap is None else opacity_of(heatmap, style)
                 layer.visible = style.visible and label in (self.shown_class, _EVERY_CLASS)
                 self._colour(layer, style)
 

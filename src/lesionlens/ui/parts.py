@@ -6,9 +6,24 @@ from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QAction, QStandardItemModel
-from qtpy.QtWidgets import QComboBox, QLabel, QMenu, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
-__all__ = ["CheckMenu", "Note", "Section", "enable_item", "wide_combo"]
+from lesionlens.ui.canvas import RESEARCH_USE_ONLY
+
+__all__ = ["CheckMenu", "Note", "Section", "column_of", "enable_item", "line", "scrolled", "wide_combo"]
+
+# Wide enough for the table of regions; a dock can be made narrower, then it scrolls.
+DOCK_WIDTH = 400
 
 
 class Section(QWidget):
@@ -118,6 +133,50 @@ class CheckMenu(QPushButton):
         titles = [action.text() for action in self._actions() if action.isChecked()]
         self.setText(", ".join(titles) or self._none)
         self.changed.emit()
+
+
+def column_of(*parts: QWidget) -> QWidget:
+    """Return parts below each other as one."""
+    found = QWidget()
+    column = QVBoxLayout(found)
+    column.setContentsMargins(0, 0, 0, 0)
+    for part in parts:
+        column.addWidget(part)
+    return found
+
+
+def scrolled(dock: QWidget, *parts: QWidget, stretched: bool = False) -> None:
+    """Put parts below each other into a dock, under the notice; where they are too high for it, they scroll.
+
+    The last one takes the room that is left, if it is to be ``stretched``.
+    """
+    content = column_of(*parts)
+    column = content.layout()
+    assert isinstance(column, QVBoxLayout)
+    column.setContentsMargins(4, 4, 4, 4)
+    if not stretched:
+        column.addStretch(1)
+    else:
+        column.setStretch(len(parts) - 1, 1)
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QFrame.Shape.NoFrame)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+    scroll.setWidget(content)
+    notice = QLabel(f"<b>{RESEARCH_USE_ONLY}</b>")
+    notice.setWordWrap(True)
+    notice.setAlignment(Qt.AlignmentFlag.AlignCenter)
+    layout = QVBoxLayout(dock)
+    layout.addWidget(notice)
+    layout.addWidget(scroll, 1)
+    dock.setMinimumWidth(DOCK_WIDTH)
+
+
+def line() -> QFrame:
+    """Return a line between parts."""
+    found = QFrame()
+    found.setFrameShape(QFrame.Shape.HLine)
+    return found
 
 
 def enable_item(box: QComboBox, index: int, *, enabled: bool) -> None:

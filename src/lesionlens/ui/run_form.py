@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from lesionlens.ui.looking import Looker
 from lesionlens.ui.method_form import MethodChoice, MethodForm
-from lesionlens.ui.parts import Section
+from lesionlens.ui.parts import Section, column_of
 from lesionlens.ui.run_bar import RunBar
 from lesionlens.ui.scan_form import ScanForm
 from lesionlens.ui.target_form import TargetChoice, TargetForm
@@ -66,7 +66,7 @@ class RunForm(QWidget):
         self.results = QPushButton("Open results…")
         self.results.setToolTip("Show what an earlier run wrote about this volume")
         self.bar = RunBar("Run", self.results)
-        self.method_section = Section("Method and target", _column(self.explaining, self.asking))
+        self.method_section = Section("Method and target", column_of(self.explaining, self.asking))
         self.sampling_section = Section("Uncertainty and calibration", self.sampling)
         self.looker = Looker(self.scan, self)
         column = QVBoxLayout(self)
@@ -126,12 +126,3 @@ class RunForm(QWidget):
         problem = self.explaining.problem or self.sampling.problem
         self.bar.allow(ready and info is not None and not problem)
         self.results.setEnabled(ready and self.bar.job is None)
-
-
-def _column(*parts: QWidget) -> QWidget:
-    found = QWidget()
-    column = QVBoxLayout(found)
-    column.setContentsMargins(0, 0, 0, 0)
-    for part in parts:
-        column.addWidget(part)
-    return found

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from lesionlens.errors import InputError
 from lesionlens.pipeline import RunOptions
 from lesionlens.ui import work
-from lesionlens.ui.canvas import RESEARCH_USE_ONLY, annotate, show_plane
+from lesionlens.ui.canvas import annotate, show_plane
 from lesionlens.ui.class_probabilities import ClassProbabilities
 from lesionlens.ui.consent import may_run
 from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, colours_for, default_styles, is_foreign_image
@@ -23,10 +22,12 @@ from lesionlens.ui.opening import Opening
 from lesionlens.ui.options import Selected, run_options
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
+from lesionlens.ui.parts import line, scrolled
 from lesionlens.ui.places import Places
 from lesionlens.ui.region_table import RegionTable
 from lesionlens.ui.run_form import RunForm
 from lesionlens.ui.scans import Request
+from lesionlens.ui.sight import unseen_words
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -40,8 +41,6 @@ __all__ = ["LesionLensWidget"]
 
 # RunOptions holds every default; the input is filled in when something runs.
 _DEFAULTS = RunOptions(input=Path())
-# Wide enough for the table; a dock can be made narrower, then the form scrolls.
-_WIDTH = 400
 
 
 class LesionLensWidget(QWidget):
@@ -120,7 +119,7 @@ class LesionLensWidget(QWidget):
         self.result = result
         self.measurer.drop()
         self.controls.set_threshold(result.threshold)
-        self.form.bar.say(f"Results of {result.bundle}.")
+        self.form.bar.say(" ".join([f"Results of {result.bundle}.", *_unseen(result)]))
         labels = _classes_of(result)
         self.overlays.show(result, labels[0] if labels else "")
         for heatmap in result.attributions:
@@ -189,24 +188,13 @@ class LesionLensWidget(QWidget):
         self.measurer.failed.connect(show_error)
 
     def _arrange(self) -> None:
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(4, 4, 4, 4)
-        for part in (self.form, _line(), self.controls, _line(), self.classes):
-            column.addWidget(part)
-        column.addWidget(self.table, 1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidget(content)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
-        notice = QLabel(f"<b>{RESEARCH_USE_ONLY}</b>")
-        notice.setWordWrap(True)
-        notice.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        layout = QVBoxLayout(self)
-        layout.addWidget(notice)
-        layout.addWidget(scroll, 1)
-        self.setMinimumWidth(_WIDTH)
+        scrolled(self, self.form, line(), self.controls, line(), self.classes, self.table, stretched=True)
+
+
+def _unseen(result: CaseResult) -> list[str]:
+    """Say of which classes the maps are no findings."""
+    maps = [heatmap for heatmap in result.attributions if heatmap.unseen]
+    return [f"{heatmap.label} is {unseen_words(heatmap)}." for heatmap in maps]
 
 
 def _classes_of(result: CaseResult) -> list[str]:
@@ -216,9 +204,3 @@ def _classes_of(result: CaseResult) -> list[str]:
     )
     both = [label for label in explained if label in predicted]
     return list(dict.fromkeys([*(both or predicted), *explained, *predicted]))
-
-
-def _line() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    return line
