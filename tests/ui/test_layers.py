@@ -334,7 +334,7 @@ def test_the_map_of_a_class_that_is_not_seen_looks_so() -> None:
 
 
 def test_names_of_colour_maps_are_not_numbered() -> None:
-    """napari numbers colour maps of one name with other colours, and keeps them all: "blue-orange (12)"."""
+    """One name of other colours gets a number from napari, which keeps them all: "blue-orange (12)"."""
     for threshold, limit in ((0.05, 1.0), (0.3, 1.0), (0.1234, 7.3), (0.3, 7.3), (0.3, 1.0)):
         signed, _ = diverging(limit, threshold=threshold * limit)
         positive, _ = sequential("plasma", limit, threshold=threshold * limit)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from napari.utils.notifications import Notification
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QMessageBox
 
 from lesionlens.explain.fills import BASELINES
 from lesionlens.explain.occlusion import _FILLS
@@ -307,3 +308,90 @@ def test_methods_of_no_class_ask_for_none(window: Window, asked: list[RunOptions
     run(window)
 
     assert asked[0].target is None
+
+
+def test_flips_give_maps_and_the_spread_of_every_lesion(window: Window, trusted: Path) -> None:
+    """A network of single voxels does not care how the scan lies: nothing spreads, and every sample has each lesion."""
+    window.open(phantom())
+    form = window.widget.form
+    form.scan.open_bundle(str(trusted))
+    window.click(form.sampling_section.heading)
+    choose(form.sampling.kind, "tta")
+    form.sampling.samples.setValue(2)
+
+    run(window)
+
+    maps = [name for name in window.names if "information" in name or "SD of" in name]
+    assert sorted(maps) == [
+        f"{name}: {label}"
+        for name in ("Mutual information (nats)", "SD of probability")
+        for label in ("lesion", "scar")
+    ]
+    table = window.widget.table.table.model()
+    headings = [table.headerData(n, Qt.Orientation.Horizontal) for n in range(table.columnCount())]
+    row = [table.index(0, n).data() for n in range(table.columnCount())]
+    assert dict(zip(headings, row, strict=True))["CoV"] == "0%"
+    assert dict(zip(headings, row, strict=True))["found"] == "100%"
+    assert "Over 2 flips" in window.widget.spread.text()
+    assert "± 0.00 mL" in window.widget.spread.text()
+
+
+def test_kinds_of_uncertainty_that_are_not_available_say_why(window: Window, trusted: Path, tmp_path: Path) -> None:
+    """Without dropout all samples are the same; an ensemble needs bundles of the same classes, and has them later."""
+    form = window.widget.form
+    form.scan.open_bundle(str(trusted))
+    window.click(form.sampling_section.heading)
+    window.qtbot.waitUntil(lambda: form.looker.facts is not None and not form.looker.busy, timeout=WAIT_MS)
+    box = form.sampling.kind
+    enabled = {box.itemData(i): box.model().item(i).isEnabled() for i in range(box.count())}
+    tips = {box.itemData(i): box.itemData(i, Qt.ItemDataRole.ToolTipRole) for i in range(box.count())}
+
+    assert enabled == {None: True, "tta": True, "dropout": False, "ensemble": False}
+    assert "no dropout module" in tips["dropout"]
+    assert "no other bundle" in tips["ensemble"]
+    other = write_bundle(tmp_path / "other", classes=("background", "lesion", "scar"))
+    form.scan.open_bundle(str(other))
+    form.scan.open_bundle(str(trusted))
+    assert box.model().item(3).isEnabled()
+    assert str(other) in form.sampling.ensemble.names
+
+
+def test_what_is_chosen_about_uncertainty_arrives(window: Window, trusted: Path, asked: list[RunOptions]) -> None:
+    """Samples and seed of a kind that has none must not stay behind."""
+    window.open(phantom())
+    form = window.widget.form
+    form.scan.open_bundle(str(trusted))
+    choose(form.sampling.kind, "tta")
+    form.sampling.samples.setValue(12)
+    form.sampling.seed.setValue(5)
+    form.sampling.calibration.setText("temperature.json")
+    run(window)
+    choose(form.sampling.kind, None)
+    run(window)
+
+    first, second = asked
+    assert (first.uncertainty, first.samples, first.seed) == ("tta", 12, 5)
+    assert first.calibration == Path("temperature.json")
+    assert (second.uncertainty, second.samples, second.seed) == (None, None, 0)
+
+
+def test_every_bundle_of_an_ensemble_is_asked_about(
+    window: Window, trusted: Path, tmp_path: Path, asked: list[RunOptions], answer: Any
+) -> None:
+    """That one bundle may execute code says nothing about another."""
+    window.open(phantom())
+    form = window.widget.form
+    other = write_bundle(tmp_path / "other", classes=("background", "lesion", "scar"))
+    form.scan.open_bundle(str(other))
+    form.scan.open_bundle(str(trusted))
+    choose(form.sampling.kind, "ensemble")
+    form.sampling.ensemble.check(str(other))
+
+    said = answer(lambda box: box.button(QMessageBox.StandardButton.Cancel).click())
+    window.click(form.bar.run)
+    assert asked == []
+    assert str(other) in said[0]
+    answer(lambda box: next(b for b in box.buttons() if b.text() == "Run it").click())
+    run(window)
+
+    assert (asked[0].ensemble, asked[0].trust) == ((str(other),), True)

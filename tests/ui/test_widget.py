@@ -807,3 +807,18 @@ def test_a_map_of_a_class_that_is_not_seen_says_so_as_long_as_it_is_shown(window
     show(window, result)
     window.widget.controls.kinds["attribution"].visible.setChecked(True)
     assert "not seen" not in notice.text
+
+
+def test_kept_maps_outlive_the_next_result(window: Window) -> None:
+    """Two methods are compared by having both; without being asked to, old maps make room."""
+    result = result_of(phantom())
+    show(window, result)
+
+    window.click(window.widget.controls.keep)
+    window.widget.show_result(result)
+    window.widget.show_result(result)
+
+    assert window.names.count("Grad-CAM: lesion (test 1)") == 1
+    assert window.names.count("Grad-CAM: lesion") == window.names.count("Regions: lesion") == 1
+    assert not window.layer("Probability: lesion (test 1)").visible
+    assert window.layer("Probability: lesion").visible

@@ -10,9 +10,10 @@ from lesionlens.errors import ExplainError
 from lesionlens.progress import Progress
 
 if TYPE_CHECKING:
+    from lesionlens.model.catalogue import BundleInfo
     from lesionlens.model.layers import BundleLayer
 
-__all__ = ["BundleFacts", "look_at"]
+__all__ = ["BundleFacts", "bundle_name", "look_at"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class BundleFacts:
     reason: str
     refused: Mapping[str, str]
     no_dropout: str
+
+
+def bundle_name(info: BundleInfo) -> str:
+    """Return what a bundle is loaded by: its name, or its path where it comes from outside."""
+    return info.name if info.embedded else str(info.root)
 
 
 def look_at(bundle: str, progress: Progress, *, trust: bool) -> BundleFacts:

@@ -11,7 +11,7 @@ import numpy as np
 from lesionlens.errors import InputError
 from lesionlens.pipeline import RunOptions
 from lesionlens.target import Point
-from lesionlens.ui.consent import is_allowed
+from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.masks import mask_of, scan_in
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lesionlens.target import Over
     from lesionlens.ui.run_form import Choices
 
-__all__ = ["Selected", "bundle_name", "run_options"]
+__all__ = ["Selected", "run_options"]
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,8 @@ class Selected:
     threshold: float
 
 
-def bundle_name(choices: Choices) -> str:
-    """Return what a bundle is loaded by."""
-    return choices.bundle.name if choices.bundle.embedded else str(choices.bundle.root)
-
-
 def run_options(choices: Choices, selected: Selected) -> RunOptions:
-    """Return the options of a run.
+    """Return the options of a run whose bundles may all be executed: somebody was asked.
 
     Raises
     ------
@@ -60,7 +55,7 @@ def run_options(choices: Choices, selected: Selected) -> RunOptions:
     method, asked, sampled = choices.method, choices.target, choices.uncertainty
     options = RunOptions(
         input=Path(choices.volume_layer.name),
-        bundle=bundle_name(choices),
+        bundle=bundle_name(choices.bundle),
         method=method.method,
         target=asked.target,
         score=asked.score,
@@ -74,7 +69,7 @@ def run_options(choices: Choices, selected: Selected) -> RunOptions:
         seed=sampled.seed,
         ensemble=sampled.ensemble,
         calibration=sampled.calibration,
-        trust=is_allowed(choices.bundle) and not choices.bundle.embedded,
+        trust=any(not info.embedded for info in choices.bundles),
     )
     if asked.place == "table":
         return replace(options, over=_region(choices, selected), target=selected.label)

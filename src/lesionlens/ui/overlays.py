@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Overlays"]
 
+# Marks layers that later results leave alone, in layer.metadata.
+KEPT_KEY = "lesionlens_kept"
 # The class of maps that speak of none: they are shown beside every one.
 _EVERY_CLASS = ""
 
@@ -103,6 +105,14 @@ class Overlays:
                 layer.visible = style.visible and label in (self.shown_class, _EVERY_CLASS)
                 self._colour(layer, style)
 
+    def keep(self) -> None:
+        """Keep the maps that are there as layers of their own, which later results leave alone."""
+        for layer in self._layers.values():
+            heatmap = heatmap_of(layer)
+            if heatmap is not None and self._has(layer) and not layer.metadata.get(KEPT_KEY):
+                layer.metadata[KEPT_KEY] = True
+                layer.name = f"{layer.name} ({heatmap.provenance.bundle})"
+
     def replace_regions(self, result: CaseResult) -> None:
         """Show the regions of a result that was measured at another threshold."""
         for label, labels in result.labels.items():
@@ -140,7 +150,9 @@ class Overlays:
             layer.visible = False
         for layer in list(self._viewer.layers):
             other = scan_of(layer)
-            if other is not None and np.may_share_memory(other.array, scan.array):
+            if layer.metadata.get(KEPT_KEY):
+                layer.visible = False
+            elif other is not None and np.may_share_memory(other.array, scan.array):
                 self._viewer.layers.remove(layer)
         self._layers = {}
 

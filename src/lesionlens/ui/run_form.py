@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.looking import Looker
 from lesionlens.ui.method_form import MethodChoice, MethodForm
 from lesionlens.ui.parts import Section, column_of
@@ -27,13 +28,22 @@ __all__ = ["Choices", "RunForm"]
 
 @dataclass(frozen=True)
 class Choices:
-    """What was chosen in the form; None leaves it to the bundle."""
+    """What was chosen in the form; None leaves it to the bundle.
+
+    ``members`` are the further bundles of an ensemble, which are executed too.
+    """
 
     volume_layer: Layer
     bundle: BundleInfo
     method: MethodChoice
     target: TargetChoice
     uncertainty: UncertaintyChoice
+    members: tuple[BundleInfo, ...] = ()
+
+    @property
+    def bundles(self) -> tuple[BundleInfo, ...]:
+        """All bundles that are executed."""
+        return (self.bundle, *self.members)
 
 
 class RunForm(QWidget):
@@ -80,8 +90,9 @@ class RunForm(QWidget):
         layer, info = self.scan.volume_layer, self.scan.info
         assert layer is not None
         assert info is not None
-        asked = self.asking.choice()
-        return Choices(layer, info, self.explaining.choice(), asked, self.sampling.choice())
+        sampled = self.sampling.choice()
+        members = tuple(found for found in self.scan.bundles if bundle_name(found) in sampled.ensemble)
+        return Choices(layer, info, self.explaining.choice(), self.asking.choice(), sampled, members)
 
     def _connect(self) -> None:
         self.bar.run_clicked.connect(self.run_clicked)

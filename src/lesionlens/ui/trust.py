@@ -18,6 +18,7 @@ from lesionlens.ui import work
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.checking import Checked, TrustOptions
 from lesionlens.ui.consent import may_run
+from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.looking import Looker
 from lesionlens.ui.masks import labels_on, mask_of, scan_in
 from lesionlens.ui.method_form import MethodForm
@@ -103,7 +104,7 @@ class TrustWidget(QWidget):
         assert info is not None
         mask = self.mask_layer.currentData()
         return TrustOptions(
-            bundle=info.name if info.embedded else str(info.root),
+            bundle=bundle_name(info),
             method=how.method,
             target=None if self.target.currentIndex() <= 0 else self.target.currentText(),
             layer=how.layer,

@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QLineEdit, QPushButton, QSpinBox, QWidget
 
 from lesionlens.methods import Sampling
-from lesionlens.ui.facts import BundleFacts
+from lesionlens.ui.facts import BundleFacts, bundle_name
 from lesionlens.ui.parts import CheckMenu, Note, enable_item, wide_combo
 
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ class UncertaintyForm(QWidget):
         """
         others = (b for b in bundles if b.root != info.root)
         fits = [b for b in others if (b.task, set(b.outputs)) == (info.task, set(info.outputs))]
-        self.ensemble.offer(
-            [b.name if b.embedded else str(b.root) for b in fits], [f"{b.name} ({b.root.name})" for b in fits]
-        )
+        self.ensemble.offer([bundle_name(b) for b in fits], [f"{b.name} ({b.root.name})" for b in fits])
         alone = f"Not available: no other bundle in the list has the classes {', '.join(info.foreground)}."
         self._reasons = {"dropout": facts.no_dropout if facts else "", "ensemble": "" if fits else alone}
         for index, kind in enumerate(_KINDS):

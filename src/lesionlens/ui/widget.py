@@ -22,12 +22,13 @@ from lesionlens.ui.opening import Opening
 from lesionlens.ui.options import Selected, run_options
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
-from lesionlens.ui.parts import line, scrolled
+from lesionlens.ui.parts import Note, line, scrolled
 from lesionlens.ui.places import Places
 from lesionlens.ui.region_table import RegionTable
 from lesionlens.ui.run_form import RunForm
 from lesionlens.ui.scans import Request
 from lesionlens.ui.sight import unseen_words
+from lesionlens.ui.spread_words import spread_words
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -64,6 +65,7 @@ class LesionLensWidget(QWidget):
         self.controls = OverlayControls(styles)
         self.table = RegionTable()
         self.classes = ClassProbabilities()
+        self.spread = Note()
         self._arrange()
         self._connect()
         annotate(viewer)
@@ -79,7 +81,7 @@ class LesionLensWidget(QWidget):
         if self.job is not None:
             return
         choices = self.form.choices()
-        if not may_run(choices.bundle, self):
+        if not all(may_run(info, self) for info in choices.bundles):
             return
         try:
             options = run_options(choices, self._selected())
@@ -150,11 +152,13 @@ class LesionLensWidget(QWidget):
         result, label, threshold = self.result, self.overlays.shown_class, self.controls.threshold
         if result is None:
             return
+        self.spread.say(spread_words(result, label))
         if label not in result.regions:
             self.table.clear("This bundle gives probabilities for the whole scan, so there are no regions.")
         elif result.threshold == threshold:
             self.measurer.drop()
-            self.table.show_regions(label, result.regions[label], threshold)
+            spreads = result.volume_spreads.get(label, ())
+            self.table.show_regions(label, result.regions[label], threshold, spreads)
         else:
             self.table.show_measuring(threshold)
             self.measurer.request(result, threshold)
@@ -182,13 +186,14 @@ class LesionLensWidget(QWidget):
         self.controls.restyled.connect(self._restyle)
         self.controls.class_chosen.connect(self._show_class)
         self.controls.plane_chosen.connect(self._show_plane)
+        self.controls.keep.clicked.connect(self.overlays.keep)
         self.table.region_chosen.connect(self._go_to)
         self.measurer.measured.connect(self._measured)
         self.measurer.failed.connect(self.table.clear)
         self.measurer.failed.connect(show_error)
 
     def _arrange(self) -> None:
-        scrolled(self, self.form, line(), self.controls, line(), self.classes, self.table, stretched=True)
+        scrolled(self, self.form, line(), self.controls, line(), self.classes, self.spread, self.table, stretched=True)
 
 
 def _unseen(result: CaseResult) -> list[str]:

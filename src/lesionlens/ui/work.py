@@ -42,7 +42,7 @@ def bundle_info(path: Path) -> BundleInfo:
 
 def look_at(info: BundleInfo, progress: Progress) -> BundleFacts:
     """Look at the network of a bundle that may be executed."""
-    return facts.look_at(info.name if info.embedded else str(info.root), progress, trust=not info.embedded)
+    return facts.look_at(facts.bundle_name(info), progress, trust=not info.embedded)
 
 
 def run(options: RunOptions, layer: Layer, progress: Progress) -> CaseResult:
