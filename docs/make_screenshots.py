@@ -43,8 +43,8 @@ def main() -> None:
     viewer = open_viewer(volume, run_case(RunOptions(path), volume=volume))
     widget = next(dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, LesionLensWidget))
     picture_results(viewer, widget)
+    picture_checks(viewer, widget, volume)
     picture_comparison(viewer, widget)
-    picture_checks(viewer, volume)
     viewer.close()
 
 
@@ -64,31 +64,37 @@ def picture_results(viewer: Any, widget: LesionLensWidget) -> None:
 
 
 def picture_comparison(viewer: Any, widget: LesionLensWidget) -> None:
-    """Picture HiResCAM minus Grad-CAM, and both side by side."""
-    widget.controls.keep.click()
-    first = next(layer.name for layer in viewer.layers if layer.name.startswith("Grad-CAM"))
-    widget.form.explaining.choose("hirescam")
-    widget.form.bar.run.click()
-    wait(lambda: widget.job is None)
+    """Picture HiResCAM minus LayerCAM, and both side by side."""
+    for method in ("layercam", "hirescam"):
+        widget.form.explaining.choose(method)
+        widget.form.bar.run.click()
+        wait(lambda: widget.job is None)
+        if method == "layercam":
+            widget.controls.keep.click()
+    first = next(layer.name for layer in viewer.layers if layer.name.startswith("LayerCAM"))
     dock = CompareWidget(viewer)
     viewer.window.add_dock_widget(dock, name="Compare", area="right", tabify=True)
     dock.first.setCurrentText(first)
     dock.second.setCurrentText("HiResCAM: lesion")
     dock.bar.run.click()
     wait(lambda: dock.bar.job is None)
+    widget.controls.kinds["regions"].visible.setChecked(False)
     dock.side_by_side.click()
-    widget.table.choose_first()
     wait(lambda: True)
+    viewer.reset_view()
     save(viewer, "viewer-compare.png")
     dock.hide_side_by_side()
     viewer.window.remove_dock_widget(dock)
     viewer.layers.remove(f"Difference: HiResCAM: lesion minus {first}")
 
 
-def picture_checks(viewer: Any, volume: Volume) -> None:
+def picture_checks(viewer: Any, widget: LesionLensWidget, volume: Volume) -> None:
     """Picture what the checks of Grad-CAM found, with the lesions that were simulated for a reader's."""
     (lesions,) = read_overlay(sample_scan().with_name("flair-sample-lesions.nii.gz"), volume, kind="mask")
     marks = viewer.add_layer(Layer.create(*overlay_layer(lesions, volume)))
+    marks.contour = 1
+    widget.controls.kinds["probability"].visible.setChecked(False)
+    widget.controls.kinds["attribution"].visible.setChecked(True)
     dock = TrustWidget(viewer)
     viewer.window.add_dock_widget(dock, name="Trust", area="right", tabify=True)
     dock.mask_layer.setCurrentText(marks.name)
@@ -96,6 +102,8 @@ def picture_checks(viewer: Any, volume: Volume) -> None:
     dock.bar.run.click()
     wait(lambda: dock.bar.job is None)
     save(viewer, "viewer-trust.png")
+    viewer.layers.remove(marks)
+    viewer.window.remove_dock_widget(dock)
 
 
 def wait(until: Callable[[], bool]) -> None:
@@ -110,7 +118,8 @@ def save(viewer: Any, name: str) -> None:
     """Save the window as a small PNG."""
     path = save_screenshot(viewer, IMAGES / name)
     with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(COLOURS)
+        # Median cut, the default, gives up colours of few pixels, such as those of verdicts.
+        small = picture.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
     small.save(path, optimize=True)
 
 

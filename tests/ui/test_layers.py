@@ -342,4 +342,4 @@ def test_names_of_colour_maps_are_not_numbered() -> None:
         assert (ensure_colormap(signed).name, ensure_colormap(positive).name) == names
 
     assert [name for name in AVAILABLE_COLORMAPS if name.startswith(("blue-orange", "plasma")) and "(" in name] == []
-    assert diverging(2.0, threshold=0.1)[0].name == "blue-orange from 5 %"
+    assert diverging(2.0, threshold=0.1)[0].name == "blue-orange 5%"

@@ -30,6 +30,8 @@ _WIDTH, _ROW, _TEXT_ROW, _HEAD = 12.0, 3.2, 0.7, 1.1
 _COLUMNS = 2  # no check has more charts
 _DPI = 120
 _LINE = 130
+# Characters that have room beside or above a chart in a dock.
+_NARROW = 34
 _COLOURS = {"passes": "#1b7837", "fails": "#b2182b", "unclear": "#8c6d1f"}
 
 # An x axis that starts at 0 and has its finest steps there is drawn linearly up to this and by powers of ten after.
@@ -128,6 +130,8 @@ def draw_charts(check: Check, *, width: float = _WIDTH / 3) -> Figure | None:
     FigureCanvasAgg(figure)
     for chart, place in zip(check.charts, figure.subplots(len(check.charts), 1, squeeze=False)[:, 0], strict=True):
         _draw_chart(chart, place)
+        place.set_title(textwrap.fill(chart.title, _NARROW), fontsize=8)
+        place.set_ylabel(textwrap.fill(chart.y_label, _NARROW), fontsize=8)
     return figure
 
 

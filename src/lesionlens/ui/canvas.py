@@ -39,11 +39,12 @@ _BANNER_CHARACTERS = 60
 _TILT_DEG = 1.0
 
 
-def annotate(viewer: ViewerModel) -> None:
+def annotate(viewer: ViewerModel, *, brief: bool = False) -> None:
     """Write notice, patient directions and what is under the cursor on the canvas, and keep them right from now on.
 
     Directions appear as soon as a volume of LesionLens is shown. Whenever the axes are exchanged, the head or the front
-    is turned up and the patient's right to the left. Calling it again changes nothing.
+    is turned up and the patient's right to the left. Calling it again changes nothing. A ``brief`` notice leaves to the
+    main canvas what has to be known of the scans: a small one has no room for it.
     """
     overlays = viewer.canvas.overlays
     if _BANNER in overlays:
@@ -54,7 +55,8 @@ def annotate(viewer: ViewerModel) -> None:
     overlays[_READOUT] = TextOverlay(position="top_left", font_size=_BANNER_POINTS)
     for side, position in _POSITIONS.items():
         overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=_LETTER_POINTS)
-    turn, write, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in (_turn, _write, _read_out))
+    steps = (partial(_turn, brief=brief), partial(_write, brief=brief), _read_out)
+    turn, write, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in steps)
     viewer.layers.events.connect(partial(_when_visible, write))
     viewer.dims.events.order.connect(turn)
     viewer.layers.events.inserted.connect(turn)
@@ -62,7 +64,7 @@ def annotate(viewer: ViewerModel) -> None:
         changed.connect(write)
     for moved in (viewer.cursor.events.position, viewer.layers.events.removed):
         moved.connect(read_out)
-    _turn(viewer)
+    _turn(viewer, brief=brief)
 
 
 def show_plane(viewer: ViewerModel, plane: Plane) -> None:
@@ -150,14 +152,14 @@ def _read_out(viewer: ViewerModel) -> None:
     overlay.visible = bool(overlay.text)
 
 
-def _turn(viewer: ViewerModel) -> None:
+def _turn(viewer: ViewerModel, *, brief: bool) -> None:
     if _shows_volume(viewer):
         viewer.scene.camera.orientation = camera_orientation(tuple(viewer.dims.order))
-    _write(viewer)
+    _write(viewer, brief=brief)
 
 
-def _write(viewer: ViewerModel) -> None:
-    viewer.canvas.overlays[_BANNER].text = "\n".join(_notices(viewer))
+def _write(viewer: ViewerModel, *, brief: bool) -> None:
+    viewer.canvas.overlays[_BANNER].text = RESEARCH_USE_ONLY if brief else "\n".join(_notices(viewer))
     shown = _shows_volume(viewer) and viewer.dims.ndisplay == 2
     vertical, horizontal = (str(direction) for direction in viewer.scene.camera.orientation2d)
     letters = edge_letters(tuple(viewer.dims.displayed), vertical, horizontal) if shown else {}

@@ -98,8 +98,8 @@ def diverging(limit: float, *, threshold: float) -> tuple[Colormap, tuple[float,
 
 
 def _named(name: str, start: float) -> str:
-    """Return the name of a colour map that is cut: ``"viridis from 30 %"``."""
-    return f"{name} from {100 * start:g} %" if start else name
+    """Return the name of a colour map that is cut: ``"viridis 30%"``; napari has little room for it."""
+    return f"{name} {100 * start:g}%" if start else name
 
 
 def outline(name: str, selected: int | None = None) -> DirectLabelColormap:

@@ -16,8 +16,9 @@ __all__ = ["difference_layer", "difference_name", "side_layers"]
 
 # Less than this part of the scale is rounding and noise.
 _DIFFERENCE_FROM = 0.05
-# A map is shown from this part of the scale on, as attributions are.
-_MAP_FROM = 0.3
+# A map is shown from this part of the scale on: the largest magnitude of a method is often evidence against the class,
+# and what speaks for it much smaller.
+_MAP_FROM = 0.1
 _OPACITY = 0.6
 
 

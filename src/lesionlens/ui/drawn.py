@@ -14,7 +14,7 @@ __all__ = ["DOCK_INCHES", "DOCK_PIXELS", "pixels_of"]
 
 # Pictures are drawn at this resolution, and no wider than a dock.
 _DPI = 100
-DOCK_INCHES = 3.6
+DOCK_INCHES = 3.3
 DOCK_PIXELS = int(DOCK_INCHES * _DPI)
 
 

@@ -100,7 +100,7 @@ class SideBySide(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         for model, layer, name in zip(self.models, side_layers(compared, scan), compared.names, strict=True):
-            annotate(model)
+            annotate(model, brief=True)
             model.add_layer(Layer.create(*volume_layer(scan)))
             model.add_layer(Layer.create(*layer))
             row.addWidget(self._side(model, name), 1)
