@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout
 from lesionlens.ui import work
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.compared_layers import difference_layer, difference_name
+from lesionlens.ui.comparing import LETTERS
 from lesionlens.ui.layers import heatmap_of, scan_of
 from lesionlens.ui.parts import Note, scrolled, wide_combo
 from lesionlens.ui.pictures import Picture
@@ -191,10 +192,11 @@ def _words(compared: Compared) -> str:
         ("voxels in A, B, both", f"{both.first:,}, {both.second:,}, {both.both:,}"),
     )
     table = "".join(f"<tr><td>{name}&nbsp;&nbsp;</td><td>{value}</td></tr>" for name, value in rows)
-    first, second = map(escape, compared.names)
+    names = zip(LETTERS, compared.names, strict=False)  # there are more letters
+    key = "<br>".join(f"<b>{letter}:</b> {escape(name)}" for letter, name in names)
     notes = "".join(f"<br>{escape(note)}" for note in found.heatmap.provenance.notes)
     return (
-        f"<b>A:</b> {first}<br><b>B:</b> {second}<table>{table}</table>"
+        f"{key}<table>{table}</table>"
         f"Overlap of the voxels {escape(pair.cut)}. Blue: B is lower; orange: B is higher.{notes}"
     )
 

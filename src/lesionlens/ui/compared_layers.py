@@ -24,7 +24,7 @@ _OPACITY = 0.6
 
 def difference_name(compared: Compared) -> str:
     """Return the name of the layer with the difference."""
-    first, second = compared.names
+    first, second = compared.names[:2]
     return f"Difference: {second} minus {first}"
 
 
@@ -54,7 +54,7 @@ def side_layers(compared: Compared, scan: Volume) -> tuple[LayerData, LayerData]
         colormap, limits = sequential(colours, limit, threshold=_MAP_FROM * limit)
     first, second = (
         _side(heatmap, scan, name, colours=(colormap, limits))
-        for heatmap, name in zip(compared.shown, compared.names, strict=True)
+        for heatmap, name in zip(compared.shown, compared.names[:2], strict=True)
     )
     return first, second
 

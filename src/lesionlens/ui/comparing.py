@@ -14,10 +14,11 @@ from lesionlens.progress import Progress
 from lesionlens.report.matrices import draw_matrix
 from lesionlens.ui.drawn import pixels_of
 
-__all__ = ["Compared", "compare"]
+__all__ = ["LETTERS", "Compared", "compare"]
 
-# A matrix of more has cells that a dock has no room for.
+# A matrix of more has cells that a dock has no room for; nor has it any for long names.
 _MOST_MAPS = 6
+LETTERS = "ABCDEF"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Compared:
     pair
         Difference and overlap.
     names
-        Of the first and the second map.
+        Of all maps that were correlated; the first two are those that were compared. In the picture they are A, B, C...
     shown
         Both maps on the scale on which they were compared.
     pearson, spearman
@@ -39,7 +40,7 @@ class Compared:
     """
 
     pair: Pair
-    names: tuple[str, str]
+    names: tuple[str, ...]
     shown: tuple[Heatmap, Heatmap]
     pearson: float
     spearman: float
@@ -67,7 +68,7 @@ def compare(
     InputError
         If the two do not lie on one grid.
     """
-    (name_a, a), (name_b, b) = maps[first], maps[second]
+    a, b = maps[first][1], maps[second][1]
     progress("Subtracting", 0, 3)
     pair = pair_of(a, b, thresholds=(threshold, threshold))
     raw = pair.difference.heatmap.provenance.options["scale"] == "raw"
@@ -76,10 +77,10 @@ def compare(
     spearman = float(correlations((a, b), kind="spearman")[0, 1])
     progress("Correlating", 2, 3)
     others = [one for n, one in enumerate(maps) if n not in (first, second) and one[1].grid.same_as(a.grid)]
-    drawn = [(name_a, a), (name_b, b), *others][:_MOST_MAPS]
-    matrix = correlations([heatmap for _, heatmap in drawn])
-    figure = draw_matrix(matrix, [name for name, _ in drawn], kind="correlation", title="Pearson correlation of maps")
-    return Compared(pair, (name_a, name_b), shown, float(matrix[0, 1]), spearman, pixels_of(figure))
+    names, drawn = zip(*[maps[first], maps[second], *others][:_MOST_MAPS], strict=True)
+    matrix = correlations(drawn)
+    figure = draw_matrix(matrix, LETTERS[: len(drawn)], kind="correlation", title="Pearson correlation of maps")
+    return Compared(pair, names, shown, float(matrix[0, 1]), spearman, pixels_of(figure))
 
 
 def _scaled(heatmap: Heatmap) -> Heatmap:

@@ -99,7 +99,7 @@ class SideBySide(QWidget):
         self.canvases: list[QtViewer] = []
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        for model, layer, name in zip(self.models, side_layers(compared, scan), compared.names, strict=True):
+        for model, layer, name in zip(self.models, side_layers(compared, scan), compared.names[:2], strict=True):
             annotate(model, brief=True)
             model.add_layer(Layer.create(*volume_layer(scan)))
             model.add_layer(Layer.create(*layer))
