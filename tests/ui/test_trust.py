@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_the_map_of_a_bundle_is_checked(bright: TrustWidget, qtbot: Any) -> None
 
     press(bright, qtbot)
 
-    parts = {name: note.text() for name, note in bright.results.parts.items()}
+    parts = {name: unescape(note.text()) for name, note in bright.results.parts.items()}
     assert set(parts) == set(CHECKS)
     assert "PASS" in parts["seen"]
     assert "The model sees 'lesion'" in parts["seen"]
