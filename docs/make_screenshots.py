@@ -6,30 +6,50 @@ Needs a display of at least 1600 x 1000 pixels; under Xvfb:
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from napari.layers import Layer
 from PIL import Image
 
-from lesionlens.display import CORONAL
-from lesionlens.io import read
+from lesionlens.display import AXIAL, CORONAL
+from lesionlens.io import read, read_overlay
 from lesionlens.pipeline import RunOptions, run_case
 from lesionlens.sample import sample_scan
 from lesionlens.ui.canvas import show_plane
-from lesionlens.ui.open import open_viewer, save_screenshot
+from lesionlens.ui.compare import CompareWidget
+from lesionlens.ui.layers import overlay_layer
+from lesionlens.ui.open import open_viewer, save_screenshot, settle
+from lesionlens.ui.trust import TrustWidget
 from lesionlens.ui.widget import LesionLensWidget
+from lesionlens.volume import Volume
 
 IMAGES = Path(__file__).parent / "images"
 # Colours of a picture; 256 keep it below 300 KB without a visible difference.
 COLOURS = 256
+PAUSE_S = 0.02
+
+
+# What is pictured of the dock Trust: all checks take minutes, these show every verdict there is.
+CHECKS = ("seen", "perturbation", "localisation")
 
 
 def main() -> None:
-    """Run the sample and picture probability, Grad-CAM and a coronal view."""
+    """Run the sample and picture probability, Grad-CAM, a coronal view, the checks of a map, and a comparison."""
     path = sample_scan()
     volume = read(path)
     viewer = open_viewer(volume, run_case(RunOptions(path), volume=volume))
     widget = next(dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, LesionLensWidget))
+    picture_results(viewer, widget)
+    picture_checks(viewer, widget, volume)
+    picture_comparison(viewer, widget)
+    viewer.close()
+
+
+def picture_results(viewer: Any, widget: LesionLensWidget) -> None:
+    """Picture what a run shows."""
     kinds = widget.controls.kinds
     save(viewer, "viewer.png")
     kinds["probability"].visible.setChecked(False)
@@ -39,14 +59,67 @@ def main() -> None:
     kinds["probability"].visible.setChecked(True)
     show_plane(viewer, CORONAL)
     save(viewer, "viewer-coronal.png")
-    viewer.close()
+    show_plane(viewer, AXIAL)
+    widget.table.choose_first()
+
+
+def picture_comparison(viewer: Any, widget: LesionLensWidget) -> None:
+    """Picture HiResCAM minus LayerCAM, and both side by side."""
+    for method in ("layercam", "hirescam"):
+        widget.form.explaining.choose(method)
+        widget.form.bar.run.click()
+        wait(lambda: widget.job is None)
+        if method == "layercam":
+            widget.controls.keep.click()
+    first = next(layer.name for layer in viewer.layers if layer.name.startswith("LayerCAM"))
+    dock = CompareWidget(viewer)
+    viewer.window.add_dock_widget(dock, name="Compare", area="right", tabify=True)
+    dock.first.setCurrentText(first)
+    dock.second.setCurrentText("HiResCAM: lesion")
+    dock.bar.run.click()
+    wait(lambda: dock.bar.job is None)
+    widget.controls.kinds["regions"].visible.setChecked(False)
+    dock.side_by_side.click()
+    wait(lambda: True)
+    viewer.reset_view()
+    save(viewer, "viewer-compare.png")
+    dock.hide_side_by_side()
+    viewer.window.remove_dock_widget(dock)
+    viewer.layers.remove(f"Difference: HiResCAM: lesion minus {first}")
+
+
+def picture_checks(viewer: Any, widget: LesionLensWidget, volume: Volume) -> None:
+    """Picture what the checks of Grad-CAM found, with the lesions that were simulated for a reader's."""
+    (lesions,) = read_overlay(sample_scan().with_name("flair-sample-lesions.nii.gz"), volume, kind="mask")
+    marks = viewer.add_layer(Layer.create(*overlay_layer(lesions, volume)))
+    marks.contour = 1
+    widget.controls.kinds["probability"].visible.setChecked(False)
+    widget.controls.kinds["attribution"].visible.setChecked(True)
+    dock = TrustWidget(viewer)
+    viewer.window.add_dock_widget(dock, name="Trust", area="right", tabify=True)
+    dock.mask_layer.setCurrentText(marks.name)
+    dock.checks.check(*CHECKS)
+    dock.bar.run.click()
+    wait(lambda: dock.bar.job is None)
+    save(viewer, "viewer-trust.png")
+    viewer.layers.remove(marks)
+    viewer.window.remove_dock_widget(dock)
+
+
+def wait(until: Callable[[], bool]) -> None:
+    """Let the window live until something is so, and was drawn."""
+    while not until():
+        settle()
+        time.sleep(PAUSE_S)
+    settle()
 
 
 def save(viewer: Any, name: str) -> None:
     """Save the window as a small PNG."""
     path = save_screenshot(viewer, IMAGES / name)
     with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(COLOURS)
+        # Median cut, the default, gives up colours of few pixels, such as those of verdicts.
+        small = picture.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
     small.save(path, optimize=True)
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "difference",
     "hottest",
     "overlap",
+    "pair_of",
 ]
 
 Correlation = Literal["pearson", "spearman"]
@@ -158,7 +159,7 @@ def compare_maps(
         names=names,
         pearson=correlations(shown) if shown else np.empty((0, 0)),
         spearman=correlations(shown, kind="spearman") if shown else np.empty((0, 0)),
-        pairs=tuple(_pair(a, b, thresholds) for a, b in _paired(first, second)),
+        pairs=tuple(pair_of(a, b, thresholds=thresholds) for a, b in _paired(first, second)),
         classes=classes,
         confusion=counts,
     )
@@ -186,7 +187,9 @@ def _full_key(heatmap: Heatmap) -> tuple[str, ...]:
     return heatmap.kind, heatmap.label.lower(), "" if heatmap.kind == "probability" else _method(heatmap)
 
 
-def _pair(first: Heatmap, second: Heatmap, thresholds: tuple[float, float]) -> Pair:
+def pair_of(first: Heatmap, second: Heatmap, *, thresholds: tuple[float, float] = (0.5, 0.5)) -> Pair:
+    """Compare two maps on one grid, whatever they show; ``thresholds`` cut probabilities."""
+    _check(first, second)
     if first.kind == second.kind == "probability":
         a, b = (m.array >= np.float32(limit) for m, limit in zip((first, second), thresholds, strict=True))
         cut = f"at or above {thresholds[0]:g} and {thresholds[1]:g}"

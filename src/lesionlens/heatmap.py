@@ -120,6 +120,11 @@ class Heatmap:
         return self.kind not in ("feature", "attention") or bool(self.provenance.target)
 
     @property
+    def unseen(self) -> bool:
+        """Whether the model was found not to see the class: the map then shows what comes closest, not a finding."""
+        return self.provenance.options.get("seen") is False
+
+    @property
     def name(self) -> str:
         """Name for layers and files: ``probability_lesion``, ``attribution_gradcam_lesion``."""
         method = "" if self.kind == "probability" else self.provenance.method

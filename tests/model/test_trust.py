@@ -145,6 +145,8 @@ def test_a_classifier_is_judged_by_its_class(tmp_path: Path, scan: Volume) -> No
     assert low["seen"].numbers["probability"] == pytest.approx(probabilities["low"])
     maps = ll.explain(bundle, scan, target=["high", "low"])
     assert [any("does not see" in note for note in one.provenance.notes) for one in maps] == [True, False]
+    assert [one.unseen for one in maps] == [True, False]
+    assert maps[0].provenance.options["class_probability"] == pytest.approx(probabilities["high"])
     with pytest.raises(ExplainError, match="one class is checked at a time; found 'all'"):
         ll.trust(bundle, scan, target="all")
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import AVAILABLE_COLORMAPS, ensure_colormap
 
 from lesionlens.display import DisplayView
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, LabelMap, Provenance
 from lesionlens.ui import layers as la
-from lesionlens.ui.colours import DIVERGING
+from lesionlens.ui.colours import DIVERGING, diverging, sequential
 from lesionlens.volume import GeometryVerdict, Source, Volume
 from orientations import ORIENTATIONS, Orientation, oblique, reoriented
 from ui_cases import BLOB, attribution_of, feature_of, grid, phantom, probability_of, result_of
@@ -70,7 +71,7 @@ def test_a_difference_shows_both_signs_alike() -> None:
 
     layer = layer_of(la.overlay_layer(made, volume))
 
-    assert layer.colormap.name.startswith(DIVERGING)  # napari numbers those of one name
+    assert layer.colormap.name.startswith(DIVERGING)
     assert layer.contrast_limits == pytest.approx([-0.4, 0.4])
 
 
@@ -326,3 +327,30 @@ def test_a_probability_map_from_elsewhere_is_shown_by_its_kind() -> None:
     assert isinstance(layer, Image)
     assert (layer.name, layer.visible) == (f"Probability: {heatmap.label}", True)
     assert la.heatmap_of(layer) is heatmap
+
+
+def test_the_map_of_a_class_that_is_not_seen_looks_so() -> None:
+    """It looks like any other map, and shows what comes closest: name, colours and opacity have to say so."""
+    volume = phantom()
+    seen = attribution_of(volume, volume.array)
+    unseen = replace(seen, provenance=replace(seen.provenance, options={"seen": False, "class_probability": 0.03}))
+    style = la.Style("viridis", 0.3, 0.5, visible=True)
+
+    (_, plain, _), (_, muted, _) = (la.heatmap_layer(heatmap, volume, style) for heatmap in (seen, unseen))
+
+    assert (plain["name"], muted["name"]) == ("Grad-CAM: lesion", "Grad-CAM: lesion (not seen)")
+    assert muted["opacity"] < plain["opacity"]
+    vivid, dull = (np.ptp(options["colormap"].map([1.0])[0, :3]) for options in (plain, muted))
+    assert dull < 0.2 < vivid
+
+
+def test_names_of_colour_maps_are_not_numbered() -> None:
+    """One name of other colours gets a number from napari, which keeps them all: "blue-orange (12)"."""
+    for threshold, limit in ((0.05, 1.0), (0.3, 1.0), (0.1234, 7.3), (0.3, 7.3), (0.3, 1.0)):
+        signed, _ = diverging(limit, threshold=threshold * limit)
+        positive, _ = sequential("plasma", limit, threshold=threshold * limit)
+        names = signed.name, positive.name
+        assert (ensure_colormap(signed).name, ensure_colormap(positive).name) == names
+
+    assert [name for name in AVAILABLE_COLORMAPS if name.startswith(("blue-orange", "plasma")) and "(" in name] == []
+    assert diverging(2.0, threshold=0.1)[0].name == "blue-orange 5%"

@@ -78,7 +78,7 @@ def test_masks_from_elsewhere_are_shown_and_cannot_be_painted(qapp: QApplication
     viewer = open_viewer(volume, overlays=[mask], show=False)
     layer = viewer.layers["Mask: lesions"]
     (dock,) = [dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, LesionLensWidget)]
-    chosen = dock.form.volume.currentText()
+    chosen = dock.form.scan.volume.currentText()
     shown = (layer.visible, layer.contour, layer.editable)
     viewer.close()
 
@@ -141,7 +141,7 @@ def test_a_dock_that_is_closed_leaves_no_window_behind(viewer: Any, qtbot: Any) 
     for _ in range(3):
         window = dock_into(viewer, qtbot)
         window.open(phantom())
-        window.widget.show_result(result_of(window.widget.form.volume.currentData().metadata["lesionlens_volume"]))
+        window.widget.show_result(result_of(window.widget.form.scan.volume.currentData().metadata["lesionlens_volume"]))
         viewer.layers.clear()
         close_dock(window)
         del window

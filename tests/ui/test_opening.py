@@ -132,13 +132,13 @@ def test_nothing_can_be_run_on_a_scan_that_is_half_read(window: Window, tmp_path
 
     assert is_loading(opening.layer)
     assert (volume_of(opening.layer), is_foreign_image(opening.layer)) == (None, False)
-    assert not form.run.isEnabled()
+    assert not form.bar.run.isEnabled()
 
     gate.go_on.set()
     wait_for_end(window)
 
-    assert form.volume.currentData() is window.viewer.layers[0]
-    assert form.run.isEnabled()
+    assert form.scan.volume.currentData() is window.viewer.layers[0]
+    assert form.bar.run.isEnabled()
 
 
 @pytest.mark.parametrize(("orientation", "order"), [(AXIAL, (0, 1, 2)), (SAGITTAL, (2, 0, 1))])

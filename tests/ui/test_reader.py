@@ -74,7 +74,7 @@ def test_a_nifti_file_opens_through_napari(window: Window, tmp_path: Path) -> No
     volume = volume_of(window.viewer.layers[0])
     assert volume is not None
     np.testing.assert_array_equal(volume.array, phantom().array)
-    assert window.widget.form.volume.currentData() is window.viewer.layers[0]
+    assert window.widget.form.scan.volume.currentData() is window.viewer.layers[0]
 
 
 def test_a_dicom_folder_opens_through_napari(window: Window, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_what_a_user_opens_comes_when_it_is_read(window: Window, tmp_path: Path)
     window.qtbot.waitUntil(lambda: bool(window.names), timeout=WAIT_MS)
 
     assert returned == [[]]
-    assert window.widget.form.volume.currentData() is window.viewer.layers[0]
+    assert window.widget.form.scan.volume.currentData() is window.viewer.layers[0]
 
 
 def test_results_are_not_taken_for_scans(tmp_path: Path) -> None:

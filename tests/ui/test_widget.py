@@ -22,7 +22,7 @@ from lesionlens.errors import InputError
 from lesionlens.pipeline import RunOptions
 from lesionlens.progress import Progress
 from lesionlens.results import CaseResult, write_case
-from lesionlens.ui import work
+from lesionlens.ui import consent, work
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY
 from lesionlens.ui.layers import heatmap_of
 from lesionlens.volume import Volume
@@ -79,8 +79,8 @@ def show(window: Window, result: CaseResult) -> None:
 
 def tiny_bundle(window: Window, folder: Path) -> None:
     """Choose a bundle from the disk as if it shipped with LesionLens."""
-    window.widget.form.open_bundle(str(write_bundle(folder)))
-    window.widget._trusted.add(folder)
+    window.widget.form.scan.open_bundle(str(write_bundle(folder)))
+    consent.allow(folder)
 
 
 def test_building_the_dock_loads_no_torch() -> None:
@@ -99,8 +99,8 @@ def test_nothing_can_be_run_before_a_scan_is_open(window: Window) -> None:
     """An enabled button that only leads to an error would be a trap."""
     form = window.widget.form
 
-    assert not form.run.isEnabled()
-    assert "Open a scan" in form.volume.currentText()
+    assert not form.bar.run.isEnabled()
+    assert "Open a scan" in form.scan.volume.currentText()
 
 
 def test_an_opened_scan_is_offered_and_chosen(window: Window) -> None:
@@ -108,11 +108,11 @@ def test_an_opened_scan_is_offered_and_chosen(window: Window) -> None:
     first, second = window.open(phantom(name="first")), window.open(phantom(name="second"))
     form = window.widget.form
 
-    assert [form.volume.itemText(i) for i in range(form.volume.count())] == ["first", "second"]
-    assert form.volume.currentData() is second
+    assert [form.scan.volume.itemText(i) for i in range(form.scan.volume.count())] == ["first", "second"]
+    assert form.scan.volume.currentData() is second
 
     window.viewer.layers.remove(second)
-    assert form.volume.currentData() is first
+    assert form.scan.volume.currentData() is first
 
 
 def test_overlays_and_flat_images_are_not_offered_as_scans(window: Window) -> None:
@@ -123,7 +123,7 @@ def test_overlays_and_flat_images_are_not_offered_as_scans(window: Window) -> No
     window.viewer.add_image(np.zeros((4, 8, 8)), name="foreign")
     form = window.widget.form
 
-    assert [form.volume.itemText(i) for i in range(form.volume.count())] == ["phantom", "foreign"]
+    assert [form.scan.volume.itemText(i) for i in range(form.scan.volume.count())] == ["phantom", "foreign"]
 
 
 def test_the_notice_is_on_the_canvas_and_in_the_dock(window: Window) -> None:
@@ -141,8 +141,8 @@ def test_a_real_bundle_runs_and_its_results_become_layers(window: Window, tmp_pa
     window.open(phantom())
     tiny_bundle(window, tmp_path / "bright")
 
-    window.click(window.widget.form.run)
-    assert window.widget.form.cancel.isEnabled()
+    window.click(window.widget.form.bar.run)
+    assert window.widget.form.bar.cancel.isEnabled()
     window.wait_for_run()
 
     result = window.widget.result
@@ -153,7 +153,7 @@ def test_a_real_bundle_runs_and_its_results_become_layers(window: Window, tmp_pa
     assert (labels[BLOB] == 1).all()
     assert (labels[SMALL_BLOB] == 2).all()
     assert labels.astype(bool).sum() == 8 * 16 * 3 + 3 * 6 * 2
-    assert window.widget.form.run.isEnabled()
+    assert window.widget.form.bar.run.isEnabled()
 
 
 def test_the_window_stays_alive_while_a_bundle_runs(window: Window, stub: Stub) -> None:
@@ -163,10 +163,10 @@ def test_the_window_stays_alive_while_a_bundle_runs(window: Window, stub: Stub) 
     timer = QTimer(interval=5)
     timer.timeout.connect(lambda: ticks.append(1))
 
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     timer.start()
-    window.qtbot.waitUntil(lambda: len(ticks) >= 50 and window.widget.form.progress.maximum() == 8, timeout=WAIT_MS)
-    running, status = window.widget.job is not None, window.widget.form.status.text()
+    window.qtbot.waitUntil(lambda: len(ticks) >= 50 and window.widget.form.bar.progress.maximum() == 8, timeout=WAIT_MS)
+    running, status = window.widget.job is not None, window.widget.form.bar.status.text()
     stub.go_on.set()
     window.wait_for_run()
     timer.stop()
@@ -183,41 +183,41 @@ def test_the_form_fills_the_options(window: Window, stub: Stub) -> None:
     form = window.widget.form
     stub.go_on.set()
 
-    window.click(form.run)
+    window.click(form.bar.run)
     window.wait_for_run()
-    form.layer.setText(" decoder.1 ")
-    form.target.setCurrentIndex(1)
+    form.explaining.layer.setText(" decoder.1 ")
+    form.asking.target.setCurrentIndex(1)
     window.widget.controls.set_threshold(0.3)
-    window.click(form.run)
+    window.click(form.bar.run)
     window.wait_for_run()
 
     plain, chosen = stub.options
-    assert (plain.target, plain.layer, plain.trust, plain.bundle) == (None, None, False, form.bundle.currentText())
+    assert (plain.target, plain.layer, plain.trust, plain.bundle) == (None, None, False, form.scan.bundle.currentText())
     assert (plain.method, plain.threshold) == (RunOptions(input=Path()).method, RunOptions(input=Path()).threshold)
-    assert (chosen.target, chosen.layer, chosen.threshold) == (form.target.itemText(1), "decoder.1", 0.3)
+    assert (chosen.target, chosen.layer, chosen.threshold) == (form.asking.target.itemText(1), "decoder.1", 0.3)
 
 
 def test_cancel_stops_a_run_and_leaves_no_layers(window: Window, stub: Stub) -> None:
     """A run that was started on the wrong scan must not be waited for."""
     window.open(phantom())
 
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     window.qtbot.waitUntil(lambda: bool(stub.options), timeout=WAIT_MS)
-    window.click(window.widget.form.cancel)
+    window.click(window.widget.form.bar.cancel)
     window.wait_for_run()
 
     assert stub.ended.is_set()
     assert window.names == ["phantom"]
-    assert window.widget.form.status.text() == "Cancelled."
-    assert window.widget.form.run.isEnabled()
-    assert not window.widget.form.cancel.isEnabled()
+    assert window.widget.form.bar.status.text() == "Cancelled."
+    assert window.widget.form.bar.run.isEnabled()
+    assert not window.widget.form.bar.cancel.isEnabled()
 
 
 def test_closing_the_window_ends_the_run(qtbot: Any, stub: Stub) -> None:
     """Otherwise the process would go on computing, invisible, for minutes."""
     window = dock_into(napari.Viewer(show=False, show_welcome_screen=False), qtbot)
     window.open(phantom())
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     qtbot.waitUntil(lambda: bool(stub.options), timeout=WAIT_MS)
 
     window.viewer.close()
@@ -231,7 +231,7 @@ def test_closing_the_dock_ends_the_run_and_the_viewer_goes_on(
 ) -> None:
     """The viewer must not call a widget that is gone."""
     window.open(phantom())
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     window.qtbot.waitUntil(lambda: bool(stub.options), timeout=WAIT_MS)
 
     window.viewer.window.remove_dock_widget(window.widget)
@@ -252,13 +252,13 @@ def test_an_error_becomes_one_readable_notification(
     stub.go_on.set()
     window.open(phantom())
 
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     window.wait_for_run()
 
     assert [n.message for n in notifications] == [str(stub.answer)]
     assert notifications[0].actions == ()
-    assert window.widget.form.status.text() == str(stub.answer)
-    assert window.widget.form.run.isEnabled()
+    assert window.widget.form.bar.status.text() == str(stub.answer)
+    assert window.widget.form.bar.run.isEnabled()
 
 
 def test_a_layer_that_does_not_exist_is_explained(
@@ -267,9 +267,9 @@ def test_a_layer_that_does_not_exist_is_explained(
     """The error of the real core reaches the user in full, with the layers that do exist."""
     window.open(phantom())
     tiny_bundle(window, tmp_path / "bright")
-    window.widget.form.layer.setText("nowhere")
+    window.widget.form.explaining.layer.setText("nowhere")
 
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     window.wait_for_run()
 
     assert len(notifications) == 1
@@ -285,7 +285,7 @@ def test_an_unexpected_error_is_readable_too(
     stub.go_on.set()
     window.open(phantom())
 
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     window.wait_for_run()
 
     assert ["ZeroDivisionError: division by zero" in n.message for n in notifications] == [True]
@@ -299,10 +299,10 @@ def test_a_bundle_from_outside_asks_and_no_means_no(
     mark = tmp_path / "executed"
     path = write_bundle(tmp_path / "evil", code=f"__import__('pathlib').Path({str(mark)!r}).touch()")
     window.open(phantom())
-    window.widget.form.open_bundle(str(path))
+    window.widget.form.scan.open_bundle(str(path))
     asked = answer(lambda box: box.button(QMessageBox.StandardButton.Cancel).click())
 
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
 
     assert str(path) in asked[0]
     assert "execute any code" in asked[0]
@@ -317,12 +317,12 @@ def test_a_bundle_from_outside_runs_after_a_yes_and_asks_once(
     mark = tmp_path / "executed"
     path = write_bundle(tmp_path / "outside", code=f"__import__('pathlib').Path({str(mark)!r}).touch()")
     window.open(phantom())
-    window.widget.form.open_bundle(str(path))
+    window.widget.form.scan.open_bundle(str(path))
     asked = answer(lambda box: next(b for b in box.buttons() if b.text() == "Run it").click())
 
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     window.wait_for_run()
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     window.wait_for_run()
 
     assert len(asked) == 1
@@ -334,13 +334,13 @@ def test_a_folder_that_is_no_bundle_is_refused(
     window: Window, tmp_path: Path, notifications: list[Notification]
 ) -> None:
     """The wrong folder is picked easily; the message says what is missing."""
-    chosen = window.widget.form.bundle.currentText()
+    chosen = window.widget.form.scan.bundle.currentText()
 
-    window.widget.form.open_bundle(str(tmp_path))
+    window.widget.form.scan.open_bundle(str(tmp_path))
 
     assert len(notifications) == 1
     assert "metadata.json" in notifications[0].message
-    assert window.widget.form.bundle.currentText() == chosen
+    assert window.widget.form.scan.bundle.currentText() == chosen
 
 
 def test_running_again_replaces_the_overlays(window: Window) -> None:
@@ -638,9 +638,9 @@ def test_a_plain_image_is_run_with_a_notice(window: Window, stub: Stub, notifica
     window.viewer.add_image(np.zeros((40, 80, 12), dtype=np.float32), name="foreign", scale=(2, 1, 1))
     stub.go_on.set()
 
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     window.wait_for_run()
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     window.wait_for_run()
 
     assert ["foreign was not opened by LesionLens" in n.message for n in notifications] == [True, True]
@@ -656,7 +656,7 @@ def test_overlays_lie_on_a_plain_image_in_any_unit(window: Window, stub: Stub, u
     image = window.viewer.add_image(data, name="foreign", scale=(2 * size, size, size), units=(unit,) * 3)
     stub.go_on.set()
 
-    window.click(window.widget.form.run)
+    window.click(window.widget.form.bar.run)
     window.wait_for_run()
     window.widget.table.choose_first()
 
@@ -801,3 +801,42 @@ def test_plane_buttons_turn_the_view(window: Window) -> None:
 
     assert tuple(window.viewer.dims.order) == CORONAL.order
     assert tuple(str(o) for o in window.viewer.scene.camera.orientation) == CORONAL.orientation
+
+
+def test_a_map_of_a_class_that_is_not_seen_says_so_as_long_as_it_is_shown(window: Window) -> None:
+    """A picture of it must not be taken for a finding: name, notice and status say what it is."""
+    result = result_of(phantom())
+    cam = result.attributions[0]
+    unseen = replace(cam, provenance=replace(cam.provenance, options={"seen": False, "class_probability": 0.03}))
+    show(window, replace(result, attributions=(unseen,)))
+    notice = window.viewer.canvas.overlays["lesionlens_research_use_only"]
+    box = window.widget.controls.kinds["attribution"].visible
+    layer = window.layer("Grad-CAM: lesion (not seen)")
+    assert "not seen" in window.widget.form.bar.status.text()
+
+    assert "not seen" not in notice.text
+    box.setChecked(True)
+    assert "lesion: not seen by the model (p 0.03)" in notice.text.replace("\n", " ")
+    window.widget.controls.kinds["attribution"].opacity.setValue(1.0)
+    assert 0 < layer.opacity < 1
+    assert layer.colormap.name.startswith("not seen")
+    box.setChecked(False)
+    assert "not seen" not in notice.text
+    show(window, result)
+    window.widget.controls.kinds["attribution"].visible.setChecked(True)
+    assert "not seen" not in notice.text
+
+
+def test_kept_maps_outlive_the_next_result(window: Window) -> None:
+    """Two methods are compared by having both; without being asked to, old maps make room."""
+    result = result_of(phantom())
+    show(window, result)
+
+    window.click(window.widget.controls.keep)
+    window.widget.show_result(result)
+    window.widget.show_result(result)
+
+    assert window.names.count("Grad-CAM: lesion (test 1)") == 1
+    assert window.names.count("Grad-CAM: lesion") == window.names.count("Regions: lesion") == 1
+    assert not window.layer("Probability: lesion (test 1)").visible
+    assert window.layer("Probability: lesion").visible

@@ -278,13 +278,17 @@ def subject_of(bundle: Bundle, plan: Plan) -> tuple[Explained, tuple[_Chosen, ..
     return subject, tuple(_Chosen(bundle, plan, channel) for channel in channels)
 
 
-def _unseen(inference: Inference, chosen: _Chosen) -> tuple[str, ...]:
-    """Say where the model does not see the class that is explained: such a map looks like any other."""
+def _sight(inference: Inference, chosen: _Chosen) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Say whether the model sees the class that is explained, for the record, and in words where it does not.
+
+    The map of a class that is not seen looks like any other.
+    """
     if not chosen.label:
-        return ()
+        return {}, ()
     probability, strongest = inference.seen(chosen.channel)
     check = seen(chosen.label, probability, strongest=strongest)
-    return () if check.verdict == "passes" else (check.sentence,)
+    found = {"seen": check.verdict == "passes", "class_probability": probability}
+    return found, () if found["seen"] else (check.sentence,)
 
 
 class _Chosen:
@@ -357,7 +361,7 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
     """Bring a map from the network's grid, or from its own coarse grid, to the scan's."""
     prepared, volume = plan.prepared, plan.prepared.volume
     kept = (note for note in result.notes if note != PROBABILITIES_NOTE or not chosen.from_probabilities)
-    unseen = _unseen(inference, chosen) if result.boxes is None else ()  # boxes have their confidence
+    sight, unseen = _sight(inference, chosen) if result.boxes is None else ({}, ())  # boxes have their confidence
     result = replace(result, notes=(*plan.notes, *chosen.notes, *kept, *unseen))
     if result.kind == "detection":
         found = Placed(found_on_scan(bundle, inference, result, chosen.channel), {}, ())
@@ -382,6 +386,7 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
             "network_spacing_mm": list(spacing),
             "activation": chosen.activation.kind,
             "activation_in_network": chosen.activation.applied,
+            **sight,
             "device": str(bundle.device),
         },
         versions=versions(),

@@ -12,7 +12,7 @@ from lesionlens.explain import LayerInfo, list_layers, misread_layers
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
 
-__all__ = ["BundleLayer", "BundleLayers", "layers_of"]
+__all__ = ["BundleLayer", "BundleLayers", "layers_of", "window_of"]
 
 # What the network is tried on where its inferer does not say how large an image it sees.
 PROBE_SIZE = (96, 96, 96)
@@ -79,7 +79,7 @@ def layers_of(bundle: Bundle) -> BundleLayers:
     ExplainError
         If there are none.
     """
-    window, spacing = _window(bundle), _spacing(bundle)
+    window, spacing = window_of(bundle), _spacing(bundle)
     shape = (1, len(bundle.info.inputs), *window)
     with foreign_code(bundle):
         wrong = misread_layers(bundle.network, shape)
@@ -93,7 +93,7 @@ def _layer(layer: LayerInfo, spacing: tuple[float, ...] | None) -> BundleLayer:
     return BundleLayer(layer.name, layer.kind, layer.shape[1], layer.shape[2:], layer.stride, size)
 
 
-def _window(bundle: Bundle) -> tuple[int, ...]:
+def window_of(bundle: Bundle) -> tuple[int, ...]:
     """Return the voxels of a sliding window; a network that sees scans whole is tried on a small one."""
     roi = bundle.inferer.roi_size if isinstance(bundle.inferer, SlidingWindowInferer) else ()
     sizes = (roi,) * len(PROBE_SIZE) if isinstance(roi, int) else tuple(roi) or PROBE_SIZE

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["TRUST_SCHEMA", "draw_trust", "write_trust"]
+__all__ = ["TRUST_SCHEMA", "draw_charts", "draw_trust", "write_trust"]
 
 # Version of trust.json.
 TRUST_SCHEMA = 1
@@ -30,6 +30,8 @@ _WIDTH, _ROW, _TEXT_ROW, _HEAD = 12.0, 3.2, 0.7, 1.1
 _COLUMNS = 2  # no check has more charts
 _DPI = 120
 _LINE = 130
+# Characters that have room beside or above a chart in a dock.
+_NARROW = 34
 _COLOURS = {"passes": "#1b7837", "fails": "#b2182b", "unclear": "#8c6d1f"}
 
 # An x axis that starts at 0 and has its finest steps there is drawn linearly up to this and by powers of ten after.
@@ -102,6 +104,35 @@ def draw_trust(report: TrustReport) -> Figure:
         rows = figure.subfigures(len(report.checks), 1, height_ratios=heights, squeeze=False)
         for check, row in zip(report.checks, rows[:, 0], strict=True):
             _draw_check(check, row)
+    return figure
+
+
+def draw_charts(check: Check, *, width: float = _WIDTH / 3) -> Figure | None:
+    """Draw the charts of one check below each other, without its words, for a narrow place on a screen.
+
+    Parameters
+    ----------
+    check
+        What was found.
+    width
+        Of the picture, in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        On an Agg canvas of its own; None where the check has no chart.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not check.charts:
+        return None
+    figure = Figure(figsize=(width, _ROW * len(check.charts)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for chart, place in zip(check.charts, figure.subplots(len(check.charts), 1, squeeze=False)[:, 0], strict=True):
+        _draw_chart(chart, place)
+        place.set_title(textwrap.fill(chart.title, _NARROW), fontsize=8)
+        place.set_ylabel(textwrap.fill(chart.y_label, _NARROW), fontsize=8)
     return figure
 
 

@@ -6,13 +6,14 @@ import textwrap
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.components.overlays import TextOverlay
 
 from lesionlens.display import PLANES, DisplayView, Plane
-from lesionlens.ui.layers import is_foreign_image, is_loading, volume_of
+from lesionlens.ui.layers import heatmap_of, is_foreign_image, is_loading, volume_of
 from lesionlens.ui.navigation import readout
+from lesionlens.ui.sight import unseen_words
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -38,11 +39,12 @@ _BANNER_CHARACTERS = 60
 _TILT_DEG = 1.0
 
 
-def annotate(viewer: ViewerModel) -> None:
+def annotate(viewer: ViewerModel, *, brief: bool = False) -> None:
     """Write notice, patient directions and what is under the cursor on the canvas, and keep them right from now on.
 
     Directions appear as soon as a volume of LesionLens is shown. Whenever the axes are exchanged, the head or the front
-    is turned up and the patient's right to the left. Calling it again changes nothing.
+    is turned up and the patient's right to the left. Calling it again changes nothing. A ``brief`` notice leaves to the
+    main canvas what has to be known of the scans: a small one has no room for it.
     """
     overlays = viewer.canvas.overlays
     if _BANNER in overlays:
@@ -53,14 +55,16 @@ def annotate(viewer: ViewerModel) -> None:
     overlays[_READOUT] = TextOverlay(position="top_left", font_size=_BANNER_POINTS)
     for side, position in _POSITIONS.items():
         overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=_LETTER_POINTS)
-    turn, write, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in (_turn, _write, _read_out))
+    steps = (partial(_turn, brief=brief), partial(_write, brief=brief), _read_out)
+    turn, write, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in steps)
+    viewer.layers.events.connect(partial(_when_visible, write))
     viewer.dims.events.order.connect(turn)
     viewer.layers.events.inserted.connect(turn)
     for changed in (viewer.dims.events.ndisplay, viewer.scene.camera.events.orientation, viewer.layers.events.removed):
         changed.connect(write)
     for moved in (viewer.cursor.events.position, viewer.layers.events.removed):
         moved.connect(read_out)
-    _turn(viewer)
+    _turn(viewer, brief=brief)
 
 
 def show_plane(viewer: ViewerModel, plane: Plane) -> None:
@@ -109,6 +113,12 @@ def _with_viewer(
         step(viewer)
 
 
+def _when_visible(step: Callable[[object], None], event: Any) -> None:
+    """Call a step when a layer was shown or hidden; napari tells of every change of a layer together."""
+    if event.type == "visible":
+        step(event)
+
+
 def _notices(viewer: ViewerModel) -> list[str]:
     """Return what must be known about the picture as long as it is seen."""
     lines = [RESEARCH_USE_ONLY]
@@ -121,6 +131,10 @@ def _notices(viewer: ViewerModel) -> list[str]:
             lines.append(f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes")
         if not volume.source.verdict.regular:
             lines += textwrap.wrap(f"{volume.name}: geometry {volume.source.verdict.in_short}", _BANNER_CHARACTERS)
+    for layer in viewer.layers:
+        heatmap = heatmap_of(layer)
+        if heatmap is not None and heatmap.unseen and layer.visible:
+            lines += textwrap.wrap(f"{heatmap.label}: {unseen_words(heatmap)}", _BANNER_CHARACTERS)
     # The letters hold for scans of LesionLens; beside them they would seem to hold for every picture on the canvas.
     foreign = (layer.name for layer in viewer.layers if is_foreign_image(layer))
     lines += [f"{name}: not opened by LesionLens, sides unknown" for name in foreign]
@@ -138,14 +152,14 @@ def _read_out(viewer: ViewerModel) -> None:
     overlay.visible = bool(overlay.text)
 
 
-def _turn(viewer: ViewerModel) -> None:
+def _turn(viewer: ViewerModel, *, brief: bool) -> None:
     if _shows_volume(viewer):
         viewer.scene.camera.orientation = camera_orientation(tuple(viewer.dims.order))
-    _write(viewer)
+    _write(viewer, brief=brief)
 
 
-def _write(viewer: ViewerModel) -> None:
-    viewer.canvas.overlays[_BANNER].text = "\n".join(_notices(viewer))
+def _write(viewer: ViewerModel, *, brief: bool) -> None:
+    viewer.canvas.overlays[_BANNER].text = RESEARCH_USE_ONLY if brief else "\n".join(_notices(viewer))
     shown = _shows_volume(viewer) and viewer.dims.ndisplay == 2
     vertical, horizontal = (str(direction) for direction in viewer.scene.camera.orientation2d)
     letters = edge_letters(tuple(viewer.dims.displayed), vertical, horizontal) if shown else {}

@@ -7,6 +7,8 @@ float32, and not an entry of the colour table, which has 1024 steps only.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
 
@@ -19,6 +21,7 @@ __all__ = [
     "SELECTED_ONLY",
     "SEQUENTIAL",
     "UNCERTAINTY_COLOURS",
+    "UNSEEN",
     "diverging",
     "outline",
     "sequential",
@@ -33,6 +36,14 @@ PROBABILITY_COLOURS = "plasma"
 ATTRIBUTION_COLOURS = "viridis"
 # Black to white through red: apart from both.
 UNCERTAINTY_COLOURS = "inferno"
+
+# Of a class that the model does not see: dull, and like no other map.
+UNSEEN = "not seen"
+_UNSEEN_MAP = Colormap([(0.30, 0.27, 0.38, 1.0), (0.66, 0.62, 0.74, 1.0)], name=UNSEEN)
+
+# Shares of the range from which colours start are told apart to so many decimals. napari keeps every colour map under
+# its name and numbers others of the same name, so that one name must always stand for the same colours.
+_DECIMALS = 3
 
 _TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 # Entries of a colour table; the graphics card interpolates 1024 from them.
@@ -61,9 +72,10 @@ def sequential(name: str, limit: float, *, threshold: float) -> tuple[Colormap, 
         Values below are transparent; a value equal to it is shown, as regions are measured.
     """
     low = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
-    base = ensure_colormap(name)
-    colors = base.map(np.linspace(max(0.0, threshold / limit), 1.0, _STEPS))
-    return Colormap(colors, name=name, low_color=_TRANSPARENT), (low, float(limit))
+    start = round(min(max(0.0, threshold / limit), 1.0), _DECIMALS)
+    base = _UNSEEN_MAP if name == UNSEEN else ensure_colormap(name)
+    colors = base.map(np.linspace(start, 1.0, _STEPS))
+    return Colormap(colors, name=_named(name, start), low_color=_TRANSPARENT), (low, float(limit))
 
 
 def diverging(limit: float, *, threshold: float) -> tuple[Colormap, tuple[float, float]]:
@@ -74,13 +86,20 @@ def diverging(limit: float, *, threshold: float) -> tuple[Colormap, tuple[float,
     limit
         Magnitude of the brightest colours.
     threshold
-        Values whose magnitude is below are transparent, and up to 0.2 % of ``limit`` more.
+        Values whose magnitude is below are transparent, and up to 0.3 % of ``limit`` more.
     """
-    half = min(0.5, threshold / limit / 2 + 1 / _TABLE)
+    # Rounded up, but for what the division itself added.
+    start = min(1.0, math.ceil(round(threshold / limit * 10**_DECIMALS, 6)) / 10**_DECIMALS)
+    half = min(0.5, start / 2 + 1 / _TABLE)
     controls = np.array([0, 0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half, 1])
     clear = [(*_BLUE[1], 0.0), (*_ORANGE[0], 0.0)]
     colors = [(*_BLUE[0], 1.0), (*_BLUE[1], 1.0), *clear, (*_ORANGE[0], 1.0), (*_ORANGE[1], 1.0)]
-    return Colormap(colors, name=DIVERGING, controls=controls), (-float(limit), float(limit))
+    return Colormap(colors, name=_named(DIVERGING, start), controls=controls), (-float(limit), float(limit))
+
+
+def _named(name: str, start: float) -> str:
+    """Return the name of a colour map that is cut: ``"viridis 30%"``; napari has little room for it."""
+    return f"{name} {100 * start:g}%" if start else name
 
 
 def outline(name: str, selected: int | None = None) -> DirectLabelColormap:

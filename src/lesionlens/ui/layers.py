@@ -27,6 +27,7 @@ from lesionlens.ui.colours import (
     PROBABILITY_COLOURS,
     SELECTED_ONLY,
     UNCERTAINTY_COLOURS,
+    UNSEEN,
     diverging,
     outline,
     sequential,
@@ -55,6 +56,7 @@ __all__ = [
     "loading_layer",
     "method_name",
     "mm_per_unit",
+    "opacity_of",
     "overlay_layer",
     "scan_of",
     "uncertainty_layer",
@@ -89,6 +91,7 @@ AXIS_LABELS = ("S", "P", "L")
 _FOREIGN_THRESHOLD = 0.5
 # Small differences count as well; what is left out is rounding and noise.
 _DIFFERENCE_FROM = 0.05
+_UNSEEN_OPACITY = 0.6
 # Less than this part of the largest possible uncertainty lies everywhere at the edges of things, and says little.
 _UNCERTAINTY_STYLE_FROM = 0.05
 
@@ -163,7 +166,7 @@ def heatmap_layer(heatmap: Heatmap, scan: Volume, style: Style) -> LayerData:
         "name": heatmap_name(heatmap),
         "colormap": colormap,
         "contrast_limits": limits,
-        "opacity": style.opacity,
+        "opacity": opacity_of(heatmap, style),
         "visible": style.visible,
         "metadata": {
             HEATMAP_KEY: heatmap,
@@ -233,15 +236,23 @@ def appearance(heatmap: Heatmap, style: Style) -> tuple[Any, tuple[float, float]
     low, high = _extremes(heatmap)
     limit = max(abs(low), abs(high)) if style.colours == DIVERGING else high
     limit = limit if limit > 0 else 1.0  # nothing positive: nothing is shown
+    if heatmap.unseen:
+        return sequential(UNSEEN, limit, threshold=style.threshold * limit)
     if style.colours == DIVERGING:
         return diverging(limit, threshold=style.threshold * limit)
     return sequential(style.colours, limit, threshold=style.threshold * limit)
 
 
+def opacity_of(heatmap: Heatmap, style: Style) -> float:
+    """Return the opacity of a heatmap in a style: the map of a class that the model does not see is faint."""
+    return style.opacity * (_UNSEEN_OPACITY if heatmap.unseen else 1.0)
+
+
 def heatmap_name(heatmap: Heatmap) -> str:
     """Return the layer name of a heatmap: ``"Probability: lesion"``, ``"Grad-CAM: lesion"``."""
     if heatmap.kind in ("attribution", "feature", "attention", "detection"):
-        return f"{method_name(heatmap.provenance.method)}: {heatmap.label}"
+        seen = " (not seen)" if heatmap.unseen else ""
+        return f"{method_name(heatmap.provenance.method)}: {heatmap.label}{seen}"
     if heatmap.kind == "uncertainty":
         return f"{_UNCERTAINTY_NAMES.get(heatmap.provenance.method, 'Uncertainty')}: {heatmap.label}"
     if "temperature" in heatmap.provenance.options:

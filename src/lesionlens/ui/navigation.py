@@ -14,7 +14,7 @@ from lesionlens.volume import Grid, Volume
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["go_to", "readout", "show_slice"]
+__all__ = ["go_to", "mm_per_unit_of", "readout", "show_slice"]
 
 # Letters of the directions in which R, A and S grow, and of their opposites.
 _SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
@@ -32,7 +32,7 @@ def go_to(viewer: ViewerModel, volume: Volume, ijk: ArrayLike) -> None:
     ijk
         Voxel index; fractions are rounded to the voxel that holds the point.
     """
-    position = DisplayView(volume.grid).position(np.rint(ijk)) / _mm_per_unit(viewer)
+    position = DisplayView(volume.grid).position(np.rint(ijk)) / mm_per_unit_of(viewer)
     # Other layers may add axes in front; the scan has the last three.
     viewer.dims.point = (*viewer.dims.point[:-3], *position.tolist())
     point = np.array(viewer.dims.point)
@@ -47,7 +47,7 @@ def show_slice(viewer: ViewerModel, grid: Grid, k: int) -> None:
     viewer.dims.order = next(plane.order for plane in PLANES.values() if plane.order[0] == across)
     viewer.reset_view()
     middle = (*((np.array(grid.shape[:2]) - 1) // 2).tolist(), k)
-    viewer.dims.point = (view.position(middle) / _mm_per_unit(viewer)).tolist()
+    viewer.dims.point = (view.position(middle) / mm_per_unit_of(viewer)).tolist()
 
 
 def readout(viewer: ViewerModel) -> str:
@@ -58,7 +58,7 @@ def readout(viewer: ViewerModel) -> str:
     position = np.array(viewer.cursor.position[-3:])
     if position.shape != (3,):
         return ""
-    position = position * _mm_per_unit(viewer)
+    position = position * mm_per_unit_of(viewer)
     for layer in reversed(viewer.layers):
         volume = volume_of(layer)
         text = "" if volume is None or not layer.visible else _at(volume, position)
@@ -80,7 +80,7 @@ def _at(volume: Volume, position: NDArray[np.float64]) -> str:
     return "\n".join([*sides, value])  # one below the other, to keep clear of the letter at the top
 
 
-def _mm_per_unit(viewer: ViewerModel) -> NDArray[np.float64]:
+def mm_per_unit_of(viewer: ViewerModel) -> NDArray[np.float64]:
     """Return the length in mm of the viewer's unit along the last three axes: the smallest of any layer's units."""
     units = (viewer.layers.units or ())[-3:]
     return np.array([(1.0 * u).to("mm").magnitude if is_length(u) else 1.0 for u in units] or [1.0])

@@ -138,6 +138,9 @@ class OverlayControls(QWidget):
         for controls in self.kinds.values():
             controls.changed.connect(self.restyled)
             layout.addWidget(controls)
+        self.keep = QPushButton("Keep these maps")
+        self.keep.setToolTip("Keep the maps as layers of their own when something else runs, to compare them")
+        layout.addWidget(self.keep)
         self.classes.currentTextChanged.connect(self._choose_class)
         self.offer([], set())
 
@@ -163,6 +166,7 @@ class OverlayControls(QWidget):
         """Allow the controls of the kinds of overlays that the shown class has."""
         for kind, controls in self.kinds.items():
             controls.setEnabled(kind in kinds)
+        self.keep.setEnabled(bool(kinds))
 
     def show_kind(self, kind: OverlayKind) -> None:
         """Switch one kind of overlay on."""

@@ -25,6 +25,7 @@ from lesionlens.ui.layers import (
     is_foreign_image,
     is_length,
     labels_layer,
+    opacity_of,
     scan_of,
     uncertainty_layer,
     volume_of,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Overlays"]
 
+# Marks layers that later results leave alone, in layer.metadata.
+KEPT_KEY = "lesionlens_kept"
 # The class of maps that speak of none: they are shown beside every one.
 _EVERY_CLASS = ""
 
@@ -98,9 +101,18 @@ class Overlays:
         self.styles[kind] = style = replace(self.styles[kind], **changes)
         for (of_kind, label), layer in self._layers.items():
             if of_kind == kind:
-                layer.opacity = style.opacity
+                heatmap = heatmap_of(layer)
+                layer.opacity = style.opacity if heatmap is None else opacity_of(heatmap, style)
                 layer.visible = style.visible and label in (self.shown_class, _EVERY_CLASS)
                 self._colour(layer, style)
+
+    def keep(self) -> None:
+        """Keep the maps that are there as layers of their own, which later results leave alone."""
+        for layer in self._layers.values():
+            heatmap = heatmap_of(layer)
+            if heatmap is not None and self._has(layer) and not layer.metadata.get(KEPT_KEY):
+                layer.metadata[KEPT_KEY] = True
+                layer.name = f"{layer.name} ({heatmap.provenance.bundle})"
 
     def replace_regions(self, result: CaseResult) -> None:
         """Show the regions of a result that was measured at another threshold."""
@@ -139,7 +151,9 @@ class Overlays:
             layer.visible = False
         for layer in list(self._viewer.layers):
             other = scan_of(layer)
-            if other is not None and np.may_share_memory(other.array, scan.array):
+            if layer.metadata.get(KEPT_KEY):
+                layer.visible = False
+            elif other is not None and np.may_share_memory(other.array, scan.array):
                 self._viewer.layers.remove(layer)
         self._layers = {}
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QLabel, QTableView, QVBoxLayout, QWidget
 
 from lesionlens.regions import Region
+from lesionlens.spread import VolumeSpread
 
 __all__ = ["RegionTable"]
 
@@ -17,7 +18,8 @@ Value = float | int | tuple[float, float, float] | None
 _POINT = "{0[0]:.0f}, {0[1]:.0f}, {0[2]:.0f}"
 
 # Heading, meaning, value, format of the value.
-_COLUMNS: tuple[tuple[str, str, Callable[[Region], Value], str], ...] = (
+_Column = tuple[str, str, Callable[[Region], Value], str]
+_COLUMNS: tuple[_Column, ...] = (
     ("#", "Label of the region; 1 is the largest", lambda r: r.label, "{}"),
     ("mL", "Volume in mL: voxels times the volume of one", lambda r: r.volume_mm3 / 1000, "{:.3f}"),
     ("mean p", "Mean probability of its voxels", lambda r: r.probability_mean, "{:.2f}"),
@@ -30,8 +32,15 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Region], Value], str], ...] = (
         "{0[0]:.0f}, {0[1]:.0f}, {0[2]:.0f}",
     ),
 )
+# After the volume, where several predictions were made. Heading, meaning, value, format of the value.
+_SPREAD_COLUMNS: tuple[tuple[str, str, Callable[[VolumeSpread], Value], str], ...] = (
+    ("CoV", "Standard deviation of its volume over the samples, by the mean volume", lambda s: s.cov, "{:.0%}"),
+    ("found", "Share of the samples that have it", lambda s: s.found, "{:.0%}"),
+)
+_SPREAD_AT = 2
 # Narrow enough for a dock; the last column takes what is left.
 _WIDTHS = (34, 58, 58, 54, 54, 90)
+_SPREAD_WIDTHS = (34, 54, 46, 48, 54, 50, 50, 90)
 _ROW_PIXELS = 22
 _SORT_ROLE = Qt.ItemDataRole.UserRole
 
@@ -42,28 +51,33 @@ class _RegionModel(QAbstractTableModel):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self.regions: tuple[Region, ...] = ()
+        self.columns: list[_Column] = []
+        self.set_regions((), ())
 
-    def set_regions(self, regions: Sequence[Region]) -> None:
+    def set_regions(self, regions: Sequence[Region], spreads: Sequence[VolumeSpread]) -> None:
         self.beginResetModel()
         self.regions = tuple(regions)
+        self.columns = list(_COLUMNS)
+        if spreads:
+            self.columns[_SPREAD_AT:_SPREAD_AT] = _of_spreads({spread.label: spread for spread in spreads})
         self.endResetModel()
 
     def rowCount(self, parent: Any = None) -> int:  # noqa: N802  # Qt's name
         return 0 if parent is not None and parent.isValid() else len(self.regions)
 
     def columnCount(self, parent: Any = None) -> int:  # noqa: N802, ARG002  # Qt's name and signature
-        return len(_COLUMNS)
+        return len(self.columns)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802  # Qt's name
         if orientation == Qt.Orientation.Horizontal:
             if role == Qt.ItemDataRole.DisplayRole:
-                return _COLUMNS[section][0]
+                return self.columns[section][0]
             if role == Qt.ItemDataRole.ToolTipRole:
-                return _COLUMNS[section][1]
+                return self.columns[section][1]
         return None
 
     def data(self, index: Any, role: int = 0) -> Any:
-        _, _, value_of, text = _COLUMNS[index.column()]
+        _, _, value_of, text = self.columns[index.column()]
         value = value_of(self.regions[index.row()])
         if role == Qt.ItemDataRole.DisplayRole:
             return "–" if value is None else text.format(value)
@@ -112,12 +126,15 @@ class RegionTable(QWidget):
 
     def clear(self, message: str) -> None:
         """Show no region, and why."""
-        self._model.set_regions(())
+        self._model.set_regions((), ())
         self.caption.setText(message)
 
-    def show_regions(self, label: str, regions: Sequence[Region], threshold: float) -> None:
-        """Show the regions of a class, and at which threshold they were measured."""
-        self._model.set_regions(regions)
+    def show_regions(
+        self, label: str, regions: Sequence[Region], threshold: float, spreads: Sequence[VolumeSpread] = ()
+    ) -> None:
+        """Show the regions of a class, at which threshold they were measured, and how their volumes spread."""
+        self._model.set_regions(regions, spreads)
+        self._fit_columns(_SPREAD_WIDTHS if spreads else _WIDTHS)
         total = sum(region.volume_mm3 for region in regions) / 1000
         count = f"{len(regions)} region{'' if len(regions) == 1 else 's'}"
         self.caption.setText(
@@ -140,15 +157,27 @@ class RegionTable(QWidget):
         header = self.table.horizontalHeader()
         header.setStretchLastSection(True)
         header.setMinimumSectionSize(min(_WIDTHS))
-        for column, width in enumerate(_WIDTHS):
-            header.resizeSection(column, width)
+        self._fit_columns(_WIDTHS)
         self.table.setMinimumHeight(160)
         self.table.selectionModel().currentRowChanged.connect(self._choose)
         self.table.clicked.connect(self._choose)
 
+    def _fit_columns(self, widths: Sequence[int]) -> None:
+        for column, width in enumerate(widths):
+            self.table.horizontalHeader().resizeSection(column, width)
+
     def _choose(self, index: QModelIndex, _previous: object = None) -> None:
         if index.isValid():
             self.region_chosen.emit(self.regions[self._proxy.mapToSource(index).row()])
+
+
+def _of_spreads(spreads: Mapping[int, VolumeSpread]) -> list[_Column]:
+    """Return the columns of what spreads, by the label of a region."""
+
+    def of_region(value_of: Callable[[VolumeSpread], Value]) -> Callable[[Region], Value]:
+        return lambda region: value_of(spreads[region.label]) if region.label in spreads else None
+
+    return [(heading, tip, of_region(value_of), text) for heading, tip, value_of, text in _SPREAD_COLUMNS]
 
 
 def _exactly(threshold: float) -> str:

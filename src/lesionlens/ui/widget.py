@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.compat import isalive
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
+from lesionlens.errors import InputError
 from lesionlens.pipeline import RunOptions
 from lesionlens.ui import work
-from lesionlens.ui.canvas import RESEARCH_USE_ONLY, annotate, show_plane
+from lesionlens.ui.canvas import annotate, show_plane
 from lesionlens.ui.class_probabilities import ClassProbabilities
-from lesionlens.ui.dialogs import trusts_bundle
-from lesionlens.ui.jobs import Job, start_job
-from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, colours_for, default_styles, is_foreign_image, volume_of
+from lesionlens.ui.consent import may_run
+from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, colours_for, default_styles, is_foreign_image
 from lesionlens.ui.measuring import Measurer
 from lesionlens.ui.navigation import go_to
 from lesionlens.ui.opening import Opening
+from lesionlens.ui.options import Selected, run_options
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
+from lesionlens.ui.parts import Note, line, scrolled
+from lesionlens.ui.places import Places
 from lesionlens.ui.region_table import RegionTable
-from lesionlens.ui.run_form import Choices, RunForm
+from lesionlens.ui.run_form import RunForm
 from lesionlens.ui.scans import Request
+from lesionlens.ui.sight import unseen_words
+from lesionlens.ui.spread_words import spread_words
 
 if TYPE_CHECKING:
     import napari.viewer
 
     from lesionlens.display import Plane
-    from lesionlens.progress import Progress
     from lesionlens.regions import Region
     from lesionlens.results import CaseResult
+    from lesionlens.ui.jobs import Job
 
 __all__ = ["LesionLensWidget"]
 
 # RunOptions holds every default; the input is filled in when something runs.
 _DEFAULTS = RunOptions(input=Path())
-# Wide enough for the table; a dock can be made narrower, then the form scrolls.
-_WIDTH = 400
 
 
 class LesionLensWidget(QWidget):
@@ -56,37 +56,48 @@ class LesionLensWidget(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
-        self.job: Job | None = None
         self.result: CaseResult | None = None
-        self._trusted: set[Path] = set()
         styles = default_styles(threshold=_DEFAULTS.threshold)
         self.overlays = Overlays(viewer, styles)
         self.measurer = Measurer(self)
-        self.form = RunForm(work.methods())
+        self.form = RunForm(viewer, _DEFAULTS.method)
+        self.places = Places(viewer, self.form)
         self.controls = OverlayControls(styles)
         self.table = RegionTable()
         self.classes = ClassProbabilities()
+        self.spread = Note()
         self._arrange()
         self._connect()
         annotate(viewer)
-        self.form.set_bundles(work.bundles(), default=_DEFAULTS.bundle)
-        self._offer_volumes()
+        self.form.scan.set_bundles(work.bundles(), default=_DEFAULTS.bundle)
+
+    @property
+    def job(self) -> Job | None:
+        """What runs."""
+        return self.form.bar.job
 
     def run(self) -> None:
         """Run the chosen bundle on the chosen volume, after asking where it is not known to be safe."""
         if self.job is not None:
             return
         choices = self.form.choices()
-        if not choices.bundle.embedded and not self._may_run(choices.bundle.root):
+        if not all(may_run(info, self) for info in choices.bundles):
+            return
+        try:
+            options = run_options(choices, self._selected())
+        except InputError as error:
+            self.form.bar.say(str(error))
+            show_warning(str(error))
             return
         if is_foreign_image(choices.volume_layer):
             show_info(
                 f"{choices.volume_layer.name} was not opened by LesionLens: its place in the patient is taken from"
                 " the layer's scale and translate, and left and right from the screen."
             )
-        self._start(
+        self.form.bar.start(
             f"LesionLens: {choices.bundle.name} on {choices.volume_layer.name}",
-            partial(work.run, self._options(choices), choices.volume_layer),
+            partial(work.run, options, choices.volume_layer),
+            self.show_result,
         )
 
     def open_scan(self, path: str) -> None:
@@ -97,20 +108,20 @@ class LesionLensWidget(QWidget):
         """Show what an earlier run wrote about the chosen volume."""
         if self.job is None and folder:
             layer = self.form.choices().volume_layer
-            self._start("LesionLens: reading results", partial(work.read_results, Path(folder), layer))
+            self.form.bar.start(
+                "LesionLens: reading results", partial(work.read_results, Path(folder), layer), self.show_result
+            )
 
     def cancel(self) -> None:
         """Stop what runs, at its next step."""
-        if self.job is not None:
-            self.form.show_status("Cancelling…")
-            self.job.cancel()
+        self.form.bar.stop()
 
     def show_result(self, result: CaseResult) -> None:
         """Show the results of a case over its scan."""
         self.result = result
         self.measurer.drop()
         self.controls.set_threshold(result.threshold)
-        self.form.stop_progress(f"Results of {result.bundle}.")
+        self.form.bar.say(" ".join([f"Results of {result.bundle}.", *_unseen(result)]))
         labels = _classes_of(result)
         self.overlays.show(result, labels[0] if labels else "")
         for heatmap in result.attributions:
@@ -123,39 +134,8 @@ class LesionLensWidget(QWidget):
         for warning in result.warnings:
             show_warning(warning)
 
-    def _options(self, choices: Choices) -> RunOptions:
-        return RunOptions(
-            input=Path(choices.volume_layer.name),
-            bundle=choices.bundle.name if choices.bundle.embedded else str(choices.bundle.root),
-            method=choices.method,
-            target=choices.target,
-            layer=choices.layer,
-            threshold=self.controls.threshold,
-            trust=choices.bundle.root in self._trusted,
-        )
-
-    def _may_run(self, path: Path) -> bool:
-        """Ask once for each bundle while the window is open; the answer is not kept on disk."""
-        if path not in self._trusted and trusts_bundle(path, self):
-            self._trusted.add(path)
-        return path in self._trusted
-
-    def _start(self, title: str, function: Callable[[Progress], CaseResult]) -> None:
-        self.form.start_progress()
-        self.job = start_job(self, title, function, done=self.show_result, failed=self._fail)
-        self.job.progressed.connect(self.form.show_progress)
-        self.job.cancelled.connect(self._cancelled)
-        self.job.ended.connect(self._ended)
-
-    def _fail(self, message: str) -> None:
-        self.form.stop_progress(message)
-        show_error(message)
-
-    def _cancelled(self) -> None:
-        self.form.stop_progress("Cancelled.")
-
-    def _ended(self) -> None:
-        self.job = None
+    def _selected(self) -> Selected:
+        return Selected(self.result, self.overlays.shown_class, self.overlays.selected_region, self.controls.threshold)
 
     def _restyle(self, kind: Any, changes: dict[str, Any]) -> None:
         self.overlays.restyle(kind, **changes)
@@ -172,11 +152,13 @@ class LesionLensWidget(QWidget):
         result, label, threshold = self.result, self.overlays.shown_class, self.controls.threshold
         if result is None:
             return
+        self.spread.say(spread_words(result, label))
         if label not in result.regions:
             self.table.clear(_without_regions(result, threshold))
         elif result.threshold == threshold:
             self.measurer.drop()
-            self.table.show_regions(label, result.regions[label], threshold)
+            spreads = result.volume_spreads.get(label, ())
+            self.table.show_regions(label, result.regions[label], threshold, spreads)
         else:
             self.table.show_measuring(threshold)
             self.measurer.request(result, threshold)
@@ -194,53 +176,30 @@ class LesionLensWidget(QWidget):
     def _show_plane(self, plane: Plane) -> None:
         show_plane(self.viewer, plane)
 
-    def _offer_volumes(self, event: Any = None) -> None:
-        # napari's events do not know that the dock was closed.
-        if not isalive(self):  # type: ignore[no-untyped-call]  # qtpy.compat has no hints
-            return
-        layers = [layer for layer in self.viewer.layers if volume_of(layer) is not None or is_foreign_image(layer)]
-        self.form.set_volumes(layers)
-        if event is not None and event.type == "inserted":
-            self.form.choose_volume(event.value)
-
     def _browse_results(self) -> None:
         self.open_results(QFileDialog.getExistingDirectory(self, "Open the folder that a run wrote"))
 
     def _connect(self) -> None:
         self.form.run_clicked.connect(self.run)
-        self.form.cancel_clicked.connect(self.cancel)
         self.form.results_clicked.connect(self._browse_results)
-        self.form.scan_chosen.connect(self.open_scan)
+        self.form.scan.scan_chosen.connect(self.open_scan)
         self.controls.restyled.connect(self._restyle)
         self.controls.class_chosen.connect(self._show_class)
         self.controls.plane_chosen.connect(self._show_plane)
+        self.controls.keep.clicked.connect(self.overlays.keep)
         self.table.region_chosen.connect(self._go_to)
         self.measurer.measured.connect(self._measured)
         self.measurer.failed.connect(self.table.clear)
         self.measurer.failed.connect(show_error)
-        events = self.viewer.layers.events
-        for changed in (events.inserted, events.removed, events.reordered):
-            changed.connect(self._offer_volumes)
 
     def _arrange(self) -> None:
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(4, 4, 4, 4)
-        for part in (self.form, _line(), self.controls, _line(), self.classes):
-            column.addWidget(part)
-        column.addWidget(self.table, 1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidget(content)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
-        notice = QLabel(f"<b>{RESEARCH_USE_ONLY}</b>")
-        notice.setWordWrap(True)
-        notice.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        layout = QVBoxLayout(self)
-        layout.addWidget(notice)
-        layout.addWidget(scroll, 1)
-        self.setMinimumWidth(_WIDTH)
+        scrolled(self, self.form, line(), self.controls, line(), self.classes, self.spread, self.table, stretched=True)
+
+
+def _unseen(result: CaseResult) -> list[str]:
+    """Say of which classes the maps are no findings."""
+    maps = [heatmap for heatmap in result.attributions if heatmap.unseen]
+    return [f"{heatmap.label} is {unseen_words(heatmap)}." for heatmap in maps]
 
 
 def _classes_of(result: CaseResult) -> list[str]:
@@ -250,12 +209,6 @@ def _classes_of(result: CaseResult) -> list[str]:
     )
     both = [label for label in explained if label in predicted]
     return list(dict.fromkeys([*(both or predicted), *explained, *predicted]))
-
-
-def _line() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    return line
 
 
 def _without_regions(result: CaseResult, threshold: float) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lesionlens.methods import METHODS
 from lesionlens.pipeline import RunOptions, measure_classes, run_case
 from lesionlens.progress import Progress
 from lesionlens.results import CaseResult, read_case
-from lesionlens.ui.layers import volume_from_image, volume_of
+from lesionlens.ui import checking, comparing, facts
+from lesionlens.ui.masks import scan_in
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
+    from lesionlens.heatmap import Heatmap
     from lesionlens.model.catalogue import BundleInfo
+    from lesionlens.ui.checking import Checked, TrustOptions
+    from lesionlens.ui.comparing import Compared
+    from lesionlens.ui.facts import BundleFacts
 
-__all__ = ["bundle_info", "bundles", "measure_again", "methods", "read_results", "run"]
+__all__ = ["bundle_info", "bundles", "check", "compare", "look_at", "measure_again", "read_results", "run"]
 
 
 def bundles() -> list[BundleInfo]:
@@ -35,22 +40,32 @@ def bundle_info(path: Path) -> BundleInfo:
         return describe(folder, root=path)
 
 
-def methods() -> tuple[str, ...]:
-    """Return the names of the explanation methods, the default first."""
-    default = RunOptions(input=Path()).method
-    return (default, *(name for name in METHODS if name != default))
+def look_at(info: BundleInfo, progress: Progress) -> BundleFacts:
+    """Look at the network of a bundle that may be executed."""
+    return facts.look_at(facts.bundle_name(info), progress, trust=not info.embedded)
 
 
 def run(options: RunOptions, layer: Layer, progress: Progress) -> CaseResult:
     """Run a bundle on the scan that a layer shows."""
-    volume = volume_of(layer) or volume_from_image(layer)
-    return run_case(options, volume=volume, progress=progress)
+    return run_case(options, volume=scan_in(layer), progress=progress)
 
 
 def read_results(folder: Path, layer: Layer, progress: Progress) -> CaseResult:
     """Read what an earlier run wrote about the scan that a layer shows."""
     progress("Reading results", 0, 1)
-    return read_case(folder, volume_of(layer) or volume_from_image(layer))
+    return read_case(folder, scan_in(layer))
+
+
+def check(options: TrustOptions, layer: Layer, progress: Progress) -> Checked:
+    """Check how far a map of the scan that a layer shows may be believed."""
+    return checking.check(options, layer, progress)
+
+
+def compare(
+    maps: Sequence[tuple[str, Heatmap]], first: int, second: int, threshold: float, progress: Progress
+) -> Compared:
+    """Compare two of several named maps."""
+    return comparing.compare(maps, first, second, threshold, progress)
 
 
 def measure_again(result: CaseResult, threshold: float, progress: Progress) -> CaseResult:

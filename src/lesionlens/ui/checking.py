@@ -1,0 +1,93 @@
+"""The checks of a map in the background, with their pictures: no Qt, no viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlens.checks import CHECKS, TrustReport
+from lesionlens.heatmap import LabelMap
+from lesionlens.methods import Value
+from lesionlens.progress import Progress
+from lesionlens.report.trust import draw_charts
+from lesionlens.ui.drawn import DOCK_INCHES, pixels_of
+from lesionlens.ui.masks import scan_in
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+__all__ = ["Checked", "TrustOptions", "check"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrustOptions:
+    """What to check; the parameters are those of :func:`lesionlens.trust`.
+
+    ``bundle`` is a name or path, ``allowed`` says that it may execute its config.
+    """
+
+    bundle: str
+    method: str
+    target: str | None = None
+    layer: str | None = None
+    method_options: Mapping[str, Value] = field(default_factory=dict)
+    mask: LabelMap | None = None
+    also: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    whole: bool = False
+    allowed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What the checks found.
+
+    Parameters
+    ----------
+    report
+        Verdicts, sentences and numbers.
+    pictures
+        The charts of a check, by its name: (rows, columns, 4) uint8, RGBA.
+    missing
+        Why a check was not made, by its name.
+    """
+
+    report: TrustReport
+    pictures: Mapping[str, NDArray[np.uint8]]
+    missing: Mapping[str, str]
+
+
+def check(options: TrustOptions, layer: Layer, progress: Progress) -> Checked:
+    """Make the map of the scan that a layer shows, check it, and draw what was found."""
+    from lesionlens.model.bundle import load_bundle
+    from lesionlens.model.trust import trust
+
+    progress("Loading the bundle", 0, 1)
+    report = trust(
+        load_bundle(options.bundle, trust=options.allowed),
+        scan_in(layer),
+        method=options.method,
+        target=options.target,
+        layer=options.layer,
+        options=options.method_options,
+        mask=options.mask,
+        also=options.also,
+        checks=options.checks or None,
+        whole=options.whole,
+        progress=progress,
+    )
+    drawn = ((one.name, draw_charts(one, width=DOCK_INCHES)) for one in report.checks)
+    pictures = {name: pixels_of(figure) for name, figure in drawn if figure is not None}
+    return Checked(report, pictures, _missing(options, {one.name for one in report.checks}))
+
+
+def _missing(options: TrustOptions, made: set[str]) -> dict[str, str]:
+    reasons = {
+        "localisation": "" if options.mask else "Choose a mask that a reader painted on the scan.",
+        "agreement": "" if options.also else "Choose other methods to compare with.",
+    }
+    return {name: reasons.get(name) or "It was left out." for name in CHECKS if name not in made}

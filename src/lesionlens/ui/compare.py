@@ -1,0 +1,205 @@
+"""The dock *Compare*: two maps against each other."""
+
+from __future__ import annotations
+
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Layer
+from qtpy.compat import isalive
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+
+from lesionlens.ui import work
+from lesionlens.ui.canvas import annotate
+from lesionlens.ui.compared_layers import difference_layer, difference_name
+from lesionlens.ui.comparing import LETTERS
+from lesionlens.ui.layers import heatmap_of, scan_of
+from lesionlens.ui.parts import Note, scrolled, wide_combo
+from lesionlens.ui.pictures import Picture
+from lesionlens.ui.run_bar import RunBar
+from lesionlens.ui.side_by_side import SideBySide
+from lesionlens.ui.target_form import fill_with_layers
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from lesionlens.ui.comparing import Compared
+    from lesionlens.volume import Volume
+
+__all__ = ["CompareWidget"]
+
+_NOTHING = "Two maps of one scan are compared: run a bundle, or open results, first."
+
+
+class CompareWidget(QWidget):
+    """Compares two heatmaps of the viewer: classes, models, methods, or before and after.
+
+    Parameters
+    ----------
+    viewer
+        The viewer that the widget is docked in.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.compared: Compared | None = None
+        self.side: SideBySide | None = None
+        self._scan: Volume | None = None
+        self.first = wide_combo("What is subtracted")
+        self.second = wide_combo("What it is subtracted from")
+        self.threshold = QDoubleSpinBox()
+        self.threshold.setRange(0.01, 1.0)
+        self.threshold.setSingleStep(0.05)
+        self.threshold.setValue(0.5)
+        self.threshold.setToolTip("Probability from which a voxel belongs to a class, for the overlap")
+        self.side_by_side = QPushButton("Side by side")
+        self.side_by_side.setToolTip("Show both maps beside each other, with the same slice, zoom and colours")
+        self.bar = RunBar("Compare", self.side_by_side)
+        self.numbers = Note()
+        self._picture: Picture | None = None
+        self._pictures = QVBoxLayout()
+        self._arrange()
+        self._connect()
+        annotate(viewer)
+        self._offer()
+
+    def run(self) -> None:
+        """Compare the chosen maps in the background."""
+        first, second = self.first.currentData(), self.second.currentData()
+        if self.bar.job is not None or first is None or second is None:
+            return
+        layers = self._layers()
+        self._scan = scan_of(first)
+        maps = [(layer.name, heatmap) for layer in layers if (heatmap := heatmap_of(layer)) is not None]
+        numbers = (layers.index(first), layers.index(second))
+        self.bar.start(
+            "LesionLens: comparing maps",
+            partial(work.compare, maps, *numbers, self.threshold.value()),
+            self.show_compared,
+        )
+
+    def cancel(self) -> None:
+        """Stop what runs, at its next step."""
+        self.bar.stop()
+
+    def show_compared(self, compared: Compared) -> None:
+        """Show the difference over the scan, and the figures."""
+        self.compared = compared
+        self.bar.say("")
+        if self._scan is not None:
+            self._show_difference(compared, self._scan)
+        self.numbers.say(_words(compared))
+        if self._picture is not None:
+            self._pictures.removeWidget(self._picture)
+            self._picture.deleteLater()
+        self._picture = Picture(compared.matrix)
+        self._pictures.addWidget(self._picture)
+        if self.side is not None:
+            self.show_side_by_side()
+        self._allow()
+
+    def show_side_by_side(self) -> None:
+        """Show the maps that were compared beside each other, in a dock of their own."""
+        if self.compared is None or self._scan is None:
+            return
+        self.hide_side_by_side()
+        self.side = SideBySide(self.viewer, self.compared, self._scan)
+        self.viewer.window.add_dock_widget(self.side, name="LesionLens side by side", area="bottom")
+
+    def hide_side_by_side(self) -> None:
+        """Close the dock with both maps."""
+        side, self.side = self.side, None
+        if side is None or not isalive(side):  # type: ignore[no-untyped-call]  # the user may have closed it
+            return
+        side.shut()
+        self.viewer.window.remove_dock_widget(side)
+        side.deleteLater()
+
+    def _show_difference(self, compared: Compared, scan: Volume) -> None:
+        name = difference_name(compared)
+        if name in self.viewer.layers:
+            self.viewer.layers.remove(name)
+        for layer in self._layers():
+            layer.visible = False  # the difference lies over them
+        layer = Layer.create(*difference_layer(compared, scan))
+        self.viewer.add_layer(layer)
+
+    def _layers(self) -> list[Any]:
+        found = [(layer, heatmap_of(layer)) for layer in self.viewer.layers]
+        return [layer for layer, heatmap in found if heatmap is not None and heatmap.kind != "difference"]
+
+    def _offer(self, _event: Any = None) -> None:
+        if not isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed
+            return
+        layers = self._layers()
+        chosen = self.second.currentData()
+        fill_with_layers(self.first, layers, "no map yet")
+        fill_with_layers(self.second, layers, "no map yet")
+        if chosen not in layers and len(layers) > 1:
+            self.second.setCurrentIndex(1)
+        self._allow()
+
+    def _allow(self) -> None:
+        first, second = self.first.currentData(), self.second.currentData()
+        ready = first is not None and second is not None and first is not second
+        self.bar.allow(ready)
+        self.side_by_side.setEnabled(self.compared is not None)
+        if len(self._layers()) < 2:
+            self.numbers.say(_NOTHING)
+        elif self.compared is None:
+            self.numbers.say("")
+
+    def _connect(self) -> None:
+        self.bar.run_clicked.connect(self.run)
+        self.side_by_side.clicked.connect(self.show_side_by_side)
+        for box in (self.first, self.second):
+            box.currentIndexChanged.connect(lambda _: self._allow())
+        events = self.viewer.layers.events
+        for changed in (events.inserted, events.removed, events.reordered):
+            changed.connect(self._offer)
+
+    def _arrange(self) -> None:
+        rows = QWidget()
+        form = QFormLayout(rows)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("First (A)", self.first)
+        form.addRow("Second (B)", self.second)
+        form.addRow("Threshold", self.threshold)
+        pictures = QWidget()
+        pictures.setLayout(self._pictures)
+        self._pictures.setContentsMargins(0, 0, 0, 0)
+        scrolled(self, rows, self.bar, self.numbers, pictures)
+
+
+def _words(compared: Compared) -> str:
+    """Say in a table what was found."""
+    pair = compared.pair
+    found, both = pair.difference, pair.overlap
+    raw = found.heatmap.provenance.options["scale"] == "raw"
+    unit = "" if raw else " of the largest"
+    rows = (
+        ("mean of B − A", f"{found.mean:+.3g}{unit}"),
+        ("mean of |B − A|", f"{found.mean_absolute:.3g}{unit}"),
+        ("largest", f"{found.largest:.3g}{unit}"),
+        ("colours end at", f"±{found.limit:.3g}{unit}"),
+        ("Pearson correlation", _number(compared.pearson)),
+        ("Spearman correlation", _number(compared.spearman)),
+        ("Dice", _number(both.dice)),
+        ("Jaccard", _number(both.jaccard)),
+        ("voxels in A, B, both", f"{both.first:,}, {both.second:,}, {both.both:,}"),
+    )
+    table = "".join(f"<tr><td>{name}&nbsp;&nbsp;</td><td>{value}</td></tr>" for name, value in rows)
+    names = zip(LETTERS, compared.names, strict=False)  # there are more letters
+    key = "<br>".join(f"<b>{letter}:</b> {escape(name)}" for letter, name in names)
+    notes = "".join(f"<br>{escape(note)}" for note in found.heatmap.provenance.notes)
+    return (
+        f"{key}<table>{table}</table>"
+        f"Overlap of the voxels {escape(pair.cut)}. Blue: B is lower; orange: B is higher.{notes}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or np.isnan(value) else f"{value:.3f}"

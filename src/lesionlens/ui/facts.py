@@ -1,0 +1,72 @@
+"""What the forms have to know about a bundle's network; found out in the background: no Qt, no viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lesionlens.errors import ExplainError
+from lesionlens.progress import Progress
+
+if TYPE_CHECKING:
+    from lesionlens.model.catalogue import BundleInfo
+    from lesionlens.model.layers import BundleLayer
+
+__all__ = ["BundleFacts", "bundle_name", "look_at"]
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """What can be chosen for a bundle.
+
+    Parameters
+    ----------
+    layers
+        Those that can be explained, in the order in which they run.
+    default, reason
+        The layer that is explained when none is named, and why; or why there is none.
+    refused
+        Methods that cannot explain it, with the reason of each.
+    no_dropout
+        Why Monte-Carlo dropout is not available; empty where it is.
+    """
+
+    layers: tuple[BundleLayer, ...]
+    default: str
+    reason: str
+    refused: Mapping[str, str]
+    no_dropout: str
+
+
+def bundle_name(info: BundleInfo) -> str:
+    """Return what a bundle is loaded by: its name, or its path where it comes from outside."""
+    return info.name if info.embedded else str(info.root)
+
+
+def look_at(bundle: str, progress: Progress, *, trust: bool) -> BundleFacts:
+    """Load a bundle and look at its network.
+
+    Parameters
+    ----------
+    bundle
+        Name of an embedded bundle, or path of a bundle.
+    progress
+        Called between the steps; raise ``Cancelled`` from it to stop.
+    trust
+        Allow a bundle from outside to execute its config.
+    """
+    from lesionlens.model.bundle import load_bundle
+    from lesionlens.model.layers import layers_of
+    from lesionlens.model.serving import no_dropout, refused_methods
+
+    progress("Looking at the network", 0, 3)
+    loaded = load_bundle(bundle, trust=trust)
+    progress("Looking at the network", 1, 3)
+    try:
+        found = layers_of(loaded)
+        layers, default, reason = found.layers, found.default, found.reason
+    except ExplainError as error:
+        layers, default, reason = (), "", str(error)
+    progress("Looking at the network", 2, 3)
+    return BundleFacts(layers, default, reason, refused_methods(loaded), no_dropout(loaded))

@@ -1,0 +1,178 @@
+"""The dock *Trust*: how far a map may be believed."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_warning
+from qtpy.compat import isalive
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
+
+from lesionlens.checks import CHECKS
+from lesionlens.errors import InputError
+from lesionlens.methods import METHODS
+from lesionlens.pipeline import RunOptions
+from lesionlens.ui import work
+from lesionlens.ui.canvas import annotate
+from lesionlens.ui.checking import Checked, TrustOptions
+from lesionlens.ui.consent import may_run
+from lesionlens.ui.facts import bundle_name
+from lesionlens.ui.looking import Looker
+from lesionlens.ui.masks import labels_on, mask_of, scan_in
+from lesionlens.ui.method_form import MethodForm
+from lesionlens.ui.opening import Opening
+from lesionlens.ui.parts import CheckMenu, Section, column_of, scrolled, wide_combo
+from lesionlens.ui.run_bar import RunBar
+from lesionlens.ui.scan_form import ScanForm
+from lesionlens.ui.scans import Request
+from lesionlens.ui.target_form import DEFAULT_TARGET, fill_with_layers
+from lesionlens.ui.trust_results import TrustResults
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+__all__ = ["TrustWidget"]
+
+_DEFAULTS = RunOptions(input=Path())
+
+
+class TrustWidget(QWidget):
+    """Checks in the background how far the map of a method may be believed, and shows what was found.
+
+    Parameters
+    ----------
+    viewer
+        The viewer that the widget is docked in.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.checked: Checked | None = None
+        self.scan = ScanForm(viewer)
+        self.mask_layer = wide_combo("A labels layer that a reader painted on the scan: does the map lie on it?")
+        self.explaining = MethodForm(_DEFAULTS.method, of_class=True)
+        self.target = wide_combo("The class that the map is of; 'default' is the one found most")
+        self.checks = CheckMenu("all that can be made", "Make these checks alone")
+        self.also = CheckMenu("none", "Other methods: do they say the same?")
+        self.whole = QCheckBox("in all windows, not in the one with most of the class")
+        self.whole.setToolTip("Exact, and as many times slower as there are windows")
+        self.bar = RunBar("Check")
+        self.results = TrustResults()
+        self.method_section = Section("Method and target", column_of(self.explaining, self._rows("Target class")))
+        self.checks_section = Section("Checks", self._rows("Only", "Also", "Look"))
+        self.looker = Looker(self.scan, self)
+        mask = self._rows("Mask")
+        scrolled(self, self.scan, mask, self.method_section, self.checks_section, self.bar, self.results)
+        self._connect()
+        annotate(viewer)
+        self.checks.offer(tuple(CHECKS), [f"{name}: {question}" for name, question in CHECKS.items()])
+        self.scan.set_bundles(work.bundles(), default=_DEFAULTS.bundle)
+        self._offer_masks()
+
+    def run(self) -> None:
+        """Check the chosen map, after asking where the bundle is not known to be safe."""
+        layer, info = self.scan.volume_layer, self.scan.info
+        if self.bar.job is not None or layer is None or info is None or not may_run(info, self):
+            return
+        try:
+            options = self._options()
+        except InputError as error:
+            self.bar.say(str(error))
+            show_warning(str(error))
+            return
+        self.results.clear()
+        title = f"LesionLens: checking {info.name} on {layer.name}"
+        self.bar.start(title, partial(work.check, options, layer), self.show_checked)
+
+    def cancel(self) -> None:
+        """Stop what runs, at its next step."""
+        self.bar.stop()
+        self.looker.stop()
+
+    def show_checked(self, checked: Checked) -> None:
+        """Show what the checks found."""
+        self.checked = checked
+        self.bar.say("")
+        self.results.show_checked(checked)
+
+    def _options(self) -> TrustOptions:
+        layer, info, how = self.scan.volume_layer, self.scan.info, self.explaining.choice()
+        assert layer is not None
+        assert info is not None
+        mask = self.mask_layer.currentData()
+        return TrustOptions(
+            bundle=bundle_name(info),
+            method=how.method,
+            target=None if self.target.currentIndex() <= 0 else self.target.currentText(),
+            layer=how.layer,
+            method_options=how.method_options,
+            mask=None if mask is None else mask_of(mask, scan_in(layer)),
+            also=self.also.chosen,
+            checks=self.checks.chosen,
+            whole=self.whole.isChecked(),
+            allowed=not info.embedded,
+        )
+
+    def _offer(self) -> None:
+        info = self.scan.info
+        if info is not None:
+            self.target.clear()
+            self.target.addItems([DEFAULT_TARGET, *info.foreground])
+            self._look()
+
+    def _look(self) -> None:
+        if self.method_section.heading.isChecked():
+            self.looker.look()
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.explaining.show_facts(self.looker.facts, self.looker.message)
+
+    def _offer_masks(self, _event: Any = None) -> None:
+        if isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed
+            layers = labels_on(self.viewer.layers, self.scan.volume_layer)
+            fill_with_layers(self.mask_layer, layers, "none", optional=True)
+            self._allow()
+
+    def _allow(self) -> None:
+        info = self.explaining.info
+        self.method_section.set_title(f"Method and target: {info.title}")
+        others = [other for other in METHODS.values() if other.takes_target and other.name != info.name]
+        self.also.offer([other.name for other in others], [other.title for other in others])
+        ready = self.scan.volume_layer is not None and self.scan.info is not None
+        self.bar.allow(ready and not self.explaining.problem)
+
+    def _open_scan(self, path: str) -> None:
+        Opening(self.viewer, Request(Path(path)))
+
+    def _connect(self) -> None:
+        self.bar.run_clicked.connect(self.run)
+        self.bar.ended.connect(self._look)  # a bundle from outside may be executed from now on
+        self.scan.scan_chosen.connect(self._open_scan)
+        self.scan.bundle_changed.connect(self._offer)
+        self.scan.volume_changed.connect(self._offer_masks)
+        self.explaining.changed.connect(self._allow)
+        self.looker.told.connect(self._tell)
+        self.method_section.opened.connect(self.looker.look)
+        events = self.viewer.layers.events
+        for changed in (events.inserted, events.removed, events.reordered):
+            changed.connect(self._offer_masks)
+
+    def _rows(self, *labels: str) -> QWidget:
+        fields = {
+            "Mask": self.mask_layer,
+            "Target class": self.target,
+            "Only": self.checks,
+            "Also": self.also,
+            "Look": self.whole,
+        }
+        found = QWidget()
+        form = QFormLayout(found)
+        form.setContentsMargins(0, 0, 0, 0)
+        for label in labels:
+            form.addRow(label, fields[label])
+        return found
