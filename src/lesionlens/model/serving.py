@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
-from lesionlens.errors import BundleError, ExplainError
-from lesionlens.explain.attention_modules import watching_attention
-from lesionlens.explain.capture import hookable
-from lesionlens.explain.gates import watching_gates
+from lesionlens.errors import BundleError
 from lesionlens.methods import METHODS
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
@@ -16,27 +11,17 @@ from lesionlens.model.sampling import check_sampling
 
 __all__ = ["no_dropout", "refused_methods"]
 
-_NO_CAM = (
-    "CAM needs a network that averages a layer over space and then decides linearly; this one gives a map. Grad-CAM is"
-    " its generalization."
-)
-# What a gate is looked for with: noise of one seed. On zeros, everything equals everything times a gate.
-_SEED = 0
-
 
 def refused_methods(bundle: Bundle) -> dict[str, str]:
     """Return the methods that cannot explain a bundle, whatever the scan, with the reason of each.
 
-    The network is looked at, and runs on noise where what it does has to be seen. A method that is not in the answer
-    may still be refused later: some need to see the layer, the class or the scan.
+    Each is tried on a small image of noise. A method that is not in the answer may still be refused later: some need to
+    see the layer, the class or the scan.
     """
+    suits = bundle.suits(window_of(bundle))
     with foreign_code(bundle):
-        found = _unhookable(bundle)
-        if not found:
-            found = {**_without_attention(bundle), **_without_gates(bundle)}
-    if bundle.info.task != "classification":
-        found.setdefault("cam", _NO_CAM)
-    return found
+        problems = {name: suits.problem(name) for name in METHODS}
+    return {name: problem for name, problem in problems.items() if problem is not None}
 
 
 def no_dropout(bundle: Bundle) -> str:
@@ -46,32 +31,3 @@ def no_dropout(bundle: Bundle) -> str:
     except BundleError as error:
         return str(error)
     return ""
-
-
-def _unhookable(bundle: Bundle) -> dict[str, str]:
-    try:
-        hookable(bundle.network)
-    except ExplainError as error:
-        return {name: str(error) for name, info in METHODS.items() if info.hooks}
-    return {}
-
-
-def _without_attention(bundle: Bundle) -> dict[str, str]:
-    try:
-        with watching_attention(bundle.network):
-            return {}
-    except ExplainError as error:
-        names = [name for name, info in METHODS.items() if info.family == "attention" and name != "attention_gates"]
-        return dict.fromkeys(names, str(error))
-
-
-def _without_gates(bundle: Bundle) -> dict[str, str]:
-    generator = torch.Generator().manual_seed(_SEED)
-    shape = (1, len(bundle.info.inputs), *window_of(bundle))
-    noise = torch.randn(shape, generator=generator).to(bundle.device)
-    try:
-        with watching_gates(bundle.network) as gates:
-            gates.of(noise)
-    except ExplainError as error:
-        return {"attention_gates": str(error)}
-    return {}
