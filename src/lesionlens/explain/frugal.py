@@ -81,5 +81,10 @@ class FrugalConvolutions(TorchFunctionMode):
 
 
 def _stored_tensor_hooks() -> Any:
-    """Return the hooks (pack, unpack) that look after stored tensors now, or None."""
-    return torch._C._autograd._top_saved_tensors_default_hooks(False)  # torch has no public way to ask
+    """Return the hooks (pack, unpack) that look after stored tensors now, or None.
+
+    torch has no public way to ask. Where a release has lost the private one, no two answers are the same, and so
+    nothing is changed.
+    """
+    ask = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return object() if ask is None else ask(False)

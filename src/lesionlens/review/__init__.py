@@ -1,11 +1,13 @@
 """Review sessions: readers judge findings, stop, and go on; nothing that the screen has acknowledged is lost.
 
-``events`` are what readers did, ``state`` what that comes to, ``masks`` the voxels of edits, ``store`` the file.
+``cases`` are what is read, ``events`` what readers did, ``state`` what that comes to, ``masks`` the voxels of edits;
+``store`` records, in a ``file`` with the tables of ``schema``; ``agreement`` compares readers.
 """
 
+from lesionlens.review.cases import CaseEntry, Finding, Progress
 from lesionlens.review.events import Act, Event, Verdict, reading_seconds
 from lesionlens.review.state import CaseState, FindingState, fold
-from lesionlens.review.store import CaseEntry, Finding, Progress, Session
+from lesionlens.review.store import Session
 
 __all__ = [
     "Act",

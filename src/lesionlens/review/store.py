@@ -7,93 +7,25 @@ end of the process and of the power. What it raised for was not stored, not even
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from lesionlens.errors import InputError, OutputError, ReadError, SessionError
+from lesionlens.errors import InputError, ReadError, SessionError
 from lesionlens.io.atomic import atomic_path
 from lesionlens.review import schema
+from lesionlens.review.cases import CaseEntry, Finding, Progress
 from lesionlens.review.events import Act, Event, last_step, last_undo
+from lesionlens.review.file import back_up, check, connect, copies, set_up, take
 from lesionlens.review.state import CaseState, Status, fold
 
-__all__ = ["CaseEntry", "Finding", "Progress", "Session"]
-
-# Copies of a session that are kept beside it, the newest as .backup-1.
-BACKUPS = 3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A region of the model, put before a reader.
-
-    Parameters
-    ----------
-    id
-        Name in its case, such as ``"lesion-3"``.
-    label_class, label
-        Class of the model and number in ``regions_<class>.nii.gz``.
-    statistics
-        What it takes to list and find it: volume, centroid, box. The whole row is in ``regions.csv``.
-    """
-
-    id: str
-    label_class: str
-    label: int
-    statistics: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class CaseEntry:
-    """One case of a session.
-
-    Parameters
-    ----------
-    id
-        Name in the session, unique.
-    name
-        What readers see.
-    scan, results
-        The scan, and the folder that a run on it wrote; relative to the session's folder where they lie in it.
-    pins
-        SHA-256 of what must not change under the readers: the scan, each file of the results that is shown, and the
-        weights.
-    findings
-        Those of the model, in the order in which they are read.
-    """
-
-    id: str
-    name: str
-    scan: str
-    results: str
-    pins: Mapping[str, str]
-    findings: tuple[Finding, ...] = field(default=(), repr=False)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a reader is: cases by status, and which were flagged."""
-
-    complete: int
-    partly: int
-    untouched: int
-    flagged: int
-
-    @property
-    def total(self) -> int:
-        """Number of cases."""
-        return self.complete + self.partly + self.untouched
-
-    def __str__(self) -> str:
-        return f"{self.complete}/{self.total}, {self.flagged} flagged"
+__all__ = ["Session"]
 
 
 class Session:
@@ -172,19 +104,19 @@ class Session:
         path = Path(path)
         if not path.is_file():
             raise ReadError(f"There is no session {path}; make one with 'lesionlens review start'.")
-        lock = None if read_only else _take(path)
+        lock = None if read_only else take(path)
         try:
-            connection = _connect(path, read_only=lock is None)
+            connection = connect(path, read_only=lock is None)
             try:
-                version = _check(connection, path)  # before anything that would change somebody else's file
-                _set_up(connection, read_only=lock is None)
+                version = check(connection, path)  # before anything that would change somebody else's file
+                set_up(connection, read_only=lock is None)
                 if version < schema.VERSION:
                     if lock is None:
                         raise ReadError(f"{path} is of an older version; open it once where it can be written.")
-                    _back_up(connection, path)
+                    back_up(connection, path)
                     schema.migrate(connection, version)
                 elif lock is not None:
-                    _back_up(connection, path)
+                    back_up(connection, path)
             except BaseException:
                 connection.close()
                 raise
@@ -360,7 +292,7 @@ class Session:
         try:
             return self._connection.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
-            raise ReadError(f"{self.path} cannot be read: {error}. {_copies(self.path)}") from None
+            raise ReadError(f"{self.path} cannot be read: {error}. {copies(self.path)}") from None
 
 
 def _now() -> str:
@@ -422,98 +354,3 @@ def _storing(path: Path) -> Iterator[None]:
         raise SessionError(
             f"Nothing was recorded in {path.name}: {error}. Make room or mend it, then try again."
         ) from None
-
-
-def _take(path: Path) -> FileLock | None:
-    """Return the right to write a session, or None where another process has it or nothing can be written there."""
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-        with path.open("r+b"):
-            return lock
-    except (Timeout, OSError):
-        lock.release()
-        return None
-
-
-def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    mode = "ro" if read_only else "rw"
-    uri = f"{path.resolve().as_uri()}?mode={mode}"
-    if read_only and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-        # SQLite wants to write beside a file even to read it; where nobody can, and nobody has, it need not.
-        uri += "&immutable=1"
-    try:
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5)
-    except sqlite3.Error as error:
-        raise ReadError(f"{path} is not readable as a session: {error}. {_copies(path)}") from None
-    return connection
-
-
-def _check(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the version of a session; refuse what is none, is damaged, or is too new."""
-    try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if application != schema.APPLICATION_ID:
-            raise ReadError(f"{path} is no LesionLens session; choose a file that 'lesionlens review start' made.")
-        problems = [text for (text,) in connection.execute("PRAGMA integrity_check(1)") if text != "ok"]
-    except sqlite3.Error as error:
-        problems = [str(error)]
-    if problems:
-        raise ReadError(f"The session {path} is damaged: {problems[0]}. {_copies(path)}")
-    if version > schema.VERSION:
-        raise ReadError(f"{path} was made by a newer LesionLens (version {version} of sessions); update LesionLens.")
-    return int(version)
-
-
-def _set_up(connection: sqlite3.Connection, *, read_only: bool) -> None:
-    connection.execute("PRAGMA foreign_keys = ON")
-    if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-
-
-def _copies(path: Path) -> str:
-    kept = [copy.name for n in range(1, BACKUPS + 1) if (copy := _copy(path, n)).exists()]
-    return f"Copies beside it: {', '.join(kept)}." if kept else "There is no copy of it."
-
-
-def _copy(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.backup-{number}")
-
-
-def _back_up(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy a session beside itself, unless the newest copy holds as many events."""
-    newest = _copy(path, 1)
-    if newest.exists() and _n_events_of(newest) == _n_events(connection):
-        return
-    temporary = path.with_name(f".{path.name}.backup")
-    try:
-        with sqlite3.connect(temporary) as copy:
-            connection.backup(copy)
-        copy.close()
-        for number in range(BACKUPS - 1, 0, -1):
-            if _copy(path, number).exists():
-                _copy(path, number).replace(_copy(path, number + 1))
-        temporary.replace(newest)
-    except (OSError, sqlite3.Error) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(
-            f"The session {path.name} cannot be copied beside itself: {error}. Make room first."
-        ) from None
-
-
-def _n_events(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
-
-
-def _n_events_of(path: Path) -> int:
-    """Return how many events a copy holds; -1 for one that cannot be read."""
-    try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
-        try:
-            return _n_events(connection)
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return -1

@@ -1,0 +1,115 @@
+"""The file of a session: taken by one process at a time, checked before anything is changed, copied beside itself."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lesionlens.errors import OutputError, ReadError
+from lesionlens.review import schema
+
+__all__ = ["BACKUPS", "back_up", "check", "connect", "copies", "set_up", "take"]
+
+# Copies of a session that are kept beside it, the newest as .backup-1.
+BACKUPS = 3
+
+
+def take(path: Path) -> FileLock | None:
+    """Return the right to write a session, or None where another process has it or nothing can be written there."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+        with path.open("r+b"):
+            return lock
+    except (Timeout, OSError):
+        lock.release()
+        return None
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open a file; nothing in it is changed by that."""
+    mode = "ro" if read_only else "rw"
+    uri = f"{path.resolve().as_uri()}?mode={mode}"
+    if read_only and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+        # SQLite wants to write beside a file even to read it; where nobody can, and nobody has, it need not.
+        uri += "&immutable=1"
+    try:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5)
+    except sqlite3.Error as error:
+        raise ReadError(f"{path} is not readable as a session: {error}. {copies(path)}") from None
+    return connection
+
+
+def check(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of a session; refuse what is none, is damaged, or is too new."""
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if application != schema.APPLICATION_ID:
+            raise ReadError(f"{path} is no LesionLens session; choose a file that 'lesionlens review start' made.")
+        problems = [text for (text,) in connection.execute("PRAGMA integrity_check(1)") if text != "ok"]
+    except sqlite3.Error as error:
+        problems = [str(error)]
+    if problems:
+        raise ReadError(f"The session {path} is damaged: {problems[0]}. {copies(path)}")
+    if version > schema.VERSION:
+        raise ReadError(f"{path} was made by a newer LesionLens (version {version} of sessions); update LesionLens.")
+    return int(version)
+
+
+def set_up(connection: sqlite3.Connection, *, read_only: bool) -> None:
+    """Make every commit reach the disk before it returns."""
+    connection.execute("PRAGMA foreign_keys = ON")
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+
+
+def copies(path: Path) -> str:
+    """Say which copies of a session there are."""
+    kept = [copy.name for n in range(1, BACKUPS + 1) if (copy := _copy(path, n)).exists()]
+    return f"Copies beside it: {', '.join(kept)}." if kept else "There is no copy of it."
+
+
+def _copy(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.backup-{number}")
+
+
+def back_up(connection: sqlite3.Connection, path: Path) -> None:
+    """Copy a session beside itself, unless the newest copy holds as many events."""
+    newest = _copy(path, 1)
+    if newest.exists() and _n_events_of(newest) == _n_events(connection):
+        return
+    temporary = path.with_name(f".{path.name}.backup")
+    try:
+        with sqlite3.connect(temporary) as copy:
+            connection.backup(copy)
+        copy.close()
+        for number in range(BACKUPS - 1, 0, -1):
+            if _copy(path, number).exists():
+                _copy(path, number).replace(_copy(path, number + 1))
+        temporary.replace(newest)
+    except (OSError, sqlite3.Error) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"The session {path.name} cannot be copied beside itself: {error}. Make room first."
+        ) from None
+
+
+def _n_events(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
+
+
+def _n_events_of(path: Path) -> int:
+    """Return how many events a copy holds; -1 for one that cannot be read."""
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        try:
+            return _n_events(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return -1
