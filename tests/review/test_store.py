@@ -163,7 +163,7 @@ while True:
 
 
 def test_every_acknowledged_decision_survives_a_kill_and_none_is_invented(path: Path) -> None:
-    """The process is killed in the middle of writing, again and again; a longer run is benchmarks/killed_sessions.py."""
+    """The process is killed in the middle of writing, again and again (longer: benchmarks/killed_sessions.py)."""
     rng = random.Random(0)
     acknowledged: list[int] = []
     for _ in range(12):
