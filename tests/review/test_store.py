@@ -80,6 +80,7 @@ def test_a_step_is_stored_whole_or_not_at_all(path: Path) -> None:
         (Act("done"), "wait for a verdict"),
         (Act("added", "lesion-1", {"statistics": {}}, b"x"), "already"),
         (Act("undo", value={"step": 7}), "no step 7"),
+        (Act("verdict", "lesion-9", {"verdict": "accept"}), "no finding 'lesion-9'"),
     ],
 )
 def test_acts_that_do_not_fit_the_state_are_refused(path: Path, act: Act, message: str) -> None:
@@ -99,6 +100,35 @@ def test_progress_counts_complete_cases_only(path: Path) -> None:
         assert str(session.progress("Ann")) == "1/2, 1 flagged"
         assert session.progress("Ann").partly == 1
         assert session.progress("Bob").untouched == 2
+
+
+def test_statuses_are_those_of_the_states(path: Path) -> None:
+    """What is read off the last events is what all events come to: closed, opened again, flagged, undone, looked at."""
+    judged = [verdict(f"lesion-{n + 1}") for n in range(N_FINDINGS)]
+    more = Act("added", "mine-1", {"statistics": {}}, b"x")
+    look = Act("viewed", "", {"centre_ras": [0.0, 0.0, 0.0], "zoom": 1.0})
+    steps: dict[str, list[list[Act]]] = {
+        "closed": [[*judged, Act("done")]],
+        "looked at": [[*judged, Act("done")], [look], [Act("opened")]],
+        "opened again": [[*judged, Act("done")], [more]],
+        "flagged": [[*judged, Act("done")], [Act("flag", value={"flag": True})]],
+        "changed": [[*judged, Act("done")], [verdict("lesion-1", "reject")]],
+        "only opened": [[Act("opened")]],
+        "undone": [[*judged, Act("done")], []],
+    }
+    with Session.create(path.with_name("many"), [entry(name) for name in steps]) as session:
+        for case, rows in steps.items():
+            for acts in rows:
+                session.record("Ann", case, acts)
+        session.undo("Ann", "undone")
+
+        found = session.statuses("Ann")
+
+        states = {case: session.state(case, "Ann") for case in steps}
+        assert found == {case: (state.status, state.flagged) for case, state in states.items()}
+        assert [status for status, _ in found.values()] == [
+            "complete", "complete", "partly", "complete", "complete", "untouched", "untouched"
+        ]  # fmt: skip
 
 
 def test_a_reader_goes_on_where_they_stopped(path: Path) -> None:

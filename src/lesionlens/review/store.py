@@ -234,20 +234,31 @@ class Session:
 
     def statuses(self, reader: str) -> dict[str, tuple[Status, bool]]:
         """Return for every case, in order, how far the reader is, and whether they flagged it."""
-        events: dict[str, list[Event]] = {}
-        for event in self.events(reader=reader):
-            events.setdefault(event.case, []).append(event)
-        names: dict[str, list[str]] = {}
-        # Only cases with events need their findings.
-        for case in events:
-            names[case] = [
-                name for (name,) in self._rows("SELECT id FROM findings WHERE case_id = ? ORDER BY place", case)
-            ]
+        plain = self._plainly_complete(reader)
+        begun = set(self.cases_of(reader))
         found: dict[str, tuple[Status, bool]] = {}
         for case in self.case_ids:
-            state = fold(names.get(case, []), events.get(case, []))
-            found[case] = (state.status, state.flagged)
+            if case in plain:
+                found[case] = ("complete", False)
+            elif case in begun:
+                state = self.state(case, reader)
+                found[case] = (state.status, state.flagged)
+            else:
+                found[case] = ("untouched", False)
         return found
+
+    def _plainly_complete(self, reader: str) -> set[str]:
+        """Return cases that were closed and not touched since, without undo or flag: they need not be folded.
+
+        A case is only closed when no finding waits; see :meth:`record`.
+        """
+        rows = self._rows(
+            "SELECT case_id, max(CASE WHEN kind NOT IN ('opened', 'viewed') THEN id END),"
+            " sum(kind IN ('undo', 'flag')) FROM events WHERE reader = ? GROUP BY case_id",
+            reader,
+        )
+        done = {number for (number,) in self._rows("SELECT id FROM events WHERE reader = ? AND kind = 'done'", reader)}
+        return {case for case, last, special in rows if last in done and not special}
 
     def progress(self, reader: str) -> Progress:
         """Return how far a reader is."""
@@ -260,39 +271,49 @@ class Session:
 
         None when every case is complete.
         """
-        statuses = self.statuses(reader)
         last = self._rows("SELECT case_id FROM events WHERE reader = ? ORDER BY id DESC LIMIT 1", reader)
-        order = list(statuses)
+        order, plain = list(self.case_ids), self._plainly_complete(reader)
         begin = order.index(last[0][0]) if last else 0
         for case in order[begin:] + order[:begin]:
-            if statuses[case][0] != "complete":
-                return case, self.state(case, reader)
+            if case not in plain and (state := self.state(case, reader)).status != "complete":
+                return case, state
         return None
 
     def _check_acts(self, reader: str, case: str, acts: Sequence[Act]) -> None:
         names = [finding.id for finding in self.case(case).findings]
         events = self.events(case, reader)
+        state = fold(names, events)
+        known, waiting = set(state.findings), dict.fromkeys(state.open)
         for act in acts:
-            state = fold(names, events)
             if act.kind == "added":
-                if act.finding in state.findings:
+                if act.finding in known:
                     raise InputError(f"There is a finding {act.finding!r} in case {case!r} already.")
-            elif act.finding and act.finding not in state.findings:
+                known.add(act.finding)
+                waiting[act.finding] = None
+            elif act.finding and act.finding not in known:
                 raise InputError(f"There is no finding {act.finding!r} in case {case!r}.")
-            elif act.kind == "undo" and act.value["step"] not in {e.step for e in events}:
-                raise InputError(f"There is no step {act.value['step']} of {reader!r} in case {case!r} to undo.")
-            elif act.kind == "done" and state.open:
+            elif act.kind in ("verdict", "split", "merged"):
+                waiting.pop(act.finding, None)
+            elif act.kind == "undo":
+                _check_undo(act, acts, events, reader, case)
+            elif act.kind == "done" and waiting:
                 raise InputError(
-                    f"{len(state.open)} findings of case {case!r} wait for a verdict, the first is {state.open[0]!r}:"
-                    " judge them before the case is closed."
+                    f"{len(waiting)} findings of case {case!r} wait for a verdict, the first is"
+                    f" {next(iter(waiting))!r}: judge them before the case is closed."
                 )
-            events.append(Event(0, 0, "", reader, case, act))  # later acts of the step build on it
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
             raise ReadError(f"{self.path} cannot be read: {error}. {copies(self.path)}") from None
+
+
+def _check_undo(act: Act, acts: Sequence[Act], events: Sequence[Event], reader: str, case: str) -> None:
+    if len(acts) > 1:
+        raise InputError("An undo is a step of its own; record other decisions after it.")
+    if act.value["step"] not in {event.step for event in events}:
+        raise InputError(f"There is no step {act.value['step']} of {reader!r} in case {case!r} to undo.")
 
 
 def _now() -> str:
