@@ -26,7 +26,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
-from lesionlens.io.dicom.codestream import refuse_cut, with_all_coefficients
+from lesionlens.io.dicom.codestream import refuse_cut, refuse_offsets, with_all_coefficients
 from lesionlens.io.dicom.decoder_child import decode_frame
 from lesionlens.io.dicom.decoders import decoders
 from lesionlens.io.dicom.elements import PIXEL_DATA, Elements, find_elements
@@ -236,11 +236,14 @@ def _uncompressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
 def _compressed(dataset: Dataset, syntax: UID, name: str) -> Iterator[Decode]:
     """Yield what decodes each frame; refuse frames beyond those that the header counts."""
     options = as_pixel_options(dataset)
-    offsets = options.pop("extended_offsets", None)
+    table, _ = options.pop("extended_offsets", (b"", b""))
     n_frames = options["number_of_frames"]
+    if table:
+        # Once it is known to be right nothing else needs it: the fragments say the same.
+        refuse_offsets(table, dataset.PixelData, n_frames, name)
     options = {key: str(value) if isinstance(value, str) else int(value) for key, value in options.items()}
     options["number_of_frames"] = 1
-    codestreams = generate_frames(dataset.PixelData, number_of_frames=n_frames, extended_offsets=offsets)
+    codestreams = generate_frames(dataset.PixelData, number_of_frames=n_frames)
     for codestream in islice(codestreams, n_frames):
         if _is_codestream(syntax):
             refuse_cut(codestream, name)
