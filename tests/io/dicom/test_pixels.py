@@ -319,6 +319,25 @@ def test_big_endian_files_are_read(tmp_path: Path) -> None:
     assert volume.array.dtype.isnative
 
 
+@pytest.mark.parametrize("in_words", [False, True], ids=["highest byte first", "lowest word first"])
+def test_big_endian_values_of_32_bits_are_refused(tmp_path: Path, in_words: bool) -> None:
+    """The standard fills words, lowest first; some programs read and write whole numbers: neither may be guessed."""
+    plan = Plan()
+    for k, path in enumerate(make_series(tmp_path, plan)):
+        dataset = dcmread(path)
+        dataset.decode()
+        values = np.ascontiguousarray(plan.values()[:, :, k].T).astype("<u4")
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 32, 32, 31
+        swapped = values.view("<u2").astype(">u2") if in_words else values.astype(">u4")
+        dataset.PixelData = swapped.tobytes()
+        dataset["PixelData"].VR = "OW"
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        dcmwrite(path, dataset, implicit_vr=False, little_endian=False, force_encoding=True)
+
+    with pytest.raises(ReadError, match=r"expected 8 or 16 bits .* big endian file \w+; found 32"):
+        read(tmp_path)
+
+
 def test_a_missing_decoder_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the transfer syntax and what to install."""
     from pydicom.pixels.decoders import JPEG2000LosslessDecoder

@@ -60,6 +60,8 @@ _RLE_OPTIONS = {"decoding_plugin": "pydicom", "correct_unused_bits": False}
 
 _UNCOMPRESSED = (str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian))
 
+_WORD_BITS = 16
+
 _MONOCHROME = (b"MONOCHROME1", b"MONOCHROME2")
 
 _AGAIN = "Export the series again."
@@ -219,11 +221,26 @@ def _pictures(dataset: Dataset, name: str, widest: int) -> Iterator[Decode]:
     syntax = _transfer_syntax(dataset)
     _require_decoder(syntax, name)
     refuse_size(dataset, syntax, name)
+    _refuse_word_order(dataset, syntax, name)
     with _damage(name, syntax):
         bits = _bits(dataset)
         frames = _compressed(dataset, syntax, name) if syntax.is_encapsulated else _uncompressed(dataset, syntax)
         for frame in frames:
             yield partial(_decoded, frame, bits, widest, syntax, name)
+
+
+def _refuse_word_order(dataset: Dataset, syntax: UID, name: str) -> None:
+    """Refuse big endian values that are longer than a word.
+
+    The standard swaps the bytes of words, and has the lower word first; some programs, pydicom among them, take the
+    bytes of the whole value for swapped. Either gives plausible values from the other's files.
+    """
+    allocated = int(dataset.get("BitsAllocated") or 0)
+    if syntax == ExplicitVRBigEndian and allocated > _WORD_BITS:
+        raise ReadError(
+            f"Cannot read the pixels: expected 8 or 16 bits for each value of the big endian file {name}; found "
+            f"{allocated}, in which programs differ about the order of the words. Export the series as little endian."
+        )
 
 
 def _uncompressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
