@@ -377,6 +377,15 @@ def set_in_third(keyword: str, value: object) -> Plan:
     return Plan(change=change)
 
 
+@pytest.mark.parametrize("keyword", ["BitsStored", "PixelRepresentation"])
+def test_pixels_whose_numbers_are_not_described_are_refused(tmp_path: Path, keyword: str) -> None:
+    """The reason is the element that is missing, in the words of the standard, not of the parser."""
+    make_series(tmp_path, Plan(change=lambda dataset, _: delattr(dataset, keyword)), names="slice-{}".format)
+
+    with pytest.raises(ReadError, match=rf"The pixel data of slice-0 .* is damaged: it has no {keyword}\."):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [("Columns", 6), ("Rows", 5), ("PixelData", bytes(4 * 7 * 6))],

@@ -283,7 +283,7 @@ def _instance(dataset: Dataset, class_uid: UID, path: Path, name: str) -> Instan
         n_frames=n_frames,
         padding=_padding(dataset),
         lossy=text(dataset, "LossyImageCompression") == "01",
-        modality_lut="ModalityLUTSequence" in dataset,
+        modality_lut=bool(value_of(dataset, "ModalityLUTSequence")),
         frames=frames,
         concatenation=_part(dataset),
         bits=_integer(dataset, "BitsStored") or 0,

@@ -62,6 +62,9 @@ _UNCOMPRESSED = (str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian))
 
 _WORD_BITS = 16
 
+# Without these nothing says what number a pixel is.
+_BITS = ("BitsAllocated", "BitsStored", "PixelRepresentation")
+
 _MONOCHROME = (b"MONOCHROME1", b"MONOCHROME2")
 
 _AGAIN = "Export the series again."
@@ -306,6 +309,9 @@ def _cleaned(values: NDArray[Any], bits: _Bits, widest: int, name: str) -> NDArr
 
 
 def _bits(dataset: Dataset) -> _Bits:
+    missing = [keyword for keyword in _BITS if dataset.get(keyword) is None]
+    if missing:
+        raise ValueError(f"it has no {missing[0]}")
     stored = int(dataset.BitsStored)
     high = int(dataset.get("HighBit", stored - 1))
     return _Bits(int(dataset.BitsAllocated), stored, high, int(dataset.PixelRepresentation) == 1)
