@@ -377,6 +377,15 @@ def set_in_third(keyword: str, value: object) -> Plan:
     return Plan(change=change)
 
 
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_two_numbers_where_one_belongs_are_refused(tmp_path: Path, keyword: str) -> None:
+    """Neither is taken; the file and the element are named."""
+    make_series(tmp_path, Plan(change=lambda dataset, _: setattr(dataset, keyword, [1, 2])), names="slice-{}".format)
+
+    with pytest.raises(ReadError, match=rf"DICOM file slice-0 is damaged: its {keyword} is not one number\."):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("keyword", ["BitsStored", "PixelRepresentation"])
 def test_pixels_whose_numbers_are_not_described_are_refused(tmp_path: Path, keyword: str) -> None:
     """The reason is the element that is missing, in the words of the standard, not of the parser."""

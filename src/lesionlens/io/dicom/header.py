@@ -368,8 +368,16 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
 
 def scaling_of(dataset: Dataset) -> tuple[float, float]:
     """Return RescaleSlope and RescaleIntercept; 1 and 0 when absent."""
-    slope, intercept = value_of(dataset, "RescaleSlope"), value_of(dataset, "RescaleIntercept")
-    return (1.0 if slope is None else float(slope)), (0.0 if intercept is None else float(intercept))
+    return _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
+
+
+def _number(dataset: Dataset, keyword: str, absent: float) -> float:
+    value = value_of(dataset, keyword)
+    if value is None:
+        return absent
+    if hasattr(value, "__len__"):
+        raise ValueError(f"its {keyword} is not one number")
+    return float(value)
 
 
 def _integer(dataset: Dataset, keyword: str) -> int | None:
