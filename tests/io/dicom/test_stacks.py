@@ -419,6 +419,19 @@ def test_volumes_whose_slices_lie_in_turns_are_not_shuffled_together(
             np.testing.assert_allclose(own.grid.world((0, 0, k)), voxel_ras(fine, (0, 0, n * k + part)), atol=1e-5)
 
 
+def test_phases_a_third_of_a_step_apart_are_not_resampled_into_each_other(tmp_path: Path) -> None:
+    """Together they are uneven; each alone is regular."""
+    phases = [setting(ContrastBolusAgentPhase=phase) for phase in ("ARTERIAL", "VENOUS")]
+    upper = replace(PLAN, offsets=tuple((0.0, 0.0, 2.5 * k + 0.9) for k in range(5)))
+    make_volumes(tmp_path, [replace(PLAN, change=phases[0]), replace(upper, change=phases[1])])
+
+    with pytest.raises(AmbiguousStackError, match="holds 2 volumes"):
+        read(tmp_path, irregular="resample")
+
+    assert_in_place(read(tmp_path, stack="contrast phase ARTERIAL"), PLAN)
+    assert_in_place(read(tmp_path, stack="contrast phase VENOUS"), replace(upper, volume=1))
+
+
 @pytest.mark.parametrize(
     ("word", "values"),
     [

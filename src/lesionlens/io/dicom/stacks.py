@@ -3,7 +3,7 @@
 Images are split by what makes two volumes of them, in this order:
 
 1. the StackID of enhanced objects;
-2. what was measured in turns, or nothing, where all images lie on one regular grid;
+2. what was measured in turns, where no two images share a place; else nothing, where all lie on one regular grid;
 3. the plane in which they are cut (a scout with few slices stays one);
 4. the smallest set of traits (echo time, b-value, temporal position, ...) that leaves one image at each position;
 5. the order in time, or else of InstanceNumber, where one volume was acquired or numbered after the other;
@@ -138,8 +138,11 @@ def split(slices: Sequence[Slice], label: str) -> tuple[NamedStack, ...]:
         if not planes:
             raise
         return tuple(_each(planes, label))
+    in_turns = () if whole.tangled else _in_turns(whole.slices)
+    if in_turns:
+        return in_turns
     if whole.verdict.regular:
-        return _in_turns(whole.slices) or (NamedStack("", tuple(slices)),)
+        return (NamedStack("", tuple(slices)),)
     planes = _planes(slices)
     if planes and not any("block" in name for name in planes):
         return tuple(_each(planes, label))
@@ -153,9 +156,10 @@ def split(slices: Sequence[Slice], label: str) -> tuple[NamedStack, ...]:
 
 
 def _in_turns(slices: Sequence[Slice]) -> tuple[NamedStack, ...]:
-    """Split slices on one regular grid where a measure changes from each to the next and back: ABAB, or ABCABC.
+    """Split slices at different places where a measure changes from each to the next and back: ABAB, or ABCABC.
 
-    They are volumes that lie a part of a step apart. What changes once (AABB) leaves one volume, and is said.
+    They are volumes that lie a part of a step apart, on one regular grid or not. What changes once (AABB) leaves one
+    volume, and is said.
     """
     for word in NEVER_IN_TURNS:
         values = [item.frame.traits.get(word, "") for item in slices]
