@@ -252,6 +252,43 @@ def test_a_value_in_the_place_of_another_is_not_quoted(tmp_path: Path) -> None:
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize("keyword", ["Modality", "PhotometricInterpretation", "RescaleType"])
+@pytest.mark.parametrize("value", ["ZZID-4711", "ZZANNA"])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS:UserWarning")
+def test_a_code_that_is_none_leads_to_nobody(tmp_path: Path, keyword: str, value: str) -> None:
+    """Some programs write what they like where the standard has a list of codes; messages quote it."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        identify(dataset, k)
+        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 2, 0, "HU"
+        if k == 2:
+            setattr(dataset, keyword, value)
+
+    make_series(tmp_path, Plan(change=change), names="{:04}".format)
+
+    said = [repr(info) for info in ll.list_series(tmp_path)]
+    try:
+        said.append(repr(ll.read(tmp_path).source))
+    except ReadError as error:
+        said.append(str(error))
+
+    assert ("different quantities" if keyword == "RescaleType" else "expected") in said[-1]
+    assert [found_in(text) for text in said] == [[]] * len(said)
+
+
+def test_a_patient_called_like_a_code_loses_no_unit(tmp_path: Path) -> None:
+    """Hu is a family name, and some phantoms have the identifier CT."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        del k
+        dataset.PatientName, dataset.PatientID = "HU^Ct", "CT"
+        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 1, -1024, "HU"
+
+    make_series(tmp_path, Plan(modality="CT", change=change))
+
+    assert ll.read(tmp_path).unit == "HU"
+
+
 @pytest.mark.parametrize(
     ("said", "shown"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.pixels import decoders
 from pydicom.uid import (
     HTJ2K,
@@ -124,6 +124,58 @@ def test_more_frames_than_promised_are_refused(tmp_path: Path, syntax: UID) -> N
     dataset.save_as(tmp_path / "all.dcm")
 
     with pytest.raises(ReadError, match=r"all\.dcm holds more compressed images than the 4 that its header promises"):
+        read(tmp_path)
+
+
+def with_offset_table(path: Path, syntax: UID, frames: Sequence[int], shift: int = 0) -> None:
+    """Compress a multi-frame file, with an extended offset table that leads to these of its images."""
+    dataset = dcmread(path)
+    dataset.compress(syntax, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+    streams = list(generate_frames(dataset.PixelData, number_of_frames=int(dataset.NumberOfFrames)))
+    dataset.PixelData, offsets, lengths = encapsulate_extended(streams)
+    for keyword, table in (("ExtendedOffsetTable", offsets), ("ExtendedOffsetTableLengths", lengths)):
+        values = np.frombuffer(table, "<u8")[list(frames)]
+        setattr(dataset, keyword, (values + (shift if keyword == "ExtendedOffsetTable" else 0)).tobytes())
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless])
+def test_an_extended_offset_table_that_is_right_is_read(tmp_path: Path, syntax: UID) -> None:
+    """Large multi-frame files have it in place of the basic one."""
+    plan = Plan(shape=(64, 65, 6), bits=15)
+    make_enhanced(tmp_path / "all.dcm", plan, order=[3, 0, 5, 4, 1, 2])
+    with_offset_table(tmp_path / "all.dcm", syntax, range(6))
+
+    np.testing.assert_array_equal(read(tmp_path).array, plan.values())
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless])
+@pytest.mark.parametrize(
+    ("frames", "shift"),
+    [([1, 0, 2, 3, 4, 5], 0), ([0, 0, 2, 3, 4, 5], 0), ([0, 1, 2], 0), ([1, 2, 3, 4, 5, 5], 0), (range(6), 8)],
+    ids=["out of order", "one twice", "too few", "beginning late", "beside the images"],
+)
+def test_an_extended_offset_table_that_lies_is_refused(
+    tmp_path: Path, syntax: UID, frames: Sequence[int], shift: int
+) -> None:
+    """Followed, it would put whole slices into each other's places, and nothing would look wrong."""
+    make_enhanced(tmp_path / "all.dcm", Plan(shape=(64, 65, 6), bits=15))
+    with_offset_table(tmp_path / "all.dcm", syntax, frames, shift)
+
+    with pytest.raises(ReadError, match=r"extended offset table of all\.dcm does not lead to its 6 compressed images"):
+        read(tmp_path)
+
+
+def test_a_frame_that_the_extended_offset_table_does_not_count_is_refused(tmp_path: Path) -> None:
+    """Header and table agree on five images, and there are six."""
+    make_enhanced(tmp_path / "all.dcm", Plan(shape=(64, 65, 6), bits=15))
+    with_offset_table(tmp_path / "all.dcm", JPEG2000Lossless, range(5))
+    dataset = dcmread(tmp_path / "all.dcm")
+    dataset.NumberOfFrames = 5
+    dataset.PerFrameFunctionalGroupsSequence = dataset.PerFrameFunctionalGroupsSequence[:5]
+    dataset.save_as(tmp_path / "all.dcm")
+
+    with pytest.raises(ReadError, match=r"all\.dcm holds more compressed images than the 5 that its header promises"):
         read(tmp_path)
 
 

@@ -347,6 +347,12 @@ def of_another_name(dataset: Dataset, k: int) -> None:
         dataset.PatientName = "Other^Patient"
 
 
+def of_another_study(dataset: Dataset, k: int) -> None:
+    """Were taken on another visit in the last slices."""
+    if k > 2:
+        dataset.StudyInstanceUID = "1.2.840.99"
+
+
 def of_another_modality(dataset: Dataset, k: int) -> None:
     """Come from a CT scanner in the last slices."""
     if k > 2:
@@ -358,9 +364,10 @@ def of_another_modality(dataset: Dataset, k: int) -> None:
     [
         (of_another_patient, r"MR series 4 is not one series: expected one patient, found files of 2: \w+, \w+\."),
         (of_another_name, "MR series 4 is not one series: expected one patient, found files of 2"),
+        (of_another_study, r"MR series 4 is not one series: expected one study, found files of 2: \w+, \w+\."),
         (of_another_modality, r"MR series 4 is not one series: expected one modality, found MR \(\w+\), CT \(\w+\)\."),
     ],
-    ids=["identifier", "name", "modality"],
+    ids=["identifier", "name", "study", "modality"],
 )
 def test_files_that_share_a_series_uid_by_mistake_are_never_mixed(
     tmp_path: Path, change: Callable[[Dataset, int], None], message: str
@@ -383,7 +390,7 @@ def test_a_patient_written_in_two_ways_is_one(tmp_path: Path) -> None:
         if k == 1:
             dataset.PatientID = "secret-id "
         if k == 2:
-            del dataset.PatientID, dataset.PatientName, dataset.Modality
+            del dataset.PatientID, dataset.PatientName, dataset.Modality, dataset.StudyInstanceUID
 
     make_series(tmp_path, replace(FLAIR, change=change))
 

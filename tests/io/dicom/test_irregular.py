@@ -110,6 +110,12 @@ CASES = {
     "spacing 3 and 5": Case(upright(0, 3, 6, 9, 12, 17, 22, 27), 10, 3),
     "spacing 5 and 3": Case(upright(0, 5, 10, 15, 20, 23, 26, 29), 7, 5),
     "spacing 3 and 5, tilted": Case(leaning((0, TAN_14), 0, 3, 6, 9, 12, 17, 22, 27), 10, 3),
+    "spacing 3 and 5, tilted, prone": Case(
+        leaning((0, -TAN_14), 0, 3, 6, 9, 12, 17, 22, 27), 10, 3, orientation=(-1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+    ),
+    "gap in a tilt, decubitus, feet first": Case(
+        leaning((0, TAN_14), 0, 3, 6, 12, 15, 18), 7, 3, gaps=(2,), orientation=(0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
+    ),
     "growing distances": Case(upright(0, 1, 2.4, 4.2, 6.4), 6, 1.4),
     "one slice aside": Case(((0, 0, 0), (0, 0, 3), (1.3, -0.4, 6), (0, 0, 9), (0, 0, 12)), 5, 3),
 }

@@ -127,3 +127,16 @@ def test_tables_that_give_no_values_are_refused(tmp_path: Path, change: Change, 
     with pytest.raises(ReadError, match=message):
         read(tmp_path)
     assert list_series(tmp_path)[0].shape == PLAN.shape
+
+
+def test_a_list_of_no_tables_is_none(tmp_path: Path) -> None:
+    """Some writers leave the empty list behind; the slope counts then."""
+
+    def no_table(dataset: Dataset, k: int) -> None:
+        del k
+        dataset.ModalityLUTSequence = []
+        dataset.RescaleSlope, dataset.RescaleIntercept = 2, -10
+
+    make_series(tmp_path, replace(PLAN, change=no_table))
+
+    np.testing.assert_array_equal(read(tmp_path).array, 2 * PLAN.values() - 10)

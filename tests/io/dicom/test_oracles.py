@@ -12,7 +12,7 @@ import pytest
 import SimpleITK
 from pydicom.dataset import Dataset
 
-from dicom_factory import CORONAL, SAGITTAL, Plan, make_series, oblique
+from dicom_factory import CORONAL, SAGITTAL, Plan, make_enhanced, make_series, oblique, voxel_ras
 from lesionlens.io import read
 from lesionlens.volume import Volume
 
@@ -21,6 +21,8 @@ PLANS = {
     "sagittal": Plan(shape=(24, 20, 6), bits=14, orientation=SAGITTAL),
     "coronal, signed": Plan(shape=(24, 20, 6), orientation=CORONAL, signed=True),
     "oblique": Plan(shape=(24, 20, 6), orientation=oblique((12.0, -7.0, 25.0)), spacing=(0.9, 1.3, 4.0)),
+    "prone": Plan(shape=(24, 20, 6), orientation=(-1.0, 0.0, 0.0, 0.0, -1.0, 0.0), modality="CT", signed=True),
+    "feet first, decubitus": Plan(shape=(24, 20, 6), orientation=(0.0, 1.0, 0.0, 1.0, 0.0, 0.0), modality="CT"),
     "oblique, implicit": Plan(shape=(24, 20, 6), orientation=oblique((65.0, 20.0, -40.0)), implicit=True),
 }
 
@@ -58,6 +60,32 @@ def test_dcm2niix_agrees(tmp_path: Path, plan: Plan) -> None:
     volume = read(tmp_path / "in")
 
     assert_same(volume, np.asanyarray(image.dataobj), image.affine)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("order", [range(6), range(5, -1, -1)], ids=["upwards", "downwards"])
+def test_dcm2niix_agrees_on_enhanced_files(tmp_path: Path, order: range, shared: bool) -> None:
+    """Groups for all frames, or in each; frames from either end."""
+    path = tmp_path / "in" / "all.dcm"
+    make_enhanced(path, PLANS["oblique"], order=order, shared=shared)
+    image = converted(tmp_path / "in", tmp_path / "out")
+
+    assert_same(read(path), np.asanyarray(image.dataobj), image.affine)
+
+
+def test_where_dcm2niix_counts_shuffled_frames_the_formula_decides(tmp_path: Path) -> None:
+    """Of frames in any order without dimension indices it takes the first for an end; their positions say where."""
+    path, plan = tmp_path / "in" / "all.dcm", PLANS["oblique"]
+    make_enhanced(path, plan, order=[3, 0, 5, 4, 1, 2])
+    image = converted(tmp_path / "in", tmp_path / "out")
+
+    volume = read(path)
+
+    np.testing.assert_array_equal(volume.array, plan.values())
+    for ijk in np.ndindex(2, 2, 6):
+        np.testing.assert_allclose(volume.grid.world(ijk), voxel_ras(plan, ijk), atol=1e-5)
+    ours, theirs = (canonical(volume.array, affine)[1] for affine in (volume.grid.affine, image.affine))
+    assert np.abs(ours - theirs).max() > 1  # mm: otherwise dcm2niix has changed, and is an oracle here too
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())

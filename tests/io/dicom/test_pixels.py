@@ -319,6 +319,25 @@ def test_big_endian_files_are_read(tmp_path: Path) -> None:
     assert volume.array.dtype.isnative
 
 
+@pytest.mark.parametrize("in_words", [False, True], ids=["highest byte first", "lowest word first"])
+def test_big_endian_values_of_32_bits_are_refused(tmp_path: Path, in_words: bool) -> None:
+    """The standard fills words, lowest first; some programs read and write whole numbers: neither may be guessed."""
+    plan = Plan()
+    for k, path in enumerate(make_series(tmp_path, plan)):
+        dataset = dcmread(path)
+        dataset.decode()
+        values = np.ascontiguousarray(plan.values()[:, :, k].T).astype("<u4")
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 32, 32, 31
+        swapped = values.view("<u2").astype(">u2") if in_words else values.astype(">u4")
+        dataset.PixelData = swapped.tobytes()
+        dataset["PixelData"].VR = "OW"
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        dcmwrite(path, dataset, implicit_vr=False, little_endian=False, force_encoding=True)
+
+    with pytest.raises(ReadError, match=r"expected 8 or 16 bits .* big endian file \w+; found 32"):
+        read(tmp_path)
+
+
 def test_a_missing_decoder_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the transfer syntax and what to install."""
     from pydicom.pixels.decoders import JPEG2000LosslessDecoder
@@ -356,6 +375,24 @@ def set_in_third(keyword: str, value: object) -> Plan:
             setattr(dataset, keyword, value)
 
     return Plan(change=change)
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_two_numbers_where_one_belongs_are_refused(tmp_path: Path, keyword: str) -> None:
+    """Neither is taken; the file and the element are named."""
+    make_series(tmp_path, Plan(change=lambda dataset, _: setattr(dataset, keyword, [1, 2])), names="slice-{}".format)
+
+    with pytest.raises(ReadError, match=rf"DICOM file slice-0 is damaged: its {keyword} is not one number\."):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("keyword", ["BitsStored", "PixelRepresentation"])
+def test_pixels_whose_numbers_are_not_described_are_refused(tmp_path: Path, keyword: str) -> None:
+    """The reason is the element that is missing, in the words of the standard, not of the parser."""
+    make_series(tmp_path, Plan(change=lambda dataset, _: delattr(dataset, keyword)), names="slice-{}".format)
+
+    with pytest.raises(ReadError, match=rf"The pixel data of slice-0 .* is damaged: it has no {keyword}\."):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(

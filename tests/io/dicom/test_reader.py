@@ -9,8 +9,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
-from dicom_factory import AXIAL, CORONAL, SAGITTAL, Plan, make_enhanced, make_series, oblique, voxel_ras
-from lesionlens.errors import AmbiguousStackError, Cancelled, ReadError
+from dicom_factory import AXIAL, CORONAL, SAGITTAL, Plan, make_enhanced, make_series, make_slice, oblique, voxel_ras
+from lesionlens.errors import AmbiguousStackError, Cancelled, IrregularSeriesError, ReadError
 from lesionlens.io import list_series, read
 from lesionlens.volume import Volume
 
@@ -110,6 +110,26 @@ def test_source_hash_depends_on_every_file(tmp_path: Path) -> None:
     paths[2].write_bytes(content)
 
     assert read(tmp_path).source.sha256 != before
+
+
+def test_a_scan_without_a_frame_of_reference_is_read(tmp_path: Path) -> None:
+    """Usual in anonymised data; where one file alone lacks it, the files are not of one piece."""
+
+    def without(dataset: Dataset, k: int) -> None:
+        del dataset.FrameOfReferenceUID
+
+    plan = Plan(orientation=oblique((12.0, -7.0, 25.0)))
+    paths = make_series(tmp_path, replace(plan, change=without))
+
+    volume = read(tmp_path)
+
+    np.testing.assert_array_equal(volume.array, plan.values())
+    np.testing.assert_allclose(volume.grid.world((6, 5, 4)), voxel_ras(plan, (6, 5, 4)), atol=1e-5)
+    assert (volume.source.frame_of_reference, volume.source.verdict.regular) == ("", True)
+
+    make_slice(plan, 2).save_as(paths[2], enforce_file_format=True)
+    with pytest.raises(IrregularSeriesError, match="different frames of reference"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 4])

@@ -127,6 +127,10 @@ KINDS: dict[str, tuple[list[Change], tuple[str, ...]]] = {
     ),
     "complex component, GE": ([ge_kind(n) for n in (0, 1)], ("magnitude", "phase")),
     "flip angle": ([setting(FlipAngle=a) for a in ("5", "26")], ("flip angle 5 degrees", "flip angle 26 degrees")),
+    "contrast phase": (
+        [setting(ContrastBolusAgentPhase=p) for p in ("VENOUS", "ARTERIAL")],
+        ("contrast phase ARTERIAL", "contrast phase VENOUS"),
+    ),
     "tube voltage": ([setting(KVP=v) for v in ("80", "140")], ("80 kV", "140 kV")),
     "one without": ([setting(), setting(InversionTime="30")], ("no inversion time", "inversion time 30 ms")),
 }
@@ -373,18 +377,86 @@ def test_volumes_that_are_numbered_in_turns_are_not_split(tmp_path: Path) -> Non
         read(tmp_path)
 
 
-def test_slices_that_were_not_measured_alike_are_said(tmp_path: Path) -> None:
-    """Two echoes whose slices lie in turns look like one volume; what is alike or changes with time is no remark."""
+IN_TURNS: dict[str, tuple[list[dict[str, object]], tuple[str, ...]]] = {
+    "echo time": ([{"EchoTime": "10"}, {"EchoTime": "30"}], ("echo time 10 ms", "echo time 30 ms")),
+    "b-value": ([{"DiffusionBValue": b} for b in (0.0, 500.0, 1000.0)], ("b 0", "b 500", "b 1000")),
+    "contrast phase": (
+        [{"ContrastBolusAgentPhase": "ARTERIAL"}, {"ContrastBolusAgentPhase": "VENOUS"}],
+        ("contrast phase ARTERIAL", "contrast phase VENOUS"),
+    ),
+    "image type": (
+        [{"ImageType": ["ORIGINAL", "PRIMARY", part]} for part in "MP"],
+        ("magnitude", "phase"),
+    ),
+    "tube voltage": ([{"KVP": "80"}, {"KVP": "140"}], ("80 kV", "140 kV")),
+    "two of them": (
+        [{"KVP": "80", "ConvolutionKernel": "A"}, {"KVP": "140", "ConvolutionKernel": "B"}],
+        ("80 kV", "140 kV"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "names"), IN_TURNS.values(), ids=IN_TURNS.keys())
+def test_volumes_whose_slices_lie_in_turns_are_not_shuffled_together(
+    tmp_path: Path, values: list[dict[str, object]], names: tuple[str, ...]
+) -> None:
+    """Two phases half a step apart lie on one regular grid, and are no volume."""
+    n = len(values)
+    fine = replace(PLAN, shape=(7, 6, 4 * n))
+
+    def in_turns(dataset: Dataset, k: int) -> None:
+        setting(**values[k % n])(dataset, k)
+
+    make_series(tmp_path, replace(fine, change=in_turns))
+
+    assert list_series(tmp_path)[0].stacks == names
+    with pytest.raises(AmbiguousStackError, match=f"holds {n} volumes"):
+        read(tmp_path)
+    for part in range(n):
+        own = read(tmp_path, stack=part)
+        np.testing.assert_array_equal(own.array, fine.values()[:, :, part::n])
+        for k in range(4):
+            np.testing.assert_allclose(own.grid.world((0, 0, k)), voxel_ras(fine, (0, 0, n * k + part)), atol=1e-5)
+
+
+def test_phases_a_third_of_a_step_apart_are_not_resampled_into_each_other(tmp_path: Path) -> None:
+    """Together they are uneven; each alone is regular."""
+    phases = [setting(ContrastBolusAgentPhase=phase) for phase in ("ARTERIAL", "VENOUS")]
+    upper = replace(PLAN, offsets=tuple((0.0, 0.0, 2.5 * k + 0.9) for k in range(5)))
+    make_volumes(tmp_path, [replace(PLAN, change=phases[0]), replace(upper, change=phases[1])])
+
+    with pytest.raises(AmbiguousStackError, match="holds 2 volumes"):
+        read(tmp_path, irregular="resample")
+
+    assert_in_place(read(tmp_path, stack="contrast phase ARTERIAL"), PLAN)
+    assert_in_place(read(tmp_path, stack="contrast phase VENOUS"), replace(upper, volume=1))
+
+
+@pytest.mark.parametrize(
+    ("word", "values"),
+    [
+        ("echo time", [{"EchoTime": "10"}] * 3 + [{"EchoTime": "30"}] * 2),
+        ("inversion time", [{"InversionTime": "900"}, {"InversionTime": "950"}] * 3),
+        ("contrast phase", [{"ContrastBolusAgentPhase": p} for p in "AABBA"]),
+        ("temporal position", [{"TemporalPositionIdentifier": n} for n in (1, 2, 1, 2, 1)]),
+        ("image type", [{"ImageType": ["ORIGINAL", "PRIMARY", part]} for part in "MMMPP"]),
+    ],
+)
+def test_slices_that_were_not_measured_alike_are_said(
+    tmp_path: Path, word: str, values: list[dict[str, object]]
+) -> None:
+    """In blocks, or where sequences change it from slice to slice, they stay one volume; other things change anyway."""
 
     def mixed(dataset: Dataset, k: int) -> None:
-        dataset.EchoTime, dataset.InversionTime, dataset.TriggerTime = 10 + 20 * (k % 2), 900, 40 * k
+        dataset.FlipAngle, dataset.TriggerTime, dataset.AcquisitionNumber = 90, 40 * k, 1 + k % 2
+        setting(**values[k])(dataset, k)
 
     make_series(tmp_path, replace(PLAN, change=mixed))
 
     volume = read(tmp_path)
 
     assert_in_place(volume, PLAN)
-    assert volume.source.decisions == ("The slices were not measured alike: they differ in echo time.",)
+    assert volume.source.decisions == (f"The slices were not measured alike: they differ in {word}.",)
 
 
 def test_slices_with_their_own_times_are_put_into_time_points(tmp_path: Path) -> None:

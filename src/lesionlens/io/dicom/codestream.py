@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
+from io import BytesIO
+from itertools import pairwise
+
+from pydicom.encaps import parse_basic_offsets, parse_fragments
 
 from lesionlens.errors import ReadError
 
-__all__ = ["codestream_size", "refuse_cut", "with_all_coefficients"]
+__all__ = ["codestream_size", "refuse_cut", "refuse_offsets", "with_all_coefficients"]
 
 _AGAIN = "Export the series again."
 
@@ -57,6 +62,41 @@ def refuse_cut(codestream: bytes, name: str) -> None:
     """
     if codestream.startswith(_START) and codestream.rfind(_END) <= codestream.rfind(_SCAN):
         raise ReadError(f"A compressed image in {name} is cut off: it has no end marker. {_AGAIN}")
+
+
+def refuse_offsets(table: bytes, pixel_data: bytes, n_frames: int, name: str) -> None:
+    """Refuse an extended offset table that does not lead to the images as they stand.
+
+    Frames stand in their order (PS3.3 C.7.6.3.1.8): a table that leads to one twice, or to a later one first, is wrong,
+    and would put whole images into each other's places.
+
+    Parameters
+    ----------
+    table
+        ExtendedOffsetTable: for each frame the bytes from the first fragment to the one that it begins in.
+    pixel_data
+        PixelData: basic offset table and fragments.
+    n_frames
+        NumberOfFrames.
+    name
+        File name for messages.
+
+    Raises
+    ------
+    ReadError
+        If it is wrong.
+    """
+    stream = BytesIO(pixel_data)
+    parse_basic_offsets(stream)
+    first = stream.tell()
+    starts = [place - first for place in parse_fragments(stream)[1]]
+    found = [offset for (offset,) in struct.iter_unpack("<Q", table[: len(table) // 8 * 8])]
+    rises = all(before < after for before, after in pairwise(found))
+    if len(found) != n_frames or found[0] != 0 or not rises or not set(found) <= set(starts):
+        raise ReadError(
+            f"The extended offset table of {name} does not lead to its {n_frames} compressed images in their order: "
+            f"which image is which is not known. {_AGAIN}"
+        )
 
 
 def with_all_coefficients(codestream: bytes) -> bytes:

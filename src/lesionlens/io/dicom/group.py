@@ -174,12 +174,14 @@ def _no_scan(instance: Instance) -> str:
 def _mixed(instances: Sequence[Instance]) -> str:
     """Say how files of one series UID cannot be of one series: copied or anonymised wrongly, they share it."""
     patients = {instance.patient: instance.name for instance in instances if instance.patient}
-    if len(patients) > 1:
-        return f"expected one patient, found files of {len(patients)}: {named(list(patients.values()))}"
+    studies = {instance.study: instance.name for instance in instances if instance.study}
+    for what, found in (("patient", patients), ("study", studies)):
+        if len(found) > 1:
+            return f"expected one {what}, found files of {len(found)}: {named(list(found.values()))}"
     modalities = {instance.modality: instance.name for instance in instances if instance.modality}
     if len(modalities) > 1:
-        found = [f"{modality} ({name})" for modality, name in modalities.items()]
-        return f"expected one modality, found {named(found)}"
+        shown = [f"{modality} ({name})" for modality, name in modalities.items()]
+        return f"expected one modality, found {named(shown)}"
     return ""
 
 

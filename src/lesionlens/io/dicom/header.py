@@ -54,7 +54,8 @@ _WANTED = (
     "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingRangeLimit",
     "PixelPaddingValue", "PixelRepresentation", "PixelSpacing", "RealWorldValueMappingSequence", "RescaleIntercept",
     "RescaleSlope", "RescaleType", "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription",
-    "SeriesInstanceUID", "SeriesNumber", "SharedFunctionalGroupsSequence", "Units", *STANDARD_TRAITS, *KEYWORDS,
+    "SeriesInstanceUID", "SeriesNumber", "SharedFunctionalGroupsSequence", "StudyInstanceUID", "Units",
+    *STANDARD_TRAITS, *KEYWORDS,
 )  # fmt: skip
 
 _WANTED_TAGS = frozenset({*(int(Tag(keyword)) for keyword in _WANTED), *PRIVATE_TAGS})
@@ -145,8 +146,8 @@ class Instance:
         A mosaic holds its images as tiles, so many side by side and so many below each other; (1, 1) otherwise.
     bits
         BitsStored: how many bits of each pixel count; 0 when absent.
-    patient
-        A number that tells patients apart, within this process alone; 0 when the file does not say who it is of.
+    patient, study
+        Numbers that tell patients and studies apart, within this process alone; 0 when the file does not say which.
     flaw
         Why the images cannot be placed, where that is not plain from the rest; empty otherwise.
     note
@@ -177,6 +178,7 @@ class Instance:
     tiles: tuple[int, int] = (1, 1)
     bits: int = 0
     patient: int = field(default=0, repr=False)
+    study: int = field(default=0, repr=False)
     flaw: str = ""
     note: str = ""
 
@@ -200,14 +202,14 @@ def read_instance(path: Path, name: str, identities: Identities | None = None) -
     todo = "Export it again, or take it out of the folder."
     with reading(failure, *PYDICOM_ERRORS, todo=todo), quiet(), path.open("rb") as stream:
         dataset, flaw = _header(stream)
-        patient = _patient(dataset)
+        patient, study = _patient(dataset), hash(_raw(dataset, "StudyInstanceUID"))
         if identities is not None:
             identities.remember(dataset)
         class_uid = UID(_class_uid(dataset))
         flaw = flaw or _flaw(dataset, class_uid)
         if flaw:
             raise ReadError(f"{failure}: {flaw}. {todo}")
-        instance = replace(_instance(dataset, class_uid, path, name), patient=patient)
+        instance = replace(_instance(dataset, class_uid, path, name), patient=patient, study=study)
         if instance.n_frames > 1 or _MOSAIC_MARKS.isdisjoint(instance.image_type):
             return instance
         from lesionlens.io.dicom.mosaic import with_tiles
@@ -281,7 +283,7 @@ def _instance(dataset: Dataset, class_uid: UID, path: Path, name: str) -> Instan
         n_frames=n_frames,
         padding=_padding(dataset),
         lossy=text(dataset, "LossyImageCompression") == "01",
-        modality_lut="ModalityLUTSequence" in dataset,
+        modality_lut=bool(value_of(dataset, "ModalityLUTSequence")),
         frames=frames,
         concatenation=_part(dataset),
         bits=_integer(dataset, "BitsStored") or 0,
@@ -366,8 +368,16 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
 
 def scaling_of(dataset: Dataset) -> tuple[float, float]:
     """Return RescaleSlope and RescaleIntercept; 1 and 0 when absent."""
-    slope, intercept = value_of(dataset, "RescaleSlope"), value_of(dataset, "RescaleIntercept")
-    return (1.0 if slope is None else float(slope)), (0.0 if intercept is None else float(intercept))
+    return _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
+
+
+def _number(dataset: Dataset, keyword: str, absent: float) -> float:
+    value = value_of(dataset, keyword)
+    if value is None:
+        return absent
+    if hasattr(value, "__len__"):
+        raise ValueError(f"its {keyword} is not one number")
+    return float(value)
 
 
 def _integer(dataset: Dataset, keyword: str) -> int | None:

@@ -12,6 +12,9 @@ from lesionlens.io.identity import Identities
 
 __all__ = ["folder_name", "masked_scan"]
 
+# Codes that decide what values mean (CT, MR, HU) are no longer than this, and may be somebody's name as well.
+_LONGEST_CODE = 3
+
 
 def masked_scan(found: Scan, identities: Identities) -> Scan:
     """Return what a folder holds, with names, descriptions and traits that do not lead to the patient.
@@ -24,8 +27,9 @@ def masked_scan(found: Scan, identities: Identities) -> Scan:
     traits = identities.values(
         value for one in found.instances for frame in one.frames for value in frame.traits.values()
     )
+    codes = {code: _code(code, identities) for code in {code for one in found.instances for code in _codes_of(one)}}
     return Scan(
-        tuple(_masked(one, names, traits, identities) for one in found.instances),
+        tuple(_masked(one, names, traits, codes, identities) for one in found.instances),
         tuple(
             Damaged(names[one.name], identities.mask(one.reason.replace(one.name, names[one.name])))
             for one in found.damaged
@@ -40,15 +44,32 @@ def folder_name(root: Path, identities: Identities) -> str:
     return identities.mask(root.name) or "."
 
 
-def _masked(one: Instance, names: Mapping[str, str], traits: Mapping[str, str], identities: Identities) -> Instance:
-    description, note = identities.mask(one.description), identities.mask(one.note)
-    frames = tuple(_frame(frame, traits) for frame in one.frames)
-    if (names[one.name], description, note, frames) == (one.name, one.description, one.note, one.frames):
-        return one
-    return replace(one, name=names[one.name], description=description, note=note, frames=frames)
+def _codes_of(one: Instance) -> set[str]:
+    """Return what stands where a code of the standard belongs; of a damaged header anything may."""
+    return {one.modality, one.photometric, *(frame.rescale_type for frame in one.frames)}
 
 
-def _frame(frame: Frame, traits: Mapping[str, str]) -> Frame:
-    if all(traits[value] == value for value in frame.traits.values()):
+def _code(code: str, identities: Identities) -> str:
+    return code if len(code) <= _LONGEST_CODE else identities.mask(code)
+
+
+def _masked(
+    one: Instance, names: Mapping[str, str], traits: Mapping[str, str], codes: Mapping[str, str], identities: Identities
+) -> Instance:
+    return replace(
+        one,
+        name=names[one.name],
+        description=identities.mask(one.description),
+        note=identities.mask(one.note),
+        modality=codes[one.modality],
+        photometric=codes[one.photometric],
+        frames=tuple(_frame(frame, traits, codes) for frame in one.frames),
+    )
+
+
+def _frame(frame: Frame, traits: Mapping[str, str], codes: Mapping[str, str]) -> Frame:
+    rescale_type = codes[frame.rescale_type]
+    if rescale_type == frame.rescale_type and all(traits[value] == value for value in frame.traits.values()):
         return frame
-    return replace(frame, traits={word: traits[value] for word, value in frame.traits.items()})
+    own = {word: traits[value] for word, value in frame.traits.items()}
+    return replace(frame, traits=own, rescale_type=rescale_type)

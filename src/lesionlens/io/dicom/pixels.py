@@ -26,7 +26,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
-from lesionlens.io.dicom.codestream import refuse_cut, with_all_coefficients
+from lesionlens.io.dicom.codestream import refuse_cut, refuse_offsets, with_all_coefficients
 from lesionlens.io.dicom.decoder_child import decode_frame
 from lesionlens.io.dicom.decoders import decoders
 from lesionlens.io.dicom.elements import PIXEL_DATA, Elements, find_elements
@@ -59,6 +59,11 @@ _DECODERS = {
 _RLE_OPTIONS = {"decoding_plugin": "pydicom", "correct_unused_bits": False}
 
 _UNCOMPRESSED = (str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian))
+
+_WORD_BITS = 16
+
+# Without these nothing says what number a pixel is.
+_BITS = ("BitsAllocated", "BitsStored", "PixelRepresentation")
 
 _MONOCHROME = (b"MONOCHROME1", b"MONOCHROME2")
 
@@ -219,11 +224,26 @@ def _pictures(dataset: Dataset, name: str, widest: int) -> Iterator[Decode]:
     syntax = _transfer_syntax(dataset)
     _require_decoder(syntax, name)
     refuse_size(dataset, syntax, name)
+    _refuse_word_order(dataset, syntax, name)
     with _damage(name, syntax):
         bits = _bits(dataset)
         frames = _compressed(dataset, syntax, name) if syntax.is_encapsulated else _uncompressed(dataset, syntax)
         for frame in frames:
             yield partial(_decoded, frame, bits, widest, syntax, name)
+
+
+def _refuse_word_order(dataset: Dataset, syntax: UID, name: str) -> None:
+    """Refuse big endian values that are longer than a word.
+
+    The standard swaps the bytes of words, and has the lower word first; some programs, pydicom among them, take the
+    bytes of the whole value for swapped. Either gives plausible values from the other's files.
+    """
+    allocated = int(dataset.get("BitsAllocated") or 0)
+    if syntax == ExplicitVRBigEndian and allocated > _WORD_BITS:
+        raise ReadError(
+            f"Cannot read the pixels: expected 8 or 16 bits for each value of the big endian file {name}; found "
+            f"{allocated}, in which programs differ about the order of the words. Export the series as little endian."
+        )
 
 
 def _uncompressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
@@ -236,11 +256,14 @@ def _uncompressed(dataset: Dataset, syntax: UID) -> Iterator[Decode]:
 def _compressed(dataset: Dataset, syntax: UID, name: str) -> Iterator[Decode]:
     """Yield what decodes each frame; refuse frames beyond those that the header counts."""
     options = as_pixel_options(dataset)
-    offsets = options.pop("extended_offsets", None)
+    table, _ = options.pop("extended_offsets", (b"", b""))
     n_frames = options["number_of_frames"]
+    if table:
+        # Once it is known to be right nothing else needs it: the fragments say the same.
+        refuse_offsets(table, dataset.PixelData, n_frames, name)
     options = {key: str(value) if isinstance(value, str) else int(value) for key, value in options.items()}
     options["number_of_frames"] = 1
-    codestreams = generate_frames(dataset.PixelData, number_of_frames=n_frames, extended_offsets=offsets)
+    codestreams = generate_frames(dataset.PixelData, number_of_frames=n_frames)
     for codestream in islice(codestreams, n_frames):
         if _is_codestream(syntax):
             refuse_cut(codestream, name)
@@ -286,6 +309,9 @@ def _cleaned(values: NDArray[Any], bits: _Bits, widest: int, name: str) -> NDArr
 
 
 def _bits(dataset: Dataset) -> _Bits:
+    missing = [keyword for keyword in _BITS if dataset.get(keyword) is None]
+    if missing:
+        raise ValueError(f"it has no {missing[0]}")
     stored = int(dataset.BitsStored)
     high = int(dataset.get("HighBit", stored - 1))
     return _Bits(int(dataset.BitsAllocated), stored, high, int(dataset.PixelRepresentation) == 1)

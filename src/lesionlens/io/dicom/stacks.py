@@ -3,7 +3,7 @@
 Images are split by what makes two volumes of them, in this order:
 
 1. the StackID of enhanced objects;
-2. nothing, where all images lie on one regular grid;
+2. what was measured in turns, where no two images share a place; else nothing, where all lie on one regular grid;
 3. the plane in which they are cut (a scout with few slices stays one);
 4. the smallest set of traits (echo time, b-value, temporal position, ...) that leaves one image at each position;
 5. the order in time, or else of InstanceNumber, where one volume was acquired or numbered after the other;
@@ -26,7 +26,7 @@ from lesionlens.io.boundary import counted
 from lesionlens.io.dicom.geometry import Stack, lay_out
 from lesionlens.io.dicom.group import SCOUT_SLICES, orientations
 from lesionlens.io.dicom.slices import SAME_POSITION_MM, Slice, Vectors, starts_of_positions
-from lesionlens.io.dicom.traits import CLOCK_TRAITS, number_or_none, sortable, trait_name
+from lesionlens.io.dicom.traits import CLOCK_TRAITS, NEVER_IN_TURNS, number_or_none, sortable, trait_name
 
 __all__ = ["NamedStack", "split"]
 
@@ -41,6 +41,9 @@ BLOCK_GAP_STEPS = 3.0
 
 # ... and when they overlap by no more than this part of the shorter one.
 MOST_OVERLAP = 0.5
+
+# Values that return in turns so often are a pattern, and no chance: ABAB is a one.
+LEAST_TURNS = 2
 
 # At most so many traits are combined: echo, component and time point. More would explain anything.
 MOST_TRAITS = 3
@@ -135,6 +138,9 @@ def split(slices: Sequence[Slice], label: str) -> tuple[NamedStack, ...]:
         if not planes:
             raise
         return tuple(_each(planes, label))
+    in_turns = () if whole.tangled else _in_turns(whole.slices)
+    if in_turns:
+        return in_turns
     if whole.verdict.regular:
         return (NamedStack("", tuple(slices)),)
     planes = _planes(slices)
@@ -147,6 +153,22 @@ def split(slices: Sequence[Slice], label: str) -> tuple[NamedStack, ...]:
     if found:
         return tuple(found)
     return tuple(_each(planes, label)) if planes else (NamedStack("", tuple(slices)),)
+
+
+def _in_turns(slices: Sequence[Slice]) -> tuple[NamedStack, ...]:
+    """Split slices at different places where a measure changes from each to the next and back: ABAB, or ABCABC.
+
+    They are volumes that lie a part of a step apart, on one regular grid or not. What changes once (AABB) leaves one
+    volume, and is said.
+    """
+    for word in NEVER_IN_TURNS:
+        values = [item.frame.traits.get(word, "") for item in slices]
+        own = list(dict.fromkeys(values))
+        n = len(own)
+        if 1 < n <= len(slices) // LEAST_TURNS and all(value == own[k % n] for k, value in enumerate(values)):
+            parts = sorted(((value, tuple(slices[k::n])) for k, value in enumerate(own)), key=lambda p: sortable(p[0]))
+            return tuple(NamedStack(trait_name(word, value, values), members) for value, members in parts)
+    return ()
 
 
 def _each(parts: dict[str, list[Slice]], label: str) -> Iterator[NamedStack]:

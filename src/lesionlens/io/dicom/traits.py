@@ -16,6 +16,7 @@ from lesionlens.io.dicom.elements import value_of
 __all__ = [
     "CLOCK_TRAITS",
     "MEASURED_ALIKE",
+    "NEVER_IN_TURNS",
     "PRIVATE_TAGS",
     "STANDARD_TRAITS",
     "classic_traits",
@@ -36,6 +37,7 @@ STANDARD_TRAITS = {
     "FlipAngle": "flip angle",
     "TriggerTime": "trigger time",
     "FrameReferenceTime": "frame reference time",
+    "ContrastBolusAgentPhase": "contrast phase",
     "KVP": "tube voltage",
     "ConvolutionKernel": "kernel",
     "ImageType": "image type",
@@ -49,18 +51,23 @@ STANDARD_TRAITS = {
 # When something was done. The values stay out of names and messages: with a date they can point to a patient.
 CLOCK_TRAITS = ("acquisition time", "content time")
 
-# What all slices of a volume have in common, or their values do not compare. Others, such as flip angle and trigger
-# time, change from slice to slice in some sequences.
-MEASURED_ALIKE = (
+# What never changes from one slice of a volume to the next and back again.
+NEVER_IN_TURNS = (
     "echo time",
     "b-value",
-    "inversion time",
+    "contrast phase",
     "tube voltage",
     "kernel",
     "metabolite",
     "complex component",
     "spin label",
+    "image type",
+    "frame type",
 )
+
+# What all slices of a volume have in common, or their values do not compare. Others, such as flip angle and trigger
+# time, change from slice to slice in some sequences.
+MEASURED_ALIKE = (*NEVER_IN_TURNS, "inversion time", "temporal position")
 
 # What makers write elsewhere; the standard attribute wins. (group, private creator, offsets of the parts, word)
 _PRIVATE = (
