@@ -14,7 +14,7 @@ from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, LabelMap, Provenance
 from lesionlens.ui import layers as la
 from lesionlens.ui.colours import DIVERGING, diverging, sequential
-from lesionlens.volume import GeometryVerdict, Source, Volume
+from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
 from orientations import ORIENTATIONS, Orientation, oblique, reoriented
 from ui_cases import BLOB, attribution_of, feature_of, grid, phantom, probability_of, result_of
 
@@ -33,6 +33,18 @@ def test_a_scan_is_shown_without_a_copy() -> None:
     layer = layer_of(la.volume_layer(volume))
 
     assert np.shares_memory(layer.data, volume.array)
+
+
+@pytest.mark.parametrize("n_slices", [3, 4])
+def test_a_few_sagittal_slices_are_no_colours(n_slices: int) -> None:
+    """An array whose last axis has three or four places looks like RGB or RGBA to napari, and was refused."""
+    array = np.zeros((n_slices, 64, 64), np.float32)
+    volume = Volume(array, Grid(array.shape, np.eye(4)), "few", Source("nifti"))
+    probability = Heatmap(volume, "probability", "lesion", False, Provenance(method="softmax"))
+
+    layers = [la.volume_layer(volume), la.heatmap_layer(probability, volume, STYLES["probability"])]
+
+    assert all(layer_of(layer).ndim == 3 for layer in layers)
 
 
 def test_overlays_are_shown_without_copies() -> None:

@@ -86,6 +86,27 @@ def test_masks_from_elsewhere_are_shown_and_cannot_be_painted(qapp: QApplication
     assert chosen == volume.name
 
 
+def test_a_mask_from_elsewhere_outlives_the_results_of_a_run(qapp: QApplication) -> None:
+    """A reader's mask beside what a model found is what both are opened for, and a further run must not take it."""
+    assert qapp is not None
+    volume = phantom()
+    labels = np.zeros(volume.grid.shape, np.int32)
+    labels[BLOB] = 1
+    mask = LabelMap(volume.with_array(labels), "by hand", {}, Provenance())
+
+    viewer = open_viewer(volume, result_of(volume), overlays=[mask], show=False)
+    opened = [layer.name for layer in viewer.layers]
+    (dock,) = [dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, LesionLensWidget)]
+    dock.show_result(result_of(volume))
+    after_a_run = {layer.name for layer in viewer.layers if layer.visible}
+    n_layers = len(viewer.layers)
+    viewer.close()
+
+    assert opened == ["phantom", "Grad-CAM: lesion", "Probability: lesion", "Regions: lesion", "Mask: by hand"]
+    assert "Mask: by hand" in after_a_run
+    assert n_layers == len(opened)
+
+
 def overlay_file(folder: Path, volume: Volume) -> Path:
     """Write a mask on another grid than the scan's."""
     coarse = Grid((4, 4, 4), volume.grid.affine @ np.diag([10, 20, 3, 1]))

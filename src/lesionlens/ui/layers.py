@@ -376,7 +376,10 @@ def _identity(source: Source) -> dict[str, Any]:
 
 def _layer(array: NDArray[Any], grid: Grid, options: dict[str, Any], kind: str) -> LayerData:
     view = DisplayView(grid)
-    place = {"scale": view.scale, "translate": view.translate, "units": ("mm",) * 3, "axis_labels": AXIS_LABELS}
+    place: dict[str, Any] = {"scale": view.scale, "translate": view.translate, "units": ("mm",) * 3}
+    place["axis_labels"] = AXIS_LABELS
+    if kind == "image":
+        place["rgb"] = False  # napari would take three or four sagittal slices for red, green, blue and alpha
     return view.to_display(array), {**options, **place}, kind
 
 

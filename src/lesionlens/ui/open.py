@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QApplication
 from lesionlens.heatmap import LabelMap
 from lesionlens.ui.layers import overlay_layer, volume_layer
 from lesionlens.ui.opening import Opening
+from lesionlens.ui.overlays import ELSEWHERE_KEY
 from lesionlens.ui.widget import LesionLensWidget
 
 if TYPE_CHECKING:
@@ -103,10 +104,11 @@ def _show_over(
     result: CaseResult | None,
     overlays: Sequence[Heatmap | LabelMap],
 ) -> None:
-    for overlay in overlays:
-        _add_overlay(viewer, overlay, volume)
     if result is not None:
         widget.show_result(result)
+    for overlay in overlays:  # on top: a reader's outline would not be seen below the colours of a map
+        _add_overlay(viewer, overlay, volume)
+    if result is not None:
         widget.table.choose_first()
 
 
@@ -115,6 +117,7 @@ def _add_overlay(viewer: napari.Viewer, overlay: Heatmap | LabelMap, scan: Volum
     if isinstance(overlay, LabelMap):
         layer.contour = 1
         layer.editable = False  # painting would change what somebody else marked
+    layer.metadata[ELSEWHERE_KEY] = True
     viewer.add_layer(layer)
 
 

@@ -41,6 +41,8 @@ __all__ = ["Overlays"]
 
 # Marks layers that later results leave alone, in layer.metadata.
 KEPT_KEY = "lesionlens_kept"
+# In the metadata of masks and maps that somebody else made: no result takes their place.
+ELSEWHERE_KEY = "lesionlens_elsewhere"
 # The class of maps that speak of none: they are shown beside every one.
 _EVERY_CLASS = ""
 
@@ -146,13 +148,15 @@ class Overlays:
         return layer
 
     def _forget(self, scan: Volume) -> None:
-        """Remove what is shown of the same scan, and hide what is shown of others: it lies over this one."""
+        """Remove results of the same scan and hide those of others, which lie over it; masks from elsewhere stay."""
         for layer in self._layers.values():
             layer.visible = False
         for layer in list(self._viewer.layers):
             other = scan_of(layer)
             if layer.metadata.get(KEPT_KEY):
                 layer.visible = False
+            elif layer.metadata.get(ELSEWHERE_KEY):
+                continue
             elif other is not None and np.may_share_memory(other.array, scan.array):
                 self._viewer.layers.remove(layer)
         self._layers = {}
