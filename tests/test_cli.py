@@ -172,6 +172,18 @@ def test_info_tells_apart_series_of_one_number_and_cuts_no_name(
     assert f"series 9, UID {other.uid}" in lines
 
 
+def test_info_names_the_listed_folder_itself_by_a_dot(tmp_path: Path, capsys: Capture) -> None:
+    """Two exports of one number in one folder: the line must not end in "in folder" and nothing."""
+    for uid in ("1.2.3", "1.2.4"):
+        make_series(tmp_path / uid, Plan(shape=(6, 5, 5), uid=uid))
+        for file in (tmp_path / uid).iterdir():
+            file.rename(tmp_path / f"{uid}-{file.name}")
+
+    assert main(["info", str(tmp_path)]) == 0
+
+    assert "series 4, UID 1.2.3 in folder ." in capsys.readouterr().out.splitlines()
+
+
 def test_info_says_what_is_no_scan_and_left_out(tmp_path: Path, capsys: Capture) -> None:
     """Each bystander by its name, so that nobody wonders why one series of five was read; a choice still counts."""
     make_series(tmp_path, Plan())

@@ -69,7 +69,7 @@ def _label(series: SeriesInfo) -> str:
 
 def _folder(series: SeriesInfo) -> str:
     """Return the folder that holds all files of a series, relative to the one that is listed; a dot for that one."""
-    return printable(os.path.commonpath([os.path.dirname(file) or "." for file in series.files]))
+    return printable(os.path.commonpath([os.path.dirname(file) or "." for file in series.files])) or "."
 
 
 def _verdict(series: SeriesInfo) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def refuse_no_scan(series: Series) -> None:
     for instance in series.instances:
         found = _no_scan(instance)
         if found:
-            raise ReadError(f"{series.label} is not a scan that can be read: {found} ({instance.name}).")
+            raise ReadError(f"{series.label} ({instance.name}) is not a scan that can be read: {found}.")
     mixed = _mixed(series.instances)
     if mixed:
         raise ReadError(f"{series.label} is not one series: {mixed}. Separate the files into folders.")
@@ -159,7 +159,7 @@ def refuse_no_scan(series: Series) -> None:
 
 def _no_scan(instance: Instance) -> str:
     if _is_result(instance):
-        return f"expected images, found {instance.class_name}. Give the series it was made from"
+        return f"expected images, found {instance.class_name}. Give its scan, and a segmentation as overlay"
     if instance.columns < 1 or not _is_image(instance):
         return f"{instance.class_name} without an image"
     if instance.samples != 1 or not instance.photometric.startswith("MONOCHROME"):

@@ -299,5 +299,5 @@ def _nothing_found(name: str, found: Scan) -> str:
         return f"Folder {name} is empty. Give a folder with DICOM files, or a NIfTI file."
     images = [file for file in found.others if file.lower().endswith((".nii", ".nii.gz", ".hdr", *ITK_SUFFIXES))]
     if images:
-        return f"Folder {name} holds no DICOM but other images; give the file itself: {', '.join(images[:5])}."
+        return f"Folder {name} holds no DICOM but other images; give the file itself: {named(images)}."
     return f"Folder {name} holds no DICOM file among its {len(found.others)} files. Give the folder of the scan."
