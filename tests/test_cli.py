@@ -203,8 +203,11 @@ def test_info_says_what_is_no_scan_and_left_out(tmp_path: Path, capsys: Capture)
     kinds = {1: "localiser", 7: "secondary capture", 8: "report (Enhanced SR Storage)"}
     assert {s["number"]: s["kind"] for s in found} == {4: "scan", **kinds}
     assert [s["number"] for s in found if s["left_out"]] == [1, 7, 8]
+    readable = {s["number"] for s in found if s["readable"]}
+    assert 8 not in readable
     for number, kind in kinds.items():
-        assert f"series {number}: {kind}, left out unless it is chosen with --series" in lines
+        choosing = " unless it is chosen with --series" if number in readable else ""
+        assert f"series {number}: {kind}, left out{choosing}" in lines
     assert not any(line.startswith("series 4: scan") for line in lines)
     assert ll.read(tmp_path).name == "MR series 4"
     assert ll.read(tmp_path, series=1).name == "MR series 1"

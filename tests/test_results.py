@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import lesionlens as ll
-from lesionlens.errors import BundleError, Cancelled, InputError, OutputError, ReadError
+from lesionlens.errors import BundleError, Cancelled, ExplainError, InputError, OutputError, ReadError
 from lesionlens.pipeline import RunOptions, run_case
 from lesionlens.results import CaseResult, read_case, write_case
 from tiny_bundles import CENTRE, VOXELWISE_STATE, blob, classifier, oblique_grid, write_bundle
@@ -378,3 +378,10 @@ def test_class_names_of_one_file_name_are_kept_apart(scan: Path, tmp_path: Path)
     out = write_case(run_case(RunOptions(scan, bundle=str(folder), trust=True)), tmp_path / "out")
 
     assert {"probability_et-1.nii.gz", "probability_et-2.nii.gz"} <= {p.name for p in out.iterdir()}
+
+
+def test_a_method_that_does_not_exist_is_refused_before_anything_is_read(options: RunOptions) -> None:
+    """Nobody waits for a scan to learn of a slip of the pen."""
+    for wrong in ({"method": "gradcamm"}, {"method_options": {"stride": 3}}):
+        with pytest.raises(ExplainError, match="There is no"):
+            run_case(replace(options, input=Path("missing.nii.gz"), **wrong))  # type: ignore[arg-type]  # on purpose

@@ -17,6 +17,7 @@ from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap
 from lesionlens.io import read
 from lesionlens.io.labels import read_labels
+from lesionlens.methods import method_info, method_options
 from lesionlens.options import RunOptions
 from lesionlens.progress import Progress, silent
 from lesionlens.record import run_record
@@ -70,6 +71,7 @@ def run_case(
         Whatever stage fails says what to do.
     """
     clock, spec = _Stopwatch(), options.spec  # what cannot be asked is refused first
+    method_options(method_info(options.method), options.method_options)
     volume, bundles = _loaded(options, volume, bundle, clock, progress)
     from lesionlens.model.run import run_model
     from lesionlens.model.wish import Wish

@@ -50,7 +50,8 @@ def info(path: Place, identified: Identified = False, as_json: AsJson = False) -
         if s.identity:
             typer.echo(f"{label}, " + ", ".join(f"{name.replace('_', ' ')}: {s.identity[name]}" for name in s.identity))
         if s.left_out:
-            typer.echo(f"{label}: {s.kind}, left out unless it is chosen with --series")
+            choosing = " unless it is chosen with --series" if s.readable else ""
+            typer.echo(f"{label}: {s.kind}, left out{choosing}")
         typer.echo(f"{label}: {s.verdict}")  # not in the table: a terminal would cut the names of files in it
         if len(found) > 1 and s.uid:
             typer.echo(f"{label}, UID {s.uid}" + (f" in folder {_folder(s)}" if numbers[s.number] > 1 else ""))
