@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -153,3 +154,31 @@ class Picky(nn.Module):
 def test_a_network_of_one_size_is_tried_on_it() -> None:
     """Its own failure on a small image says nothing about a method."""
     assert suitable(Picky(), (1, 1, 24, 24, 24)) == USUAL - {"cam"}
+
+
+class Breaking(nn.Module):
+    """A network that fails at some trial."""
+
+    def __init__(self, answers: int) -> None:
+        super().__init__()
+        self.inner, self.answers = SmallUNet(), answers
+
+    def forward(self, x: Any) -> Any:
+        """Run it, until it fails."""
+        self.answers -= 1
+        if self.answers < 0:
+            raise ValueError("out of order")
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2, 3])
+@pytest.mark.parametrize("method", ["gradcam", "saliency", "guided_backprop", "attention_gates", "eigencam"])
+def test_a_trial_that_fails_leaves_everything_as_it_was(method: str, answers: int) -> None:
+    """Whatever is tried, the network is the one that predicts afterwards."""
+    network = Breaking(answers).train()
+    before = state_of(network)
+
+    with suppress(ValueError):
+        Suits(network, (1, 1, 16, 16, 16)).problem(method, layer="inner.act" if method == "gradcam" else None)
+
+    assert state_of(network) == before
