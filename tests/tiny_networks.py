@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -197,14 +199,14 @@ class OverwrittenBehind(nn.Module):
         return self.head(y)
 
 
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
+
+
 def state_of(network: nn.Module) -> dict[str, Any]:
-    """Return everything about a network, and torch's random state, that an explanation must leave as it was."""
+    """Return everything about a network, and the random states, that an explanation must leave as it was."""
     modules = dict(network.named_modules())
     return {
-        "hooks": {
-            name: [len(getattr(m, kind)) for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")]
-            for name, m in modules.items()
-        },
+        "hooks": {name: [len(getattr(m, kind)) for kind in HOOKS] for name, m in modules.items()},
         "training": {name: m.training for name, m in modules.items()},
         "inplace": {name: getattr(m, "inplace", None) for name, m in modules.items()},
         "compiled": {name: m.__dict__.get("_compiled_call_impl") for name, m in modules.items()},
@@ -212,6 +214,7 @@ def state_of(network: nn.Module) -> dict[str, Any]:
         "grad": {name: None if p.grad is None else p.grad.tolist() for name, p in network.named_parameters()},
         "values": {name: copy.deepcopy(v.tolist()) for name, v in network.state_dict().items()},
         "random": torch.get_rng_state().tolist(),
+        "other random": (random.getstate(), str(np.random.get_state())),
         "grad_mode": torch.is_grad_enabled(),
         "inference_mode": torch.is_inference_mode_enabled(),
     }

@@ -229,3 +229,31 @@ def test_a_layer_is_refused_where_there_is_none(name: str) -> None:
     """A layer that is passed over would let somebody believe that the map is one of it."""
     with pytest.raises(ExplainError, match=r"explains the whole network; leave out the layer \('act'\)"):
         apply_method(Inference(SmallUNet(), torch.randn(1, 1, 8, 8, 8)), RegionMargin(1), method=name, layer="act")
+
+
+class ChannelsLast(nn.Module):
+    """A network of which one layer keeps its channels last, as those of transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.mixed, self.head = nn.Conv3d(1, 6, 2, stride=2), nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits of two classes."""
+        mixed = self.mixed(self.patch(image).movedim(1, -1).relu())
+        logits: Tensor = self.head(mixed.mean(dim=(1, 2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].takes_layer])
+def test_a_layer_that_keeps_its_channels_last_is_refused(name: str) -> None:
+    """The map would have cells where the channels are, and look like any other."""
+    inference = Inference(ChannelsLast(), torch.randn(1, 1, 16, 16, 16))
+    before = state_of(inference.network)
+
+    with pytest.raises(ExplainError, match="'mixed' does not keep its channels on the second axis"):
+        apply_method(inference, ClassLogit(1), method=name, layer="mixed")
+
+    assert state_of(inference.network) == before
+    if name != "cam":  # what follows the layer is a ReLU
+        assert apply_method(inference, ClassLogit(1), method=name, layer="patch").stride == (2.0, 2.0, 2.0)

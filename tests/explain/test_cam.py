@@ -398,6 +398,24 @@ def test_network_that_returns_probabilities_by_a_function_is_noticed() -> None:
     assert not any("probabilities" in note for note in by_module.notes)
 
 
+@pytest.mark.parametrize(("layer", "noise"), [("0", True), ("1", False), ("2", False)])
+@pytest.mark.parametrize("windows", [None, Windows.sliding((16, 8, 8), (8, 8, 8), overlap=0)])
+def test_weights_that_are_rounding_errors_are_said(layer: str, windows: Windows | None, *, noise: bool) -> None:
+    """In front of a norm over the image the mean gradient is 0 exactly; what is left looks like any other map."""
+    torch.manual_seed(2)
+    network = nn.Sequential(nn.Conv3d(1, 6, 3, padding=1), nn.InstanceNorm3d(6), nn.ReLU(), nn.Conv3d(6, 2, 1))
+    region = torch.rand(16, 8, 8) > 0.5
+    inference = Inference(network, torch.randn(1, 1, 16, 8, 8), windows)
+
+    found, cell_by_cell = (
+        apply_method(inference, RegionMargin(1, region=region), method=method, layer=layer)
+        for method in ("gradcam", "hirescam")
+    )
+
+    assert any("rounding errors" in note for note in found.notes) == noise
+    assert not any("rounding errors" in note for note in cell_by_cell.notes)
+
+
 def test_map_that_is_not_finite_is_refused() -> None:
     """NaN in a map would be drawn as something."""
     image = torch.ones(1, 1, 4, 4, 4)

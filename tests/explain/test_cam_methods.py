@@ -353,8 +353,11 @@ def test_several_targets_cost_one_forward_pass() -> None:
     """Otherwise there would be no point in asking together."""
     network, passes = SmallUNet(), []
     network.enter.register_forward_hook(lambda *_: passes.append(1))
+    inference, targets = Inference(network, torch.randn(1, 1, 8, 8, 8)), [RegionMargin(c) for c in range(3)]
+    apply_to_targets(inference, targets[:1], layer="act")  # the first time a network is seen, a probe looks at it
+    passes.clear()
 
-    apply_to_targets(Inference(network, torch.randn(1, 1, 8, 8, 8)), [RegionMargin(c) for c in range(3)], layer="act")
+    apply_to_targets(inference, targets, layer="act")
 
     assert len(passes) == 1
 
@@ -503,3 +506,32 @@ def test_a_layer_without_evidence_adds_nothing() -> None:
     joined = apply_method(inference, RegionMargin(1), layer="act+enter")
 
     assert np.array_equal(joined.values, apply_method(inference, RegionMargin(1), layer="enter").values)
+
+
+class Opposed(nn.Module):
+    """Two layers in a row of which one speaks against the class everywhere, and the other for it in places."""
+
+    def __init__(self, against: float) -> None:
+        super().__init__()
+        self.first, self.second = nn.Identity(), nn.Identity()
+        self.against = against
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return one logit: the mean of the second layer, which is the first one shifted."""
+        return self.second(self.first(image) - self.against).mean(dim=(2, 3, 4))
+
+
+@pytest.mark.parametrize(("against", "flagged"), [(0.75, False), (2.0, True)])
+def test_whether_a_joined_map_has_evidence_is_seen_on_the_joined_map(against: float, *, flagged: bool) -> None:
+    """Layer one has evidence everywhere, layer two in places or nowhere; what wins at each voxel is what counts."""
+    image = torch.full((1, 1, 2, 2, 2), 0.1)
+    image[0, 0, 0, 0, 0] = 1.0
+    inference = Inference(Opposed(against), image)
+
+    joined = apply_method(inference, ClassLogit(0), layer="second+first")
+
+    single = apply_method(inference, ClassLogit(0), layer="second")
+    assert any("no positive evidence" in note for note in single.notes) == (single.values.max() <= 0)
+    assert any("no positive evidence" in note for note in joined.notes) == (joined.values.max() <= 0)
+    assert (single.values.max() <= 0) == flagged
+    assert joined.values.max() > 0

@@ -20,11 +20,13 @@ from lesionlens.explain import (
     DetectionNetwork,
     Inference,
     Score,
+    Suits,
     apply_method,
     apply_to_targets,
     box_layer,
 )
 from lesionlens.explain.detection_network import dictionary_heads
+from tiny_networks import state_of
 
 RULES = BoxRules(least_score=0.02, overlap=0.05)
 
@@ -318,6 +320,60 @@ def test_other_networks_and_targets_are_refused(method: str) -> None:
         apply_method(Inference(segmentation, image()), BoxScore(0), method=method)
     with pytest.raises(ExplainError, match=r"needs a BoxScore.*ClassLogit"):
         apply_method(Inference(cubes(), image()), ClassLogit(0), method=method)
+
+
+def test_a_detection_network_suits_what_shows_its_boxes() -> None:
+    """A trial that asks for something else than a box would refuse the very methods that are made for boxes."""
+    network = cubes(2)
+    before = state_of(network)
+    suits = Suits(network, (1, 1, 32, 24, 16))
+
+    assert [suits.problem(name) for name in ("boxes", "score_map", "gradcam", "hirescam", "saliency")] == [None] * 5
+    assert "levels 1 to 2 (0 for all of them); found 3" in str(suits.problem("score_map", options={"level": 3}))
+    assert "no attention matrices" in str(suits.problem("attention"))
+    assert state_of(network) == before
+
+
+class Failing(nn.Module):
+    """A network of boxes that fails after its first answers."""
+
+    def __init__(self, answers: int) -> None:
+        super().__init__()
+        self.inner, self.answers = CubeNetwork(), answers
+
+    def forward(self, picture: Tensor) -> dict[str, list[Tensor]]:
+        """Return the maps of both levels, and then fail."""
+        found = self.inner(picture)
+        self.answers -= 1
+        if self.answers < 0:
+            raise ValueError("out of order")
+        return found
+
+
+@pytest.mark.parametrize("method", ["boxes", "score_map", "gradcam", "saliency", None])
+def test_an_error_leaves_a_detection_network_as_it_was(method: str | None) -> None:
+    """Of a map, and of the choice of a layer (None)."""
+    network = DetectionNetwork(
+        Failing(2 if method is None else 0).train(),
+        anchors_of(AnchorGeneratorWithAnchorShape((1, 2), SHAPES)),  # type: ignore[arg-type]  # untyped
+        1,
+        divisible=(8, 8, 4),
+        heads=dictionary_heads("classes", "offsets"),
+    )
+    picture = image((3, 2, 5))
+    before, picture_before = state_of(network), picture.clone()
+
+    def run() -> object:
+        if method is None:
+            return box_layer(network, (1, 1, 32, 24, 16))
+        layer = "network.inner.cells" if method == "gradcam" else None
+        return apply_method(Inference(network, picture), BoxScore(0), method=method, layer=layer)
+
+    with pytest.raises(ValueError, match="out of order"):
+        run()
+
+    assert state_of(network) == before
+    assert torch.equal(picture, picture_before)
 
 
 def test_the_layer_of_all_boxes_is_chosen() -> None:

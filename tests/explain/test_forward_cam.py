@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lesionlens.errors import Cancelled, ExplainError
-from lesionlens.explain import ClassLogit, Inference, RegionMargin, Score, Windows, apply_method, apply_to_targets
+from lesionlens.explain import (
+    ClassLogit,
+    Inference,
+    RegionMargin,
+    Score,
+    Windows,
+    apply_method,
+    apply_to_targets,
+    check_layer,
+)
 from lesionlens.explain.budget import AliveBytes, batches
 from lesionlens.explain.explanation import Request
 from lesionlens.explain.forward_cam import METHODS
@@ -305,6 +314,8 @@ def test_windows_that_the_target_does_not_reach_are_not_run() -> None:
     network, image = SmallUNet(), torch.randn(1, 1, 24, 8, 8)
     plan, sizes = Windows.sliding((24, 8, 8), SIZE, overlap=0.0), []
     handle = network.head.register_forward_hook(lambda _m, _a, output: sizes.append(output.shape[0]))
+    check_layer(network, "act", (1, 1, *SIZE))  # a network is probed when it is first seen
+    sizes.clear()
 
     apply_method(Inference(network, image, plan), fixed((24, 8, 8)), method="ablationcam", layer="act")
 
@@ -319,6 +330,9 @@ def test_what_comes_before_the_layer_runs_once_for_a_batch() -> None:
     network[4].register_forward_hook(lambda _m, args, output: sizes.append(output.shape[0]))
     passes: list[int] = []
     network[0].register_forward_hook(lambda _m, _a, output: passes.append(output.shape[0]))
+    check_layer(network, "1", (1, 1, 4, 4, 4))  # a network is probed when it is first seen
+    sizes.clear()
+    passes.clear()
 
     apply_method(Inference(network, torch.rand(1, 1, 4, 4, 4)), ClassLogit(0), method="ablationcam", layer="1")
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lesionlens.explain import RegionMargin
 from lesionlens.explain.budget import AliveBytes
@@ -125,3 +126,55 @@ def test_the_graph_of_a_unet_is_less_than_half_of_the_full_one() -> None:
     assert held < 0.5 * full
     assert bool(gradient.any())
     assert bool(expected.any())
+
+
+class _Built(nn.Module):
+    """Convolutions that are not what a layer of frozen weights is."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.enter, self.twice, self.how = nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(4, 4, 3, padding=1), how
+        self.register_buffer("fixed", torch.rand(1, 4, 5, 5, 5))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return any numbers that depend on the image."""
+        x = torch.tanh(self.enter(image))
+        kernel = torch.linspace(-1, 1, 432).view(4, 4, 3, 3, 3)
+        built = {
+            "input used again": lambda: self.twice(x) * x + functional.softplus(x),
+            "weights shared": lambda: self.twice(torch.tanh(self.twice(x))),
+            "weights from the image": lambda: functional.conv3d(x, kernel * x.mean()),
+            "weights are the image": lambda: functional.conv3d(x, x),
+            "image of the shape of the weights": lambda: functional.conv3d(x, self.fixed.new_ones(x.shape)),
+            "fixed image": lambda: functional.conv3d(self.fixed, x[:, :, :3, :3, :3]),
+            "no batch": lambda: functional.conv3d(x[0], kernel, padding="same"),
+            "by name": lambda: functional.conv3d(weight=kernel, input=x, bias=x.mean(dim=(0, 2, 3, 4))),
+        }
+        found: Tensor = built[self.how]()
+        return found.square()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "input used again",
+        "weights shared",
+        "weights from the image",
+        "weights are the image",
+        "image of the shape of the weights",
+        "fixed image",
+        "no batch",
+        "by name",
+    ],
+)
+def test_convolutions_of_every_kind_keep_what_their_gradients_need(how: str) -> None:
+    """Where something needs the values of the input, an empty place for them would give nonsense in silence."""
+    network, image = _Built(how).requires_grad_(False), torch.rand(1, 1, 5, 6, 7, requires_grad=True)
+
+    (expected,) = torch.autograd.grad(network(image).sum(), image)
+    with FrugalConvolutions():
+        output = network(image)
+    (found,) = torch.autograd.grad(output.sum(), image)
+
+    assert torch.equal(found, expected)
+    assert bool(found.any())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lesionlens.errors import Cancelled, ExplainError
 from lesionlens.explain import Inference, Windows
 from lesionlens.explain.registration import CellOffset, cell_offset, displacements
+from tiny_networks import state_of
 
 Triple = tuple[float, float, float]
 
@@ -166,3 +167,35 @@ def test_the_same_seed_measures_the_same_and_leaves_the_network_alone() -> None:
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert network.training
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_an_error_while_measuring_leaves_everything_as_it_was() -> None:
+    """Also where the network itself fails, in the middle of the blobs."""
+
+    class Failing(nn.Module):
+        calls = 0
+
+        def forward(self, image: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls > 3:
+                raise ValueError("out of order")
+            return image
+
+    network = nn.Sequential(Failing(), conv(3, 2, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten()).train()
+    image = torch.randn(1, 1, 16, 16, 16)
+    before, image_before = state_of(network), image.clone()
+
+    with pytest.raises(ValueError, match="out of order"):
+        displacements(Inference(network, image), "1")
+
+    assert state_of(network) == before
+    assert torch.equal(image, image_before)
+
+
+def test_an_image_that_is_not_finite_is_not_measured_on() -> None:
+    """A centroid of nothing would be an offset of nothing."""
+    image = torch.randn(1, 1, 16, 16, 16)
+    image[0, 0, 8, 8, 8] = torch.nan
+
+    with pytest.raises(ExplainError, match="not finite"):
+        displacements(Inference(nn.Sequential(conv(3, 2, 1), nn.AdaptiveAvgPool3d(1)), image), "0")

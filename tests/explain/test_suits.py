@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from tiny_networks import SmallUNet, pooled_linear, state_of
 SHAPE = (1, 1, 32, 32, 32)
 CAMS = {name for name, info in METHODS.items() if info.family in ("cam", "forward_cam")}
 ATTENTION = {name for name, info in METHODS.items() if info.family == "attention"}
+DETECTION = {name for name, info in METHODS.items() if info.family == "detection"}
+# What a network without attention and boxes can be explained by.
+USUAL = set(METHODS) - ATTENTION - DETECTION
 
 
 def suitable(network: nn.Module, shape: tuple[int, ...] = SHAPE) -> set[str]:
@@ -53,9 +57,9 @@ class Detached(nn.Module):
     ("network", "missing"),
     [
         # Averaged over space and then linear: all CAMs, no attention; and nothing that guided backprop could guide.
-        (pooled_linear([[0.0, 0.0], [1.0, -1.0]]), ATTENTION | {"guided_backprop"}),
-        (SmallUNet(), ATTENTION | {"cam"}),
-        (Smooth(), ATTENTION | {"cam", "guided_backprop"}),
+        (pooled_linear([[0.0, 0.0], [1.0, -1.0]]), {"guided_backprop"}),
+        (SmallUNet(), {"cam"}),
+        (Smooth(), {"cam", "guided_backprop"}),
     ],
     ids=["pooled", "unet", "smooth"],
 )
@@ -63,7 +67,7 @@ def test_a_network_is_explained_by_what_it_has(network: nn.Module, missing: set[
     """Every other method works, and the network is as it was."""
     before = state_of(network)
 
-    assert suitable(network) == set(METHODS) - missing
+    assert suitable(network) == USUAL - missing
     assert state_of(network) == before
 
 
@@ -106,7 +110,7 @@ def test_torchscript_has_what_needs_no_hooks() -> None:
     """Its modules cannot be watched; the message says what would work."""
     script = torch.jit.trace(SmallUNet().eval(), torch.rand(SHAPE))
 
-    assert suitable(script) == {name for name, info in METHODS.items() if not info.hooks}
+    assert suitable(script) == {name for name, info in METHODS.items() if not info.hooks} - DETECTION
     with pytest.raises(ExplainError, match=r"TorchScript module.*would work: saliency, .*occlusion\."):
         Suits(script, SHAPE).check("gradcam")
 
@@ -149,4 +153,32 @@ class Picky(nn.Module):
 
 def test_a_network_of_one_size_is_tried_on_it() -> None:
     """Its own failure on a small image says nothing about a method."""
-    assert suitable(Picky(), (1, 1, 24, 24, 24)) == set(METHODS) - ATTENTION - {"cam"}
+    assert suitable(Picky(), (1, 1, 24, 24, 24)) == USUAL - {"cam"}
+
+
+class Breaking(nn.Module):
+    """A network that fails at some trial."""
+
+    def __init__(self, answers: int) -> None:
+        super().__init__()
+        self.inner, self.answers = SmallUNet(), answers
+
+    def forward(self, x: Any) -> Any:
+        """Run it, until it fails."""
+        self.answers -= 1
+        if self.answers < 0:
+            raise ValueError("out of order")
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2, 3])
+@pytest.mark.parametrize("method", ["gradcam", "saliency", "guided_backprop", "attention_gates", "eigencam"])
+def test_a_trial_that_fails_leaves_everything_as_it_was(method: str, answers: int) -> None:
+    """Whatever is tried, the network is the one that predicts afterwards."""
+    network = Breaking(answers).train()
+    before = state_of(network)
+
+    with suppress(ValueError):
+        Suits(network, (1, 1, 16, 16, 16)).problem(method, layer="inner.act" if method == "gradcam" else None)
+
+    assert state_of(network) == before

@@ -13,7 +13,7 @@ from lesionlens.errors import ExplainError
 from lesionlens.explain.detection import chosen_layer
 from lesionlens.explain.explanation import Explanation, Request
 from lesionlens.explain.inference import Inference
-from lesionlens.explain.layers import existing_layer, layer_names
+from lesionlens.explain.layers import check_channels, existing_layer, layer_names
 from lesionlens.explain.suits import check_hooks
 from lesionlens.explain.targets import Target
 from lesionlens.methods import MethodInfo, Value, method_info, method_options
@@ -125,7 +125,10 @@ def _layers(info: MethodInfo, inference: Inference, layer: str | None) -> tuple[
     if layer is None:
         chosen, reason = chosen_layer(inference.network, shape)
         return (chosen,), (f"Layer {chosen!r} was chosen: {reason}.",)
-    return tuple(existing_layer(inference.network, name, shape) for name in layer_names(layer)), ()
+    names = tuple(existing_layer(inference.network, name, shape) for name in layer_names(layer))
+    for name in names:
+        check_channels(inference.network, name, shape)
+    return names, ()
 
 
 def _home(info: MethodInfo) -> Any:

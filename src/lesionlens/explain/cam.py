@@ -128,6 +128,13 @@ METHODS: dict[str, Weighting] = {
     "layercam": _layercam,
     "xgradcam": _xgradcam,
 }
+# Of these the weight of a channel is the sum of its gradients, which may cancel.
+SUM_GRADIENTS = {"gradcam"}
+
+# Sums of float32 gradients that are 0 come out at 1e-8 to 1e-6 of the sum of their magnitudes. Those of a network that
+# really hears the mean of a channel are above 1e-4, also where a million cells cancel by chance.
+CANCELLED = 1e-5
+
 # These are told the sums, which take a pass over the layer.
 READ_SUMS = {"gradcampp", "xgradcam"}
 
@@ -170,6 +177,8 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
     sums = sweep.sums() if request.method in READ_SUMS else torch.zeros(())
     for number, index, activation, gradient in sweep.gradients([seed for _, seed in asked]):
         whole = Whole(gradient.shape[2:].numel() * len(sweep.plan), sums)
+        if request.method in SUM_GRADIENTS:
+            field.magnitudes[number] += gradient.abs().flatten(2).mean(dim=2).max().item() / len(sweep.plan)
         field.add(number, index, activation, weighting(activation, gradient, whole))
     values, coarse = field.maps()
     below = [BELOW_ZERO_NOTE] * (request.method in READ_SUMS and sweep.lowest < 0)
@@ -182,7 +191,7 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
             score=score,
             coarse=plain(coarse[0, number]) if sweep.plan.is_whole else None,
             weights=plain(field.weights[number]) if field.weights is not None else None,
-            notes=(*output_notes(logits), *below, *_findings(values[0, number], any_gradient=number in field.found)),
+            notes=(*output_notes(logits), *below, *field.cancelled(number), *field.findings(number, values[0, number])),
         )
         for number, (target, (score, _)) in enumerate(zip(targets, asked, strict=True))
     ]
@@ -198,6 +207,7 @@ class _Field:
         self._coarse: Tensor | None = None  # (1, T, *cells) of the last window
         self.weights: Tensor | None = None  # (T, channels)
         self.found: set[int] = set()  # targets with a weight that is not zero
+        self.magnitudes = [0.0] * targets  # mean magnitude of the gradients of the channel with the largest
 
     def add(self, number: int, index: int, activation: Tensor, weights: Tensor) -> None:
         """Take the weights of one target in one window."""
@@ -225,9 +235,20 @@ class _Field:
             return self._sweep.blended(activation.new_zeros((self._targets, activation.shape[1])).float())
         return self._sweep.blended(self.weights)
 
+    def cancelled(self, number: int) -> list[str]:
+        """Say where the weights of a target are what rounding left of gradients that cancel."""
+        if (
+            self.weights is None
+            or not 0 < float(self.weights[number].abs().max()) < CANCELLED * self.magnitudes[number]
+        ):
+            return []
+        return [
+            "The gradients of every channel cancel, as they do in front of a norm over the image: the weights are"
+            " rounding errors, and the map means nothing. Choose the layer behind the norm, or HiResCAM."
+        ]
 
-def _findings(values: Tensor, *, any_gradient: bool) -> list[str]:
-    """Say what is special about a map."""
-    if not any_gradient:
-        return ["All gradients are zero: the target does not change with this layer. Choose another layer."]
-    return evidence_notes(values)
+    def findings(self, number: int, values: Tensor) -> list[str]:
+        """Say what is special about the map of a target."""
+        if number not in self.found:
+            return ["All gradients are zero: the target does not change with this layer. Choose another layer."]
+        return evidence_notes(values)

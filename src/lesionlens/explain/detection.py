@@ -108,7 +108,8 @@ def box_layer(network: DetectionNetwork, image_shape: Sequence[int]) -> tuple[st
         If all levels have no layer in common.
     """
     layers, shape = coarsest_first(network, image_shape)
-    serving = _serving_all_levels(network, [layer.name for layer in layers], shape)
+    names = [layer.name for layer in layers]
+    serving = _serving_all_levels(network, names, shape) if names else set()
     for layer in layers:
         if layer.name in serving:
             stride = " x ".join(f"{s:g}" for s in layer.stride)

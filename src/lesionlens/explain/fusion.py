@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
-from lesionlens.explain.explanation import Explanation, Request
+from lesionlens.explain.explanation import Explanation, Request, evidence_notes
 from lesionlens.explain.targets import Target
 
 __all__ = ["fused", "over_layers"]
@@ -55,5 +56,11 @@ def fused(maps: Sequence[Explanation]) -> Explanation:
         layer="+".join(names),
         coarse=None,
         weights=None,
-        notes=(note, *dict.fromkeys(text for one in maps for text in one.notes)),
+        notes=(note, *_notes(maps), *evidence_notes(torch.from_numpy(values))),
     )
+
+
+def _notes(maps: Sequence[Explanation]) -> list[str]:
+    """Return what the notes of all maps say, once; whether there is evidence is a matter of the joined map."""
+    alone = {text for one in maps for text in evidence_notes(torch.from_numpy(one.values))}
+    return [text for text in dict.fromkeys(text for one in maps for text in one.notes) if text not in alone]

@@ -28,6 +28,7 @@ from lesionlens.explain.fingerprint import fingerprint
 
 __all__ = [
     "LayerInfo",
+    "check_channels",
     "check_layer",
     "coarsest_first",
     "default_layer",
@@ -100,7 +101,8 @@ def list_layers(network: nn.Module, image_shape: Sequence[int]) -> list[LayerInf
     """List the layers that can be explained, in the order in which they run.
 
     These are the modules that run once in a pass and give one tensor (1, channels, *cells) of more than one cell. A
-    transformer's blocks that keep their channels last look alike: whoever names one must know.
+    transformer's blocks that keep their channels last look alike; :func:`misread_layers` tells them apart, and methods
+    refuse them.
 
     Parameters
     ----------
@@ -214,8 +216,23 @@ def check_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> No
         The message says what is wrong with the layer.
     """
     _try_layer(network, name, tuple(image_shape))
+    check_channels(network, name, image_shape)
+
+
+def check_channels(network: nn.Module, name: str, image_shape: Sequence[int]) -> None:
+    """Refuse a layer whose second axis is not, or cannot be shown to be, the channels.
+
+    Costs a small forward pass of a network that was not probed before.
+
+    Raises
+    ------
+    ExplainError
+        A map of it would add up places and lie among the channels, and look like an answer.
+    """
     trace = _small_trace(network, tuple(image_shape))
-    layers = [layer for layer in _explainable(trace) if layer.name == name]
+    module = dict(hookable(network).named_modules(remove_duplicate=False)).get(name)
+    names = {first for first, other in hookable(network).named_modules() if other is module}  # it may have several
+    layers = [layer for layer in _explainable(trace) if layer.name in names]
     if _turned(network, trace, layers):
         raise ExplainError(
             f"Layer {name!r} does not keep its channels on the second axis ({layers[0].shape} for an image of"

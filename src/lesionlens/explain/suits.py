@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.capture import unwrapped
+from lesionlens.explain.detection import BoxScore, chosen_layer
+from lesionlens.explain.detection_network import DetectionNetwork
 from lesionlens.explain.explanation import Request
 from lesionlens.explain.inference import Inference
-from lesionlens.explain.layers import default_layer, layer_names, output_shape, small_shape, zeros_for
+from lesionlens.explain.layers import layer_names, output_shape, small_shape, zeros_for
+from lesionlens.explain.targets import Target
 from lesionlens.methods import METHODS, MethodInfo, Value, method_info, method_options
 
 __all__ = ["Suits", "check_hooks"]
@@ -123,7 +126,7 @@ drop_weights or attn_drop). Choose 'attention_gates' for an Attention U-Net, els
                 return "CAM needs a classifier, which averages over space and then decides linearly; this is none."
             layers: tuple[str, ...] = ()
             if info.takes_layer:
-                layers = (default_layer(self.network, self.image_shape)[0],) if layer is None else layer_names(layer)
+                layers = (chosen_layer(self.network, self.image_shape)[0],) if layer is None else layer_names(layer)
             small = self._small(info)
             problem = self._refusal(info, layers, options, small)
             if problem is None or small == self.image_shape:
@@ -145,7 +148,10 @@ drop_weights or attn_drop). Choose 'attention_gates' for an Attention U-Net, els
         self, info: MethodInfo, layers: tuple[str, ...], options: dict[str, Value], shape: tuple[int, ...]
     ) -> str | None:
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(zeros_for(self.network, (1,)))
-        request = Request(Inference(self.network, noise), _Anything(), info.name, layers, options)
+        target: Target = _Anything()
+        if isinstance(self.network, DetectionNetwork):
+            target = BoxScore(0, self.network.n_classes)
+        request = Request(Inference(self.network, noise), target, info.name, layers, options)
         home = import_module(f"lesionlens.explain.{info.family}")
         try:
             getattr(home, "check", home.run)(request)

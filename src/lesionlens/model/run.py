@@ -87,6 +87,8 @@ def run_model(
         inference = infer(bundle, prepared, progress=progress)
     else:
         attributions, inference, warnings = _network(bundle, prepared, wish, progress)
+    if bundle.detector is not None and method_info(wish.method).kind != "detection":
+        attributions += _boxes(bundle, prepared, inference)
     times.append(time.perf_counter())
     task = bundle.info.task
     maps = tuple(probabilities(bundle, inference)) if task == "segmentation" else ()
@@ -123,10 +125,7 @@ def _network(
         attributions, inference = explained(bundle, plan, inference, progress=progress)
     except ExplainError as error:
         warnings = (f"There is no attribution map: {error}",)
-    inference = inference or infer(bundle, prepared, progress=progress)
-    if bundle.detector is not None and method_info(wish.method).kind != "detection":
-        attributions += _boxes(bundle, prepared, inference)
-    return attributions, inference, warnings
+    return attributions, inference or infer(bundle, prepared, progress=progress), warnings
 
 
 def _boxes(bundle: Bundle, prepared: Prepared, inference: Inference) -> tuple[Heatmap, ...]:

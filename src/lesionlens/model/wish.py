@@ -14,6 +14,7 @@ from lesionlens.explain import existing_layer, layer_names
 from lesionlens.methods import Value, method_info, method_options
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
+from lesionlens.model.detection import check_windows
 from lesionlens.model.inference import windows_of
 from lesionlens.model.preprocess import Prepared
 from lesionlens.model.targets import Wanted, channels_of, check_spec
@@ -90,6 +91,8 @@ def check_suits(bundle: Bundle, wish: Wish, prepared: Prepared | None = None) ->
     ExplainError
         The message says why not, and which methods would work.
     """
+    if prepared is not None:
+        check_windows(bundle, prepared, wish.method)
     window = _window(bundle, prepared)
     if window is None:
         return
