@@ -44,7 +44,11 @@ def test_the_manifest_offers_what_the_menus_need(repository: Path) -> None:
     ):
         module, name = str(commands[contribution.command].python_name).split(":")
         assert callable(getattr(import_module(module), name))
-    assert [widget.display_name for widget in manifest.contributions.widgets or []] == ["LesionLens"]
+    assert [widget.display_name for widget in manifest.contributions.widgets or []] == [
+        "LesionLens",
+        "Trust",
+        "Compare",
+    ]
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "SCAN.NII.GZ", "scan.nrrd", "scan.mha", "image.dcm"])
