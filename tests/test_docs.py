@@ -98,6 +98,17 @@ def test_the_gallery_shows_every_method_or_says_why_not(repository: Path) -> Non
     assert [name for name in METHODS if f"| `{name}` |" not in page] == []
 
 
+def test_every_method_has_its_row_with_formula_paper_and_cost(repository: Path) -> None:
+    """The page is where a reader learns what a method cannot say; six columns, none of them empty."""
+    page = (repository / "docs" / "explanation" / "what-maps-say.md").read_text("utf-8")
+    rows = {row.split("`")[1]: row for row in page.splitlines() if row.startswith("| `")}
+
+    for name in METHODS:
+        cells = [cell.strip() for cell in rows[name].strip("|").split(" | ")]
+        assert len(cells) == 6, name
+        assert all(cells), name
+
+
 def test_the_pictures_of_the_gallery_are_small(repository: Path) -> None:
     """Pictures stay in the history of the repository for ever."""
     found = {path.name: path.stat().st_size for path in (repository / "docs" / "images").glob("gallery-*.png")}

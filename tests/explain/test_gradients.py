@@ -357,6 +357,28 @@ def test_monai_unet_is_guided() -> None:
     assert relative_error(guided.values, plain.values) > 0.1
 
 
+@pytest.mark.parametrize(
+    ("activation", "slope"),
+    [
+        (nn.ReLU(), lambda x: (x > 0).float()),
+        (nn.PReLU(init=0.25), lambda x: torch.where(x > 0, 1.0, 0.25)),
+        (nn.LeakyReLU(0.1), lambda x: torch.where(x > 0, 1.0, 0.1)),
+        (nn.ELU(), lambda x: torch.where(x > 0, torch.ones(()), x.exp())),
+    ],
+    ids=["relu", "prelu", "leaky", "elu"],
+)
+def test_every_rule_lets_positive_gradients_through_with_the_slope(activation: nn.Module, slope: Any) -> None:
+    """By hand: T = sum of w f(x), so the map is relu(w) f'(x)."""
+    image, linear = torch.randn(1, 1, 3, 4, 5), nn.Linear(60, 1)
+    network = nn.Sequential(activation, nn.Flatten(), linear)
+
+    found = apply_method(Inference(network, image), ClassLogit(0), method="guided_backprop")
+
+    weights = linear.weight.detach().view(3, 4, 5)
+    assert bool((weights < 0).any())
+    np.testing.assert_allclose(found.values, (weights.relu() * slope(image[0, 0])).numpy(), atol=1e-6)
+
+
 def test_activations_without_a_rule_are_named_or_refused() -> None:
     """A map that is guided in part, or not at all, must not pass for guided."""
     inner, image = Relus().eval(), torch.randn(1, 2, 8, 7, 6)

@@ -210,6 +210,15 @@ def existing_layer(network: nn.Module, name: str, image_shape: Sequence[int]) ->
 def check_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> None:
     """Refuse a layer that no map can be made of, by running zeros through it: small images first.
 
+    Parameters
+    ----------
+    network
+        Any module with one tensor in.
+    name
+        Dotted name of the layer.
+    image_shape
+        (1, C, *spatial) of the input, or of one window.
+
     Raises
     ------
     ExplainError
@@ -222,7 +231,7 @@ def check_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> No
 def check_channels(network: nn.Module, name: str, image_shape: Sequence[int]) -> None:
     """Refuse a layer whose second axis is not, or cannot be shown to be, the channels.
 
-    Costs a small forward pass of a network that was not probed before.
+    Costs a small forward pass of a network that was not probed before. See :func:`check_layer` for the parameters.
 
     Raises
     ------
