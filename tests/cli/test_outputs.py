@@ -15,8 +15,10 @@ import torch
 from monai.networks.nets import AttentionUnet
 
 import lesionlens as ll
+from detection_networks import write_detection
 from lesionlens.cli import main
-from tiny_bundles import CENTRE, VOXELWISE_STATE, blob, straight_grid, write_bundle
+from lesionlens.volume import Volume
+from tiny_bundles import CENTRE, RAS, VOXELWISE_STATE, blob, straight_grid, write_bundle
 
 _FILE = re.compile(r"[\w<>.-]+\.(?:nii\.gz|csv|json|png)")
 _PLACE = re.compile(r"<[\w-]+>")
@@ -83,12 +85,18 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         state=state,
     )
+    cells = np.full((40, 38, 24), 0.01, dtype=np.float32)
+    cells[12:16, 8:12, 10:12] = 1
+    ll.write(Volume(cells, straight_grid()), folder / "cells.nii.gz")
+    write_detection(folder / "cubes", steps=[RAS])
     return folder
 
 
-def written(case: Path, out: Path, command: str, *words: str, bundle: str = "voxelwise") -> set[str]:
+def written(
+    case: Path, out: Path, command: str, *words: str, bundle: str = "voxelwise", scan: str = "scan.nii.gz"
+) -> set[str]:
     """Run a command on the scan; return the names of what is in its folder."""
-    start = [command, str(case / "scan.nii.gz"), "--bundle", str(case / bundle), "--trust", "-q", "--out", str(out)]
+    start = [command, str(case / scan), "--bundle", str(case / bundle), "--trust", "-q", "--out", str(out)]
     assert main([*start, *words]) == 0
     return {path.name for path in out.iterdir()}
 
@@ -103,8 +111,11 @@ def test_run(case: Path, page: dict[str, str], tmp_path: Path) -> None:
     sure = written(case, tmp_path / "a", "run", "--layer", "0", "--uncertainty", "tta", "--samples", "2")
     layer = written(case, tmp_path / "b", "run", "--method", "activation_mean", "--layer", "0")
     gates = written(case, tmp_path / "c", "run", "--method", "attention_gates", bundle="gated")
+    boxes = written(case, tmp_path / "d", "run", "--method", "hirescam", bundle="cubes", scan="cells.nii.gz")
 
-    check(page["`lesionlens run`"], sure, layer, gates)
+    check(page["`lesionlens run`"], sure, layer, gates, boxes)
+    with (tmp_path / "d" / "detections.csv").open(newline="", encoding="utf-8") as file:
+        assert next(csv.reader(file)) == list(first_cells(page["`detections.csv`"]))
     assert keys_of(tmp_path / "a" / "record.json") == list(first_cells(page["`record.json`"]))
 
 
