@@ -32,7 +32,7 @@ COLOURS = 256
 PAUSE_S = 0.02
 
 
-# What is pictured of the dock Trust: all checks take minutes, these show every verdict there is.
+# What is pictured of the dock Trust: all checks take minutes; of the verdicts these show those that pass, and one left out.
 CHECKS = ("seen", "perturbation", "localisation")
 
 
