@@ -32,7 +32,7 @@ COLOURS = 256
 PAUSE_S = 0.02
 
 
-# What is pictured of the dock Trust: all checks take minutes; of the verdicts these show those that pass, and one left out.
+# What is pictured of the dock Trust: all checks take minutes; these pass, and one is left out.
 CHECKS = ("seen", "perturbation", "localisation")
 
 
