@@ -160,6 +160,23 @@ def test_what_is_no_map_is_refused(tmp_path: Path, values: NDArray, said: str | 
         read_overlay(saved(tmp_path, values), SCAN, kind=said)
 
 
+def test_a_scan_of_whole_numbers_is_no_mask(tmp_path: Path, rng: np.random.Generator) -> None:
+    """An 8-bit scan would be 255 labels of noise over the patient; an atlas of as many, and what is said, is taken."""
+    noise = rng.integers(1, 200, GRID.shape).astype(np.uint8)
+    blocks = (np.indices(GRID.shape) // 4).astype(np.uint8)
+    atlas = (1 + blocks[0] * 25 + blocks[1] * 5 + blocks[2]).astype(np.uint8)
+    scan = Volume(np.zeros(GRID.shape), GRID)
+    assert len(np.unique(atlas)) > 16
+
+    with pytest.raises(ReadError, match="from voxel to voxel"):
+        read_overlay(saved(tmp_path, noise, name="scan.nii.gz"), scan)
+
+    (labels,) = read_overlay(saved(tmp_path, atlas, name="atlas.nii.gz"), scan)
+    assert np.array_equal(labels.array, atlas)
+    (said,) = read_overlay(tmp_path / "scan.nii.gz", scan, kind="mask")
+    assert np.array_equal(said.array, noise)
+
+
 def test_folders_and_files_of_nothing_are_refused(tmp_path: Path) -> None:
     """The message says what is expected."""
     with pytest.raises(ReadError, match=r"Expected the file of a mask or map; .* is a folder"):
