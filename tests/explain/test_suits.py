@@ -53,6 +53,34 @@ class Detached(nn.Module):
         return self.head(torch.relu(self.body(x)).detach())
 
 
+class Hungry(nn.Module):
+    """A network that has no memory left for an image with anything in it."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        super().__init__()
+        self.body = nn.Conv3d(1, 2, 1)
+        self.error = error
+
+    def forward(self, x: Any) -> Any:
+        """Run it on zeros, which are what layers are looked for with."""
+        if x.any():
+            raise self.error("out of it")
+        return self.body(x)
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, KeyboardInterrupt])
+def test_a_trial_does_not_hide_what_is_no_fault_of_a_network(error: type[BaseException]) -> None:
+    """It would pass for a method that suits, and the scan would follow."""
+    with pytest.raises(error, match="out of it"):
+        Suits(Hungry(error), SHAPE).problem("saliency")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_a_trial_forgives_networks_that_insist_on_their_size(error: type[BaseException]) -> None:
+    """That the image of the trial does not please is not the method's fault."""
+    assert Suits(Hungry(error), SHAPE).problem("saliency") is None
+
+
 @pytest.mark.parametrize(
     ("network", "missing"),
     [

@@ -14,17 +14,22 @@ from lesionlens.model.run import run_model
 from tiny_bundles import CENTRE, SLIDING, VOXELWISE_STATE, blob, straight_grid, write_bundle
 
 
-@pytest.fixture(scope="module", params=[None, SLIDING], ids=["whole", "windows"])
-def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def _voxelwise(folder: Path, inferer: dict[str, Any] | None) -> Any:
     """Return the voxelwise bundle, with a layer '0' that can be explained."""
-    folder = write_bundle(
-        tmp_path_factory.mktemp("bundle") / "voxelwise",
+    written = write_bundle(
+        folder,
         network="$torch.nn.Sequential(torch.nn.Identity(), torch.nn.Conv3d(1, 2, 1))",
         state={f"1.{k}": v for k, v in VOXELWISE_STATE.items()},
-        inferer=request.param,
+        inferer=inferer,
         extra={"imports": ["$import torch"]},
     )
-    return ll.load_bundle(folder, trust=True)
+    return ll.load_bundle(written, trust=True)
+
+
+@pytest.fixture(scope="module", params=[None, SLIDING], ids=["whole", "windows"])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a bundle that sees scans whole, and one that sees them through windows."""
+    return _voxelwise(tmp_path_factory.mktemp("bundle") / "voxelwise", request.param)
 
 
 def _nothing(*_: object, **__: object) -> None:
@@ -59,10 +64,9 @@ def test_a_method_that_cannot_work_is_refused_before_the_work(
             ll.trust(bundle, scan, layer="0", also=[method])
 
 
-def test_a_window_is_known_before_the_scan(bundle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_is_known_before_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through a sliding window not even the preprocessing runs."""
-    if type(bundle.inferer).__name__ != "SlidingWindowInferer":
-        pytest.skip("sees scans whole")
+    bundle = _voxelwise(tmp_path / "windows", SLIDING)
     for name in ("explanation", "run", "trust"):
         monkeypatch.setattr(f"lesionlens.model.{name}.prepare", _nothing)
 

@@ -157,6 +157,8 @@ drop_weights or attn_drop). Choose 'attention_gates' for an Attention U-Net, els
             getattr(home, "check", home.run)(request)
         except ExplainError as error:
             return str(error)
+        except (MemoryError, torch.OutOfMemoryError):  # of the machine, and of the method as little as of the network
+            raise
         except Exception:  # a network is arbitrary code and may insist on its size: that is not the method's fault
             return None
         return None
