@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 
 from lesionlens.errors import ExplainError
-from lesionlens.methods import METHODS, Value, method_info, method_options
+from lesionlens.methods import METHODS, Value, default_method, method_info, method_options
 
 WITH_OPTIONS = replace(METHODS["gradcam"], options={"samples": 25, "noise": 0.1, "exact": False, "fill": "mean"})
 
@@ -17,6 +17,15 @@ def test_every_method_can_be_run(name: str) -> None:
     home = import_module(f"lesionlens.explain.{METHODS[name].family}")
 
     assert name in home.METHODS
+
+
+@pytest.mark.parametrize("task", ["segmentation", "classification", "detection"])
+def test_methods_that_nobody_named_exist_and_have_no_options(task: str) -> None:
+    """Options are checked before the bundle is read, when the method may still be either."""
+    info = METHODS[default_method(task)[0]]
+
+    assert info.takes_target
+    assert not info.options
 
 
 @pytest.mark.parametrize("family", sorted({info.family for info in METHODS.values()}))

@@ -13,7 +13,17 @@ from typing import Literal
 
 from lesionlens.errors import ExplainError, unknown_name
 
-__all__ = ["BELOW_ZERO_NOTE", "METHODS", "Family", "MethodInfo", "Sampling", "Value", "method_info", "method_options"]
+__all__ = [
+    "BELOW_ZERO_NOTE",
+    "METHODS",
+    "Family",
+    "MethodInfo",
+    "Sampling",
+    "Value",
+    "default_method",
+    "method_info",
+    "method_options",
+]
 
 #: The module of ``lesionlens.explain`` that a method lives in.
 Family = Literal["cam", "forward_cam", "gradients", "occlusion", "features", "attention", "detection"]
@@ -368,6 +378,24 @@ def method_info(name: str) -> MethodInfo:
     if known not in METHODS:
         raise ExplainError(unknown_name("method", name, METHODS))
     return METHODS[known]
+
+
+def default_method(task: str) -> tuple[str, str]:
+    """Choose the method of a run that names none, by what the bundle is for.
+
+    Parameters
+    ----------
+    task
+        ``"segmentation"``, ``"classification"`` or ``"detection"``.
+
+    Returns
+    -------
+    name, reason : str
+        The method, and half a sentence on why.
+    """
+    if task == "detection":
+        return "hirescam", "no method was named, and it keeps the place of a box, which weights of channels forget"
+    return "gradcam", "no method was named, and it is what readers know best"
 
 
 def method_options(info: MethodInfo, given: Mapping[str, Value]) -> dict[str, Value]:

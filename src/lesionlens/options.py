@@ -24,7 +24,7 @@ class RunOptions:
     bundle
         Name of an embedded bundle, or path of a bundle.
     method
-        Attribution method.
+        Attribution method; by default chosen by the bundle's task, see :func:`lesionlens.methods.default_method`.
     target
         Class to explain, name or channel number, or several of them, or ``"all"``; by default the class with most
         predicted voxels (segmentation) or the highest probability (classification).
@@ -61,7 +61,7 @@ class RunOptions:
 
     input: Path
     bundle: str = "flair-lesions"
-    method: str = "gradcam"
+    method: str | None = None
     target: str | tuple[str, ...] | None = None
     score: ScoreName | None = None
     over: Over | str = "predicted"

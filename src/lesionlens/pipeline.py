@@ -17,7 +17,7 @@ from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap
 from lesionlens.io import read
 from lesionlens.io.labels import read_labels
-from lesionlens.methods import method_info, method_options
+from lesionlens.methods import default_method, method_info, method_options
 from lesionlens.options import RunOptions
 from lesionlens.progress import Progress, silent
 from lesionlens.record import run_record
@@ -71,15 +71,20 @@ def run_case(
         Whatever stage fails says what to do.
     """
     clock, spec = _Stopwatch(), options.spec  # what cannot be asked is refused first
-    method_options(method_info(options.method), options.method_options)
+    # Without a name the bundle's task decides, and the methods to choose from then have no options, whatever it is.
+    early = options.method or default_method("segmentation")[0]
+    method_options(method_info(early), options.method_options)
     volume, bundles = _loaded(options, volume, bundle, clock, progress)
     from lesionlens.model.run import run_model
-    from lesionlens.model.wish import Wish
+    from lesionlens.model.wish import Wish, method_of
 
     if isinstance(spec.over, Path):
         mask = read_labels(spec.over, volume, identified=options.identified, progress=progress)
         spec = replace(spec, over=mask)
-    wish = Wish(options.method, options.target, options.layer, options.method_options, spec, options.registration)
+    method, why = method_of(bundles[0], options.method)
+    options = replace(options, method=method)  # as the record is to say it
+    asked = (options.target, options.layer, options.method_options, spec, options.registration)
+    wish = Wish(method, *asked, why=why)
     output = run_model(bundles[0], volume, wish, progress=progress)
     clock.seconds.update(output.seconds)
     with clock.stage("uncertainty"):  # it reports its own progress

@@ -25,6 +25,7 @@ from lesionlens.model.explanation import Wish
 from lesionlens.model.inference import infer
 from lesionlens.model.preprocess import prepare
 from lesionlens.model.run import run_model
+from lesionlens.pipeline import RunOptions, run_case
 from lesionlens.volume import Grid, Volume
 from orientations import ORIENTATIONS, reoriented
 from tiny_bundles import RAS, classifier, oblique_grid, straight_grid, write_bundle
@@ -183,6 +184,25 @@ def test_maps_that_forget_the_place_say_so(bundle: ll.Bundle, method: str, said:
     assert any("not what the box rests on" in note for note in heat.provenance.notes) == said
     i, j, k = CELLS[1]
     assert bool(heat.array[4 * i + 1, 4 * j + 1, 2 * k] > heat.array.max() / 2) == said  # of the other box
+
+
+@pytest.mark.parametrize(("named", "made"), [(None, "hirescam"), ("gradcam", "gradcam")])
+def test_who_names_no_method_gets_one_that_keeps_the_place(folder: Path, named: str | None, made: str) -> None:
+    """Grad-CAM, the default of other bundles, lights up both cells; who names it gets it all the same."""
+    bundle, volume = ll.load_bundle(folder, trust=True), scan(straight_grid())
+
+    result = run_case(RunOptions(Path("scan"), method=named, trust=True), volume=volume, bundle=bundle)
+    again = ll.explain(bundle, volume, method=named)
+
+    heat = result.attributions[0]
+    chosen = "HiResCAM was chosen: no method was named, and it keeps the place of a box"
+    assert (heat.provenance.method, result.record["options"]["method"]) == (made, made)
+    assert any(note.startswith(chosen) for note in heat.provenance.notes) == (named is None)
+    i, j, k = CELLS[1]
+    lit = heat.array[4 * i + 1, 4 * j + 1, 2 * k] > heat.array.max() / 2  # of the other box
+    assert bool(lit) == (made == "gradcam")
+    assert np.array_equal(again.array, heat.array)
+    assert again.provenance.notes == heat.provenance.notes
 
 
 def test_boxes_that_do_not_exist_are_refused(bundle: ll.Bundle) -> None:

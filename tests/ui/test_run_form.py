@@ -105,6 +105,21 @@ def test_the_simple_form_stays_simple(window: Window) -> None:
     assert form.explaining.isVisibleTo(form)
 
 
+def test_the_method_follows_the_bundle_until_one_is_chosen(window: Window) -> None:
+    """What the form shows must be what runs; a choice of the user outlives another bundle."""
+    form = window.widget.form
+    seen = form.explaining.choice().method, form.explaining.info.name
+
+    form.explaining.show_facts(BundleFacts((), "", "none", {}, "", "detection"))
+
+    assert seen == (None, "gradcam")
+    assert (form.explaining.choice().method, form.explaining.info.name) == (None, "hirescam")
+    assert "HiResCAM" in form.method_section.heading.text()
+    choose(form.explaining.method, "layercam")
+    form.explaining.follow("segmentation")
+    assert (form.explaining.choice().method, form.explaining.info.name) == ("layercam", "layercam")
+
+
 def test_methods_that_cannot_explain_the_bundle_say_why(window: Window, trusted: Path) -> None:
     """A menu of methods of which half end in an error would teach nothing; those that serve must stay."""
     window.widget.form.scan.open_bundle(str(trusted))

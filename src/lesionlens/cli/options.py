@@ -116,7 +116,12 @@ BundleName = Annotated[str, typer.Option("--bundle", "-b", help="Embedded bundle
 BundleArgument = Annotated[
     str, typer.Argument(metavar="BUNDLE", help="Embedded bundle, or path of a folder or zip.", show_default=False)
 ]
-Method = Annotated[str, typer.Option(help="How the result is explained; 'lesionlens methods' lists them.")]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="How the result is explained; 'lesionlens methods' lists them. [default: gradcam; of a detection hirescam]"
+    ),
+]
 MethodOption = Annotated[
     list[str],
     typer.Option("--option", metavar="NAME=VALUE", help="Option of the method; several times for several."),

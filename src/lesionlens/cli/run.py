@@ -56,7 +56,7 @@ def run(
     out: Out,
     *,
     bundle: BundleName = "flair-lesions",
-    method: Method = "gradcam",
+    method: Method = None,
     target: Target = [],  # noqa: B006 - typer makes a new list for each call
     asking: Asking,
     layer: Layer = None,

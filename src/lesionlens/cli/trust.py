@@ -45,7 +45,7 @@ def trust(
     out: Out,
     *,
     bundle: BundleName = "flair-lesions",
-    method: Method = "gradcam",
+    method: Method = None,
     target: OneTarget = None,
     asking: Asking,
     layer: Layer = None,

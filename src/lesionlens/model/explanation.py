@@ -31,7 +31,7 @@ from lesionlens.model.placement import Placed, placed, registration_of
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.model.targets import channels_of, chosen_channel, target_of
-from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish
+from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish, method_of
 from lesionlens.progress import Progress, silent
 from lesionlens.registration import Registration
 from lesionlens.target import Over, ScoreName, TargetSpec
@@ -53,7 +53,7 @@ def explain(  # type: ignore[overload-overlap]  # "all" is a text too, and gives
     bundle: Bundle,
     volume: Volume | Sequence[Volume],
     *,
-    method: str = "gradcam",
+    method: str | None = "gradcam",
     target: Literal["all"],
     score: ScoreName | None = None,
     over: Over | str | tuple[float, float, float] = "predicted",
@@ -71,7 +71,7 @@ def explain(  # type: ignore[overload-overlap]  # a text is a sequence of texts 
     bundle: Bundle,
     volume: Volume | Sequence[Volume],
     *,
-    method: str = "gradcam",
+    method: str | None = "gradcam",
     target: str | int | None = None,
     score: ScoreName | None = None,
     over: Over | str | tuple[float, float, float] = "predicted",
@@ -89,7 +89,7 @@ def explain(
     bundle: Bundle,
     volume: Volume | Sequence[Volume],
     *,
-    method: str = "gradcam",
+    method: str | None = "gradcam",
     target: Sequence[str | int],
     score: ScoreName | None = None,
     over: Over | str | tuple[float, float, float] = "predicted",
@@ -106,7 +106,7 @@ def explain(
     bundle: Bundle,
     volume: Volume | Sequence[Volume],
     *,
-    method: str = "gradcam",
+    method: str | None = "gradcam",
     target: str | int | Sequence[str | int] | None = None,
     score: ScoreName | None = None,
     over: Over | str | tuple[float, float, float] = "predicted",
@@ -132,6 +132,7 @@ def explain(
         The scan, or one volume per input channel, all on one grid.
     method
         One of ``lesionlens.methods.METHODS``; ``lesionlens methods`` lists them with what they cost and cannot say.
+        None takes the one that serves the bundle's task, as a run does that names none: HiResCAM for detection.
     target
         Class, by name or channel number. By default the class with most predicted voxels (segmentation) or the highest
         probability (classification). A list of classes, or ``"all"``, gives a list of maps from one pass.
@@ -166,7 +167,9 @@ def explain(
     several = target == "all" or (target is not None and not isinstance(target, str | int))
     wanted = target if target is None or isinstance(target, str | int) else tuple(target)
     others = against if isinstance(against, str | int) else tuple(against)
-    wish = Wish(method, wanted, layer, options or {}, TargetSpec(score, over, others, gamma), registration)
+    name, why = method_of(bundle, method)
+    spec = TargetSpec(score, over, others, gamma)
+    wish = Wish(name, wanted, layer, options or {}, spec, registration, why)
     check_wish(bundle, wish)
     check_suits(bundle, wish)
     prepared = prepare(bundle, volume)
@@ -220,6 +223,8 @@ def planned(bundle: Bundle, prepared: Prepared, wish: Wish) -> Plan:
     info = method_info(wish.method)
     check_windows(bundle, prepared, wish.method)
     notes = box_notes(bundle, info.name)
+    if wish.why:
+        notes = (f"{info.title} was chosen: {wish.why}.", *notes)
     with foreign_code(bundle, prepared):
         if wish.layer is None and info.takes_layer:
             layer, why = bundle.default_layer(windows.size)

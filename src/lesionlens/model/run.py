@@ -105,7 +105,7 @@ def _unsuited(bundle: Bundle, wish: Wish, prepared: Prepared | None = None) -> t
     try:
         check_suits(bundle, wish, prepared)
     except ExplainError as error:
-        if wish.method != Wish().method or wish.layer is not None:
+        if (wish.method != Wish().method and not wish.why) or wish.layer is not None:
             raise
         return (f"There is no attribution map: {error}",)
     return ()

@@ -30,7 +30,7 @@ from lesionlens.model.explanation import Plan, explained_targets, planned, subje
 from lesionlens.model.inference import infer
 from lesionlens.model.preprocess import prepare
 from lesionlens.model.targets import channels_of
-from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish
+from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish, method_of
 from lesionlens.progress import Progress, silent
 from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Grid, Volume
@@ -42,7 +42,7 @@ def trust(
     bundle: Bundle,
     volume: Volume | Sequence[Volume],
     *,
-    method: str = "gradcam",
+    method: str | None = "gradcam",
     target: str | int | None = None,
     score: ScoreName | None = None,
     over: Over | str | tuple[float, float, float] = "predicted",
@@ -96,7 +96,8 @@ def trust(
         If the volume does not suit the bundle, or the mask not the volume.
     """
     others = against if isinstance(against, str | int) else tuple(against)
-    wish = Wish(method, target, layer, options or {}, TargetSpec(score, over, others, gamma))
+    name, why = method_of(bundle, method)
+    wish = Wish(name, target, layer, options or {}, TargetSpec(score, over, others, gamma), why=why)
     bundle.refuse_detection("the checks of a map")
     wanted = _wanted(checks, mask, also)
     _check_methods(bundle, wish, also)

@@ -11,7 +11,7 @@ from monai.inferers import SlidingWindowInferer
 from lesionlens.errors import ExplainError
 from lesionlens.explain import check_layer as check_layer_of
 from lesionlens.explain import existing_layer, layer_names
-from lesionlens.methods import Value, method_info, method_options
+from lesionlens.methods import Value, default_method, method_info, method_options
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.detection import check_windows
@@ -20,7 +20,7 @@ from lesionlens.model.preprocess import Prepared
 from lesionlens.model.targets import Wanted, channels_of, check_spec
 from lesionlens.target import TargetSpec
 
-__all__ = ["Wish", "check_layer", "check_suits", "check_wish"]
+__all__ = ["Wish", "check_layer", "check_suits", "check_wish", "method_of"]
 
 # Voxels of the images that a mistyped layer's alternatives are looked for with.
 PROBE_SIZE = (64, 64, 64)
@@ -31,7 +31,7 @@ class Wish:
     """What a user asked for; None leaves it to the bundle.
 
     The parameters are those of :func:`lesionlens.explain`; ``spec`` says which number is explained, over which voxels,
-    ``registration`` whether measured offsets are applied.
+    ``registration`` whether measured offsets are applied, ``why`` why the method was chosen where none was named.
     """
 
     method: str = "gradcam"
@@ -40,6 +40,12 @@ class Wish:
     options: Mapping[str, Value] = field(default_factory=dict)
     spec: TargetSpec = field(default_factory=TargetSpec)
     registration: bool = True
+    why: str = ""
+
+
+def method_of(bundle: Bundle, method: str | None) -> tuple[str, str]:
+    """Return the method that was named and no reason, or else the one that serves the bundle's task, and why."""
+    return default_method(bundle.info.task) if method is None else (method, "")
 
 
 def check_wish(bundle: Bundle, wish: Wish) -> None:

@@ -31,7 +31,7 @@ class TrustOptions:
     """
 
     bundle: str
-    method: str
+    method: str | None
     target: str | None = None
     layer: str | None = None
     method_options: Mapping[str, Value] = field(default_factory=dict)

@@ -30,6 +30,8 @@ class BundleFacts:
         Methods that cannot explain it, with the reason of each.
     no_dropout
         Why Monte-Carlo dropout is not available; empty where it is.
+    task
+        What the network is for; until it was looked at that is a guess from the metadata.
     """
 
     layers: tuple[BundleLayer, ...]
@@ -37,6 +39,7 @@ class BundleFacts:
     reason: str
     refused: Mapping[str, str]
     no_dropout: str
+    task: str = "segmentation"
 
 
 def bundle_name(info: BundleInfo) -> str:
@@ -69,4 +72,4 @@ def look_at(bundle: str, progress: Progress, *, trust: bool) -> BundleFacts:
     except ExplainError as error:
         layers, default, reason = (), "", str(error)
     progress("Looking at the network", 2, 3)
-    return BundleFacts(layers, default, reason, refused_methods(loaded), no_dropout(loaded))
+    return BundleFacts(layers, default, reason, refused_methods(loaded), no_dropout(loaded), loaded.info.task)

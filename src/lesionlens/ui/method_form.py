@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from lesionlens.methods import METHODS, MethodInfo, Value
+from lesionlens.methods import METHODS, MethodInfo, Value, default_method
 from lesionlens.ui.facts import BundleFacts
 from lesionlens.ui.parts import Note, enable_item, wide_combo
 
@@ -76,7 +76,7 @@ _COLUMNS = ("Layer", "Channels", "Stride", "Cell in mm")
 class MethodChoice:
     """What was chosen; the fields are those of :class:`~lesionlens.pipeline.RunOptions`."""
 
-    method: str
+    method: str | None
     layer: str | None = None
     method_options: Mapping[str, Value] = field(default_factory=dict)
 
@@ -86,8 +86,6 @@ class MethodForm(QWidget):
 
     Parameters
     ----------
-    default
-        Name of the method that is chosen first.
     of_class
         Offer only methods that explain a class.
 
@@ -99,9 +97,10 @@ class MethodForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, default: str, *, of_class: bool = False, parent: QWidget | None = None) -> None:
+    def __init__(self, *, of_class: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._facts: BundleFacts | None = None
+        self._named = False  # until somebody chooses, the method follows the task of the bundle
         self.method = wide_combo("How the model's decision is explained")
         self.about = Note()
         self.options: dict[str, QWidget] = {}
@@ -116,7 +115,7 @@ class MethodForm(QWidget):
         self.layer.textChanged.connect(self._check_layers)
         self.layers.itemChanged.connect(self._write_layers)
         self._offer(of_class=of_class)
-        self.method.setCurrentIndex(self.method.findData(default))
+        self.follow("segmentation")
 
     @property
     def info(self) -> MethodInfo:
@@ -133,7 +132,13 @@ class MethodForm(QWidget):
         layer = self.layer.text().strip() if self.info.takes_layer else ""
         found = {name: _value(editor) for name, editor in self.options.items()}
         changed = {name: value for name, value in found.items() if value != self.info.options[name]}
-        return MethodChoice(self.info.name, layer or None, changed)
+        return MethodChoice(self.info.name if self._named else None, layer or None, changed)
+
+    def follow(self, task: str) -> None:
+        """Show the method that a run takes for bundles of a task, unless somebody chose one."""
+        if not self._named:
+            self.choose(default_method(task)[0])
+            self._named = False
 
     def choose(self, name: str) -> None:
         """Choose a method."""
@@ -142,6 +147,8 @@ class MethodForm(QWidget):
     def show_facts(self, facts: BundleFacts | None, message: str = "") -> None:
         """Offer the layers of a bundle, and disable the methods that cannot explain it; None forgets them."""
         self._facts = facts
+        if facts is not None:
+            self.follow(facts.task)
         for index in range(self.method.count()):
             info = METHODS.get(self.method.itemData(index))
             if info is not None:
@@ -184,6 +191,7 @@ class MethodForm(QWidget):
     def _method_chosen(self, index: int) -> None:
         if self.method.itemData(index) is None:  # a heading, which only the keyboard reaches
             return
+        self._named = True
         while self._options_form.rowCount():
             self._options_form.removeRow(0)
         self.options = {name: _editor(self.info, name) for name in self.info.options}

@@ -53,8 +53,6 @@ class RunForm(QWidget):
     ----------
     viewer
         Whose layers are offered.
-    method
-        Name of the method that is chosen first.
 
     Attributes
     ----------
@@ -67,10 +65,10 @@ class RunForm(QWidget):
     run_clicked = Signal()
     results_clicked = Signal()
 
-    def __init__(self, viewer: ViewerModel, method: str, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.scan = ScanForm(viewer)
-        self.explaining = MethodForm(method)
+        self.explaining = MethodForm()
         self.asking = TargetForm()
         self.sampling = UncertaintyForm()
         self.results = QPushButton("Open results…")
@@ -112,6 +110,7 @@ class RunForm(QWidget):
         info = self.scan.info
         if info is not None:
             self.asking.offer_classes(info)
+            self.explaining.follow(info.task)
             self._look()
 
     def _look(self) -> None:

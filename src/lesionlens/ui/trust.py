@@ -53,7 +53,7 @@ class TrustWidget(QWidget):
         self.checked: Checked | None = None
         self.scan = ScanForm(viewer)
         self.mask_layer = wide_combo("A labels layer that a reader painted on the scan: does the map lie on it?")
-        self.explaining = MethodForm(_DEFAULTS.method, of_class=True)
+        self.explaining = MethodForm(of_class=True)
         self.target = wide_combo("The class that the map is of; 'default' is the one found most")
         self.checks = CheckMenu("all that can be made", "Make these checks alone")
         self.also = CheckMenu("none", "Other methods: do they say the same?")
@@ -119,6 +119,7 @@ class TrustWidget(QWidget):
     def _offer(self) -> None:
         info = self.scan.info
         if info is not None:
+            self.explaining.follow(info.task)
             self.target.clear()
             self.target.addItems([DEFAULT_TARGET, *info.foreground])
             self._look()

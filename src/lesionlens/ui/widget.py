@@ -60,7 +60,7 @@ class LesionLensWidget(QWidget):
         styles = default_styles(threshold=_DEFAULTS.threshold)
         self.overlays = Overlays(viewer, styles)
         self.measurer = Measurer(self)
-        self.form = RunForm(viewer, _DEFAULTS.method)
+        self.form = RunForm(viewer)
         self.places = Places(viewer, self.form)
         self.controls = OverlayControls(styles)
         self.table = RegionTable()
