@@ -32,8 +32,9 @@ from lesionlens.io import read
 from lesionlens.io.atomic import atomic_path
 from lesionlens.methods import METHODS
 from lesionlens.model.bundle import Bundle, load_bundle
-from lesionlens.model.explanation import Wish, explained, planned
+from lesionlens.model.explanation import Wish, explained
 from lesionlens.model.inference import infer, windows_of
+from lesionlens.model.plan import planned
 from lesionlens.model.prediction import probabilities
 from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.regions import measure

@@ -111,6 +111,11 @@ class Reliability:
 def read_calibration(path: Path | str) -> Calibration:
     """Read what ``lesionlens calibrate`` wrote.
 
+    Parameters
+    ----------
+    path
+        The JSON file.
+
     Raises
     ------
     ReadError
@@ -131,7 +136,22 @@ def read_calibration(path: Path | str) -> Calibration:
 
 
 def probabilities(logits: Floats, kind: Kind, temperature: float = 1.0) -> Floats:
-    """Return (n, classes) probabilities of (n, classes) logits at a temperature."""
+    """Return the probabilities of logits at a temperature.
+
+    Parameters
+    ----------
+    logits
+        (n, classes) real numbers.
+    kind
+        ``"softmax"``: classes exclude each other; ``"sigmoid"``: they are independent.
+    temperature
+        What logits are divided by, above 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, classes) float64 in [0, 1].
+    """
     from scipy.special import expit, softmax
 
     scaled = np.asarray(logits, dtype=np.float64) / temperature
@@ -196,6 +216,11 @@ def reliability(
         Number of bins.
     weights
         What each stands for, of the same shape; by default 1.
+
+    Raises
+    ------
+    InputError
+        If the numbers of probabilities and truths differ, or there are none.
     """
     p, y = np.asarray(probability, dtype=np.float64).ravel(), np.asarray(truth, dtype=np.float64).ravel()
     if p.shape != y.shape or not p.size:
@@ -210,7 +235,26 @@ def reliability(
 
 
 def brier(probability: NDArray[Any], truth: NDArray[Any], *, weights: NDArray[Any] | None = None) -> float:
-    """Return the mean squared distance of probabilities from what was true: 0 is perfect (Brier 1950, one class)."""
+    """Return the mean squared distance of probabilities from what was true [1]_, here of one class: 0 is perfect.
+
+    Parameters
+    ----------
+    probability
+        In [0, 1], of any shape.
+    truth
+        0 or 1, of the same shape.
+    weights
+        What each stands for, of the same shape; by default 1.
+
+    Returns
+    -------
+    float
+        In [0, 1]; the paper adds up over all classes, so that its range is [0, 2].
+
+    References
+    ----------
+    .. [1] Brier, Monthly Weather Review 78, 1950
+    """
     apart = np.asarray(probability, dtype=np.float64) - np.asarray(truth, dtype=np.float64)
     return float(np.average(apart**2, weights=weights))
 
@@ -220,7 +264,22 @@ def scores(
 ) -> dict[str, Any]:
     """Return errors and diagram of (n, classes) logits at a temperature, all classes pooled.
 
-    ``weights``, (n,), say what each row stands for; by default 1.
+    Parameters
+    ----------
+    logits, truth, kind, temperature
+        As of :func:`fit_temperature` and :func:`probabilities`.
+    weights
+        (n,) what each row stands for; by default 1.
+
+    Returns
+    -------
+    dict
+        ``"ece"``, ``"ace"`` and ``"brier"`` in [0, 1], and the lists of ``"reliability"`` with None for empty bins.
+
+    Raises
+    ------
+    InputError
+        If shapes differ, or there is nothing to score.
     """
     p = probabilities(logits, kind, temperature)
     w = None if weights is None else np.broadcast_to(np.asarray(weights)[:, None], p.shape)

@@ -188,7 +188,21 @@ def _full_key(heatmap: Heatmap) -> tuple[str, ...]:
 
 
 def pair_of(first: Heatmap, second: Heatmap, *, thresholds: tuple[float, float] = (0.5, 0.5)) -> Pair:
-    """Compare two maps on one grid, whatever they show; ``thresholds`` cut probabilities."""
+    """Compare two maps on one grid, whatever they show.
+
+    Parameters
+    ----------
+    first, second
+        The maps.
+    thresholds
+        Probabilities in (0, 1] at which two probability maps are cut for the overlap, of the first and of the second.
+        Other maps are cut at their :func:`hottest` voxels.
+
+    Raises
+    ------
+    InputError
+        If the grids differ.
+    """
     _check(first, second)
     if first.kind == second.kind == "probability":
         a, b = (m.array >= np.float32(limit) for m, limit in zip((first, second), thresholds, strict=True))
@@ -270,7 +284,12 @@ def correlations(maps: Sequence[Heatmap], *, kind: Correlation = "pearson") -> N
     Returns
     -------
     numpy.ndarray
-        (n, n) in [-1, 1]; NaN for a map that is constant, which correlates with nothing.
+        (n, n) float64 in [-1, 1]; NaN for a map that is constant, which correlates with nothing.
+
+    Raises
+    ------
+    InputError
+        If there are no maps, their grids differ, or there is no such correlation.
     """
     if kind not in get_args(Correlation):
         raise InputError(unknown_name("correlation", kind, get_args(Correlation)))
@@ -283,9 +302,25 @@ def correlations(maps: Sequence[Heatmap], *, kind: Correlation = "pearson") -> N
 
 
 def overlap(first: ArrayLike, second: ArrayLike) -> Overlap:
-    """Compare two sets of voxels, such as maps at or above a threshold: Boolean arrays of one shape.
+    """Compare two sets of voxels, such as maps at or above a threshold.
 
-    Dice is twice the voxels in both by the sum of both sizes, Jaccard the voxels in both by those in either.
+    With A and B the numbers of voxels in each, Dice is 2 |A and B| / (|A| + |B|) [1]_ and Jaccard |A and B| / |A or B|
+    [2]_.
+
+    Parameters
+    ----------
+    first, second
+        (i, j, k) bool, or any other shape that both have; what is not 0 is in the set.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+
+    References
+    ----------
+    .. [1] Dice, Ecology 26, 1945, https://doi.org/10.2307/1932409
+    .. [2] Jaccard, New Phytologist 11, 1912, https://doi.org/10.1111/j.1469-8137.1912.tb05611.x
     """
     a, b = (np.asarray(mask, dtype=bool) for mask in (first, second))
     if a.shape != b.shape:
@@ -302,6 +337,23 @@ def hottest(heatmap: Heatmap, share: float) -> NDArray[np.bool_]:
     """Return the voxels that hold the highest ``share`` of a map's values, ties included, and are above 0.
 
     Attributions have no unit, so that one threshold would cut two of them at different depths.
+
+    Parameters
+    ----------
+    heatmap
+        The map; voxels that are not valid are in no set and do not count.
+    share
+        Of the valid voxels, in (0, 1].
+
+    Returns
+    -------
+    numpy.ndarray
+        (i, j, k) bool.
+
+    Raises
+    ------
+    InputError
+        If the share is none.
     """
     if not 0 < share <= 1:
         raise InputError(f"A share of voxels lies above 0 and at most at 1; found {share}.")
@@ -315,7 +367,24 @@ def hottest(heatmap: Heatmap, share: float) -> NDArray[np.bool_]:
 def class_labels(probabilities: Sequence[Heatmap], *, threshold: float) -> NDArray[np.int64]:
     """Return for each voxel the number of its class from 1, in the order of the maps; 0 below the threshold.
 
-    Where several do, the most probable one counts.
+    Where several reach it, the most probable one counts.
+
+    Parameters
+    ----------
+    probabilities
+        One map for each class, in [0, 1], on one grid.
+    threshold
+        Probability in (0, 1] from which a voxel belongs to a class.
+
+    Returns
+    -------
+    numpy.ndarray
+        (i, j, k) int64 from 0 to the number of maps.
+
+    Raises
+    ------
+    InputError
+        If there are no maps, or their grids differ.
     """
     _check(*probabilities)
     stack = np.stack([heatmap.array for heatmap in probabilities])

@@ -169,6 +169,7 @@ def _point(values: tuple[float, ...], *, region: bool = False) -> Point:
 
 def _unknown(value: object) -> ExplainError:
     return ExplainError(
-        "What is asked over is 'predicted', 'largest', the number of a region, 'x,y,z' or 'region:x,y,z' in world mm,"
-        f" or a mask; found {value!r}."
+        "What is asked over is 'predicted', 'largest', the number of a region (2), a place in world mm (12.5,-30,8),"
+        " the region at a place (region:12.5,-30,8), or a mask: a file that exists, a NIfTI file for one;"
+        f" found {value!r}."
     )

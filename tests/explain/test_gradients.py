@@ -176,7 +176,7 @@ def test_the_region_stays_where_the_image_put_it() -> None:
     expected = np.zeros((4, 4, 4))
     expected[1, 2, 3] = 4.0  # (3 + 1) x at the one predicted voxel
     np.testing.assert_allclose(found.values, expected, atol=1e-5)
-    assert "the predicted region (1 voxels)" in found.target
+    assert "the predicted region (1 voxel)" in found.target
 
 
 def test_blur_keeps_what_is_even_and_the_sum_of_a_point() -> None:

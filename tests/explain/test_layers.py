@@ -20,7 +20,7 @@ from monai.networks.nets import (
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain import layers
+from lesionlens.explain import tracing
 from lesionlens.explain.capture import cut_at
 from lesionlens.explain.layers import (
     check_layer,
@@ -126,7 +126,7 @@ def test_default_layer_is_the_one_a_person_would_take(name: str) -> None:
 def test_small_probe_chooses_as_the_true_size_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The choice is made on a small image to save time; it must be the one for the real image."""
     make, shape, expected, _ = CHOICES[name]
-    monkeypatch.setattr(layers, "_PROBE_SIZES", ())
+    monkeypatch.setattr(tracing, "_PROBE_SIZES", ())
 
     assert default_layer(make(), (1, *shape))[0] == expected
 

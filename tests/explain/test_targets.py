@@ -73,11 +73,11 @@ def test_sigmoid_predicts_where_its_logit_is_above_zero(channels: int) -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        (RegionMargin(1, "lesion"), "mean margin of 'lesion' over the predicted region (1 voxels)"),
+        (RegionMargin(1, "lesion"), "mean margin of 'lesion' over the predicted region (1 voxel)"),
         (RegionMargin(1, sigmoid=True), "mean logit of class 1 over the predicted region (2 voxels)"),
         (
             RegionMargin(0, "gut"),
-            "mean margin of 'gut' over the voxels closest to the class, which is predicted nowhere (1 voxels)",
+            "mean margin of 'gut' over the voxels closest to the class, which is predicted nowhere (1 voxel)",
         ),
         (
             RegionMargin(2, "liver", region=torch.tensor([[True, True]]), region_name="the largest region"),

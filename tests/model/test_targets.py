@@ -87,7 +87,7 @@ def test_point_is_the_voxel_at_that_place(
     found = np.abs(grid.world(np.argwhere(heatmap.array)) - place)
     assert found.min(axis=0).max() <= 2.0
     assert found.max() <= 5.0, "nothing is asked away from the place"  # interpolated from a voxel of 2 mm
-    assert "the voxel at (15.7, -11.3, 24.1) mm (1 voxels)" in heatmap.provenance.target
+    assert "the voxel at (15.7, -11.3, 24.1) mm (1 voxel)" in heatmap.provenance.target
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS[::5], ids=str)

@@ -193,6 +193,16 @@ def main_output(output: object) -> Tensor:
 
     Networks add hidden states, deep supervision or a reconstruction behind their answer.
 
+    Parameters
+    ----------
+    output
+        What the network returned: a tensor, or a dictionary, list or tuple of whatever it likes.
+
+    Returns
+    -------
+    torch.Tensor
+        As it is in there, with its graph; mostly (N, K, *spatial) or (N, K), of the network's own type.
+
     Raises
     ------
     ExplainError

@@ -121,7 +121,25 @@ def box_layer(network: DetectionNetwork, image_shape: Sequence[int]) -> tuple[st
 
 
 def chosen_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, str]:
-    """Choose a layer to explain by the kind of network; see :func:`box_layer` and ``default_layer``."""
+    """Choose a layer to explain by the kind of network; see :func:`box_layer` and ``default_layer``.
+
+    Parameters
+    ----------
+    network
+        Any module with one tensor in.
+    image_shape
+        (1, C, *spatial) of the input, or of one window, in voxels.
+
+    Returns
+    -------
+    name, reason : str
+        The layer's dotted name, and half a sentence on why.
+
+    Raises
+    ------
+    ExplainError
+        If no layer can be explained.
+    """
     if isinstance(network, DetectionNetwork):
         return box_layer(network, image_shape)
     return default_layer(network, image_shape)

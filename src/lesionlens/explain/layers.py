@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any
-from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lesionlens.errors import ExplainError, unknown_name
-from lesionlens.explain.capture import (
-    FinalKind,
-    cut_at,
-    has_activation_modules,
-    hookable,
-    main_output,
-    quiet,
-    watching_activations,
-)
-from lesionlens.explain.fingerprint import fingerprint
+from lesionlens.explain.capture import FinalKind, cut_at, has_activation_modules, hookable
+from lesionlens.explain.tracing import Call, Trace, probe_shapes, small_trace, trace_of, zeros_for
 
 __all__ = [
     "LayerInfo",
@@ -39,18 +28,7 @@ __all__ = [
     "misread_layers",
     "output_shape",
     "small_shape",
-    "zeros_for",
 ]
-
-# Small inputs that show a network's strides at a fraction of the cost of the real one; the true size is tried last. The
-# long axis tells a stage of stride 32 (2 cells) from what has been pooled to one cell.
-# Unequal axes also show up layers that keep their channels last.
-_PROBE_SIZES = ((64, 32, 32), (96, 64, 64))
-
-# A stage of stride 16 still has a cell along an axis of this many voxels.
-_SMALLEST_AXIS = 16
-
-_PASSING_ON = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Dropout3d)  # in evaluation mode
 
 
 @dataclass(frozen=True)
@@ -75,28 +53,6 @@ class LayerInfo:
     stride: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class _Trace:
-    """One forward pass on zeros."""
-
-    shape: tuple[int, ...]  # of the input
-    calls: list[_Call]
-    output: tuple[int, ...]  # shape of the logits
-    final: FinalKind | None  # the activation module that gave the output
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One module's part in one forward pass, in order of completion."""
-
-    name: str
-    kind: str
-    is_head: bool  # it mixes channels, as the last one of a network does; a norm does not
-    passes_on: bool  # its output is its input
-    in_channels: int
-    out_shape: tuple[int, ...] | None  # None unless it is one tensor of real numbers
-
-
 def list_layers(network: nn.Module, image_shape: Sequence[int]) -> list[LayerInfo]:
     """List the layers that can be explained, in the order in which they run.
 
@@ -111,7 +67,7 @@ def list_layers(network: nn.Module, image_shape: Sequence[int]) -> list[LayerInf
     image_shape
         (1, C, *spatial) of the input, or of one window; the network runs once on zeros of this shape.
     """
-    return _explainable(_trace(network, tuple(image_shape)))
+    return _explainable(trace_of(network, tuple(image_shape)))
 
 
 def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, str]:
@@ -133,7 +89,7 @@ def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, 
     name, reason : str
         The layer, and half a sentence on why.
     """
-    trace = _small_trace(network, tuple(image_shape))
+    trace = small_trace(network, tuple(image_shape))
     calls, shape, output = trace.calls, trace.shape, trace.output
     passing = {call.name for call in calls if call.passes_on}
     candidates = [layer for layer in _explainable(trace) if layer.name not in passing]
@@ -169,7 +125,7 @@ def coarsest_first(network: nn.Module, image_shape: Sequence[int]) -> tuple[list
     layers, shape
         Whole blocks, without what is inside them; and the shape of the image that they are listed for.
     """
-    trace = _small_trace(network, tuple(image_shape))
+    trace = small_trace(network, tuple(image_shape))
     layers = _explainable(trace)
     turned = _turned(network, trace, layers)
     cells = {layer.name: prod(layer.shape[2:]) for layer in layers if layer.name not in turned}
@@ -179,7 +135,7 @@ def coarsest_first(network: nn.Module, image_shape: Sequence[int]) -> tuple[list
     return sorted(reversed(found), key=lambda layer: cells[layer.name]), trace.shape
 
 
-def _with_doubt(calls: list[_Call], name: str, reason: str) -> tuple[str, str]:
+def _with_doubt(calls: list[Call], name: str, reason: str) -> tuple[str, str]:
     """Say where the chosen layer is the first of three or more: what it knows of the image is little."""
     heads = [call.name for call in calls if call.is_head]
     if len(heads) > 2 and (name == heads[0] or heads[0].startswith(f"{name}.")):
@@ -191,17 +147,49 @@ def misread_layers(network: nn.Module, image_shape: Sequence[int]) -> set[str]:
     """Return the layers that :func:`list_layers` lists and of which maps would be wrong.
 
     Their second axis is not that of the channels, or cannot be shown to be: transformers' blocks keep channels last.
+
+    Parameters
+    ----------
+    network
+        Any module with one tensor in. It runs on zeros, on a small image if it accepts one.
+    image_shape
+        (1, C, *spatial) of the input, or of one window, in voxels.
+
+    Returns
+    -------
+    set of str
+        Their dotted names.
     """
-    trace = _small_trace(network, tuple(image_shape))
+    trace = small_trace(network, tuple(image_shape))
     return _turned(network, trace, _explainable(trace))
 
 
 def existing_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> str:
-    """Return ``name`` if the network has such a layer; raise an error that lists those that can be explained."""
+    """Return the name of a layer if the network has such a layer.
+
+    Parameters
+    ----------
+    network
+        Any module with one tensor in.
+    name
+        Dotted name.
+    image_shape
+        (1, C, *spatial) of the input, or of one window, in voxels.
+
+    Returns
+    -------
+    str
+        The name.
+
+    Raises
+    ------
+    ExplainError
+        If there is no such layer; the message lists those that can be explained.
+    """
     network = hookable(network)
     if name and name in dict(network.named_modules(remove_duplicate=False)):
         return name
-    trace = _small_trace(network, tuple(image_shape))
+    trace = small_trace(network, tuple(image_shape))
     # Outer blocks first: the many inner ones would push the end of the network out of the message.
     known = sorted((layer.name for layer in _explainable(trace)), key=lambda layer: layer.count("."))
     raise ExplainError(unknown_name("layer", name, known))
@@ -238,7 +226,7 @@ def check_channels(network: nn.Module, name: str, image_shape: Sequence[int]) ->
     ExplainError
         A map of it would add up places and lie among the channels, and look like an answer.
     """
-    trace = _small_trace(network, tuple(image_shape))
+    trace = small_trace(network, tuple(image_shape))
     module = dict(hookable(network).named_modules(remove_duplicate=False)).get(name)
     names = {first for first, other in hookable(network).named_modules() if other is module}  # it may have several
     layers = [layer for layer in _explainable(trace) if layer.name in names]
@@ -250,7 +238,7 @@ def check_channels(network: nn.Module, name: str, image_shape: Sequence[int]) ->
 
 
 def _try_layer(network: nn.Module, name: str, image_shape: tuple[int, ...]) -> None:
-    for shape in _probe_shapes(image_shape):
+    for shape in probe_shapes(image_shape):
         with suppress(Exception), cut_at(network, name) as cut:  # too small for the layer, or for the network
             cut.forward(zeros_for(network, shape))
             return
@@ -258,7 +246,7 @@ def _try_layer(network: nn.Module, name: str, image_shape: tuple[int, ...]) -> N
         cut.forward(zeros_for(network, image_shape))
 
 
-def _turned(network: nn.Module, trace: _Trace, layers: list[LayerInfo]) -> set[str]:
+def _turned(network: nn.Module, trace: Trace, layers: list[LayerInfo]) -> set[str]:
     """Return the layers whose second axis is not, or cannot be shown to be, the channels.
 
     A layer that keeps its channels last, (N, *cells, channels), has the same number of axes. On an image with unequal
@@ -270,7 +258,7 @@ def _turned(network: nn.Module, trace: _Trace, layers: list[LayerInfo]) -> set[s
         return set()
     for shape in _other_shapes(trace.shape):
         try:
-            again = {call.name: call.out_shape for call in _trace(network, shape).calls}
+            again = {call.name: call.out_shape for call in trace_of(network, shape).calls}
         except Exception:  # a network is arbitrary code and may insist on its size; try the next
             continue
         return {layer.name for layer in doubtful if (again.get(layer.name) or (0, 0))[1] != layer.shape[1]}
@@ -285,106 +273,59 @@ def _other_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 def final_activation(network: nn.Module, image_shape: Sequence[int]) -> FinalKind | None:
     """Return the activation module whose output is the network's, or None; found by running it, as `default_layer`.
 
-    Where there is one, :func:`~lesionlens.explain.cam` reads the logits that go into it.
+    Where there is one, every method reads the logits that go into it, not the probabilities that come out.
+
+    Parameters
+    ----------
+    network
+        Any module with one tensor in.
+    image_shape
+        (1, C, *spatial) of the input, or of one window, in voxels.
+
+    Returns
+    -------
+    str or None
+        ``"softmax"`` or ``"sigmoid"``; None where the network returns logits, or computes probabilities without a
+        module, which cannot be seen.
     """
     if not has_activation_modules(network):
         return None
-    return _small_trace(network, tuple(image_shape)).final
+    return small_trace(network, tuple(image_shape)).final
 
 
 def output_shape(network: nn.Module, image_shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of the network's output for a small image: (1, K) of a classifier, else (1, K, *spatial)."""
-    return _small_trace(network, tuple(image_shape)).output
+    """Return the shape of the network's output for a small image: (1, K) of a classifier, else (1, K, *spatial).
+
+    See :func:`misread_layers` for the parameters.
+    """
+    return small_trace(network, tuple(image_shape)).output
 
 
 def small_shape(network: nn.Module, image_shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of a small image that the network accepts, or the one given."""
-    return _small_trace(network, tuple(image_shape)).shape
+    """Return the shape (1, C, *spatial) of a small image that the network accepts, or the one given.
+
+    See :func:`misread_layers` for the parameters.
+    """
+    return small_trace(network, tuple(image_shape)).shape
 
 
 def layer_names(layer: str) -> tuple[str, ...]:
-    """Return the names in ``"encoder.2+encoder.3"``."""
+    """Return the names in what a user wrote.
+
+    Parameters
+    ----------
+    layer
+        Dotted names joined by ``+``; spaces around them do not count.
+
+    Examples
+    --------
+    >>> layer_names("encoder.2 + encoder.3")
+    ('encoder.2', 'encoder.3')
+    """
     return tuple(name.strip() for name in layer.split("+"))
 
 
-# Traces of networks that live, so that a network is probed once, not for every map.
-_TRACES: WeakKeyDictionary[nn.Module, dict[Any, _Trace]] = WeakKeyDictionary()
-
-
-def _small_trace(network: nn.Module, image_shape: tuple[int, ...]) -> _Trace:
-    """Trace the network on the smallest input that it accepts; once, as long as it stays the same."""
-    known = _TRACES.setdefault(network, {})
-    key = (fingerprint(network), image_shape)
-    if key not in known:
-        known.clear()  # of another structure, or another window: one is enough
-        known[key] = _traced_small(network, image_shape)
-    return known[key]
-
-
-def _traced_small(network: nn.Module, image_shape: tuple[int, ...]) -> _Trace:
-    for shape in _probe_shapes(image_shape):
-        try:
-            return _trace(network, shape)
-        except Exception:  # a network is arbitrary code and may insist on its size in any way; try the next
-            continue
-    return _trace(network, image_shape)
-
-
-def _probe_shapes(image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the shapes of small images with unequal axes, from the smallest."""
-    sizes = [_unequal(tuple(min(pair) for pair in zip(image_shape[2:], size, strict=False))) for size in _PROBE_SIZES]
-    return [(1, image_shape[1], *size) for size in sizes]
-
-
-def _unequal(size: tuple[int, ...]) -> tuple[int, ...]:
-    """Halve all axes but the first where all are the same; where that leaves too little, double the first."""
-    if len(set(size)) > 1 or len(size) == 1:
-        return size
-    first = size[0]
-    return (first, *(n // 2 for n in size[1:])) if first >= 2 * _SMALLEST_AXIS else (2 * first, *size[1:])
-
-
-def _trace(network: nn.Module, shape: tuple[int, ...]) -> _Trace:
-    """Run the network on zeros and note what its modules gave."""
-    network = hookable(network)
-    calls: list[_Call] = []
-
-    def hook_for(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
-        def record(module: nn.Module, args: tuple[object, ...], output: object) -> None:
-            calls.append(_call(name, module, args, output))
-
-        return record
-
-    handles = [module.register_forward_hook(hook_for(name)) for name, module in network.named_modules() if name]
-    try:
-        with quiet(network), watching_activations(network) as final, torch.no_grad():
-            output = main_output(network(zeros_for(network, shape)))
-            kind = final.kind(output)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return _Trace(shape, calls, tuple(output.shape), kind)
-
-
-def zeros_for(network: nn.Module, shape: tuple[int, ...]) -> Tensor:
-    """Return zeros of the type and on the device of a network's parameters."""
-    reference = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
-    return torch.zeros(shape, dtype=reference.dtype, device=reference.device)
-
-
-def _call(name: str, module: nn.Module, args: tuple[object, ...], output: object) -> _Call:
-    first = args[0] if args else None
-    return _Call(
-        name=name,
-        kind=type(module).__name__,
-        is_head=any(p is not None and p.ndim > 1 for p in module._parameters.values()),
-        passes_on=isinstance(module, _PASSING_ON),
-        in_channels=first.shape[1] if isinstance(first, Tensor) and first.ndim > 1 else 0,
-        out_shape=tuple(output.shape) if isinstance(output, Tensor) and output.is_floating_point() else None,
-    )
-
-
-def _explainable(trace: _Trace) -> list[LayerInfo]:
+def _explainable(trace: Trace) -> list[LayerInfo]:
     times = Counter(call.name for call in trace.calls)
     return [
         LayerInfo(
@@ -402,7 +343,7 @@ def _explainable(trace: _Trace) -> list[LayerInfo]:
     ]
 
 
-def _before_head(calls: list[_Call], layers: list[LayerInfo]) -> str:
+def _before_head(calls: list[Call], layers: list[LayerInfo]) -> str:
     """Return the last layer that is complete before the last module that mixes channels, the head."""
     head = max((i for i, call in enumerate(calls) if call.is_head), default=len(calls))
     done = {call.name for call in calls[:head]}
@@ -410,7 +351,7 @@ def _before_head(calls: list[_Call], layers: list[LayerInfo]) -> str:
     return before[-1] if before else layers[0].name
 
 
-def _bottleneck(calls: list[_Call], layers: list[LayerInfo]) -> LayerInfo:
+def _bottleneck(calls: list[Call], layers: list[LayerInfo]) -> LayerInfo:
     """Return the last of the coarsest layers with the most channels: whole blocks, and only features of that depth."""
     cells = min(prod(layer.shape[2:]) for layer in layers)
     joined = _concatenations(calls)
@@ -428,7 +369,7 @@ def _outer_names(name: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
-def _concatenations(calls: list[_Call]) -> set[str]:
+def _concatenations(calls: list[Call]) -> set[str]:
     """Return the modules that give their input and their last child's output as channels of one tensor.
 
     The skip connections of a U-Net do: at the lowest level their output is as coarse as the bottleneck, but only in

@@ -21,8 +21,9 @@ from lesionlens.explain.detection import BoxScore, chosen_layer
 from lesionlens.explain.detection_network import DetectionNetwork
 from lesionlens.explain.explanation import Request
 from lesionlens.explain.inference import Inference
-from lesionlens.explain.layers import layer_names, output_shape, small_shape, zeros_for
+from lesionlens.explain.layers import layer_names, output_shape, small_shape
 from lesionlens.explain.targets import Target
+from lesionlens.explain.tracing import zeros_for
 from lesionlens.methods import METHODS, MethodInfo, Value, method_info, method_options
 
 __all__ = ["Suits", "check_hooks"]

@@ -146,7 +146,8 @@ class RegionMargin:
         region, name = self._where(logits)
         independent = self._independent(logits)
         what = self.score.describe(logits[0][:, region], self.index, self.label, independent=independent)
-        return f"mean {what} over {name} ({int(region.sum()):,} voxels)"
+        voxels = int(region.sum())
+        return f"mean {what} over {name} ({voxels:,} voxel{'s' * (voxels != 1)})"
 
     def settled(self, logits: Tensor) -> RegionMargin:
         """Return the target with its region and its competing classes chosen."""

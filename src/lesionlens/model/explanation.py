@@ -3,47 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, overload
-
-import torch
 
 from lesionlens.explain import (
     PROBABILITIES_NOTE,
     Explanation,
-    FromProbabilities,
     Target,
-    Windows,
     apply_to_targets,
-    settled,
 )
 from lesionlens.explain import Inference as Explained
-from lesionlens.explain.capture import FinalKind
 from lesionlens.explain.trust.seen import seen
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.methods import Value, method_info, method_options
-from lesionlens.model.activation import Activation, observed
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.detection import box_notes, check_windows, found_on_scan
-from lesionlens.model.inference import Inference, checked, infer, windows_of
-from lesionlens.model.placement import Placed, placed, registration_of
+from lesionlens.model.chosen_target import ChosenTarget
+from lesionlens.model.detection import found_on_scan
+from lesionlens.model.inference import Inference, checked, infer
+from lesionlens.model.placement import Placed, placed
+from lesionlens.model.plan import Plan, planned
 from lesionlens.model.prediction import versions
-from lesionlens.model.preprocess import Prepared, prepare
-from lesionlens.model.targets import channels_of, chosen_channel, target_of
+from lesionlens.model.preprocess import prepare
+from lesionlens.model.targets import channels_of
 from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish, method_of
 from lesionlens.progress import Progress, silent
-from lesionlens.registration import Registration
 from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Volume
 
 __all__ = [
-    "Plan",
     "asked_options",
     "explain",
     "explained",
     "explained_targets",
-    "planned",
     "subject_of",
 ]
 
@@ -181,62 +173,6 @@ def explain(
     return list(heatmaps) if several else heatmaps[0]
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What is settled about an explanation before the network sees the scan.
-
-    Parameters
-    ----------
-    wish
-        What was asked for, with the layer that was chosen.
-    prepared
-        The input.
-    windows
-        How the network sees it.
-    notes
-        Why the layer was chosen.
-    final
-        The activation module that the network ends in; logits are read before it.
-    registration
-        Where the cells of layers were measured to lie; None where they were not, or that is not wanted.
-    """
-
-    wish: Wish
-    prepared: Prepared
-    windows: Windows
-    notes: tuple[str, ...]
-    final: FinalKind | None
-    registration: Registration | None = None
-
-
-def planned(bundle: Bundle, prepared: Prepared, wish: Wish) -> Plan:
-    """Choose windows and layer.
-
-    Raises
-    ------
-    ExplainError
-        If the inferer cannot be explained, or no layer can.
-    ReadError
-        If the file of measured offsets is damaged.
-    """
-    windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
-    info = method_info(wish.method)
-    check_windows(bundle, prepared, wish.method)
-    notes = box_notes(bundle, info.name)
-    if wish.why:
-        notes = (f"{info.title} was chosen: {wish.why}.", *notes)
-    with foreign_code(bundle, prepared):
-        if wish.layer is None and info.takes_layer:
-            layer, why = bundle.default_layer(windows.size)
-            wish = replace(wish, layer=layer)
-            notes = (f"Layer {layer!r} was chosen: {why}.", *notes)
-        final = bundle.final_activation(windows.size)
-    if not (wish.registration and (info.takes_layer or info.family == "attention")):  # maps of voxels have no cells
-        return Plan(wish, prepared, windows, notes, final)
-    registration, stale = registration_of(bundle)
-    return Plan(wish, prepared, windows, (*notes, *filter(None, (stale,))), final, registration)
-
-
 def explained(
     bundle: Bundle, plan: Plan, inference: Inference | None, *, progress: Progress = silent
 ) -> tuple[tuple[Heatmap, ...], Inference]:
@@ -275,15 +211,15 @@ def explained_targets(
     return heatmaps, inference, tuple(chosen.kept for chosen in asked)
 
 
-def subject_of(bundle: Bundle, plan: Plan) -> tuple[Explained, tuple[_Chosen, ...]]:
+def subject_of(bundle: Bundle, plan: Plan) -> tuple[Explained, tuple[ChosenTarget, ...]]:
     """Return what is explained, for the engine, and the targets that were asked for: one where a method takes none."""
     prepared, wish = plan.prepared, plan.wish
     subject = Explained(bundle.network, prepared.tensor.to(bundle.device), plan.windows, prepared.grid.spacing_mm)
     channels = channels_of(bundle, wish.target) if method_info(wish.method).takes_target else (None,)
-    return subject, tuple(_Chosen(bundle, plan, channel) for channel in channels)
+    return subject, tuple(ChosenTarget(bundle, plan, channel) for channel in channels)
 
 
-def _sight(inference: Inference, chosen: _Chosen) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _sight(inference: Inference, chosen: ChosenTarget) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Say whether the model sees the class that is explained, for the record, and in words where it does not.
 
     The map of a class that is not seen looks like any other.
@@ -296,73 +232,7 @@ def _sight(inference: Inference, chosen: _Chosen) -> tuple[dict[str, Any], tuple
     return found, () if found["seen"] else (check.sentence,)
 
 
-class _Chosen:
-    """A target that picks its class when it first sees the logits, and remembers them."""
-
-    def __init__(self, bundle: Bundle, plan: Plan, wanted: int | None) -> None:
-        self._bundle = bundle
-        self._plan = plan
-        self._wanted = wanted
-        self._final = plan.final
-        self._target: Target | None = None
-        self.activation = bundle.activation
-        self.logits: torch.Tensor | None = None
-        self.channel = -1
-
-    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
-        return self._chosen(logits)(logits)
-
-    def describe(self, logits: torch.Tensor) -> str:
-        return self._chosen(logits).describe(logits)
-
-    def settled(self, logits: torch.Tensor) -> Target:
-        """Return the target with what it takes from these logits held fixed."""
-        return settled(self._chosen(logits), logits)
-
-    def _chosen(self, logits: torch.Tensor) -> Target:
-        if self._target is None:
-            self.logits = logits.detach()
-            if self._bundle.detector is None:
-                self.activation = observed(self._bundle.activation, self.logits[0], self._final)
-            prepared, seen = self._plan.prepared, self._scores
-            real = None if prepared.real is None else torch.from_numpy(prepared.real)
-            self.channel = chosen_channel(self._bundle, self._wanted, self.logits, seen, real)
-            target = target_of(
-                self._bundle, prepared, self._plan.wish.spec, self.channel, seen=seen, output=self.logits
-            )
-            sigmoid = self.activation.kind == "sigmoid"
-            self._target = FromProbabilities(target, sigmoid=sigmoid) if self.from_probabilities else target
-        return self._target
-
-    @property
-    def _scores(self) -> Activation:
-        """What the numbers that the target sees are: logits, read before a final module, or probabilities."""
-        return replace(self.activation, applied=self.from_probabilities)
-
-    @property
-    def from_probabilities(self) -> bool:
-        """Whether the network returns probabilities and no module gives its logits away."""
-        return self.activation.applied and self._final is None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader must know about the network's output."""
-        what = "log-odds" if self.activation.kind == "sigmoid" else "logarithms"
-        seen = f"The network returns probabilities; the {what} of these are explained." * self.from_probabilities
-        return tuple(filter(None, (seen, self.activation.doubt)))
-
-    @property
-    def kept(self) -> Target | None:
-        """The target settled by these logits; None where the method explains none."""
-        return None if self._target is None or self.logits is None else settled(self._target, self.logits)
-
-    @property
-    def label(self) -> str:
-        """Name of the class; empty where the method explains none."""
-        return "" if self._target is None else self._bundle.info.outputs[self.channel]
-
-
-def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanation, chosen: _Chosen) -> Heatmap:
+def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanation, chosen: ChosenTarget) -> Heatmap:
     """Bring a map from the network's grid, or from its own coarse grid, to the scan's."""
     prepared, volume = plan.prepared, plan.prepared.volume
     kept = (note for note in result.notes if note != PROBABILITIES_NOTE or not chosen.from_probabilities)

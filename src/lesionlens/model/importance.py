@@ -16,8 +16,9 @@ from lesionlens.heatmap import FeatureFall, Heatmap, Importance, LabelMap, Prove
 from lesionlens.methods import Value
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.explanation import Plan, asked_options, subject_of
+from lesionlens.model.explanation import asked_options, subject_of
 from lesionlens.model.inference import windows_of
+from lesionlens.model.plan import Plan
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.model.wish import Wish, check_wish

@@ -14,8 +14,9 @@ from lesionlens.methods import method_info
 from lesionlens.model.activation import Activation
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.detection import detections
-from lesionlens.model.explanation import explained, planned
+from lesionlens.model.explanation import explained
 from lesionlens.model.inference import Inference, infer
+from lesionlens.model.plan import planned
 from lesionlens.model.prediction import class_probabilities, probabilities
 from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish

@@ -26,8 +26,9 @@ from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.methods import Value, method_info
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.explanation import Plan, explained_targets, planned, subject_of
+from lesionlens.model.explanation import explained_targets, subject_of
 from lesionlens.model.inference import infer
+from lesionlens.model.plan import Plan, planned
 from lesionlens.model.preprocess import prepare
 from lesionlens.model.targets import channels_of
 from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish, method_of

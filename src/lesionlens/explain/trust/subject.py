@@ -139,7 +139,23 @@ def _most_frequent(values: Tensor) -> tuple[float, int]:
 
 
 def map_of(method: str, *, layer: str | None = None, options: Mapping[str, Value] | None = None) -> MapMaker:
-    """Return what makes the map of a method; see :func:`~lesionlens.explain.apply_method`."""
+    """Return what makes the map of a method.
+
+    Parameters
+    ----------
+    method, layer, options
+        As of :func:`~lesionlens.explain.apply_method`.
+
+    Returns
+    -------
+    callable
+        Gives (*spatial) float32, raw and signed, on the grid of the image: without unit, or in that of the target.
+
+    Raises
+    ------
+    ExplainError
+        When it is called, if the method, layer or an option does not exist, or does not suit the network.
+    """
 
     def make(inference: Inference, target: Target, progress: Progress) -> NDArray[np.float32]:
         return apply_method(inference, target, method=method, layer=layer, options=options, progress=progress).values
@@ -150,7 +166,24 @@ def map_of(method: str, *, layer: str | None = None, options: Mapping[str, Value
 def edges(inference: Inference, target: Target, progress: Progress = silent) -> NDArray[np.float32]:
     """Return the edges of the image (Sobel magnitude): a map that looks sharp and knows nothing of the network.
 
-    The control of the checks: one that lets it pass would let anything pass.
+    The control of the checks [1]_: one that lets it pass would let anything pass.
+
+    Parameters
+    ----------
+    inference
+        Whose image it is.
+    target, progress
+        Not looked at; every maker of maps takes them.
+
+    Returns
+    -------
+    numpy.ndarray
+        (*spatial) float32 from 0, in units of the image for each voxel: the root of the sum, over channels and axes, of
+        squared Sobel derivatives.
+
+    References
+    ----------
+    .. [1] Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, https://arxiv.org/abs/1810.03292
     """
     del target, progress  # as every maker of maps
     squares = [
