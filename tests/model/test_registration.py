@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 import lesionlens as ll
 from lesionlens.errors import ExplainError, InputError
+from lesionlens.explain.trust import stability
 from lesionlens.model.placement import registration_of
 from lesionlens.model.registration import measure_registration
 from lesionlens.registration import LayerOffset, Registration, places, store_registration
@@ -88,6 +90,29 @@ def test_what_was_applied_is_recorded(tmp_path: Path) -> None:
     assert any("moved by -1.50 x -1.50 x -1.50 mm" in note for note in after.provenance.notes)
     saliency = ll.explain(bundle, noise(), method="saliency")
     assert "registration" not in saliency.provenance.options
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_checks_look_at_the_map_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: bool) -> None:
+    """A check that covers voxels beside the evidence would blame the map; flipped back, it lies in the same place."""
+    bundle = shifted(tmp_path / "b")
+    offset = LayerOffset((-1.5,) * 3, (0.1,) * 3, 64, (4.0,) * 3, 1)
+    if measured:
+        store(bundle, Registration(bundle.title, bundle.weights_sha256, {"0": offset}))
+    centre, seen = (17.0, 15.0, 14.0), list[Any]()
+
+    def spy(subject: Any, **others: Any) -> Any:
+        seen.append(subject)
+        return stability(subject, **others)
+
+    monkeypatch.setattr("lesionlens.model.trust.stability", spy)
+    ll.trust(bundle, blob(GRID, centre), layer="0", checks=["stability"])
+
+    (subject,) = seen
+    flipped = subject.map(replace(subject.inference, image=subject.inference.image.flip(2, 3, 4)))[::-1, ::-1, ::-1]
+    error, again = (centre_of_mass(one, GRID) - centre for one in (subject.values, flipped))
+    np.testing.assert_allclose(error, 0 if measured else 1.5, atol=0.15)
+    np.testing.assert_allclose(again, 0 if measured else -1.5, atol=0.15)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS[::12], ids=str)

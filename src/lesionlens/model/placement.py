@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import shift
 
 from lesionlens.explain import Explanation, layer_names
 from lesionlens.model.bundle import Bundle
@@ -14,7 +16,7 @@ from lesionlens.model.preprocess import Prepared
 from lesionlens.registration import LayerOffset, Registration, find_registration, places
 from lesionlens.volume import Grid, resample
 
-__all__ = ["Placed", "placed", "registration_of"]
+__all__ = ["Placed", "moved_by", "placed", "registration_of"]
 
 Floats = NDArray[np.float32]
 
@@ -96,12 +98,30 @@ def _moved(prepared: Prepared, values: Floats, grid: Grid, cells: NDArray[np.flo
     """
     width = np.ceil(np.abs(cells)).astype(int)
     wider = np.pad(values, [(n, n) for n in width], mode="edge")
-    shift = np.eye(4)
-    shift[:3, 3] = cells - width
-    array = prepared.to_scan(wider, Grid((wider.shape[0], wider.shape[1], wider.shape[2]), grid.affine @ shift))
+    start = np.eye(4)
+    start[:3, 3] = cells - width
+    array = prepared.to_scan(wider, Grid((wider.shape[0], wider.shape[1], wider.shape[2]), grid.affine @ start))
     ones = np.ones(prepared.grid.shape, dtype=np.float32)
     inside = resample(ones, prepared.grid, prepared.volume.grid, order=0) > 0
     return np.where(inside, array, np.float32(0))
+
+
+def moved_by(values: Floats, offset: Sequence[float]) -> Floats:
+    """Move a map along the axes of the network's grid to where its cells were measured to lie.
+
+    Parameters
+    ----------
+    values
+        (i, j, k) float32, on the network's grid by the half-voxel convention.
+    offset
+        Voxels along each axis; above 0 moves towards higher indices.
+
+    Returns
+    -------
+    numpy.ndarray
+        (i, j, k) float32, linear between voxels; what is uncovered at one end keeps the outermost value.
+    """
+    return np.asarray(shift(values, offset, order=1, mode="nearest"), dtype=np.float32)
 
 
 def _coarse_grid(grid: Grid, stride: tuple[float, float, float], shape: tuple[int, ...]) -> Grid:

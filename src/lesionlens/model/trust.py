@@ -28,6 +28,7 @@ from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.explanation import explained_targets, subject_of
 from lesionlens.model.inference import infer
+from lesionlens.model.placement import moved_by
 from lesionlens.model.plan import Plan, planned
 from lesionlens.model.preprocess import prepare
 from lesionlens.model.targets import channels_of
@@ -198,9 +199,16 @@ class _Work:
         return Subject(inference, target, make, make(inference, target, self.progress), tuple(stride))
 
     def maker(self, method: str, options: Mapping[str, Value] | None = None) -> MapMaker:
-        """Return what makes the map of a method, of the same layer where it takes one."""
-        layer = self.plan.wish.layer if method_info(method).takes_layer else None
-        return map_of(method, layer=layer, options=options)
+        """Return what makes the map of a method, of the same layer where it takes one, where that was measured to lie."""
+        main, takes_layer = method == self.plan.wish.method, method_info(method).takes_layer
+        layer = self.plan.wish.layer if takes_layer else None
+        make = map_of(method, layer=layer, options=options)
+        applied = self.heatmap.provenance.options.get("registration")
+        if applied is None or not (main or layer is not None):
+            return make
+        offset = applied["offset_voxels"]
+        # An image that is flipped for a check has cells on the other side of their voxels, as its map has then.
+        return lambda inference, target, progress: moved_by(make(inference, target, progress), offset)
 
     def _noted(self, check: Check, subject: Subject) -> Check:
         if subject.inference.plan.shape == self.plan.windows.shape:
