@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lesionlens.errors import Cancelled, ExplainError
-from lesionlens.explain import ClassLogit, FromProbabilities, Inference, RegionMargin, Windows, apply_method, settled
+from lesionlens.explain import (
+    ClassLogit,
+    FromProbabilities,
+    Inference,
+    RegionMargin,
+    Windows,
+    apply_method,
+    gradients,
+    settled,
+)
 from lesionlens.explain.fills import BASELINES, blurred
 from lesionlens.methods import METHODS
 from tiny_networks import Checkpointed, SmallUNet, pooled_linear, voxel_head
@@ -269,6 +278,30 @@ def test_one_window_equals_the_plain_map_and_known_logits_change_nothing(name: s
     given = apply_method(several, RegionMargin(1), method=name, logits=several.logits())
     assert relative_error(given.values, alone.values) <= 1e-6
     assert given.score == pytest.approx(alone.score)
+
+
+@pytest.mark.parametrize(("name", "options"), [("smoothgrad", {"samples": 2}), ("integrated_gradients", {"steps": 2})])
+def test_windows_that_the_target_does_not_look_at_are_not_run_again(
+    name: str, options: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a head most windows hold nothing of a lesion; leaving them out must not change a single bit."""
+    network, image = SmallUNet().eval(), torch.randn(1, 1, 24, 8, 8)
+    region = torch.zeros((24, 8, 8), dtype=torch.bool)
+    region[1:4, 2:6, 1:4] = True
+    inference = Inference(network, image, Windows.sliding((24, 8, 8), (8, 8, 8), overlap=0))
+    inference.logits()  # what is probed once is not counted
+    runs = list[int]()
+    network.register_forward_pre_hook(lambda *_: runs.append(1))
+
+    found = apply_method(inference, RegionMargin(1, region=region), method=name, options=options)
+    few = len(runs)
+    monkeypatch.setattr(gradients, "reached_windows", lambda plan, _targets: set(range(len(plan))))
+    expected = apply_method(inference, RegionMargin(1, region=region), method=name, options=options)
+
+    assert np.array_equal(found.values, expected.values)
+    assert found.notes == expected.notes
+    others = 2 if name == "smoothgrad" else 3  # images that are not the scan: samples, or steps and the baseline
+    assert len(runs) - few - few == 2 * others  # two of three windows, once for each
 
 
 def test_memory_does_not_grow_with_the_windows() -> None:

@@ -55,6 +55,7 @@ from lesionlens.explain.capture import quiet, reading_logits
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, fitting, output_notes, plain
 from lesionlens.explain.fills import BASELINES
 from lesionlens.explain.frugal import FrugalConvolutions
+from lesionlens.explain.perturbed import reached_windows
 from lesionlens.explain.targets import gradient_at, settled
 
 __all__ = ["METHODS", "run"]
@@ -176,6 +177,7 @@ class _Subject:
             if image is None:
                 self._settle(logits)
         else:
+            self._settled()  # before other images: it says which windows matter
             logits = self.logits if image is None else self._blended(image)
         self._settled()
         return gradient_at(self._target, logits)[1]
@@ -190,9 +192,17 @@ class _Subject:
         return self._known
 
     def _blended(self, image: Tensor) -> Tensor:
+        """Return the blended logits of another image; windows that the target does not look at count as 0."""
         padded = self.plan.pad(image)
+        reached = reached_windows(self.plan, [self._target])
+
+        def output(index: int) -> Tensor:
+            if index in reached:
+                return self._run(self.plan.view(padded, index))
+            return torch.zeros((), device=image.device).expand(1, self.logits.shape[1], *self.plan.size)
+
         with torch.no_grad():
-            return self.plan.blend(self._run(self.plan.view(padded, index)) for index in range(len(self.plan)))
+            return self.plan.blend(map(output, range(len(self.plan))))
 
     def _connected(self, padded: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Return a window's logits and the view that they are connected to."""

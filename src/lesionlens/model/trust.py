@@ -199,7 +199,7 @@ class _Work:
         return Subject(inference, target, make, make(inference, target, self.progress), tuple(stride))
 
     def maker(self, method: str, options: Mapping[str, Value] | None = None) -> MapMaker:
-        """Return what makes the map of a method, of the same layer where it takes one, where that was measured to lie."""
+        """Return what makes the map of a method, of the same layer where it takes one, moved as that was measured."""
         main, takes_layer = method == self.plan.wish.method, method_info(method).takes_layer
         layer = self.plan.wish.layer if takes_layer else None
         make = map_of(method, layer=layer, options=options)
