@@ -47,11 +47,11 @@ from torch import Tensor
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.attention_modules import Attention, watching_attention
+from lesionlens.explain.cells import evenly
 from lesionlens.explain.explanation import Explanation, Request, finite, output_notes, plain
 from lesionlens.explain.gates import watching_gates
 from lesionlens.explain.layouts import Layout, several_sets
 from lesionlens.explain.queries import Queries, chosen_queries, has_class_token
-from lesionlens.explain.sweep import interpolated
 from lesionlens.explain.targets import gradient_at
 
 __all__ = ["METHODS", "check", "relevance", "rolled", "run"]
@@ -192,7 +192,7 @@ def _blended(
         cells = torch.zeros_like(coarse)
         if weights is not None:
             coarse = cells = layout.to_cells(seen(plan.view(padded, index), weights))
-        return interpolated(cells, plan.size)
+        return evenly(cells, plan.size)
 
     values = plan.blend(map(fine, _steps(request, range(len(plan)))))
     return values, coarse
@@ -213,7 +213,7 @@ def _relevance(request: Request) -> Explanation:
             weights = queries.of(index)
             assert weights is not None  # of a target alone
             coarse = layout.to_cells(relevance(weights, attentions, gradients))
-            total[plan.places[index]] += interpolated(coarse, plan.size)
+            total[plan.places[index]] += evenly(coarse, plan.size)
     notes = [*output_notes(logits), _blocks_note(layouts)]
     if not bool(total.any()):
         notes.append("All gradients are zero, or speak against the target: the map is empty.")
@@ -265,7 +265,7 @@ def _gates(request: Request) -> Explanation:
             found = gates.of(plan.view(padded, index))
             names[:] = found
             coarse = found[names[_gate_number(request, names)]].float()
-            return interpolated(coarse, plan.size)
+            return evenly(coarse, plan.size)
 
         values = plan.blend(map(fine, _steps(request, range(len(plan)))))
     number = _gate_number(request, names)

@@ -66,7 +66,7 @@ from torch import Tensor
 from lesionlens.explain.capture import cut_at
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
 from lesionlens.explain.fusion import over_layers
-from lesionlens.explain.sweep import Sweep, interpolated
+from lesionlens.explain.sweep import Sweep
 from lesionlens.explain.targets import Target, gradient_at
 from lesionlens.methods import BELOW_ZERO_NOTE
 
@@ -185,13 +185,20 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
     return [
         Explanation(
             values=plain(finite(values)[0, number]),
-            stride=sweep.stride(coarse),
+            stride=sweep.cells.stride,
+            border=sweep.cells.border,
             method=request.method,
             target=target.describe(logits),
             score=score,
             coarse=plain(coarse[0, number]) if sweep.plan.is_whole else None,
             weights=plain(field.weights[number]) if field.weights is not None else None,
-            notes=(*output_notes(logits), *below, *field.cancelled(number), *field.findings(number, values[0, number])),
+            notes=(
+                *output_notes(logits),
+                *sweep.notes,
+                *below,
+                *field.cancelled(number),
+                *field.findings(number, values[0, number]),
+            ),
         )
         for number, (target, (score, _)) in enumerate(zip(targets, asked, strict=True))
     ]
@@ -223,7 +230,7 @@ class _Field:
             self._added = weights.new_zeros((1, self._targets, *plan.padded_shape))
             self._coarse = weights.new_zeros((1, self._targets, *weights.shape[2:]))
         self._coarse[:, number] = (weights * activation).sum(dim=1)
-        fine = interpolated(self._coarse[:, number : number + 1], plan.size)
+        fine = self._sweep.to_voxels(self._coarse[:, number : number + 1])
         self._added[plan.places[index]][:, number] += fine[:, 0]
 
     def maps(self) -> tuple[Tensor, Tensor]:

@@ -239,13 +239,13 @@ class Cut:
     Parameters
     ----------
     layer
-        Dotted name of the layer, for messages.
+        Dotted name of the layer.
     logits
         Runs the network, see :func:`reading_logits`.
     """
 
     def __init__(self, layer: str, logits: Callable[[Tensor], Tensor]) -> None:
-        self._layer = layer
+        self.layer = layer
         self._logits = logits
         self._leaf: Tensor | None = None
         self._version = 0  # of the leaf when it was taken: autograd counts what is written in place
@@ -282,12 +282,12 @@ class Cut:
         activation = self._taken()
         if activation._version != self._version:
             raise ExplainError(
-                f"The network overwrites the output of layer {self._layer!r} in place by a path around the layer; "
+                f"The network overwrites the output of layer {self.layer!r} in place by a path around the layer; "
                 "choose a layer before or after it."
             )
         if gradients and not logits.requires_grad:
             raise ExplainError(
-                f"The output does not depend on layer {self._layer!r} through gradients (the layer's output is not "
+                f"The output does not depend on layer {self.layer!r} through gradients (the layer's output is not "
                 "used, or the network detaches it or uses reentrant checkpointing); choose another layer."
             )
         return logits, activation
@@ -300,6 +300,15 @@ class Cut:
         return self._taken().detach()
 
     @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let other images run in between, and forget them: the graph of the last one may still be needed."""
+        kept = self._leaf, self._version, self._change
+        try:
+            yield
+        finally:
+            self._leaf, self._version, self._change = kept
+
+    @contextmanager
     def _running(self, image: Tensor, *, stop: bool) -> Iterator[Tensor]:
         self._leaf, self._input_shape, self._stop = None, image.shape, stop
         try:
@@ -309,7 +318,7 @@ class Cut:
 
     def _taken(self) -> Tensor:
         if self._leaf is None:
-            raise ExplainError(f"Layer {self._layer!r} is not used when the network runs; choose another layer.")
+            raise ExplainError(f"Layer {self.layer!r} is not used when the network runs; choose another layer.")
         return self._leaf
 
     def replace(self, _module: nn.Module, _args: object, output: object) -> Tensor:
@@ -319,10 +328,10 @@ class Cut:
             return self._going_on(self._taken())
         if self._leaf is not None:
             raise ExplainError(
-                f"Layer {self._layer!r} runs several times in one pass through the network, so it has no single map; "
+                f"Layer {self.layer!r} runs several times in one pass through the network, so it has no single map; "
                 "choose the block that contains it."
             )
-        self._leaf = _checked(output, self._input_shape, self._layer).detach()
+        self._leaf = _checked(output, self._input_shape, self.layer).detach()
         if self._stop:
             raise _Reached
         self._version = self._leaf._version

@@ -141,7 +141,7 @@ class Explanation:
         Names of the target layers, joined by ``+``; empty where there is none.
     coarse
         (*cells) float32: the map as the layer gives it, where the network saw the image whole; None otherwise. Cell
-        ``c`` is centred on voxel ``stride * c + (stride - 1) / 2``.
+        ``c`` is centred on voxel ``stride * c + (stride - 1) / 2 + border``.
     weights
         (channels) float32 weights of the layer's channels, of methods that have one for each.
     channels
@@ -152,6 +152,9 @@ class Explanation:
         Whether values below zero mean evidence against.
     notes
         One sentence for each thing a reader must know.
+    border
+        Voxels by which the cells lie further along each axis than by the convention, since unpadded convolutions cut
+        off as many; empty for 0 along each.
     levels
         Of score maps: those that ``values`` joins by the highest, each on its own grid. Empty of other maps.
     boxes
@@ -170,6 +173,7 @@ class Explanation:
     kind: Literal["attribution", "feature", "attention", "detection"] = "attribution"
     signed: bool = True
     notes: tuple[str, ...] = ()
+    border: tuple[float, ...] = ()
     levels: tuple[CoarseMap, ...] = ()
     boxes: tuple[Box, ...] | None = None
 

@@ -53,14 +53,15 @@ def run(request: Request) -> Explanation:
         values, coarse = (found - offset for found in sweep.blended(weights[None].to(sweep.padded.device)))
     return Explanation(
         values=plain(finite(values)[0, 0]),
-        stride=sweep.stride(coarse),
+        stride=sweep.cells.stride,
+        border=sweep.cells.border,
         method=request.method,
         layer=request.layers[0],
         coarse=plain(coarse[0, 0]) if sweep.plan.is_whole else None,
         weights=plain(weights),
         kind="feature",
         signed=bool((values < 0).any()),
-        notes=(*notes, "The map shows what the layer holds, whatever the target."),
+        notes=(*sweep.notes, *notes, "The map shows what the layer holds, whatever the target."),
     )
 
 

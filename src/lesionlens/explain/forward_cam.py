@@ -50,7 +50,7 @@ from lesionlens.explain.capture import cut_at
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
 from lesionlens.explain.fusion import over_layers
 from lesionlens.explain.perturbed import reached_windows
-from lesionlens.explain.sweep import Sweep, interpolated
+from lesionlens.explain.sweep import Sweep
 from lesionlens.explain.targets import Target, gradient_at, settled
 
 __all__ = ["METHODS", "Rule", "Task", "run", "run_many"]
@@ -213,7 +213,7 @@ def _scorecam(task: Task) -> Tensor:
     def logits_of(channels: range) -> Tensor:
         chosen = slice(channels.start, channels.stop)
         maps = plan.blend(
-            interpolated(task.sweep.activation(index)[:, chosen].float(), plan.size) for index in range(len(plan))
+            task.sweep.to_voxels(task.sweep.activation(index)[:, chosen].float()) for index in range(len(plan))
         )
         axes = tuple(range(2, maps.ndim))
         low, high = maps.amin(dim=axes, keepdim=True), maps.amax(dim=axes, keepdim=True)
@@ -330,7 +330,8 @@ def _of_layer(request: Request, targets: Sequence[Target], layer: str) -> list[E
         values, coarse = sweep.blended(weights)
     found = Explanation(
         values=plain(finite(values)[0, 0]),
-        stride=sweep.stride(coarse),
+        stride=sweep.cells.stride,
+        border=sweep.cells.border,
         method=request.method,
         layer=layer,
     )
@@ -342,7 +343,7 @@ def _of_layer(request: Request, targets: Sequence[Target], layer: str) -> list[E
             score=score,
             coarse=plain(coarse[0, number]) if sweep.plan.is_whole else None,
             weights=plain(weights[number]),
-            notes=(*output_notes(logits), *task.notes, *_findings(weights[number], values[0, number])),
+            notes=(*output_notes(logits), *sweep.notes, *task.notes, *_findings(weights[number], values[0, number])),
         )
         for number, (target, score) in enumerate(zip(targets, scores, strict=True))
     ]

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.capture import Cut, cut_at
+from lesionlens.explain.cells import cells_of
 from lesionlens.explain.inference import Inference
 from lesionlens.progress import Progress, silent
 
@@ -136,7 +137,8 @@ def displacements(
         padded = plan.pad(inference.image)
         chosen = _richest([plan.view(padded, index) for index in range(len(plan))])
         quiet = [cut.encode(view.clone()) for view in chosen]
-        stride = tuple(n / cells for n, cells in zip(plan.size, quiet[0].shape[2:], strict=True))
+        cells = cells_of(inference.network, cut, chosen[0], quiet[0].shape[2:])
+        stride, border = cells.stride, np.array(cells.border)
         places = _places(chosen, stride, layer, positions, rng)
         answered: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         for done, place in enumerate(places):
@@ -146,7 +148,7 @@ def displacements(
             cell = _answer(cut, chosen[number], quiet[number], place, sign, stride)
             if cell is not None:
                 step = np.array(stride)
-                answered.append((place, place - (step * cell + (step - 1) / 2)))
+                answered.append((place, place - (step * cell + (step - 1) / 2 + border)))
         progress("Measuring", positions, positions)
     empty = np.empty((0, len(stride)))
     found = [np.array(part) for part in zip(*answered, strict=True)] or [empty, empty]

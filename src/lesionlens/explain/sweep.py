@@ -13,14 +13,14 @@ from math import inf
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lesionlens.explain.capture import Cut
+from lesionlens.explain.cells import Cells, cells_of
 from lesionlens.explain.explanation import finite, fitting
 from lesionlens.explain.inference import Inference
 from lesionlens.progress import Progress
 
-__all__ = ["Sweep", "interpolated"]
+__all__ = ["Sweep"]
 
 # Activations kept for the next pass instead of being computed twice. Far below what a network needs to run on one
 # 128³ window, and enough for all windows of a head at the bottleneck of a U-Net.
@@ -104,7 +104,7 @@ class Sweep:
             activation = self.activation(index)
             with torch.autocast(activation.device.type, enabled=False):  # the caller's would compute it in bfloat16
                 coarse = torch.einsum("nk...,tk->nt...", activation.float(), weights)
-            return interpolated(coarse, self.plan.size)
+            return self.to_voxels(coarse)
 
         values = self.plan.blend(map(fine, self.steps("Mapping", range(len(self.plan)))))
         return values, coarse
@@ -125,9 +125,19 @@ class Sweep:
         """Number of channels of the layer."""
         return self.activation(0).shape[1]
 
-    def stride(self, coarse: Tensor) -> tuple[float, ...]:
-        """Return the voxels for each cell of a window's map (1, T, *cells) along each axis."""
-        return tuple(n / cells for n, cells in zip(self.plan.size, coarse.shape[2:], strict=True))
+    @cached_property
+    def cells(self) -> Cells:
+        """Where the layer's cells lie on a window."""
+        return cells_of(self.inference.network, self.cut, self.view(0), self.activation(0).shape[2:])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know about where the cells lie."""
+        return (self.cells.note,) * bool(self.cells.note)
+
+    def to_voxels(self, coarse: Tensor) -> Tensor:
+        """Bring maps of a window (N, T, *cells) to its voxels (N, T, *size)."""
+        return self.cells.to_voxels(coarse, self.plan.size)
 
     def activation(self, index: int) -> Tensor:
         """Return the layer's output (1, channels, *cells) for one window, without graph."""
@@ -151,11 +161,3 @@ class Sweep:
         if index not in self.kept and (len(self.plan) == 1 or self.kept_bytes + size <= KEEP_BYTES):
             self.kept[index] = activation.detach()
             self.kept_bytes += size
-
-
-def interpolated(coarse: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bring maps (N, T, *cells) to voxels (N, T, *size): cells are boxes of voxels with their value at the centre."""
-    if tuple(coarse.shape[2:]) == size:
-        return coarse
-    mode = "trilinear" if len(size) == 3 else "bilinear"
-    return functional.interpolate(coarse, size=size, mode=mode, align_corners=False)

@@ -258,6 +258,7 @@ def _to_scan(bundle: Bundle, plan: Plan, inference: Inference, result: Explanati
             **asked_options(plan.wish.spec),
             **found.options,
             "stride_voxels": list(result.stride),
+            **({"border_voxels": list(result.border)} if any(result.border) else {}),
             "network_spacing_mm": list(spacing),
             "activation": chosen.activation.kind,
             "activation_in_network": chosen.activation.applied,

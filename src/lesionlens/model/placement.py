@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,8 @@ def placed(prepared: Prepared, result: Explanation, registration: Registration |
         values, cell = result.values, (1.0, 1.0, 1.0)
         grid = prepared.grid
     else:
-        values, cell = result.coarse, (result.stride[0], result.stride[1], result.stride[2])
-        grid = _coarse_grid(prepared.grid, cell, values.shape)
+        cell = (result.stride[0], result.stride[1], result.stride[2])
+        values, grid = _on_coarse_grid(prepared.grid, result)
     offset, notes = _offset(result, registration)
     if offset is None:
         return Placed(prepared.to_scan(values, grid), {}, notes)
@@ -124,13 +125,21 @@ def moved_by(values: Floats, offset: Sequence[float]) -> Floats:
     return np.asarray(shift(values, offset, order=1, mode="nearest"), dtype=np.float32)
 
 
-def _coarse_grid(grid: Grid, stride: tuple[float, float, float], shape: tuple[int, ...]) -> Grid:
-    """Place the cells of a coarse map: cell i is centred on network voxel S i + (S - 1) / 2."""
-    to_voxel = np.eye(4)
-    for axis, step in enumerate(stride):
+def _on_coarse_grid(grid: Grid, result: Explanation) -> tuple[Floats, Grid]:
+    """Place the cells of a coarse map: cell i is centred on network voxel S i + (S - 1) / 2, and further by a border.
+
+    Where they do not reach the faces of the network's grid, their outermost values are repeated up to there.
+    """
+    assert result.coarse is not None
+    to_voxel, width = np.eye(4), []
+    for axis, (step, border) in enumerate(zip(result.stride, result.border or (0.0,) * 3, strict=True)):
+        after = grid.shape[axis] - border - step * result.coarse.shape[axis]
+        before, after = (max(0, ceil(voxels / step)) for voxels in (border, after))
         to_voxel[axis, axis] = step
-        to_voxel[axis, 3] = (step - 1) / 2
-    return Grid((shape[0], shape[1], shape[2]), grid.affine @ to_voxel)
+        to_voxel[axis, 3] = (step - 1) / 2 + border - step * before
+        width.append((before, after))
+    values = np.pad(result.coarse, width, mode="edge")
+    return values, Grid((values.shape[0], values.shape[1], values.shape[2]), grid.affine @ to_voxel)
 
 
 def _lengths(mm: NDArray[np.float64]) -> str:
