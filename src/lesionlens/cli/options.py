@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from lesionlens import __version__
 from lesionlens.io.policy import Irregular
 from lesionlens.methods import Sampling
+from lesionlens.rules import Connectivity
 from lesionlens.target import ScoreName
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NOTICE",
     "Against",
+    "Anatomy",
     "AsJson",
     "BundleArgument",
     "BundleName",
@@ -32,13 +34,17 @@ __all__ = [
     "Device",
     "Diagram",
     "Ensemble",
+    "FillHoles",
     "Gamma",
     "Identified",
     "Input",
     "Layer",
     "Mask",
+    "MergeWithin",
     "Method",
     "MethodOption",
+    "MinimumVolume",
+    "Neighbours",
     "NoRegistration",
     "OnIrregular",
     "OneTarget",
@@ -159,6 +165,24 @@ Layer = Annotated[
     str | None, typer.Option(help="Target layer, dotted name, or several as a+b. [default: chosen by the network]")
 ]
 Threshold = Annotated[float, typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1].")]
+Neighbours = Annotated[
+    Connectivity,
+    typer.Option(
+        "--connectivity",
+        help="Voxels of one region touch by faces (6), by edges too (18), by corners too (26).",
+    ),
+]
+FillHoles = Annotated[bool, typer.Option("--fill-holes", help="Add to a region what it encloses in all directions.")]
+MergeWithin = Annotated[
+    float, typer.Option("--merge-mm", metavar="MM", help="Make regions one whose voxels lie at most so near.")
+]
+MinimumVolume = Annotated[
+    float, typer.Option("--minimum-mm3", metavar="MM3", help="Leave out regions of less volume; they are counted.")
+]
+Anatomy = Annotated[
+    Path | None,
+    typer.Option("--anatomy", help="Label image of anatomy: in which labels each region lies, and how much.", **_PATH),
+]
 Uncertain = Annotated[
     Sampling | None,
     typer.Option("--uncertainty", help="Predict several times and map where the answers differ. [default: once]"),

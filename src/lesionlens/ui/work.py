@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lesionlens.pipeline import RunOptions, measure_classes, run_case
+from lesionlens.pipeline import RunOptions, run_case
 from lesionlens.progress import Progress
+from lesionlens.regions import measure_classes
 from lesionlens.results import CaseResult, read_case
 from lesionlens.ui import checking, comparing, facts
 from lesionlens.ui.masks import scan_in
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from lesionlens.heatmap import Heatmap
     from lesionlens.model.catalogue import BundleInfo
+    from lesionlens.rules import RegionRules
     from lesionlens.ui.checking import Checked, TrustOptions
     from lesionlens.ui.comparing import Compared
     from lesionlens.ui.facts import BundleFacts
@@ -68,9 +70,18 @@ def compare(
     return comparing.compare(maps, first, second, threshold, progress)
 
 
-def measure_again(result: CaseResult, threshold: float, progress: Progress) -> CaseResult:
-    """Return a result with its regions measured at another threshold; how these spread was not sampled."""
-    labels, regions = measure_classes(
-        result.volume, result.probabilities, result.attributions, threshold, progress=progress
+def measure_again(result: CaseResult, threshold: float, rules: RegionRules, progress: Progress) -> CaseResult:
+    """Return a result with its regions measured by another threshold or rules; how these spread was not sampled."""
+    maps = (*result.attributions, *result.uncertainties)
+    found = measure_classes(
+        result.volume, result.probabilities, maps, threshold, rules=rules, anatomy=result.anatomy, progress=progress
     )
-    return replace(result, labels=labels, regions=regions, threshold=threshold, volume_spreads={})
+    return replace(
+        result,
+        labels=found.labels,
+        regions=found.regions,
+        steps=found.steps,
+        rules=rules,
+        threshold=threshold,
+        volume_spreads={},
+    )
