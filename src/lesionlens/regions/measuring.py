@@ -105,6 +105,7 @@ def measure(
         **({} if uncertainty is None else {"uncertainty_mean": groups.mean(groups.values(uncertainty.array)).tolist()}),
         **({} if anatomy is None else {"anatomy": _overlaps(groups, anatomy)}),
         **_flag_columns(groups, volume),
+        "below_attribution_cell": _below_cell(groups, attribution, volume.grid),
     }
     if shapes:
         columns["shape"] = measure_shapes(found, volume.grid)
@@ -239,6 +240,14 @@ def _flag_columns(groups: Groups, volume: Volume) -> Columns:
         "few_voxels": (groups.sizes < FEW_VOXELS).tolist(),
         "resampled": [volume.source.verdict.handled == "resample"] * len(groups.labels),
     }
+
+
+def _below_cell(groups: Groups, attribution: Heatmap | None, grid: Grid) -> list[Any]:
+    half = None if attribution is None else attribution.provenance.resolution_mm
+    if half is None:
+        return [None] * len(groups.labels)
+    cell_mm3 = 8 * half[0] * half[1] * half[2]  # the resolution is half a cell along each of its axes
+    return (groups.sizes * grid.voxel_volume_mm3 < cell_mm3).tolist()
 
 
 def _touches_border(
