@@ -28,6 +28,8 @@ __all__ = [
     "read_case",
     "read_maps",
     "read_record",
+    "read_regions",
+    "volume_spreads",
     "write_case",
 ]
 
@@ -247,6 +249,31 @@ def read_maps(folder: Path | str) -> tuple[tuple[Heatmap, ...], Mapping[str, Any
         raise _incomplete(folder, error) from error
 
 
+def read_regions(folder: Path | str) -> tuple[dict[str, LabelMap], Mapping[str, Any]]:
+    """Read the regions of a run without its scan, to compare them with those of another time.
+
+    Returns
+    -------
+    labels, record
+        Per class the regions by number, and what ``record.json`` holds.
+
+    Raises
+    ------
+    ReadError
+        If the folder holds no results, no regions, or results of a newer version of LesionLens.
+    """
+    folder = Path(folder)
+    record = read_record(folder)
+    try:
+        classes = tuple(record["n_regions"])
+    except (KeyError, TypeError) as error:
+        raise _incomplete(folder, error) from error
+    if not classes:
+        raise ReadError(f"The results in {folder} hold no regions; give those of a segmentation bundle.")
+    images = {label: read(folder / f"regions_{slug(label)}.nii.gz") for label in classes}
+    return {label: LabelMap(image, label, {}, Provenance()) for label, image in images.items()}, record
+
+
 def _incomplete(folder: Path, error: Exception) -> ReadError:
     return ReadError(f"{folder / _RECORD} is incomplete: {type(error).__name__} {error}. Run the case again.")
 
@@ -297,7 +324,7 @@ def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResul
         threshold=threshold,
         record=record,
         uncertainties=tuple(m for m in maps if m.kind == "uncertainty"),
-        volume_spreads=_volume_spreads(record),
+        volume_spreads=volume_spreads(record),
         detections=_detections(record),
         rules=RegionRules.from_record(record["options"]),
         steps={label: RegionSteps(**found) for label, found in record.get("region_steps", {}).items()},
@@ -320,7 +347,8 @@ def _detections(record: dict[str, Any]) -> tuple[Detection, ...] | None:
     return None if rows is None else tuple(map(Detection.from_record, rows))
 
 
-def _volume_spreads(record: dict[str, Any]) -> dict[str, tuple[VolumeSpread, ...]]:
+def volume_spreads(record: Mapping[str, Any]) -> dict[str, tuple[VolumeSpread, ...]]:
+    """Return how the volumes of regions spread over several predictions, per class; empty where there was one."""
     found = (record.get("uncertainty") or {}).get("regions", {})
     return {label: tuple(VolumeSpread(**one) for one in rows) for label, rows in found.items()}
 

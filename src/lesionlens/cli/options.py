@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOTICE",
+    "After",
     "Against",
     "Anatomy",
     "AsJson",
+    "Before",
     "BundleArgument",
     "BundleName",
     "CalibrationFile",
     "CalibrationOut",
     "Cases",
+    "ChangesOut",
     "Command",
     "Device",
     "Diagram",
@@ -39,6 +42,7 @@ __all__ = [
     "Identified",
     "Input",
     "Layer",
+    "LeastChange",
     "Mask",
     "MergeWithin",
     "Method",
@@ -47,6 +51,7 @@ __all__ = [
     "Neighbours",
     "NoRegistration",
     "OnIrregular",
+    "OneClass",
     "OneTarget",
     "OptionalOut",
     "OtherFrame",
@@ -70,6 +75,7 @@ __all__ = [
     "Trust",
     "Uncertain",
     "Version",
+    "Within",
     "print_json",
     "progress_bars",
 ]
@@ -200,6 +206,17 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [def
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]
 ResultsA = Annotated[Path, typer.Argument(metavar="RESULTS_A", help="Folder that 'run' wrote.", **_PATH)]
 ResultsB = Annotated[Path, typer.Argument(metavar="RESULTS_B", help="Another one, on the same grid.", **_PATH)]
+Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="Folder that 'run' wrote.", **_PATH)]
+After = Annotated[Path, typer.Argument(metavar="AFTER", help="That of a later scan of the same patient.", **_PATH)]
+OneClass = Annotated[str | None, typer.Option("--class", help="Class of the lesions. [default: all that both have]")]
+Within = Annotated[
+    float, typer.Option("--within-mm", metavar="MM", help="Lesions also match that lie at most so far apart.")
+]
+LeastChange = Annotated[
+    float,
+    typer.Option("--least-change", metavar="SHARE", help="Share of the volume from which a lesion grew or shrank."),
+]
+ChangesOut = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for table, picture and JSON.", **_PATH)]
 CalibrationFile = Annotated[
     Path | None,
     typer.Option("--calibration", help="File that 'calibrate' wrote; probabilities are then calibrated.", **_PATH),

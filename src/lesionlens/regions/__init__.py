@@ -6,6 +6,7 @@
 ``labelling`` finds them, ``measuring`` measures them in one pass, ``shape`` and ``surroundings`` one by one.
 """
 
+from lesionlens.regions.change import LesionChange, LesionChanges, compare_regions
 from lesionlens.regions.classes import MeasuredClasses, measure_class, measure_classes
 from lesionlens.regions.labelling import FoundRegions, check_same_grid, find_regions, label_regions
 from lesionlens.regions.measuring import measure
@@ -17,6 +18,8 @@ __all__ = [
     "FEW_VOXELS",
     "PROBABILITIES",
     "FoundRegions",
+    "LesionChange",
+    "LesionChanges",
     "MeasuredClasses",
     "Region",
     "Segment",
@@ -24,6 +27,7 @@ __all__ = [
     "Statistics",
     "Surroundings",
     "check_same_grid",
+    "compare_regions",
     "find_regions",
     "label_regions",
     "measure",

@@ -21,7 +21,7 @@ from lesionlens.regions.values import FEW_VOXELS, PROBABILITIES, Region, Statist
 from lesionlens.rules import DEFAULT_RULES, RegionRules
 from lesionlens.volume import Grid, Volume
 
-__all__ = ["measure"]
+__all__ = ["measure", "touches_border"]
 
 # One list for each field of a region, with an entry for each region.
 Columns = dict[str, list[Any]]
@@ -235,7 +235,7 @@ def _flag_columns(groups: Groups, volume: Volume) -> Columns:
     first, last = groups.extremes(groups.ijk)
     thin = np.any(first == last, axis=0)
     return {
-        "touches_border": _touches_border(groups, first, last, volume.valid),
+        "touches_border": touches_border(groups, first, last, volume.valid),
         "one_slice": thin.tolist(),
         "few_voxels": (groups.sizes < FEW_VOXELS).tolist(),
         "resampled": [volume.source.verdict.handled == "resample"] * len(groups.labels),
@@ -247,12 +247,23 @@ def _below_cell(groups: Groups, attribution: Heatmap | None, grid: Grid) -> list
     if half is None:
         return [None] * len(groups.labels)
     cell_mm3 = 8 * half[0] * half[1] * half[2]  # the resolution is half a cell along each of its axes
-    return (groups.sizes * grid.voxel_volume_mm3 < cell_mm3).tolist()
+    return list((groups.sizes * grid.voxel_volume_mm3 < cell_mm3).tolist())
 
 
-def _touches_border(
+def touches_border(
     groups: Groups, first: NDArray[Any], last: NDArray[Any], valid: NDArray[np.bool_] | None
 ) -> list[bool]:
+    """Say of each region whether it reaches an outer face of the grid, or lies beside a voxel without data.
+
+    Parameters
+    ----------
+    groups
+        The regions.
+    first, last
+        (3, n) lowest and highest voxel index of each.
+    valid
+        (i, j, k) where there are data; None for everywhere.
+    """
     end = np.array(groups.shape)[:, None] - 1
     touches = np.any((first == 0) | (last == end), axis=0)
     if valid is not None:

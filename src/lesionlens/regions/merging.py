@@ -13,7 +13,7 @@ from lesionlens.regions.groups import Groups
 from lesionlens.rules import Connectivity
 from lesionlens.volume import Grid
 
-__all__ = ["filled", "joined", "near_pairs"]
+__all__ = ["at_border", "filled", "joined", "near_pairs"]
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -142,9 +142,9 @@ class _Borders:
     """
 
     def __init__(self, groups: Groups, grid: Grid) -> None:
-        at_border = _at_border(groups)
-        self._points = grid.world(groups.ijk[:, at_border].T)
-        counts = groups.sum(at_border.astype(np.int64)) if len(groups.labels) else np.zeros(0, np.int64)
+        border = at_border(groups)
+        self._points = grid.world(groups.ijk[:, border].T)
+        counts = groups.sum(border.astype(np.int64)) if len(groups.labels) else np.zeros(0, np.int64)
         self._ends: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])
         starts = self._ends[:-1]
         self.low: Floats = np.minimum.reduceat(self._points, starts) if len(starts) else np.zeros((0, 3))
@@ -154,7 +154,7 @@ class _Borders:
         return self._points[self._ends[n] : self._ends[n + 1]]
 
 
-def _at_border(groups: Groups) -> Mask:
+def at_border(groups: Groups) -> Mask:
     """Say for each foreground voxel whether one of its 26 neighbours is outside of its region, or of the array."""
     numbers = np.zeros([n + 2 for n in groups.shape], dtype=np.uint32)
     ijk = groups.ijk + 1

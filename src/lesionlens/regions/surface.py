@@ -48,12 +48,11 @@ def smooth_surface_mm2(mask: NDArray[np.bool_], grid: Grid) -> float:
     blur = _BLUR * max(grid.spacing_mm) ** (2 / 3) * radius ** (1 / 3) / np.array(grid.spacing_mm)
     padded = np.pad(mask, [(n, n) for n in (np.ceil(_REACH * blur).astype(int) + 1).tolist()])
     blurred = gaussian_filter(padded.astype(np.float64), blur, mode="constant", truncate=_REACH)
-    inverse = np.linalg.inv(grid.affine[:3, :3])
+    inverse = np.asarray(np.linalg.inv(grid.affine[:3, :3]), dtype=np.float64)
     slopes = np.gradient(blurred)
-    return sum(
-        _faces(padded, slopes, inverse, grid.voxel_volume_mm3 * inverse[axis], axis)
-        for axis in range(3)  # the rows of the inverse are the normals of the faces across each axis
-    )
+    # the rows of the inverse are the normals of the faces across each axis
+    areas: NDArray[np.float64] = grid.voxel_volume_mm3 * inverse
+    return float(sum(_faces(padded, slopes, inverse, areas[axis], axis) for axis in range(3)))
 
 
 def _faces(
