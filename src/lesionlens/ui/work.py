@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesionlens.heatmap import LabelMap
 from lesionlens.pipeline import RunOptions, run_case
 from lesionlens.progress import Progress
-from lesionlens.regions import measure_classes
+from lesionlens.regions import LesionChanges, compare_regions, label_regions, measure_classes
 from lesionlens.results import CaseResult, read_case
 from lesionlens.ui import checking, comparing, facts
 from lesionlens.ui.masks import scan_in
@@ -24,7 +25,17 @@ if TYPE_CHECKING:
     from lesionlens.ui.comparing import Compared
     from lesionlens.ui.facts import BundleFacts
 
-__all__ = ["bundle_info", "bundles", "check", "compare", "look_at", "measure_again", "read_results", "run"]
+__all__ = [
+    "bundle_info",
+    "bundles",
+    "check",
+    "compare",
+    "compare_lesions",
+    "look_at",
+    "measure_again",
+    "read_results",
+    "run",
+]
 
 
 def bundles() -> list[BundleInfo]:
@@ -68,6 +79,17 @@ def compare(
 ) -> Compared:
     """Compare two of several named maps."""
     return comparing.compare(maps, first, second, threshold, progress)
+
+
+def compare_lesions(first: Heatmap, second: Heatmap, threshold: float, progress: Progress) -> LesionChanges:
+    """Compare the regions of two probability maps, the second brought to the grid of the first where they differ."""
+    found = []
+    for done, heatmap in enumerate((first, second)):
+        progress("Finding lesions", done, 3)
+        labels = label_regions(heatmap, threshold=threshold)
+        found.append(LabelMap(heatmap.volume.with_array(labels), heatmap.label, {}, heatmap.provenance))
+    progress("Comparing lesions", 2, 3)
+    return compare_regions(*found)
 
 
 def measure_again(result: CaseResult, threshold: float, rules: RegionRules, progress: Progress) -> CaseResult:
