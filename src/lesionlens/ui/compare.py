@@ -88,11 +88,12 @@ class CompareWidget(QWidget):
 
     def run_lesions(self) -> None:
         """Compare the regions of the chosen probability maps in the background."""
-        maps = [heatmap_of(box.currentData()) for box in (self.first, self.second) if box.currentData() is not None]
+        layers = [box.currentData() for box in (self.first, self.second)]
+        maps = [heatmap for layer in layers if layer is not None and (heatmap := heatmap_of(layer)) is not None]
         if self.bar.job is None and len(maps) == 2:
             self.bar.start(
                 "LesionLens: comparing lesions",
-                partial(work.compare_lesions, *maps, self.threshold.value()),
+                partial(work.compare_lesions, maps[0], maps[1], self.threshold.value()),
                 self._show_lesions,
             )
 

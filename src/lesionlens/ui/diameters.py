@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QCheckBox
 from lesionlens.display import DisplayView
 from lesionlens.report.columns import column_of
 from lesionlens.ui.layers import AXIS_LABELS, NOTICE, NOTICE_KEY, SCAN_KEY
-from lesionlens.ui.navigation import mm_per_unit_of
+from lesionlens.ui.navigation import go_to, mm_per_unit_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -50,20 +50,15 @@ class Diameters(QObject):
         self.box.setToolTip("Draw two lines on the chosen region. " + "\n\n".join(meanings))
         self.box.toggled.connect(self._toggle)
 
-    def show(self, region: Region, scan: Volume) -> NDArray[np.float64]:
-        """Choose a region; draw its lines where they are asked for.
-
-        Returns
-        -------
-        numpy.ndarray
-            The voxel index, with fractions, to look at: the middle of the line, or of the region while there is none.
-        """
+    def show(self, region: Region, scan: Volume) -> None:
+        """Choose a region and go to it: to its lines where they are asked for, else to its centroid."""
         self._chosen = region, scan
-        drawn = self.box.isChecked() and region.shape is not None
-        self._draw() if drawn else self._remove()
-        if not drawn or region.shape is None:
-            return np.array(region.centroid_ijk)
-        return np.asarray(scan.grid.voxel(np.mean(region.shape.axial_diameter.ends_ras, axis=0)))
+        if self.box.isChecked() and region.shape is not None:
+            self._draw()
+            go_to(self._viewer, scan, scan.grid.voxel(np.mean(region.shape.axial_diameter.ends_ras, axis=0)))
+        else:
+            self._remove()
+            go_to(self._viewer, scan, region.centroid_ijk)
 
     def hide(self) -> None:
         """Forget the region: another result is shown."""

@@ -37,16 +37,17 @@ class LesionTable(QWidget):
         super().__init__(parent)
         self.caption = Note()
         self.table = QTableWidget(0, len(_HEADINGS))
-        self.table.setHorizontalHeaderLabels(list(_HEADINGS))
-        for column, tip in enumerate(_TIPS):
-            self.table.horizontalHeaderItem(column).setToolTip(tip)
+        for number, (heading, tip) in enumerate(zip(_HEADINGS, _TIPS, strict=True)):
+            item = QTableWidgetItem(heading)
+            item.setToolTip(tip)
+            self.table.setHorizontalHeaderItem(number, item)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.verticalHeader().hide()
         self.table.setMinimumHeight(_LEAST_HEIGHT)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.caption)
-        column.addWidget(self.table)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.caption)
+        layout.addWidget(self.table)
         self.setVisible(False)
 
     def show_changes(self, found: LesionChanges) -> None:

@@ -18,7 +18,6 @@ from lesionlens.ui.consent import may_run
 from lesionlens.ui.diameters import Diameters
 from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, colours_for, default_styles, is_foreign_image
 from lesionlens.ui.measuring import Measurer
-from lesionlens.ui.navigation import go_to
 from lesionlens.ui.opening import Opening
 from lesionlens.ui.options import Selected, run_options
 from lesionlens.ui.overlay_controls import OverlayControls
@@ -177,7 +176,7 @@ class LesionLensWidget(QWidget):
     def _go_to(self, region: Region) -> None:
         if self.result is not None:
             self.overlays.select_region(region.label)
-            go_to(self.viewer, self.result.volume, self.diameters.show(region, self.result.volume))
+            self.diameters.show(region, self.result.volume)
 
     def _show_plane(self, plane: Plane) -> None:
         show_plane(self.viewer, plane)

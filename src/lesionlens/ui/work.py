@@ -89,7 +89,7 @@ def compare_lesions(first: Heatmap, second: Heatmap, threshold: float, progress:
         labels = label_regions(heatmap, threshold=threshold)
         found.append(LabelMap(heatmap.volume.with_array(labels), heatmap.label, {}, heatmap.provenance))
     progress("Comparing lesions", 2, 3)
-    return compare_regions(*found)
+    return compare_regions(found[0], found[1])
 
 
 def measure_again(result: CaseResult, threshold: float, rules: RegionRules, progress: Progress) -> CaseResult:
