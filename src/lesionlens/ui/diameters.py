@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "Diameters", "lines_of"]
 
 NAME = "Diameters"
-# The longer line in orange, its perpendicular in sky blue: told apart by all, and seen on grey.
-_COLOURS = ("#ffb000", "#56b4e9")
-_WIDTH_MM = 0.6
+# The longer line in white, its perpendicular in sky blue, both on black: seen on any scan and colour map.
+_COLOURS = ("black", "black", "white", "#56b4e9")
+_WIDTH_MM, _RIM = 0.5, 2.6
 
 
 class Diameters(QObject):
@@ -79,10 +79,10 @@ class Diameters(QObject):
         to_unit = mm_per_unit_of(self._viewer)
         width = _WIDTH_MM / min(view.scale)
         layer = Shapes(
-            lines_of(region, scan),
+            lines_of(region, scan) * 2,
             shape_type="line",
             edge_color=list(_COLOURS),
-            edge_width=width,
+            edge_width=[_RIM * width, _RIM * width, width, width],
             name=NAME,
             scale=np.array(view.scale) / to_unit,
             translate=np.array(view.translate) / to_unit,

@@ -31,6 +31,14 @@ _Column = tuple[str, str, Callable[[Region], Value], str]
 _COLUMNS: tuple[_Column, ...] = (
     ("#", column_of("label").tip, lambda r: r.label, "{}"),
     ("mL", column_of("volume_mm3").tip + "\nShown in mL.", lambda r: r.volume_mm3 / 1000, "{:.3f}"),
+    (
+        "axial mm",
+        "\n\n".join(column_of(name).tip for name in ("axial_diameter_mm", "axial_perpendicular_mm")),
+        lambda r: (
+            None if r.shape is None else (r.shape.axial_diameter.length_mm, r.shape.axial_perpendicular.length_mm)
+        ),
+        "{0[0]:.1f} × {0[1]:.1f}",
+    ),
     ("mean p", column_of("probability_mean").tip, lambda r: r.probability_mean, "{:.2f}"),
     ("max p", column_of("probability_max").tip, lambda r: r.probability_max, "{:.2f}"),
     ("share", column_of("attribution_share").tip, lambda r: r.attribution_share, "{:.1%}"),
@@ -39,14 +47,6 @@ _COLUMNS: tuple[_Column, ...] = (
         column_of("centroid_r_mm").tip + "\nRight, front, head (RAS+).",
         lambda r: r.centroid_ras,
         "{0[0]:.0f}, {0[1]:.0f}, {0[2]:.0f}",
-    ),
-    (
-        "axial mm",
-        "\n\n".join(column_of(name).tip for name in ("axial_diameter_mm", "axial_perpendicular_mm")),
-        lambda r: (
-            None if r.shape is None else (r.shape.axial_diameter.length_mm, r.shape.axial_perpendicular.length_mm)
-        ),
-        "{0[0]:.1f} × {0[1]:.1f}",
     ),
     (
         "flags",
@@ -62,8 +62,8 @@ _SPREAD_COLUMNS: tuple[tuple[str, str, Callable[[VolumeSpread], Value], str], ..
 )
 _SPREAD_AT = 2
 # Narrow enough for a dock; the last column takes what is left.
-_WIDTHS = (34, 58, 58, 54, 54, 84, 84, 90)
-_SPREAD_WIDTHS = (34, 54, 46, 48, 54, 50, 50, 84, 84, 90)
+_WIDTHS = (30, 54, 84, 54, 50, 50, 84, 90)
+_SPREAD_WIDTHS = (30, 54, 46, 48, 84, 54, 50, 50, 84, 90)
 _ROW_PIXELS = 22
 _SORT_ROLE = Qt.ItemDataRole.UserRole
 
