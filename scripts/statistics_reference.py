@@ -17,13 +17,14 @@ BEGIN, END = "<!-- columns: made by scripts/statistics_reference.py (make refere
 def row(column: Column) -> str:
     """Return the row of the table for one column, or several that belong together."""
     names = ", ".join(f"`{name}`" for name in column.names)
-    return f"| {names} | {column.unit} | {column.meaning} |\n"
+    cells = (names, column.unit, column.meaning, column.formula.replace("|", "\\|"))
+    return f"| {' | '.join(cells)} |\n"
 
 
 def page(text: str) -> str:
     """Return the page with its table renewed."""
     head, _, rest = text.partition(BEGIN)
-    table = "| columns | unit | definition |\n|---|---|---|\n" + "".join(map(row, COLUMNS))
+    table = "| columns | unit | definition | formula |\n|---|---|---|---|\n" + "".join(map(row, COLUMNS))
     return head + BEGIN + table + END + rest.partition(END)[2]
 
 

@@ -16,7 +16,18 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "lesionlens"
 
 # Each part of the package with the parts it may import. A part may always import itself.
-_VALUES = {"errors", "progress", "volume", "heatmap", "method_info", "methods", "target", "checks", "detections"}
+_VALUES = {
+    "errors",
+    "progress",
+    "rules",
+    "volume",
+    "heatmap",
+    "method_info",
+    "methods",
+    "target",
+    "checks",
+    "detections",
+}
 _CORE = _VALUES | {"regions", "spread", "compare", "calibration", "registration", "io"}
 _WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
@@ -26,7 +37,8 @@ MAY_IMPORT = {
     "methods": {"errors", "method_info"},
     "volume": {"errors"},
     "heatmap": {"errors", "volume"},
-    "target": {"errors", "volume", "heatmap"},
+    "rules": {"errors"},
+    "target": {"errors", "rules", "volume", "heatmap"},
     "checks": {"errors", "volume", "heatmap"},
     "detections": set(),
     "regions": _VALUES,

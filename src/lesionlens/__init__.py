@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lesionlens.pipeline import RunOptions, run_case
     from lesionlens.regions import Region, measure
     from lesionlens.results import CaseResult, read_case, write_case
+    from lesionlens.rules import RegionRules
     from lesionlens.target import TargetSpec
     from lesionlens.volume import Grid, Source, Volume
 
@@ -61,6 +62,7 @@ _HOME = {
     "write_case": "results",
     "Region": "regions",
     "measure": "regions",
+    "RegionRules": "rules",
     "TargetSpec": "target",
     "Grid": "volume",
     "Source": "volume",
@@ -80,6 +82,7 @@ __all__ = [
     "LesionLensError",
     "Provenance",
     "Region",
+    "RegionRules",
     "RunOptions",
     "Source",
     "TargetSpec",

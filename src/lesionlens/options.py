@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lesionlens.io.policy import Irregular
 from lesionlens.methods import Sampling, Value
+from lesionlens.rules import DEFAULT_RULES, RegionRules
 from lesionlens.target import Over, ScoreName, TargetSpec
+
+if TYPE_CHECKING:
+    from lesionlens.heatmap import LabelMap
 
 __all__ = ["RunOptions"]
 
@@ -39,6 +44,10 @@ class RunOptions:
         Put the cells of the layer where they were measured to lie; see :func:`lesionlens.explain`.
     threshold
         Probability from which a voxel belongs to a region, in (0, 1].
+    rules
+        What counts as one region: which voxels touch, and what is filled, merged and left out.
+    anatomy
+        Label image of anatomy, on the scan's grid or brought to it: in which labels each region lies.
     uncertainty, samples, seed
         How several predictions are made, see :func:`lesionlens.uncertainty`; by default none are.
     ensemble
@@ -71,6 +80,8 @@ class RunOptions:
     method_options: Mapping[str, Value] = field(default_factory=dict)
     registration: bool = True
     threshold: float = 0.5
+    rules: RegionRules = DEFAULT_RULES
+    anatomy: Path | LabelMap | None = None
     uncertainty: Sampling | None = None
     samples: int | None = None
     seed: int = 0
@@ -92,4 +103,4 @@ class RunOptions:
         ExplainError
             If it is nothing that can be asked.
         """
-        return TargetSpec(self.score, self.over, self.against, self.gamma, self.threshold)
+        return TargetSpec(self.score, self.over, self.against, self.gamma, self.threshold, self.rules)

@@ -7,29 +7,30 @@ it returns and reads it back.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesionlens.errors import InputError
-from lesionlens.heatmap import Heatmap
+from lesionlens.heatmap import LabelMap
 from lesionlens.io import read
 from lesionlens.io.labels import read_labels
 from lesionlens.methods import default_method, method_info, method_options
 from lesionlens.options import RunOptions
 from lesionlens.progress import Progress, silent
 from lesionlens.record import run_record
-from lesionlens.regions import Region, label_regions
-from lesionlens.results import CaseResult, measure_class, write_case
-from lesionlens.spread import Uncertainty
+from lesionlens.regions import measure_classes
+from lesionlens.results import CaseResult, write_case
+from lesionlens.rules import RegionRules
+from lesionlens.spread import Uncertainty, VolumeSpread
 from lesionlens.volume import Array, Volume
 
 if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle
 
-__all__ = ["CaseResult", "RunOptions", "measure_classes", "run_case", "write_case"]
+__all__ = ["CaseResult", "RunOptions", "run_case", "write_case"]
 
 
 @dataclass
@@ -81,6 +82,7 @@ def run_case(
     if isinstance(spec.over, Path):
         mask = read_labels(spec.over, volume, identified=options.identified, progress=progress)
         spec = replace(spec, over=mask)
+    anatomy = _anatomy(options, volume, progress)
     method, why = method_of(bundles[0], options.method)
     options = replace(options, method=method)  # as the record is to say it
     asked = (options.target, options.layer, options.method_options, spec, options.registration)
@@ -91,21 +93,26 @@ def run_case(
         sampled = _sampled(options, bundles, volume, progress)
     maps = (*output.attributions, *(sampled.maps if sampled else ()))
     with clock.stage("measure", progress, "Measuring regions"):
-        labels, regions = measure_classes(volume, output.probabilities, maps, options.threshold)
-    spreads = {label: sampled.volumes(label, labels[label]) for label in labels} if sampled else {}
+        measured = measure_classes(
+            volume, output.probabilities, maps, options.threshold, rules=options.rules, anatomy=anatomy
+        )
+    spreads = _spreads(sampled, measured.labels, options.rules)
     return CaseResult(
         volume=volume,
         bundle=bundles[0].title,
         probabilities=output.probabilities,
         attributions=output.attributions,
-        regions=regions,
-        labels=labels,
+        regions=measured.regions,
+        labels=measured.labels,
         class_probabilities=output.class_probabilities,
         threshold=options.threshold,
-        record=run_record(options, volume, bundles[0], output, regions, clock.seconds, sampled, spreads),
+        record=run_record(options, volume, bundles[0], output, measured, clock.seconds, sampled, spreads, anatomy),
         uncertainties=sampled.maps if sampled else (),
         volume_spreads=spreads,
         detections=output.detections,
+        rules=options.rules,
+        steps=measured.steps,
+        anatomy=anatomy,
     )
 
 
@@ -142,6 +149,21 @@ def _read(options: RunOptions, progress: Progress) -> Volume:
         identified=options.identified,
         progress=progress,
     )
+
+
+def _anatomy(options: RunOptions, volume: Volume, progress: Progress) -> LabelMap | None:
+    """Return the labels of anatomy, read before minutes of work on what cannot be measured."""
+    if not isinstance(options.anatomy, Path):
+        return options.anatomy
+    return read_labels(options.anatomy, volume, identified=options.identified, progress=progress)
+
+
+def _spreads(
+    sampled: Uncertainty | None, labels: Mapping[str, Array], rules: RegionRules
+) -> dict[str, tuple[VolumeSpread, ...]]:
+    if sampled is None:
+        return {}
+    return {label: sampled.volumes(label, found, connectivity=rules.connectivity) for label, found in labels.items()}
 
 
 def _calibrated(options: RunOptions, bundle: Bundle) -> Bundle:
@@ -181,40 +203,3 @@ def _sampled(options: RunOptions, bundles: Sequence[Bundle], volume: Volume, pro
         threshold=options.threshold,
         progress=progress,
     )
-
-
-def measure_classes(
-    volume: Volume,
-    probabilities: tuple[Heatmap, ...],
-    maps: tuple[Heatmap, ...],
-    threshold: float,
-    *,
-    progress: Progress = silent,
-) -> tuple[dict[str, Array], dict[str, tuple[Region, ...]]]:
-    """Measure the regions of every class at a threshold, with all their statistics.
-
-    Parameters
-    ----------
-    volume
-        The scan.
-    probabilities
-        One map for each class.
-    maps
-        Attribution and uncertainty maps; the first of each class and kind is measured.
-    threshold
-        See :func:`~lesionlens.regions.label_regions`.
-    progress
-        Called for each class.
-
-    Returns
-    -------
-    labels, regions : dict
-        Per class: the (i, j, k) label array, and its regions, largest first.
-    """
-    labels, regions = {}, {}
-    for done, heatmap in enumerate(probabilities):
-        progress("Measuring regions", done, len(probabilities))
-        found = label_regions(heatmap, threshold=threshold, valid=volume.valid)
-        labels[heatmap.label] = found
-        regions[heatmap.label] = tuple(measure_class(volume, heatmap, maps, found))
-    return labels, regions

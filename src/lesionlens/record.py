@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesionlens import __version__
-from lesionlens.heatmap import Heatmap, Provenance
+from lesionlens.heatmap import Heatmap, LabelMap, Provenance
 from lesionlens.methods import BELOW_ZERO_NOTE, METHODS
 from lesionlens.options import RunOptions
-from lesionlens.regions import Region
+from lesionlens.regions import MeasuredClasses, Region
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE
 from lesionlens.spread import Uncertainty, VolumeSpread
 from lesionlens.volume import Volume
@@ -33,14 +33,16 @@ def run_record(
     volume: Volume,
     bundle: Bundle,
     output: ModelOutput,
-    regions: dict[str, tuple[Region, ...]],
+    measured: MeasuredClasses,
     seconds: dict[str, float],
     sampled: Uncertainty | None,
     spreads: Mapping[str, tuple[VolumeSpread, ...]],
+    anatomy: LabelMap | None,
 ) -> dict[str, Any]:
     """Say everything that is needed to make the results again, and to see that they belong to a scan."""
     from lesionlens.model.prediction import versions
 
+    regions = measured.regions
     return {
         "schema_version": RECORD_SCHEMA,
         "notice": RESEARCH_USE,
@@ -53,13 +55,17 @@ def run_record(
         "uncertainty": _uncertainty_record(sampled, spreads),
         "class_probabilities": dict(output.class_probabilities),
         "detections": None if output.detections is None else [found.record() for found in output.detections],
+        "anatomy": None if anatomy is None else _anatomy_record(anatomy),
         "n_regions": {label: len(found) for label, found in regions.items()},
+        "region_steps": {label: asdict(steps) for label, steps in measured.steps.items()},
         "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
         "warnings": [
             *_geometry_warnings(volume),
             *output.warnings,
             *filter(None, (output.activation.doubt,)),
             *_beside_the_regions(output, regions),
+            *_left_out(measured),
+            *(anatomy.provenance.notes if anatomy is not None else ()),
         ],
         "versions": versions(),
         "seconds": seconds,
@@ -81,6 +87,8 @@ def _options_record(options: RunOptions, volume: Volume, bundle: Bundle) -> dict
         "method_options": dict(options.method_options),
         "registration": options.registration,
         "threshold": options.threshold,
+        **asdict(options.rules),
+        "anatomy": getattr(options.anatomy, "label", None) or getattr(options.anatomy, "name", None),
         "uncertainty": options.uncertainty,
         "samples": options.samples,
         "seed": options.seed,
@@ -92,6 +100,20 @@ def _options_record(options: RunOptions, volume: Volume, bundle: Bundle) -> dict
         "identified": options.identified or bool(volume.source.identity),
         "device": str(bundle.device),
     }
+
+
+def _anatomy_record(anatomy: LabelMap) -> dict[str, Any]:
+    return {"label": anatomy.label, "names": dict(anatomy.names), "notes": list(anatomy.provenance.notes)}
+
+
+def _left_out(measured: MeasuredClasses) -> list[str]:
+    """Say of each class what was found and is not in the results."""
+    return [
+        f"Of {label!r}, {steps.n_left_out} region(s) below the least volume were left out, {steps.left_out_mm3:.4g} mm³"
+        " in all."
+        for label, steps in measured.steps.items()
+        if steps.n_left_out
+    ]
 
 
 def _maps_of(sampled: Uncertainty | None) -> tuple[Heatmap, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import Any, get_args
 
 from lesionlens.detections import Detection
 from lesionlens.errors import ReadError
-from lesionlens.heatmap import Heatmap, Kind, Provenance, slug
+from lesionlens.heatmap import Heatmap, Kind, LabelMap, Provenance, slug
 from lesionlens.io import read, write, write_labels
 from lesionlens.io.atomic import atomic_folder
 from lesionlens.progress import Progress, silent
-from lesionlens.regions import Region, measure
+from lesionlens.regions import Region, measure_class
+from lesionlens.rules import DEFAULT_RULES, RegionRules, RegionSteps
 from lesionlens.spread import VolumeSpread
 from lesionlens.volume import Array, Volume
 
@@ -24,10 +25,11 @@ __all__ = [
     "RECORD_SCHEMA",
     "RESEARCH_USE",
     "CaseResult",
-    "measure_class",
     "read_case",
     "read_maps",
     "read_record",
+    "read_regions",
+    "volume_spreads",
     "write_case",
 ]
 
@@ -36,11 +38,11 @@ RECORD_SCHEMA = 1
 
 RESEARCH_USE = "Research use only. LesionLens is not a medical device; its results are not a diagnosis."
 
-_RECORD = "record.json"
+_RECORD, _ANATOMY = "record.json", "anatomy.nii.gz"
 _SAME_WAY = "read the scan with the --irregular of that run, or run the case again"
 # What a run may leave in its folder; when a folder is written again, files of the run before must not stay beside.
 _MAPS = tuple(f"{kind}_*.nii.gz" for kind in get_args(Kind))
-_OWN_FILES = (*_MAPS, "regions_*.nii.gz", "regions.csv", "detections.csv", "overlay_*.png")
+_OWN_FILES = (*_MAPS, _ANATOMY, "regions_*.nii.gz", "regions.csv", "detections.csv", "overlay_*.png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,10 @@ class CaseResult:
         Per class: how the volume of each region spreads over these predictions; empty where there was one.
     detections
         The boxes that a detection bundle found, the surest first; None of other bundles.
+    rules, steps
+        What counts as one region, and per class what that filled, merged and left out.
+    anatomy
+        Labels of anatomy that the regions were laid over, on the grid of the scan; None where none were given.
     """
 
     volume: Volume
@@ -86,6 +92,9 @@ class CaseResult:
     uncertainties: tuple[Heatmap, ...] = ()
     volume_spreads: Mapping[str, tuple[VolumeSpread, ...]] = field(default_factory=dict)
     detections: tuple[Detection, ...] | None = None
+    rules: RegionRules = DEFAULT_RULES
+    steps: Mapping[str, RegionSteps] = field(default_factory=dict)
+    anatomy: LabelMap | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -165,6 +174,8 @@ def _writers(case: CaseResult, folder: Path) -> Iterator[Callable[[], object]]:
         yield partial(write, heatmap, folder / f"{heatmap.name}.nii.gz")
     for label, array in case.labels.items():
         yield partial(write_labels, array, case.volume, folder / f"regions_{slug(label)}.nii.gz")
+    if case.anatomy is not None:
+        yield partial(write_labels, case.anatomy.array, case.volume, folder / _ANATOMY)
     if case.regions:
         yield partial(write_table, case.regions, folder / "regions.csv", case.volume_spreads)
     if case.detections is not None:
@@ -238,6 +249,31 @@ def read_maps(folder: Path | str) -> tuple[tuple[Heatmap, ...], Mapping[str, Any
         raise _incomplete(folder, error) from error
 
 
+def read_regions(folder: Path | str) -> tuple[dict[str, LabelMap], Mapping[str, Any]]:
+    """Read the regions of a run without its scan, to compare them with those of another time.
+
+    Returns
+    -------
+    labels, record
+        Per class the regions by number, and what ``record.json`` holds.
+
+    Raises
+    ------
+    ReadError
+        If the folder holds no results, no regions, or results of a newer version of LesionLens.
+    """
+    folder = Path(folder)
+    record = read_record(folder)
+    try:
+        classes = tuple(record["n_regions"])
+    except (KeyError, TypeError) as error:
+        raise _incomplete(folder, error) from error
+    if not classes:
+        raise ReadError(f"The results in {folder} hold no regions; give those of a segmentation bundle.")
+    images = {label: read(folder / f"regions_{slug(label)}.nii.gz") for label in classes}
+    return {label: LabelMap(image, label, {}, Provenance()) for label, image in images.items()}, record
+
+
 def _incomplete(folder: Path, error: Exception) -> ReadError:
     return ReadError(f"{folder / _RECORD} is incomplete: {type(error).__name__} {error}. Run the case again.")
 
@@ -272,10 +308,11 @@ def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResul
     attributions = tuple(m for m in maps if m.kind not in ("probability", "uncertainty"))
     threshold = float(record["options"]["threshold"])
     labels, regions = {}, {}
+    anatomy = _anatomy(folder, record, volume)
     for heatmap in probabilities:
         array = _on_grid(folder / f"regions_{slug(heatmap.label)}.nii.gz", volume)
         labels[heatmap.label] = array
-        regions[heatmap.label] = tuple(measure_class(volume, heatmap, maps, array))
+        regions[heatmap.label] = tuple(measure_class(volume, heatmap, maps, array, anatomy=anatomy))
     return CaseResult(
         volume=volume,
         bundle=f"{record['bundle']['name']} {record['bundle']['version']}",
@@ -287,30 +324,22 @@ def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResul
         threshold=threshold,
         record=record,
         uncertainties=tuple(m for m in maps if m.kind == "uncertainty"),
-        volume_spreads=_volume_spreads(record),
+        volume_spreads=volume_spreads(record),
         detections=_detections(record),
+        rules=RegionRules.from_record(record["options"]),
+        steps={label: RegionSteps(**found) for label, found in record.get("region_steps", {}).items()},
+        anatomy=anatomy,
     )
 
 
-def measure_class(volume: Volume, probability: Heatmap, maps: Iterable[Heatmap], labels: Array) -> list[Region]:
-    """Measure the regions of one class with all their statistics.
-
-    Parameters
-    ----------
-    volume
-        The scan.
-    probability
-        Map of the class.
-    maps
-        Of any class and kind: the attribution map of this class is measured, and the entropy of its predictions. Where
-        a network looks is no evidence, even seen from the class: it has no share to measure.
-    labels
-        (i, j, k) regions of the class.
-    """
-    own = [m for m in maps if m.label == probability.label]
-    attribution = next((m for m in own if m.kind == "attribution"), None)
-    uncertainty = next((m for m in own if m.kind == "uncertainty" and m.provenance.method == "entropy"), None)
-    return measure(volume, probability, attribution=attribution, uncertainty=uncertainty, labels=labels, shapes=True)
+def _anatomy(folder: Path, record: dict[str, Any], volume: Volume) -> LabelMap | None:
+    found = record.get("anatomy")  # runs before 0.2 have none
+    if found is None:
+        return None
+    array = _on_grid(folder / _ANATOMY, volume)
+    named = volume.with_array(array, name=found["label"], unit="")
+    names = {int(number): name for number, name in found["names"].items()}
+    return LabelMap(named, found["label"], names, Provenance(notes=tuple(found["notes"])))
 
 
 def _detections(record: dict[str, Any]) -> tuple[Detection, ...] | None:
@@ -318,7 +347,8 @@ def _detections(record: dict[str, Any]) -> tuple[Detection, ...] | None:
     return None if rows is None else tuple(map(Detection.from_record, rows))
 
 
-def _volume_spreads(record: dict[str, Any]) -> dict[str, tuple[VolumeSpread, ...]]:
+def volume_spreads(record: Mapping[str, Any]) -> dict[str, tuple[VolumeSpread, ...]]:
+    """Return how the volumes of regions spread over several predictions, per class; empty where there was one."""
     found = (record.get("uncertainty") or {}).get("regions", {})
     return {label: tuple(VolumeSpread(**one) for one in rows) for label, rows in found.items()}
 

@@ -25,7 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from lesionlens.errors import InputError, unknown_name
 from lesionlens.heatmap import Heatmap
 from lesionlens.methods import Sampling
-from lesionlens.regions import NEIGHBOURHOOD, label_regions
+from lesionlens.regions import label_regions
+from lesionlens.rules import Connectivity
 from lesionlens.volume import Grid
 
 __all__ = ["LARGEST", "MEASURES", "UNITS", "Measure", "RunningSpread", "Uncertainty", "VolumeSpread"]
@@ -112,7 +113,9 @@ class VolumeSpread:
     found: float
 
 
-def volume_spreads(labels: NDArray[Any], masks: Iterable[NDArray[np.bool_]], grid: Grid) -> tuple[VolumeSpread, ...]:
+def volume_spreads(
+    labels: NDArray[Any], masks: Iterable[NDArray[np.bool_]], grid: Grid, *, connectivity: Connectivity = 26
+) -> tuple[VolumeSpread, ...]:
     """Measure every region in every sample.
 
     In each sample the voxels count that are connected with the voxels of some region; those of a lesion that merges two
@@ -126,6 +129,8 @@ def volume_spreads(labels: NDArray[Any], masks: Iterable[NDArray[np.bool_]], gri
         (i, j, k) Boolean, one for each sample.
     grid
         Of both.
+    connectivity
+        How voxels of one lesion touch; see :class:`~lesionlens.rules.RegionRules`.
 
     Returns
     -------
@@ -136,7 +141,7 @@ def volume_spreads(labels: NDArray[Any], masks: Iterable[NDArray[np.bool_]], gri
     if n == 0:
         return ()
     nearest = _nearest(labels, grid)
-    volumes = np.array([_counts(labels, nearest, mask, n) for mask in masks]) * grid.voxel_volume_mm3
+    volumes = np.array([_counts(labels, nearest, mask, n, connectivity) for mask in masks]) * grid.voxel_volume_mm3
     return tuple(_spread(label + 1, column) for label, column in enumerate(volumes.T))
 
 
@@ -153,11 +158,13 @@ def _nearest(labels: NDArray[Any], grid: Grid) -> NDArray[Any]:
     return np.asarray(labels[tuple(place)])
 
 
-def _counts(labels: NDArray[Any], nearest: NDArray[Any], mask: NDArray[np.bool_], n: int) -> NDArray[np.int64]:
+def _counts(
+    labels: NDArray[Any], nearest: NDArray[Any], mask: NDArray[np.bool_], n: int, connectivity: Connectivity
+) -> NDArray[np.int64]:
     """Count the voxels of each region in one sample."""
     import cc3d
 
-    parts = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=NEIGHBOURHOOD)
+    parts = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=connectivity)
     known = np.zeros(int(parts.max()) + 1, dtype=bool)
     known[np.unique(parts[labels > 0])] = True
     known[0] = False
@@ -213,7 +220,9 @@ class Uncertainty:
             raise InputError(unknown_name("uncertainty map", f"{measure} of {label}", found))
         return found[f"{measure} of {label}"]
 
-    def volumes(self, label: str, regions: NDArray[Any] | None = None) -> tuple[VolumeSpread, ...]:
+    def volumes(
+        self, label: str, regions: NDArray[Any] | None = None, *, connectivity: Connectivity = 26
+    ) -> tuple[VolumeSpread, ...]:
         """Return how the volume of each lesion of a class spreads over the samples; see :func:`volume_spreads`.
 
         Parameters
@@ -223,10 +232,12 @@ class Uncertainty:
         regions
             (i, j, k) integers that number the lesions from 1; by default the regions of the mean map at the threshold,
             largest first.
+        connectivity
+            How voxels of one lesion touch in a sample.
         """
         mean = self.map_of("mean", label)
         found = label_regions(mean, threshold=self.threshold) if regions is None else regions
-        return volume_spreads(found, self._unpacked(label), mean.grid)
+        return volume_spreads(found, self._unpacked(label), mean.grid, connectivity=connectivity)
 
     def total_volume(self, label: str) -> VolumeSpread:
         """Return how the volume of all lesions of a class together spreads over the samples."""

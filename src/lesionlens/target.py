@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from lesionlens.errors import ExplainError
+from lesionlens.rules import DEFAULT_RULES, RegionRules
 
 if TYPE_CHECKING:
     from lesionlens.heatmap import LabelMap
@@ -67,6 +68,8 @@ class TargetSpec:
         Strength of the contrast.
     threshold
         Probability from which a voxel belongs to a region, in (0, 1], where ``over`` is a region.
+    rules
+        What counts as one region there.
 
     Raises
     ------
@@ -79,6 +82,7 @@ class TargetSpec:
     against: str | int | tuple[str | int, ...] = ()
     gamma: float = 1.0
     threshold: float = 0.5
+    rules: RegionRules = DEFAULT_RULES
 
     def __post_init__(self) -> None:
         if self.score not in (None, *get_args(ScoreName)):

@@ -108,7 +108,10 @@ def keys_of(file: Path) -> list[str]:
 
 def test_run(case: Path, page: dict[str, str], tmp_path: Path) -> None:
     """Maps of all kinds, regions, pictures and the record."""
-    sure = written(case, tmp_path / "a", "run", "--layer", "0", "--uncertainty", "tta", "--samples", "2")
+    mask = str(case / "mask.nii.gz")
+    sure = written(
+        case, tmp_path / "a", "run", "--layer", "0", "--uncertainty", "tta", "--samples", "2", "--anatomy", mask
+    )
     layer = written(case, tmp_path / "b", "run", "--method", "activation_mean", "--layer", "0")
     gates = written(case, tmp_path / "c", "run", "--method", "attention_gates", bundle="gated")
     boxes = written(case, tmp_path / "d", "run", "--method", "hirescam", bundle="cubes", scan="cells.nii.gz")
@@ -154,6 +157,20 @@ def test_compare(case: Path, page: dict[str, str], tmp_path: Path) -> None:
 
     check(page["`lesionlens compare`"], {path.name for path in out.iterdir()})
     assert keys_of(out / "comparison.json") == list(first_cells(page["`comparison.json`"]))
+
+
+def test_compare_lesions(case: Path, page: dict[str, str], tmp_path: Path) -> None:
+    """Table, picture and JSON, with the columns and keys that the page names."""
+    for name in ("a", "b"):
+        written(case, tmp_path / name, "run", "--layer", "0")
+    out = tmp_path / "out"
+
+    assert main(["compare-lesions", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)]) == 0
+
+    check(page["`lesionlens compare-lesions`"], {path.name for path in out.iterdir()})
+    assert keys_of(out / "lesion_changes.json") == list(first_cells(page["`lesion_changes.json`"]))
+    with (out / "lesion_changes.csv").open(newline="", encoding="utf-8") as file:
+        assert next(csv.reader(file)) == list(first_cells(page["`lesion_changes.csv`"]))
 
 
 def test_calibrate(case: Path, page: dict[str, str], tmp_path: Path) -> None:

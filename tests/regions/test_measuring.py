@@ -606,6 +606,21 @@ def test_flags_are_raised_where_they_should_be_and_nowhere_else() -> None:
     assert measure(Volume(empty_map(), PLAIN, source=resampled), make_map(probability, PLAIN))[0].resampled
 
 
+def test_a_region_smaller_than_a_cell_of_the_map_is_flagged() -> None:
+    """24 voxels of 1 mm³ against cells of 2 x 3 x 4 mm and a little more; without cells there is nothing to say."""
+    volume, probability = box_scene(PLAIN)
+
+    def flag(half_mm: tuple[float, float, float] | None) -> bool | None:
+        made = Provenance(resolution_mm=half_mm)
+        attribution = Heatmap(Volume(empty_map(), PLAIN), "attribution", "lesion", True, made)
+        return measure(volume, probability, attribution=attribution)[0].below_attribution_cell
+
+    assert flag((1.0, 1.5, 2.0)) is False
+    assert flag((1.0, 1.5, 2.001)) is True
+    assert flag(None) is None
+    assert measure(volume, probability)[0].below_attribution_cell is None
+
+
 def test_anatomy_is_named_with_its_share() -> None:
     """Of the 24 voxels of the box 12 lie in one label, 8 in another without a name, 4 in none."""
     volume, probability = box_scene(PLAIN)

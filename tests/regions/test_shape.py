@@ -123,7 +123,7 @@ def test_an_ellipsoid_on_an_oblique_grid_has_its_closed_forms(spacing: tuple[flo
     """Volume, diameter and axes of a tilted ellipsoid, on voxels that are small beside it.
 
     A mesh through half-way points is rough: its area does not converge to that of a smooth body but overshoots it, by
-    8 % for cubes and 15 % for these bricks, however small they are. Hence only a bound.
+    8 % for cubes and 15 % for these bricks, however small they are. Hence only a bound for it.
     """
     grid = oblique(tuple(int(24 / s) for s in spacing), spacing)  # type: ignore[arg-type]  # three numbers
     centre = grid.world((np.array(grid.shape) - 1) / 2)
@@ -137,6 +137,9 @@ def test_an_ellipsoid_on_an_oblique_grid_has_its_closed_forms(spacing: tuple[flo
     assert shape.axes_mm == pytest.approx(4 * radii / np.sqrt(5), rel=0.02)
     area = 4 * np.pi * np.mean(np.power([54.0, 36.0, 24.0], 1.6075)) ** (1 / 1.6075)  # Thomsen, within 1.1 %
     assert area < shape.surface_mm2 < 1.2 * area
+    assert shape.smooth_surface_mm2 == pytest.approx(area, rel=0.02)
+    ball = 4 * np.pi * radii.prod() ** (2 / 3)
+    assert shape.smooth_sphericity == pytest.approx(ball / area, rel=0.02)
     direction = np.subtract(*shape.diameter.ends_ras) / shape.diameter.length_mm
     assert abs(direction @ turned[:, 0]) > 0.99
 
@@ -213,6 +216,7 @@ def test_a_region_has_one_shape_however_it_is_stored(orientation: Orientation) -
 
     assert after.mesh_volume_mm3 == pytest.approx(before.mesh_volume_mm3, rel=1e-9)
     assert after.surface_mm2 == pytest.approx(before.surface_mm2, rel=1e-9)
+    assert after.smooth_surface_mm2 == pytest.approx(before.smooth_surface_mm2, rel=1e-9)
     assert after.axes_mm == pytest.approx(before.axes_mm, rel=1e-9)
     assert after.n_slices == before.n_slices
     for name in ("diameter", "axial_diameter", "axial_perpendicular"):

@@ -107,6 +107,9 @@ EXPECTED_COLUMNS = [
     "one_slice",
     "few_voxels",
     "resampled",
+    "smooth_surface_mm2",
+    "smooth_sphericity",
+    "below_attribution_cell",
 ]
 
 
@@ -169,7 +172,8 @@ def test_shapes_and_surroundings_have_their_own_columns(tmp_path: Path, rng: np.
     (row,) = read(write_table({"lesion": [region]}, tmp_path / "regions.csv"))
     (bare,) = read(write_table({"lesion": measure(volume, mask)}, tmp_path / "bare.csv"))
 
-    for name in ("mesh_volume_mm3", "surface_mm2", "sphericity", "elongation", "flatness", "n_slices"):
+    names = ("mesh_volume_mm3", "surface_mm2", "sphericity", "elongation", "flatness", "n_slices", "smooth_surface_mm2")
+    for name in (*names, "smooth_sphericity"):
         assert float(row[name]) == getattr(region.shape, name), name
         assert bare[name] == ""
     for name in ("diameter", "axial_diameter", "axial_perpendicular"):

@@ -20,7 +20,7 @@ from lesionlens.ui.compare import CompareWidget
 from lesionlens.ui.layers import Style, heatmap_layer, heatmap_of, volume_layer
 from lesionlens.ui.open import settle
 from lesionlens.volume import Volume
-from ui_cases import BLOB, SHAPE, SMALL_BLOB, attribution_of, phantom, probability_of
+from ui_cases import BLOB, SHAPE, SMALL_BLOB, SPACING_MM, attribution_of, phantom, probability_of
 from ui_window import WAIT_MS
 
 STYLE = Style("plasma", 0.5, 0.5, visible=True)
@@ -92,6 +92,24 @@ def test_the_figures_are_those_of_the_command_line(dock: CompareWidget, qtbot: A
     assert f"{found.spearman[0, 1]:.3f}" in text
     assert f"{found.pairs[0].overlap.dice:.3f}" in text
     assert f"{8 * 16 * 3 + 3 * 6 * 2:,}, {8 * 16 * 3:,}, {8 * 16 * 3:,}" in text
+
+
+def test_lesions_of_both_maps_are_listed_with_what_became_of_them(dock: CompareWidget, qtbot: Any) -> None:
+    """The large blob stays as it is, the small one is gone: 384 and 36 voxels; a map and itself offer nothing."""
+    dock.first.setCurrentText("before")
+    dock.second.setCurrentText("before")
+    assert not dock.lesions.isEnabled()
+    dock.second.setCurrentText("after")
+
+    qtbot.mouseClick(dock.lesions, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.bar.job is None, timeout=WAIT_MS)
+
+    table = dock.lesion_table.table
+    rows = [[table.item(row, column).text() for column in range(3)] for row in range(table.rowCount())]
+    voxel = float(np.prod(SPACING_MM)) / 1000
+    assert rows == [["1 → 1", "matched, stable", f"{384 * voxel:.3f}"], ["2 → –", "vanished", f"{36 * voxel:.3f}"]]
+    assert "1 stable, 1 vanished" in dock.lesion_table.caption.text()
+    assert not dock.lesion_table.isHidden()
 
 
 def test_comparing_again_replaces_the_difference(dock: CompareWidget, qtbot: Any) -> None:

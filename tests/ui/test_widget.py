@@ -22,6 +22,7 @@ from lesionlens.errors import InputError
 from lesionlens.pipeline import RunOptions
 from lesionlens.progress import Progress
 from lesionlens.results import CaseResult, write_case
+from lesionlens.rules import RegionRules
 from lesionlens.ui import consent, work
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY
 from lesionlens.ui.layers import heatmap_of
@@ -411,9 +412,9 @@ def test_only_the_last_threshold_of_a_drag_is_measured(window: Window, monkeypat
     measured: list[float] = []
     original = work.measure_again
 
-    def spy(result: CaseResult, threshold: float, progress: Progress) -> CaseResult:
+    def spy(result: CaseResult, threshold: float, rules: RegionRules, progress: Progress) -> CaseResult:
         measured.append(threshold)
-        return original(result, threshold, progress)
+        return original(result, threshold, rules, progress)
 
     monkeypatch.setattr(work, "measure_again", spy)
     show(window, result_of(phantom()))

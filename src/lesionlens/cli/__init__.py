@@ -15,6 +15,7 @@ from lesionlens.cli import (
     compare,
     importance,
     info,
+    lesion_changes,
     methods,
     registration,
     review,
@@ -40,6 +41,7 @@ methods.register(app)
 importance.register(app)
 trust.register(app)
 compare.register(app)
+lesion_changes.register(app)
 calibrate.register(app)
 registration.register(app)
 run.register(app)

@@ -13,8 +13,12 @@ from lesionlens.cli.options import (
     Against,
     AsJson,
     Device,
+    FillHoles,
     Gamma,
     Identified,
+    MergeWithin,
+    MinimumVolume,
+    Neighbours,
     OnIrregular,
     OverWhat,
     Overwrite,
@@ -24,6 +28,7 @@ from lesionlens.cli.options import (
     Stack,
     Trust,
 )
+from lesionlens.rules import DEFAULT_RULES, RegionRules
 
 if TYPE_CHECKING:
     from lesionlens.heatmap import LabelMap
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from lesionlens.target import Over
     from lesionlens.volume import Volume
 
-__all__ = ["Asking", "Loading", "Printing", "Reading", "spelt_out"]
+__all__ = ["Asking", "Loading", "Printing", "Reading", "Regions", "spelt_out"]
 
 
 def spelt_out(command: Callable[..., None]) -> Callable[..., None]:
@@ -141,6 +146,21 @@ class Asking:
 
         found = as_over(self.over)
         return reading.labels(found, scan, progress, other_frame=other_frame) if isinstance(found, Path) else found
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What counts as one region."""
+
+    connectivity: Neighbours = DEFAULT_RULES.connectivity
+    fill_holes: FillHoles = DEFAULT_RULES.fill_holes
+    merge_mm: MergeWithin = DEFAULT_RULES.merge_mm
+    minimum_mm3: MinimumVolume = DEFAULT_RULES.minimum_mm3
+
+    @property
+    def rules(self) -> RegionRules:
+        """The rules; what is none is refused before the work."""
+        return RegionRules(self.connectivity, self.fill_holes, self.merge_mm, self.minimum_mm3)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from lesionlens import __version__
 from lesionlens.io.policy import Irregular
 from lesionlens.methods import Sampling
+from lesionlens.rules import Connectivity
 from lesionlens.target import ScoreName
 
 if TYPE_CHECKING:
@@ -21,26 +22,36 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOTICE",
+    "After",
     "Against",
+    "Anatomy",
     "AsJson",
+    "Before",
     "BundleArgument",
     "BundleName",
     "CalibrationFile",
     "CalibrationOut",
     "Cases",
+    "ChangesOut",
     "Command",
     "Device",
     "Diagram",
     "Ensemble",
+    "FillHoles",
     "Gamma",
     "Identified",
     "Input",
     "Layer",
+    "LeastChange",
     "Mask",
+    "MergeWithin",
     "Method",
     "MethodOption",
+    "MinimumVolume",
+    "Neighbours",
     "NoRegistration",
     "OnIrregular",
+    "OneClass",
     "OneTarget",
     "OptionalOut",
     "OtherFrame",
@@ -64,6 +75,7 @@ __all__ = [
     "Trust",
     "Uncertain",
     "Version",
+    "Within",
     "print_json",
     "progress_bars",
 ]
@@ -164,6 +176,24 @@ Layer = Annotated[
     str | None, typer.Option(help="Target layer, dotted name, or several as a+b. [default: chosen by the network]")
 ]
 Threshold = Annotated[float, typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1].")]
+Neighbours = Annotated[
+    Connectivity,
+    typer.Option(
+        "--connectivity",
+        help="Voxels of one region touch by faces (6), by edges too (18), by corners too (26).",
+    ),
+]
+FillHoles = Annotated[bool, typer.Option("--fill-holes", help="Add to a region what it encloses in all directions.")]
+MergeWithin = Annotated[
+    float, typer.Option("--merge-mm", metavar="MM", help="Make regions one whose voxels lie at most so near.")
+]
+MinimumVolume = Annotated[
+    float, typer.Option("--minimum-mm3", metavar="MM3", help="Leave out regions of less volume; they are counted.")
+]
+Anatomy = Annotated[
+    Path | None,
+    typer.Option("--anatomy", help="Label image of anatomy: in which labels each region lies, and how much.", **_PATH),
+]
 Uncertain = Annotated[
     Sampling | None,
     typer.Option("--uncertainty", help="Predict several times and map where the answers differ. [default: once]"),
@@ -181,6 +211,17 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [def
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]
 ResultsA = Annotated[Path, typer.Argument(metavar="RESULTS_A", help="Folder that 'run' wrote.", **_PATH)]
 ResultsB = Annotated[Path, typer.Argument(metavar="RESULTS_B", help="Another one, on the same grid.", **_PATH)]
+Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="Folder that 'run' wrote.", **_PATH)]
+After = Annotated[Path, typer.Argument(metavar="AFTER", help="That of a later scan of the same patient.", **_PATH)]
+OneClass = Annotated[str | None, typer.Option("--class", help="Class of the lesions. [default: all that both have]")]
+Within = Annotated[
+    float, typer.Option("--within-mm", metavar="MM", help="Lesions also match that lie at most so far apart.")
+]
+LeastChange = Annotated[
+    float,
+    typer.Option("--least-change", metavar="SHARE", help="Share of the volume from which a lesion grew or shrank."),
+]
+ChangesOut = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for table, picture and JSON.", **_PATH)]
 CalibrationFile = Annotated[
     Path | None,
     typer.Option("--calibration", help="File that 'calibrate' wrote; probabilities are then calibrated.", **_PATH),

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lesionlens.cli.groups import Asking, Loading, Printing, Reading, spelt_out
+from lesionlens.cli.groups import Asking, Loading, Printing, Reading, Regions, spelt_out
 from lesionlens.cli.methods import method_options
 from lesionlens.cli.options import (
     NOTICE,
+    Anatomy,
     BundleName,
     CalibrationFile,
     Command,
@@ -63,6 +64,8 @@ def run(
     option: MethodOption = [],  # noqa: B006 - the same
     no_registration: NoRegistration = False,
     threshold: Threshold = 0.5,
+    regions: Regions,
+    anatomy: Anatomy = None,
     uncertainty: Uncertain = None,
     samples: Samples = None,
     seed: Seed = 0,
@@ -90,6 +93,8 @@ def run(
         method_options=method_options(option),
         registration=not no_registration,
         threshold=threshold,
+        rules=regions.rules,
+        anatomy=anatomy,
         uncertainty=uncertainty,
         samples=samples,
         seed=seed,

@@ -165,7 +165,7 @@ def _region(
         return _voxel(prepared, over), f"the voxel at {_mm(over)}"
     if not isinstance(over, int | Point):
         raise ExplainError(f"Read the mask {spec.over_text!r} first, with read_overlay(), and give what it returns.")
-    labels = _numbered(prepared, seen.probabilities(output[0])[channel], label, spec.threshold)
+    labels = _numbered(prepared, seen.probabilities(output[0])[channel], label, spec)
     number = over if isinstance(over, int) else _number_at(prepared, labels, over, label)
     if number > int(labels.max()):
         raise ExplainError(
@@ -176,11 +176,11 @@ def _region(
     return _on_network(prepared, labels == number, prepared.volume.grid, name), name
 
 
-def _numbered(prepared: Prepared, probability: torch.Tensor, label: str, threshold: float) -> NDArray[np.uint32]:
+def _numbered(prepared: Prepared, probability: torch.Tensor, label: str, spec: TargetSpec) -> NDArray[np.uint32]:
     """Return the connected regions of a class on the scan's grid, numbered as a run numbers them."""
     array = prepared.to_scan(probability.detach().float().cpu().numpy(), prepared.grid).clip(0, 1)
     heatmap = Heatmap(prepared.volume.with_array(array), "probability", label, signed=False, provenance=Provenance())
-    return label_regions(heatmap, threshold=threshold)
+    return label_regions(heatmap, threshold=spec.threshold, rules=spec.rules)
 
 
 def _number_at(prepared: Prepared, labels: NDArray[np.uint32], point: Point, label: str) -> int:

@@ -6,7 +6,9 @@
 ``labelling`` finds them, ``measuring`` measures them in one pass, ``shape`` and ``surroundings`` one by one.
 """
 
-from lesionlens.regions.labelling import NEIGHBOURHOOD, check_same_grid, label_regions
+from lesionlens.regions.change import LesionChange, LesionChanges, compare_regions
+from lesionlens.regions.classes import MeasuredClasses, measure_class, measure_classes
+from lesionlens.regions.labelling import FoundRegions, check_same_grid, find_regions, label_regions
 from lesionlens.regions.measuring import measure
 from lesionlens.regions.shape import Segment, Shape, measure_shapes
 from lesionlens.regions.surroundings import Surroundings, measure_surroundings
@@ -14,16 +16,23 @@ from lesionlens.regions.values import FEW_VOXELS, PROBABILITIES, Region, Statist
 
 __all__ = [
     "FEW_VOXELS",
-    "NEIGHBOURHOOD",
     "PROBABILITIES",
+    "FoundRegions",
+    "LesionChange",
+    "LesionChanges",
+    "MeasuredClasses",
     "Region",
     "Segment",
     "Shape",
     "Statistics",
     "Surroundings",
     "check_same_grid",
+    "compare_regions",
+    "find_regions",
     "label_regions",
     "measure",
+    "measure_class",
+    "measure_classes",
     "measure_shapes",
     "measure_surroundings",
 ]

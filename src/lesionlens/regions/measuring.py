@@ -18,9 +18,10 @@ from lesionlens.regions.labelling import check_same_grid, label_regions
 from lesionlens.regions.shape import measure_shapes
 from lesionlens.regions.surroundings import measure_surroundings
 from lesionlens.regions.values import FEW_VOXELS, PROBABILITIES, Region, Statistics
+from lesionlens.rules import DEFAULT_RULES, RegionRules
 from lesionlens.volume import Grid, Volume
 
-__all__ = ["measure"]
+__all__ = ["measure", "touches_border"]
 
 # One list for each field of a region, with an entry for each region.
 Columns = dict[str, list[Any]]
@@ -35,9 +36,10 @@ def measure(
     uncertainty: Heatmap | None = None,
     anatomy: LabelMap | None = None,
     labels: ArrayLike | None = None,
+    rules: RegionRules | None = None,
     shapes: bool = False,
 ) -> list[Region]:
-    """Measure the connected regions (26 neighbours) of a heatmap at or above a threshold.
+    """Measure the connected regions of a heatmap at or above a threshold.
 
     ``docs/reference/statistics.md`` defines every figure.
 
@@ -61,6 +63,9 @@ def measure(
     labels
         (i, j, k) integers, 0 outside: regions that exist already, such as the result of :func:`label_regions` or one
         that a reader has edited. They are measured as they are, by label ascending, and ``threshold`` is not used.
+    rules
+        Which voxels touch, and what is filled, merged and left out; by default 26 neighbours and nothing of the rest.
+        :func:`find_regions` takes the same and says what was left out.
     shapes
         Also measure mesh, diameters and axes, and the surroundings: these take some milliseconds for each region.
 
@@ -72,8 +77,8 @@ def measure(
     Raises
     ------
     InputError
-        If the grids differ, the threshold is not valid, the labels do not suit the grid, or the scan holds values
-        inside a region that are not finite.
+        If the grids differ, the threshold is not valid, the labels do not suit the grid, rules are given for labels,
+        which are regions already, or the scan holds values inside a region that are not finite.
 
     Examples
     --------
@@ -87,7 +92,7 @@ def measure(
     for other in (heatmap, attribution, uncertainty, anatomy):
         if other is not None:
             check_same_grid(f"The {other.kind} map of {other.label!r}", other.grid, volume.grid)
-    found = _labels(volume, heatmap, threshold, labels)
+    found = _labels(volume, heatmap, threshold, labels, rules)
     groups = Groups(found)
     if not len(groups.labels):
         return []
@@ -100,6 +105,7 @@ def measure(
         **({} if uncertainty is None else {"uncertainty_mean": groups.mean(groups.values(uncertainty.array)).tolist()}),
         **({} if anatomy is None else {"anatomy": _overlaps(groups, anatomy)}),
         **_flag_columns(groups, volume),
+        "below_attribution_cell": _below_cell(groups, attribution, volume.grid),
     }
     if shapes:
         columns["shape"] = measure_shapes(found, volume.grid)
@@ -107,9 +113,16 @@ def measure(
     return [Region(**{name: column[n] for name, column in columns.items()}) for n in range(len(groups.labels))]
 
 
-def _labels(volume: Volume, heatmap: Heatmap | LabelMap, threshold: float, labels: ArrayLike | None) -> NDArray[Any]:
+def _labels(
+    volume: Volume, heatmap: Heatmap | LabelMap, threshold: float, labels: ArrayLike | None, rules: RegionRules | None
+) -> NDArray[Any]:
     if labels is None and isinstance(heatmap, Heatmap):
-        return label_regions(heatmap, threshold=threshold, valid=volume.valid)
+        return label_regions(heatmap, threshold=threshold, valid=volume.valid, rules=rules or DEFAULT_RULES)
+    if rules is not None:
+        raise InputError(
+            f"Rules make regions of a map; the labels of {heatmap.label!r} are regions already and are measured as they"
+            " are. Leave the rules out, or give the map."
+        )
     found = _checked_labels(labels, volume.grid)
     return found if volume.valid is None else np.where(volume.valid, found, 0)
 
@@ -222,16 +235,35 @@ def _flag_columns(groups: Groups, volume: Volume) -> Columns:
     first, last = groups.extremes(groups.ijk)
     thin = np.any(first == last, axis=0)
     return {
-        "touches_border": _touches_border(groups, first, last, volume.valid),
+        "touches_border": touches_border(groups, first, last, volume.valid),
         "one_slice": thin.tolist(),
         "few_voxels": (groups.sizes < FEW_VOXELS).tolist(),
         "resampled": [volume.source.verdict.handled == "resample"] * len(groups.labels),
     }
 
 
-def _touches_border(
+def _below_cell(groups: Groups, attribution: Heatmap | None, grid: Grid) -> list[Any]:
+    half = None if attribution is None else attribution.provenance.resolution_mm
+    if half is None:
+        return [None] * len(groups.labels)
+    cell_mm3 = 8 * half[0] * half[1] * half[2]  # the resolution is half a cell along each of its axes
+    return list((groups.sizes * grid.voxel_volume_mm3 < cell_mm3).tolist())
+
+
+def touches_border(
     groups: Groups, first: NDArray[Any], last: NDArray[Any], valid: NDArray[np.bool_] | None
 ) -> list[bool]:
+    """Say of each region whether it reaches an outer face of the grid, or lies beside a voxel without data.
+
+    Parameters
+    ----------
+    groups
+        The regions.
+    first, last
+        (3, n) lowest and highest voxel index of each.
+    valid
+        (i, j, k) where there are data; None for everywhere.
+    """
     end = np.array(groups.shape)[:, None] - 1
     touches = np.any((first == 0) | (last == end), axis=0)
     if valid is not None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lesionlens.errors import InputError
+from lesionlens.regions.surface import smooth_surface_mm2
 from lesionlens.volume import Grid
 
 __all__ = ["Segment", "Shape", "measure_shapes"]
@@ -56,8 +57,12 @@ class Shape:
         Volume inside the mesh (IBSI RNU0).
     surface_mm2
         Area of the mesh (IBSI C0JK).
+    smooth_surface_mm2
+        Area of a smooth body with these voxels; see :mod:`lesionlens.regions.surface`.
     sphericity
         Area of a ball of the mesh's volume, divided by the area of the mesh (IBSI QCFX): 1 for a ball, less for others.
+    smooth_sphericity
+        Area of a ball of the volume of the voxels, divided by the area of the smooth body: near 1 for a ball.
     axes_mm
         Lengths of the major, minor and least axis: four times the standard deviation of the voxel centres along their
         principal directions (IBSI TDIC, P9VJ, 7J51), which are the axes of a solid ellipsoid of that spread.
@@ -79,7 +84,9 @@ class Shape:
     label: int
     mesh_volume_mm3: float
     surface_mm2: float
+    smooth_surface_mm2: float
     sphericity: float
+    smooth_sphericity: float
     axes_mm: Point
     elongation: float | None
     flatness: float | None
@@ -135,6 +142,7 @@ def _moved(grid: Grid, box: tuple[slice, ...]) -> Grid:
 def _measure(mask: Mask, label: int, grid: Grid) -> Shape:
     vertices, faces = _mesh(mask, grid)
     volume, surface = _volume_and_surface(vertices, faces)
+    smooth = smooth_surface_mm2(mask, grid)
     axes = _axes(mask, grid)
     ratios = (axes[1] / axes[0], axes[2] / axes[0]) if axes[0] > 0 else (None, None)
     across = next(axis for axis, (world, _) in enumerate(grid.axes()) if world == 2)
@@ -143,7 +151,9 @@ def _measure(mask: Mask, label: int, grid: Grid) -> Shape:
         label=label,
         mesh_volume_mm3=volume,
         surface_mm2=surface,
-        sphericity=float((36 * np.pi * volume**2) ** (1 / 3) / surface),
+        smooth_surface_mm2=smooth,
+        sphericity=_sphericity(volume, surface),
+        smooth_sphericity=_sphericity(np.count_nonzero(mask) * grid.voxel_volume_mm3, smooth),
         axes_mm=axes,
         elongation=ratios[0],
         flatness=ratios[1],
@@ -168,6 +178,10 @@ def _volume_and_surface(vertices: Floats, faces: NDArray[np.int64]) -> tuple[flo
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
     # Tetrahedra from the middle to each face; on a grid that mirrors, all faces look inwards.
     return float(abs(np.einsum("ij,ij->i", a, np.cross(b, c)).sum()) / 6), float(area)
+
+
+def _sphericity(volume: float, surface: float) -> float:
+    return float((36 * np.pi * volume**2) ** (1 / 3) / surface)
 
 
 def _axes(mask: Mask, grid: Grid) -> Point:

@@ -97,6 +97,9 @@ class Region:
         True for less than :data:`FEW_VOXELS` voxels: too few to measure a volume or a shape.
     resampled
         True when the scan was brought to a regular grid on reading: its voxels are interpolated.
+    below_attribution_cell
+        True when the region has less volume than a cell of the layer that the attribution map was made from: nothing
+        in the map can be told apart from its surroundings. None without an attribution map or such a layer.
     shape
         Mesh, diameters and axes, where asked for.
     surroundings
@@ -127,6 +130,7 @@ class Region:
     one_slice: bool = False
     few_voxels: bool = False
     resampled: bool = False
+    below_attribution_cell: bool | None = None
     shape: Shape | None = None
     surroundings: Surroundings | None = None
 

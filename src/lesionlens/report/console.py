@@ -32,7 +32,12 @@ def print_result(case: CaseResult) -> None:
         console.print(f"{words} of {label!r}: {probability:.3f}")
     for label, regions in case.regions.items():
         total = sum(region.volume_mm3 for region in regions) / 1000
-        console.print(f"{label}: {len(regions)} region(s) at probability {case.threshold:g} or more, {total:.2f} mL")
+        rules = f" ({case.rules.text})" if case.rules.text else ""
+        console.print(
+            f"{label}: {len(regions)} region(s) at probability {case.threshold:g} or more{rules}, {total:.2f} mL"
+        )
+        if label in case.steps and case.steps[label].text:
+            console.print(f"  {case.steps[label].text}")
         if regions:
             _print_regions(regions)
     if case.detections is not None:

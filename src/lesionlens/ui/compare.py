@@ -16,6 +16,7 @@ from lesionlens.ui.canvas import annotate
 from lesionlens.ui.compared_layers import difference_layer, difference_name
 from lesionlens.ui.comparing import LETTERS
 from lesionlens.ui.layers import heatmap_of, scan_of
+from lesionlens.ui.lesion_table import LesionTable
 from lesionlens.ui.parts import Note, scrolled, wide_combo
 from lesionlens.ui.pictures import Picture
 from lesionlens.ui.run_bar import RunBar
@@ -25,6 +26,7 @@ from lesionlens.ui.target_form import fill_with_layers
 if TYPE_CHECKING:
     import napari.viewer
 
+    from lesionlens.regions import LesionChanges
     from lesionlens.ui.comparing import Compared
     from lesionlens.volume import Volume
 
@@ -57,7 +59,10 @@ class CompareWidget(QWidget):
         self.threshold.setToolTip("Probability from which a voxel belongs to a class, for the overlap")
         self.side_by_side = QPushButton("Side by side")
         self.side_by_side.setToolTip("Show both maps beside each other, with the same slice, zoom and colours")
-        self.bar = RunBar("Compare", self.side_by_side)
+        self.lesions = QPushButton("Lesions")
+        self.lesions.setToolTip("Say which lesions of two probability maps are new, gone, grown, shrunk, merged, split")
+        self.lesion_table = LesionTable()
+        self.bar = RunBar("Compare", self.side_by_side, self.lesions)
         self.numbers = Note()
         self._picture: Picture | None = None
         self._pictures = QVBoxLayout()
@@ -80,6 +85,21 @@ class CompareWidget(QWidget):
             partial(work.compare, maps, *numbers, self.threshold.value()),
             self.show_compared,
         )
+
+    def run_lesions(self) -> None:
+        """Compare the regions of the chosen probability maps in the background."""
+        layers = [box.currentData() for box in (self.first, self.second)]
+        maps = [heatmap for layer in layers if layer is not None and (heatmap := heatmap_of(layer)) is not None]
+        if self.bar.job is None and len(maps) == 2:
+            self.bar.start(
+                "LesionLens: comparing lesions",
+                partial(work.compare_lesions, maps[0], maps[1], self.threshold.value()),
+                self._show_lesions,
+            )
+
+    def _show_lesions(self, found: LesionChanges) -> None:
+        self.bar.say("")
+        self.lesion_table.show_changes(found)
 
     def cancel(self) -> None:
         """Stop what runs, at its next step."""
@@ -147,6 +167,8 @@ class CompareWidget(QWidget):
         ready = first is not None and second is not None and first is not second
         self.bar.allow(ready)
         self.side_by_side.setEnabled(self.compared is not None)
+        kinds = [heatmap.kind for layer in (first, second) if layer is not None and (heatmap := heatmap_of(layer))]
+        self.lesions.setEnabled(ready and kinds == ["probability"] * 2)
         if len(self._layers()) < 2:
             self.numbers.say(_NOTHING)
         elif self.compared is None:
@@ -154,6 +176,7 @@ class CompareWidget(QWidget):
 
     def _connect(self) -> None:
         self.bar.run_clicked.connect(self.run)
+        self.lesions.clicked.connect(self.run_lesions)
         self.side_by_side.clicked.connect(self.show_side_by_side)
         for box in (self.first, self.second):
             box.currentIndexChanged.connect(lambda _: self._allow())
@@ -171,7 +194,7 @@ class CompareWidget(QWidget):
         pictures = QWidget()
         pictures.setLayout(self._pictures)
         self._pictures.setContentsMargins(0, 0, 0, 0)
-        scrolled(self, rows, self.bar, self.numbers, pictures)
+        scrolled(self, rows, self.bar, self.lesion_table, self.numbers, pictures)
 
 
 def _words(compared: Compared) -> str:

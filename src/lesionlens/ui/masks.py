@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lesionlens.volume import Volume
 
-__all__ = ["labels_on", "mask_of", "scan_in"]
+__all__ = ["anatomy_of", "labels_on", "mask_of", "scan_in"]
 
 # As for grids: a hundredth of a hair, and far above the rounding of a scale that went through a file.
 _TOLERANCE_MM = 1e-3
@@ -60,6 +60,22 @@ def mask_of(layer: Layer, scan: Volume) -> LabelMap:
     # A copy: painting may go on while the mask is used.
     array = (view.from_display(np.asarray(layer.data)) > 0).astype(np.uint8)
     return LabelMap(scan.with_array(array, name=layer.name, unit=""), layer.name, {}, Provenance())
+
+
+def anatomy_of(layer: Layer, scan: Volume) -> LabelMap:
+    """Return a labels layer as it is now with its numbers, and their names where the layer has some.
+
+    Raises
+    ------
+    InputError
+        If the layer does not lie on the grid of the scan.
+    """
+    mask = mask_of(layer, scan)
+    array = np.array(DisplayView(scan.grid).from_display(np.asarray(layer.data)))
+    table = layer.features
+    known = "index" in table and "name" in table
+    names = {int(n): str(name) for n, name in zip(table["index"], table["name"], strict=True) if n} if known else {}
+    return LabelMap(mask.volume.with_array(array), mask.label, names, mask.provenance)
 
 
 def _lies_on(layer: Layer, scan_layer: Layer) -> bool:

@@ -13,6 +13,7 @@ from lesionlens.ui.jobs import Job, start_job
 
 if TYPE_CHECKING:
     from lesionlens.results import CaseResult
+    from lesionlens.rules import RegionRules
 
 __all__ = ["Measurer"]
 
@@ -21,7 +22,7 @@ _SETTLE_MS = 250
 
 
 class Measurer(QObject):
-    """Measures the regions of a result at the threshold that was asked for last.
+    """Measures the regions of a result at the threshold and by the rules that were asked for last.
 
     Attributes
     ----------
@@ -36,7 +37,7 @@ class Measurer(QObject):
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._wanted: tuple[CaseResult, float] | None = None
+        self._wanted: tuple[CaseResult, float, RegionRules] | None = None
         self._job: Job | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -44,10 +45,10 @@ class Measurer(QObject):
         self._timer.timeout.connect(self._begin)
         self._generation = 0
 
-    def request(self, result: CaseResult, threshold: float) -> None:
+    def request(self, result: CaseResult, threshold: float, rules: RegionRules) -> None:
         """Measure soon, unless something else is asked for before."""
         self.drop()
-        self._wanted = result, threshold
+        self._wanted = result, threshold, rules
         self._timer.start()
 
     def drop(self) -> None:
@@ -59,12 +60,12 @@ class Measurer(QObject):
     def _begin(self) -> None:
         if self._job is not None or self._wanted is None:
             return  # a running job begins the next one when it ends
-        (result, threshold), self._wanted = self._wanted, None
+        (result, threshold, rules), self._wanted = self._wanted, None
         generation = self._generation
         self._job = start_job(
             self,
             "LesionLens: measuring regions",
-            partial(work.measure_again, result, threshold),
+            partial(work.measure_again, result, threshold, rules),
             done=lambda value: self._report(generation, self.measured.emit, value),
             failed=lambda message: self._report(generation, self.failed.emit, message),
         )

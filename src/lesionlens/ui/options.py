@@ -12,9 +12,10 @@ from lesionlens.errors import InputError
 from lesionlens.pipeline import RunOptions
 from lesionlens.target import Point
 from lesionlens.ui.facts import bundle_name
-from lesionlens.ui.masks import mask_of, scan_in
+from lesionlens.ui.masks import anatomy_of, mask_of, scan_in
 
 if TYPE_CHECKING:
+    from lesionlens.heatmap import LabelMap
     from lesionlens.results import CaseResult
     from lesionlens.target import Over
     from lesionlens.ui.run_form import Choices
@@ -64,6 +65,8 @@ def run_options(choices: Choices, selected: Selected) -> RunOptions:
         layer=method.layer,
         method_options=method.method_options,
         threshold=selected.threshold,
+        rules=choices.rules,
+        anatomy=_anatomy(choices),
         uncertainty=sampled.uncertainty,
         samples=sampled.samples,
         seed=sampled.seed,
@@ -74,6 +77,11 @@ def run_options(choices: Choices, selected: Selected) -> RunOptions:
     if asked.place == "table":
         return replace(options, over=_region(choices, selected), target=selected.label)
     return replace(options, over=_over(choices))
+
+
+def _anatomy(choices: Choices) -> LabelMap | None:
+    layer = choices.anatomy_layer
+    return None if layer is None else anatomy_of(layer, scan_in(choices.volume_layer))
 
 
 def _over(choices: Choices) -> Over | str:
@@ -105,6 +113,6 @@ def _region(choices: Choices, selected: Selected) -> int:
             f"The table shows regions of {selected.label!r}, the target class is {choices.target.target!r}; show that"
             " class, and choose one of its regions."
         )
-    if result.threshold != selected.threshold:
+    if (result.threshold, result.rules) != (selected.threshold, choices.rules):
         raise InputError("The regions are being measured; wait until the table shows them, and choose one.")
     return selected.region

@@ -8,6 +8,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject
 
 from lesionlens.errors import InputError
+from lesionlens.ui.layers import THRESHOLD_KEY
 from lesionlens.ui.masks import labels_on, scan_in
 from lesionlens.ui.picking import ClickPicker, place_of
 
@@ -45,7 +46,9 @@ class Places(QObject):
 
     def _offer(self, _event: Any = None) -> None:
         if isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed
-            self._form.asking.offer_masks(labels_on(self._viewer.layers, self._form.scan.volume_layer))
+            layers = labels_on(self._viewer.layers, self._form.scan.volume_layer)
+            self._form.asking.offer_masks(layers)
+            self._form.regions.offer([layer for layer in layers if THRESHOLD_KEY not in layer.metadata])
 
     def _another_scan(self) -> None:
         self._form.asking.show_point(None)

@@ -9,27 +9,50 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterPr
 from qtpy.QtWidgets import QAbstractItemView, QLabel, QTableView, QVBoxLayout, QWidget
 
 from lesionlens.regions import Region
+from lesionlens.report.columns import column_of
 from lesionlens.spread import VolumeSpread
 
 __all__ = ["RegionTable"]
 
-Value = float | int | tuple[float, float, float] | None
+Value = float | int | str | tuple[float, ...] | None
 
 _POINT = "{0[0]:.0f}, {0[1]:.0f}, {0[2]:.0f}"
 
+# What says that a figure is weak, and its word.
+_FLAGS = (
+    ("touches_border", "border"),
+    ("one_slice", "one slice"),
+    ("few_voxels", "few voxels"),
+    ("below_attribution_cell", "below cell"),
+    ("resampled", "resampled"),
+)
 # Heading, meaning, value, format of the value.
 _Column = tuple[str, str, Callable[[Region], Value], str]
 _COLUMNS: tuple[_Column, ...] = (
-    ("#", "Label of the region; 1 is the largest", lambda r: r.label, "{}"),
-    ("mL", "Volume in mL: voxels times the volume of one", lambda r: r.volume_mm3 / 1000, "{:.3f}"),
-    ("mean p", "Mean probability of its voxels", lambda r: r.probability_mean, "{:.2f}"),
-    ("max p", "Highest probability of its voxels", lambda r: r.probability_max, "{:.2f}"),
-    ("share", "Its share of all positive attribution", lambda r: r.attribution_share, "{:.1%}"),
+    ("#", column_of("label").tip, lambda r: r.label, "{}"),
+    ("mL", column_of("volume_mm3").tip + "\nShown in mL.", lambda r: r.volume_mm3 / 1000, "{:.3f}"),
+    (
+        "axial mm",
+        "\n\n".join(column_of(name).tip for name in ("axial_diameter_mm", "axial_perpendicular_mm")),
+        lambda r: (
+            None if r.shape is None else (r.shape.axial_diameter.length_mm, r.shape.axial_perpendicular.length_mm)
+        ),
+        "{0[0]:.1f} × {0[1]:.1f}",
+    ),
+    ("mean p", column_of("probability_mean").tip, lambda r: r.probability_mean, "{:.2f}"),
+    ("max p", column_of("probability_max").tip, lambda r: r.probability_max, "{:.2f}"),
+    ("share", column_of("attribution_share").tip, lambda r: r.attribution_share, "{:.1%}"),
     (
         "centre",
-        "Centroid in mm: right, front, head (RAS+)",
+        column_of("centroid_r_mm").tip + "\nRight, front, head (RAS+).",
         lambda r: r.centroid_ras,
         "{0[0]:.0f}, {0[1]:.0f}, {0[2]:.0f}",
+    ),
+    (
+        "flags",
+        "Why not to lean on the figures:\n" + "\n".join(f"{word}: {column_of(name).meaning}" for name, word in _FLAGS),
+        lambda r: ", ".join(word for name, word in _FLAGS if getattr(r, name)),
+        "{}",
     ),
 )
 # After the volume, where several predictions were made. Heading, meaning, value, format of the value.
@@ -39,8 +62,8 @@ _SPREAD_COLUMNS: tuple[tuple[str, str, Callable[[VolumeSpread], Value], str], ..
 )
 _SPREAD_AT = 2
 # Narrow enough for a dock; the last column takes what is left.
-_WIDTHS = (34, 58, 58, 54, 54, 90)
-_SPREAD_WIDTHS = (34, 54, 46, 48, 54, 50, 50, 90)
+_WIDTHS = (30, 54, 84, 54, 50, 50, 84, 90)
+_SPREAD_WIDTHS = (30, 54, 46, 48, 84, 54, 50, 50, 84, 90)
 _ROW_PIXELS = 22
 _SORT_ROLE = Qt.ItemDataRole.UserRole
 
@@ -82,7 +105,9 @@ class _RegionModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return "–" if value is None else text.format(value)
         if role == _SORT_ROLE:
-            return value[2] if isinstance(value, tuple) else -1.0 if value is None else value
+            return _rank(value)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return "" if value is None else text.format(value)
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         return None
@@ -130,15 +155,25 @@ class RegionTable(QWidget):
         self.caption.setText(message)
 
     def show_regions(
-        self, label: str, regions: Sequence[Region], threshold: float, spreads: Sequence[VolumeSpread] = ()
+        self,
+        label: str,
+        regions: Sequence[Region],
+        threshold: float,
+        spreads: Sequence[VolumeSpread] = (),
+        *,
+        said: str = "",
     ) -> None:
-        """Show the regions of a class, at which threshold they were measured, and how their volumes spread."""
+        """Show the regions of a class, at which threshold they were measured, and how their volumes spread.
+
+        What is ``said`` of the rules that made them stands below.
+        """
         self._model.set_regions(regions, spreads)
         self._fit_columns(_SPREAD_WIDTHS if spreads else _WIDTHS)
         total = sum(region.volume_mm3 for region in regions) / 1000
         count = f"{len(regions)} region{'' if len(regions) == 1 else 's'}"
         self.caption.setText(
             f"<b>{label}</b>: {count} measured at probability ≥ {_exactly(threshold)}, {total:.2f} mL in all"
+            + (f"<br>{said[:1].upper()}{said[1:]}." if said else "")
         )
 
     def show_measuring(self, threshold: float) -> None:
@@ -178,6 +213,13 @@ def _of_spreads(spreads: Mapping[int, VolumeSpread]) -> list[_Column]:
         return lambda region: value_of(spreads[region.label]) if region.label in spreads else None
 
     return [(heading, tip, of_region(value_of), text) for heading, tip, value_of, text in _SPREAD_COLUMNS]
+
+
+def _rank(value: Value) -> float | int | str:
+    """Return what a cell is sorted by: places by their height, lines by the longer one, what is missing first."""
+    if isinstance(value, tuple):
+        return value[2] if len(value) == 3 else value[0]
+    return -1.0 if value is None else value
 
 
 def _exactly(threshold: float) -> str:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from lesionlens.rules import DEFAULT_RULES, RegionRules
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.looking import Looker
 from lesionlens.ui.method_form import MethodChoice, MethodForm
 from lesionlens.ui.parts import Section, column_of
+from lesionlens.ui.rules_form import RulesForm
 from lesionlens.ui.run_bar import RunBar
 from lesionlens.ui.scan_form import ScanForm
 from lesionlens.ui.target_form import TargetChoice, TargetForm
@@ -39,6 +41,8 @@ class Choices:
     target: TargetChoice
     uncertainty: UncertaintyChoice
     members: tuple[BundleInfo, ...] = ()
+    rules: RegionRules = DEFAULT_RULES
+    anatomy_layer: Layer | None = None
 
     @property
     def bundles(self) -> tuple[BundleInfo, ...]:
@@ -71,15 +75,17 @@ class RunForm(QWidget):
         self.explaining = MethodForm()
         self.asking = TargetForm()
         self.sampling = UncertaintyForm()
+        self.regions = RulesForm()
         self.results = QPushButton("Open results…")
         self.results.setToolTip("Show what an earlier run wrote about this volume")
         self.bar = RunBar("Run", self.results)
         self.method_section = Section("Method and target", column_of(self.explaining, self.asking))
         self.sampling_section = Section("Uncertainty and calibration", self.sampling)
+        self.regions_section = Section("Regions", self.regions)
         self.looker = Looker(self.scan, self)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for part in (self.scan, self.method_section, self.sampling_section, self.bar):
+        for part in (self.scan, self.method_section, self.sampling_section, self.regions_section, self.bar):
             column.addWidget(part)
         self._connect()
 
@@ -90,7 +96,8 @@ class RunForm(QWidget):
         assert info is not None
         sampled = self.sampling.choice()
         members = tuple(found for found in self.scan.bundles if bundle_name(found) in sampled.ensemble)
-        return Choices(layer, info, self.explaining.choice(), self.asking.choice(), sampled, members)
+        chosen = self.explaining.choice(), self.asking.choice(), sampled, members
+        return Choices(layer, info, *chosen, self.regions.rules, self.regions.anatomy.currentData())
 
     def _connect(self) -> None:
         self.bar.run_clicked.connect(self.run_clicked)
@@ -102,9 +109,14 @@ class RunForm(QWidget):
         self.explaining.changed.connect(self._allow)
         self.asking.changed.connect(self._allow)
         self.sampling.kind.currentIndexChanged.connect(self._allow)
+        self.regions.changed.connect(self._name_rules)
         self.looker.told.connect(self._tell)
         for section in (self.method_section, self.sampling_section):
             section.opened.connect(self.looker.look)
+
+    def _name_rules(self) -> None:
+        text = self.regions.rules.text
+        self.regions_section.set_title(f"Regions: {text}" if text else "Regions")
 
     def _offer(self) -> None:
         info = self.scan.info

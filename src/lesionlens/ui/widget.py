@@ -15,9 +15,9 @@ from lesionlens.ui import work
 from lesionlens.ui.canvas import annotate, show_plane
 from lesionlens.ui.class_probabilities import ClassProbabilities
 from lesionlens.ui.consent import may_run
+from lesionlens.ui.diameters import Diameters
 from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, colours_for, default_styles, is_foreign_image
 from lesionlens.ui.measuring import Measurer
-from lesionlens.ui.navigation import go_to
 from lesionlens.ui.opening import Opening
 from lesionlens.ui.options import Selected, run_options
 from lesionlens.ui.overlay_controls import OverlayControls
@@ -66,6 +66,7 @@ class LesionLensWidget(QWidget):
         self.table = RegionTable()
         self.classes = ClassProbabilities()
         self.spread = Note()
+        self.diameters = Diameters(viewer, self)
         self._arrange()
         self._connect()
         annotate(viewer)
@@ -120,7 +121,9 @@ class LesionLensWidget(QWidget):
         """Show the results of a case over its scan."""
         self.result = result
         self.measurer.drop()
+        self.diameters.hide()
         self.controls.set_threshold(result.threshold)
+        self.form.regions.show_rules(result.rules)
         self.form.bar.say(" ".join([f"Results of {result.bundle}.", *_unseen(result)]))
         labels = _classes_of(result)
         self.overlays.show(result, labels[0] if labels else "")
@@ -155,23 +158,25 @@ class LesionLensWidget(QWidget):
         self.spread.say(spread_words(result, label))
         if label not in result.regions:
             self.table.clear(_without_regions(result, threshold))
-        elif result.threshold == threshold:
+        elif (result.threshold, result.rules) == (threshold, self.form.regions.rules):
             self.measurer.drop()
             spreads = result.volume_spreads.get(label, ())
-            self.table.show_regions(label, result.regions[label], threshold, spreads)
+            said = _rules_words(result, label)
+            self.table.show_regions(label, result.regions[label], threshold, spreads, said=said)
         else:
             self.table.show_measuring(threshold)
-            self.measurer.request(result, threshold)
+            self.measurer.request(result, threshold, self.form.regions.rules)
 
     def _measured(self, result: CaseResult) -> None:
         self.result = result
         self.overlays.replace_regions(result)
+        self.diameters.hide()
         self._show_regions()
 
     def _go_to(self, region: Region) -> None:
         if self.result is not None:
             self.overlays.select_region(region.label)
-            go_to(self.viewer, self.result.volume, region.centroid_ijk)
+            self.diameters.show(region, self.result.volume)
 
     def _show_plane(self, plane: Plane) -> None:
         show_plane(self.viewer, plane)
@@ -184,6 +189,7 @@ class LesionLensWidget(QWidget):
         self.form.results_clicked.connect(self._browse_results)
         self.form.scan.scan_chosen.connect(self.open_scan)
         self.controls.restyled.connect(self._restyle)
+        self.form.regions.changed.connect(self._show_regions)
         self.controls.class_chosen.connect(self._show_class)
         self.controls.plane_chosen.connect(self._show_plane)
         self.controls.keep.clicked.connect(self.overlays.keep)
@@ -193,7 +199,18 @@ class LesionLensWidget(QWidget):
         self.measurer.failed.connect(show_error)
 
     def _arrange(self) -> None:
-        scrolled(self, self.form, line(), self.controls, line(), self.classes, self.spread, self.table, stretched=True)
+        scrolled(
+            self,
+            self.form,
+            line(),
+            self.controls,
+            line(),
+            self.classes,
+            self.spread,
+            self.diameters.box,
+            self.table,
+            stretched=True,
+        )
 
 
 def _unseen(result: CaseResult) -> list[str]:
@@ -209,6 +226,12 @@ def _classes_of(result: CaseResult) -> list[str]:
     )
     both = [label for label in explained if label in predicted]
     return list(dict.fromkeys([*(both or predicted), *explained, *predicted]))
+
+
+def _rules_words(result: CaseResult, label: str) -> str:
+    """Say by which rules regions were made, and what that filled, merged and left out."""
+    steps = result.steps.get(label)
+    return ". ".join(filter(None, (result.rules.text, steps.text if steps else "")))
 
 
 def _without_regions(result: CaseResult, threshold: float) -> str:

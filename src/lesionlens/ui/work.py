@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lesionlens.pipeline import RunOptions, measure_classes, run_case
+from lesionlens.heatmap import LabelMap
+from lesionlens.pipeline import RunOptions, run_case
 from lesionlens.progress import Progress
+from lesionlens.regions import LesionChanges, compare_regions, label_regions, measure_classes
 from lesionlens.results import CaseResult, read_case
 from lesionlens.ui import checking, comparing, facts
 from lesionlens.ui.masks import scan_in
@@ -18,11 +20,22 @@ if TYPE_CHECKING:
 
     from lesionlens.heatmap import Heatmap
     from lesionlens.model.catalogue import BundleInfo
+    from lesionlens.rules import RegionRules
     from lesionlens.ui.checking import Checked, TrustOptions
     from lesionlens.ui.comparing import Compared
     from lesionlens.ui.facts import BundleFacts
 
-__all__ = ["bundle_info", "bundles", "check", "compare", "look_at", "measure_again", "read_results", "run"]
+__all__ = [
+    "bundle_info",
+    "bundles",
+    "check",
+    "compare",
+    "compare_lesions",
+    "look_at",
+    "measure_again",
+    "read_results",
+    "run",
+]
 
 
 def bundles() -> list[BundleInfo]:
@@ -68,9 +81,29 @@ def compare(
     return comparing.compare(maps, first, second, threshold, progress)
 
 
-def measure_again(result: CaseResult, threshold: float, progress: Progress) -> CaseResult:
-    """Return a result with its regions measured at another threshold; how these spread was not sampled."""
-    labels, regions = measure_classes(
-        result.volume, result.probabilities, result.attributions, threshold, progress=progress
+def compare_lesions(first: Heatmap, second: Heatmap, threshold: float, progress: Progress) -> LesionChanges:
+    """Compare the regions of two probability maps, the second brought to the grid of the first where they differ."""
+    found = []
+    for done, heatmap in enumerate((first, second)):
+        progress("Finding lesions", done, 3)
+        labels = label_regions(heatmap, threshold=threshold)
+        found.append(LabelMap(heatmap.volume.with_array(labels), heatmap.label, {}, heatmap.provenance))
+    progress("Comparing lesions", 2, 3)
+    return compare_regions(found[0], found[1])
+
+
+def measure_again(result: CaseResult, threshold: float, rules: RegionRules, progress: Progress) -> CaseResult:
+    """Return a result with its regions measured by another threshold or rules; how these spread was not sampled."""
+    maps = (*result.attributions, *result.uncertainties)
+    found = measure_classes(
+        result.volume, result.probabilities, maps, threshold, rules=rules, anatomy=result.anatomy, progress=progress
     )
-    return replace(result, labels=labels, regions=regions, threshold=threshold, volume_spreads={})
+    return replace(
+        result,
+        labels=found.labels,
+        regions=found.regions,
+        steps=found.steps,
+        rules=rules,
+        threshold=threshold,
+        volume_spreads={},
+    )
