@@ -63,7 +63,7 @@ class RunOptions:
     identified
         Keep the patient's name and identifiers wherever they come along, and put them into the record.
     trust
-        Allow a bundle from outside to execute its config.
+        Allow a bundle from outside to execute its config: True, or the SHA-256 of the bundle that may.
     device
         ``"cpu"``, ``"cuda"``, ``"mps"``; by default the fastest there is.
     """
@@ -91,7 +91,7 @@ class RunOptions:
     stack: str | None = None
     irregular: Irregular = "refuse"
     identified: bool = False
-    trust: bool = False
+    trust: bool | str = False
     device: str | None = None
 
     @property

@@ -124,7 +124,7 @@ def _loaded(
     What cannot be is refused as early as it shows: a bundle that is not trusted before minutes of reading.
     """
     if bundle is None:
-        from lesionlens.model.catalogue import permitted
+        from lesionlens.model.permission import permitted
 
         permitted(options.bundle, trust=options.trust)
     if volume is None:

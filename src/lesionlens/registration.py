@@ -135,12 +135,12 @@ def places(root: Path, weights_sha256: str, *, embedded: bool) -> list[Path]:
     embedded
         Whether it ships with LesionLens: its folder belongs to the installation.
     """
-    user = _data_folder() / "registration" / f"{weights_sha256}.json"
+    user = data_folder() / "registration" / f"{weights_sha256}.json"
     whole = root.resolve()
     return [user] if embedded else [whole.with_name(f"{whole.name}.registration.json"), user]
 
 
-def _data_folder() -> Path:
+def data_folder() -> Path:
     """Return the user's folder for what LesionLens keeps; ``LESIONLENS_DATA`` names another."""
     if own := os.environ.get("LESIONLENS_DATA"):
         return Path(own)

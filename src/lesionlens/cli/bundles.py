@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from lesionlens.cli.options import AsJson, BundleArgument, Command, print_json
 
-__all__ = ["bundles_list", "bundles_show", "register"]
+if TYPE_CHECKING:
+    from lesionlens.model.check import BundleCheck
+
+__all__ = ["bundles_check", "bundles_list", "bundles_show", "register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module, as a group of their own."""
-    group = typer.Typer(help="List and show bundles.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="List, show and check bundles.", no_args_is_help=True, rich_markup_mode=None)
     group.command("list", cls=Command, epilog="Example:  lesionlens bundles list")(bundles_list)
     group.command("show", cls=Command, epilog="Example:  lesionlens bundles show flair-lesions")(bundles_show)
+    group.command("check", cls=Command, epilog="Example:  lesionlens bundles check my_bundle/")(bundles_check)
     app.add_typer(group, name="bundles")
 
 
@@ -51,6 +55,58 @@ def bundles_show(
     if found.intended_use:
         typer.echo(f"intended use: {found.intended_use}")
     typer.echo("\n" + card if card else "It has no model card.")
+
+
+def bundles_check(bundle: BundleArgument, as_json: AsJson = False) -> None:
+    """Say what a bundle would do, what it needs and what is unusual; only what is known to be harmless is executed.
+
+    The exit code is 1 where something needs trust or the bundle cannot be built.
+    """
+    from lesionlens.model.check import check_bundle
+
+    found = check_bundle(bundle)
+    if as_json:
+        print_json({**_bundle_summary(found.info), **_check_summary(found)})
+    else:
+        typer.echo("\n".join(_check_lines(found)))
+    if found.bundle is None:
+        raise typer.Exit(1)
+
+
+def _check_summary(found: BundleCheck) -> dict[str, Any]:
+    built = found.bundle
+    return {
+        "sha256": found.sha256,
+        "trusted": found.trusted,
+        "harmless": not found.concerns,
+        "concerns": [{"place": c.place, "text": c.text, "reason": c.reason} for c in found.concerns],
+        "problem": found.problem,
+        "decisions": list(found.info.decisions),
+        "network": built and type(built.network).__name__,
+        "parameters": built and sum(parameter.numel() for parameter in built.network.parameters()),
+        "activation": built and {"kind": built.activation.kind, "reason": built.activation.reason},
+        "inferer": built and type(built.inferer).__name__,
+    }
+
+
+def _check_lines(found: BundleCheck) -> list[str]:
+    facts = _check_summary(found)
+    lines = [
+        f"{found.info.name} {found.info.version}: {found.info.task}",
+        f"input:  {', '.join(found.info.inputs)}\noutput: {', '.join(found.info.outputs)}",
+        f"sha256: {found.sha256}" + " (trusted)" * (found.trusted and not found.info.embedded),
+    ]
+    if found.concerns:
+        lines.append("not known to be harmless:")
+        lines += [f"  {concern}" for concern in found.concerns]
+    else:
+        lines.append("all that would be executed is known to be harmless")
+    if found.bundle is not None:
+        lines.append(f"network: {facts['network']}, {facts['parameters']:,} parameters; the weights fit")
+        lines.append(f"inferer: {facts['inferer']}")
+        lines.append(f"activation: {facts['activation']['kind']} ({facts['activation']['reason']})")
+    lines += [f"note: {decision}" for decision in found.info.decisions]
+    return lines + [f"cannot be built: {found.problem}"] * bool(found.problem)
 
 
 def _bundle_summary(bundle: Any) -> dict[str, Any]:

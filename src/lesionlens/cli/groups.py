@@ -27,6 +27,7 @@ from lesionlens.cli.options import (
     Series,
     Stack,
     Trust,
+    TrustHash,
 )
 from lesionlens.rules import DEFAULT_RULES, RegionRules
 
@@ -110,19 +111,29 @@ class Loading:
     """How a bundle is loaded."""
 
     trust: Trust = False
+    trust_sha256: TrustHash = None
     device: Device = None
 
-    def permitted(self, bundle: str) -> None:
-        """Refuse a bundle that is not there or not trusted, before minutes of reading."""
-        from lesionlens.model.catalogue import permitted
+    @property
+    def trusting(self) -> bool | str:
+        """What is trusted: everything, the bundle with a hash, or only what was trusted before."""
+        return self.trust or self.trust_sha256 or False
 
-        permitted(bundle, trust=self.trust)
+    def permitted(self, bundle: str) -> None:
+        """Refuse a bundle that is not there or not trusted, before minutes of reading.
+
+        One that is trusted by its hash is remembered.
+        """
+        from lesionlens.model.permission import permitted, remember
+
+        if not permitted(bundle, trust=self.trusting).embedded and self.trust_sha256 and not self.trust:
+            remember(self.trust_sha256)
 
     def bundle(self, name: str) -> Bundle:
         """Load the bundle."""
         from lesionlens.model.bundle import load_bundle
 
-        return load_bundle(name, trust=self.trust, device=self.device)
+        return load_bundle(name, trust=self.trusting, device=self.device)
 
 
 @dataclass(frozen=True)

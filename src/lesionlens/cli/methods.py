@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import typer
 
-from lesionlens.cli.options import AsJson, BundleArgument, Command, Trust, print_json
+from lesionlens.cli.groups import Loading, spelt_out
+from lesionlens.cli.options import AsJson, BundleArgument, Command, print_json
 
 __all__ = ["layers", "method_options", "methods", "register"]
 
@@ -14,7 +15,7 @@ __all__ = ["layers", "method_options", "methods", "register"]
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command(cls=Command, epilog="Example:  lesionlens methods")(methods)
-    app.command(cls=Command, epilog="Example:  lesionlens layers flair-lesions")(layers)
+    app.command(cls=Command, epilog="Example:  lesionlens layers flair-lesions")(spelt_out(layers))
 
 
 def method_options(texts: Sequence[str]) -> dict[str, str]:
@@ -44,14 +45,13 @@ def methods(as_json: AsJson = False) -> None:
             typer.echo(f"    options: {', '.join(f'{name}={value}' for name, value in found.options.items())}")
 
 
-def layers(bundle: BundleArgument, trust: Trust = False, as_json: AsJson = False) -> None:
+def layers(bundle: BundleArgument, loading: Loading, as_json: AsJson = False) -> None:
     """List the layers of a bundle that can be explained, from the input to the output, and the default with why."""
     from dataclasses import asdict
 
-    from lesionlens.model.bundle import load_bundle
     from lesionlens.model.layers import layers_of
 
-    found = layers_of(load_bundle(bundle, trust=trust, device="cpu"))
+    found = layers_of(loading.bundle(bundle))
     if as_json:
         print_json(asdict(found))
         return

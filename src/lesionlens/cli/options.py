@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +74,7 @@ __all__ = [
     "Target",
     "Threshold",
     "Trust",
+    "TrustHash",
     "Uncertain",
     "Version",
     "Within",
@@ -84,12 +86,24 @@ __all__ = [
 NOTICE = "Research use only - not a medical device."
 
 
+_HASH = re.compile(r"[0-9a-fA-F]{64}")
+
+
 class Command(TyperCommand):
     """A command whose usage line shows what has to be given as ``INPUT``, not ``{INPUT}``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read ``--trust HASH`` as ``--trust-sha256 HASH``: an option cannot be both a flag and take a value."""
+        return super().parse_args(ctx, _with_trust_hash(args))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the usage line after the command."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+def _with_trust_hash(args: list[str]) -> list[str]:
+    follows = [*args[1:], ""]
+    return ["--trust-sha256" if a == "--trust" and _HASH.fullmatch(b) else a for a, b in zip(args, follows, strict=True)]
 
 
 def _version(wanted: bool) -> None:
@@ -207,6 +221,14 @@ Ensemble = Annotated[
     typer.Option(metavar="BUNDLE", help="Further bundle for --uncertainty ensemble; several times for several."),
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Allow a bundle from outside to execute its config.")]
+TrustHash = Annotated[
+    str | None,
+    typer.Option(
+        "--trust-sha256",
+        metavar="SHA256",
+        help="Allow the bundle whose files have this hash, and remember it. '--trust SHA256' means the same.",
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]
 ResultsA = Annotated[Path, typer.Argument(metavar="RESULTS_A", help="Folder that 'run' wrote.", **_PATH)]

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lesionlens.cli.groups import Loading, spelt_out
 from lesionlens.cli.options import (
     AsJson,
     BundleArgument,
     Command,
-    Device,
     Overwrite,
     Quiet,
-    Trust,
     print_json,
     progress_bars,
 )
@@ -42,31 +41,29 @@ PlaceSeed = Annotated[int, typer.Option("--seed", help="Of the places that are m
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     example = "Example:  lesionlens measure-registration my_bundle/ --trust --on scan.nii.gz"
-    app.command("measure-registration", cls=Command, epilog=example)(measure)
+    app.command("measure-registration", cls=Command, epilog=example)(spelt_out(measure))
 
 
 def measure(
     bundle: BundleArgument,
+    *,
     layer: Layers = [],  # noqa: B006 - typer makes a new list for each call
     on: Scans = [],  # noqa: B006 - the same
     positions: Positions = 64,
     seed: PlaceSeed = 0,
-    trust: Trust = False,
-    device: Device = None,
+    loading: Loading,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure where the cells of a layer lie, and store it for the maps of this bundle; 'run' then applies it."""
-    from lesionlens.model.bundle import load_bundle
-    from lesionlens.model.catalogue import permitted
     from lesionlens.model.placement import registration_of
     from lesionlens.model.registration import measure_registration
     from lesionlens.registration import places, store_registration
     from lesionlens.sample import sample_scan
 
-    permitted(bundle, trust=trust)
-    loaded = load_bundle(bundle, trust=trust, device=device)
+    loading.permitted(bundle)
+    loaded = loading.bundle(bundle)
     with progress_bars(quiet or as_json) as progress:
         names = tuple(layer) or (_default(loaded),)
         known, _ = registration_of(loaded)

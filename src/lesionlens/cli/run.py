@@ -104,9 +104,10 @@ def run(
         stack=reading.stack,
         irregular=reading.irregular,
         identified=reading.identified,
-        trust=loading.trust,
+        trust=loading.trusting,
         device=loading.device,
     )
+    loading.permitted(bundle)
     result = _run(options, out, overwrite=printing.overwrite, quiet=printing.silent)
     if printing.as_json:
         print_json(_summary(result, out))

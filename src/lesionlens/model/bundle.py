@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from threading import RLock
@@ -25,16 +25,16 @@ from lesionlens.model.catalogue import (
     hash_file,
     hash_files,
     opened,
-    permitted,
     require_configs,
     with_first_as_background,
     with_task,
 )
 from lesionlens.model.config import Loader, read_parts
 from lesionlens.model.device import choose_device
+from lesionlens.model.permission import Permission, Trust, permitted
 from lesionlens.model.weights import find_weights, load_weights
 
-__all__ = ["Bundle", "load_bundle"]
+__all__ = ["Bundle", "load_bundle", "load_permitted"]
 
 # Voxels that a network is shown where nothing says how many it wants.
 _PROBE_SIZE = (64, 64, 64)
@@ -160,18 +160,19 @@ class Bundle:
         raise ExplainError(unknown_name("target class", target, self.info.outputs))
 
 
-def load_bundle(name_or_path: str | Path, *, trust: bool = False, device: str | None = None) -> Bundle:
+def load_bundle(name_or_path: str | Path, *, trust: Trust = False, device: str | None = None) -> Bundle:
     """Load an embedded bundle by name, or any MONAI bundle by path.
 
-    A bundle's config is code. The bundles that ship with LesionLens run as they are; any other is executed only with
-    ``trust=True``. Weights are always loaded as plain data.
+    A bundle's config is code. The bundles that ship with LesionLens run as they are; any other is executed only when it
+    is trusted. Weights are always loaded as plain data.
 
     Parameters
     ----------
     name_or_path
         ``"flair-lesions"``, ``"flair-lesion-load"``, or the path of a bundle folder or zip file.
     trust
-        True when you know where the bundle comes from and let it execute code.
+        True when you know where the bundle comes from and let it execute code, or the SHA-256 of the bundle that you
+        trust (see :func:`~lesionlens.model.catalogue.hash_files`).
     device
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; by default the fastest there is.
 
@@ -180,7 +181,7 @@ def load_bundle(name_or_path: str | Path, *, trust: bool = False, device: str | 
     BundleError
         If it does not exist, is incomplete, or its weights do not fit.
     UntrustedBundleError
-        If it comes from outside and ``trust`` is not given.
+        If it comes from outside and is not trusted; the message says what it would execute.
 
     Examples
     --------
@@ -188,18 +189,29 @@ def load_bundle(name_or_path: str | Path, *, trust: bool = False, device: str | 
     >>> ll.load_bundle("flair-lesions").info.foreground
     ('lesion',)
     """
-    path, embedded = permitted(name_or_path, trust=trust)
-    with opened(path) as folder:
-        return _load(folder, path, embedded, choose_device(device))
+    return load_permitted(permitted(name_or_path, trust=trust), device=device)
 
 
-def _load(folder: Path, path: Path, embedded: bool, device: torch.device) -> Bundle:
-    require_configs(folder, path)
-    info = describe(folder, embedded=embedded, root=path)
+def load_permitted(permission: Permission, *, device: str | None = None) -> Bundle:
+    """Load a bundle as far as it may be executed.
+
+    Raises
+    ------
+    BundleError, UntrustedBundleError
+        As :func:`load_bundle`.
+    """
+    with opened(permission.path) as folder:
+        return _load(folder, permission, choose_device(device))
+
+
+def _load(folder: Path, permission: Permission, device: torch.device) -> Bundle:
+    require_configs(folder, permission.path)
+    info = describe(folder, embedded=permission.embedded, root=permission.path)
     weights = find_weights(folder)
-    parts = read_parts(folder, device, len(info.outputs))
+    parts = read_parts(folder, device, len(info.outputs), trusted=permission.trusted)
     detector = parts.network if isinstance(parts.network, DetectionNetwork) else None
     load_weights(parts.network if detector is None else detector.network, weights)
+    info = replace(info, decisions=(*info.decisions, *parts.notices))
     network = _placed(parts.network, device)
     if detector is not None:
         info = as_detection(info, detector.n_classes)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from lesionlens.errors import BundleError, UntrustedBundleError, unknown_name
+from lesionlens.errors import BundleError, unknown_name
 from lesionlens.heatmap import slug
 from lesionlens.model.archive import extract_zip
 
@@ -28,7 +28,6 @@ __all__ = [
     "list_bundles",
     "locate",
     "opened",
-    "permitted",
     "require_configs",
     "with_first_as_background",
     "with_task",
@@ -147,32 +146,6 @@ def locate(name_or_path: str | Path) -> tuple[Path, bool]:
         return path, False
     names = [info.name for info in list_bundles()]
     raise BundleError(unknown_name("bundle", name_or_path, [*names, "the path of a bundle folder or zip"]))
-
-
-def permitted(name_or_path: str | Path, *, trust: bool) -> tuple[Path, bool]:
-    """Find a bundle that may be executed; cheap, so that a run can ask before any other work.
-
-    Returns
-    -------
-    path, embedded
-        As :func:`locate`.
-
-    Raises
-    ------
-    BundleError
-        If there is none.
-    UntrustedBundleError
-        If it comes from outside and ``trust`` is not given.
-    """
-    path, embedded = locate(name_or_path)
-    if path.is_dir():
-        require_configs(path, path)
-    if not embedded and not trust:
-        raise UntrustedBundleError(
-            f"Bundle {path} comes from outside LesionLens and its config can execute code on this computer;"
-            " if you know where it comes from, allow it with --trust (trust=True in Python)."
-        )
-    return path, embedded
 
 
 def require_configs(folder: Path, path: Path) -> None:

@@ -1,6 +1,7 @@
 """A bundle's ``inference`` config, turned into network, preprocessing, inferer and activation.
 
-Parsing executes what the config names (``_target_``, ``$`` expressions, imports): callers decide about trust first.
+Parsing executes what the config names (``_target_``, ``$`` expressions, imports). Of a bundle that is not trusted only
+what was judged to be harmless is parsed; everything else is blanked before.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from monai.bundle import ConfigParser
 from monai.inferers import Inferer, SimpleInferer
 from monai.transforms import Compose, EnsureType, LoadImaged, ToTensor, Transpose, Transposed
 
-from lesionlens.errors import BundleError, MissingPackageError
+from lesionlens.errors import BundleError, MissingPackageError, UntrustedBundleError
 from lesionlens.explain import DetectionNetwork
 from lesionlens.model.activation import Activation, stated
 from lesionlens.model.detector import ACTIVATION, detection_network
+from lesionlens.model.safety import STAND_IN, Judged, judge, read_config
 
-__all__ = ["Loader", "Parts", "find_config", "read_parts"]
+__all__ = ["Loader", "Parts", "find_config", "judged_config", "read_parts"]
 
 _CONFIG_NAMES = ("inference.json", "inference.yaml", "inference.yml")
 _NETWORK_KEYS = ("network_def", "network", "net")
 _PREPROCESSING_KEYS = ("preprocessing", "preprocess", "val_preprocessing", "transforms")
-_LOADERS = ("LoadImaged", "LoadImageD", "LoadImageDict")
 _MAKER = re.compile(r"\$[\w.]*RetinaNetDetector\(")
 _SETTER = re.compile(r"\$@[\w:#]+\.set_(box_selector_parameters|box_coder_weights|sliding_window_inferer)\(")
 _POSTPROCESSING_KEYS = ("postprocessing", "postprocess", "post_transform")
@@ -67,6 +68,7 @@ class Parts:
     loader: Loader
     inferer: Inferer
     activation: Activation
+    notices: tuple[str, ...] = ()
 
 
 def find_config(folder: Path) -> Path:
@@ -78,7 +80,30 @@ def find_config(folder: Path) -> Path:
     raise BundleError(f"Bundle {folder.name} has no inference config; expected {expected}.")
 
 
-def read_parts(folder: Path, device: torch.device, n_outputs: int) -> Parts:
+def judged_config(folder: Path) -> Judged:
+    """Judge what of a bundle's config LesionLens would execute; nothing of it is.
+
+    Raises
+    ------
+    BundleError
+        If there is no config, or it cannot be read.
+    """
+    config = read_config(find_config(folder))
+    return judge(config, _roots(config))
+
+
+def _roots(config: dict[str, Any]) -> list[str]:
+    """Return the places of all that :func:`read_parts` builds of a bundle that is not trusted."""
+    first = [next((name for name in names if name in config), None) for names in (_NETWORK_KEYS, _PREPROCESSING_KEYS)]
+    found = [name for name in ("imports", *first, "inferer") if name in config]
+    found += _detector_places(config)
+    found += _setters(config)
+    for key in _POSTPROCESSING_KEYS:
+        found += [place for place, _ in _activation_steps(config.get(key), key)]
+    return found
+
+
+def read_parts(folder: Path, device: torch.device, n_outputs: int, *, trusted: bool) -> Parts:
     """Build the parts of a bundle; this executes its config.
 
     Parameters
@@ -89,20 +114,21 @@ def read_parts(folder: Path, device: torch.device, n_outputs: int) -> Parts:
         What ``@device`` stands for in the config.
     n_outputs
         Output channels according to the metadata; decides the activation where the config is silent.
+    trusted
+        Whether the whole config may be executed, or only what is known to be harmless.
 
     Raises
     ------
     BundleError
         If the config cannot be read, a part is missing, or building it fails.
+    UntrustedBundleError
+        If it is not trusted and holds more than what is known to be harmless.
     """
     path = find_config(folder)
-    try:
-        config = ConfigParser.load_config_file(path)
-    except Exception as error:  # yaml and json raise families of their own; all mean the same to the user
-        raise BundleError(f"{path} cannot be read: {_line(error)}.") from error
-    if not isinstance(config, dict):
-        raise BundleError(f"{path} must hold named parts (network_def, preprocessing, ...); found {_kind(config)}.")
-    parser = ConfigParser(_with_stand_in(config))
+    config = read_config(path)
+    # What is parsed may be less than what is there; what the config says, such as how boxes are meant, is read from all.
+    parsed, notices = (config, ()) if trusted else _harmless(config, path)
+    parser = ConfigParser(_with_stand_in(parsed))
     parser["bundle_root"] = str(folder)
     parser["device"] = f"$__import__('torch').device({str(device)!r})"
     _part(parser, config, ("imports",), default=None)
@@ -111,11 +137,20 @@ def read_parts(folder: Path, device: torch.device, n_outputs: int) -> Parts:
         raise BundleError(f"{path}: the network must be a torch module; found {type(network).__name__}.")
     preprocessing, loader = _without_loader(_part(parser, config, _PREPROCESSING_KEYS), path)
     if isinstance(network, DetectionNetwork):  # its detector has the windows, and no postprocessing is needed
-        return Parts(network, preprocessing, loader, SimpleInferer(), ACTIVATION)
+        return Parts(network, preprocessing, loader, SimpleInferer(), ACTIVATION, notices)
     inferer = _part(parser, config, ("inferer",), default=None) or SimpleInferer()
     if hasattr(inferer, "progress"):
         inferer.progress = False  # progress goes to the caller, not to the terminal
-    return Parts(network, preprocessing, loader, inferer, _stated_activation(parser, config, n_outputs))
+    activation = _stated_activation(parser, config, n_outputs, whole=trusted)
+    return Parts(network, preprocessing, loader, inferer, activation, notices)
+
+
+def _harmless(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return what is left of a config that is not trusted, judged in the same breath as it is used."""
+    judged = judge(config, _roots(config))
+    if judged.concerns:
+        raise UntrustedBundleError(f"{path} needs trust: {'; '.join(map(str, judged.concerns))}.")
+    return judged.config, judged.notices
 
 
 _REQUIRED = object()
@@ -159,18 +194,23 @@ def _without_torchvision(place: str, error: BaseException) -> MissingPackageErro
 def _with_boxes(parser: ConfigParser, config: dict[str, Any], network: Any) -> Any:
     """Join a network with the detector that the config makes of it; any other network is returned as it is."""
     detector = network if isinstance(network, RetinaNetDetector) else None
-    places = {place: step["_target_"] for key, node in config.items() for place, step in _targets(node, key)}
     if detector is None:
-        named = [place for place, name in places.items() if name.rsplit(".", 1)[-1] == "RetinaNetDetector"]
-        made = [key for key, node in config.items() if isinstance(node, str) and _MAKER.match(node)]
-        detector = next((_built(parser, place) for place in (*named, *made)), None)
+        detector = next((_built(parser, place) for place in _detector_places(config)), None)
     if not isinstance(detector, RetinaNetDetector):
         return network
     for setter in _setters(config):
         _built(parser, setter)
     # A bundle that takes boxes to the world by the affine itself has them in voxel indices; see BoxRules.first_voxel.
-    by_affine = any("AffineBoxToWorldCoordinate" in name for name in places.values())
+    names = (step["_target_"] for key, node in config.items() for _, step in _targets(node, key))
+    by_affine = any("AffineBoxToWorldCoordinate" in name for name in names)
     return detection_network(detector, first_voxel=0.0 if by_affine else 0.5)
+
+
+def _detector_places(config: dict[str, Any]) -> list[str]:
+    """Return where a config makes a detector: components first, then expressions."""
+    places = [found for key, node in config.items() for found in _targets(node, key)]
+    named = [place for place, step in places if step["_target_"].rsplit(".", 1)[-1] == "RetinaNetDetector"]
+    return named + [key for key, node in config.items() if isinstance(node, str) and _MAKER.match(node)]
 
 
 def _setters(node: Any, place: str = "") -> Iterator[str]:
@@ -194,7 +234,7 @@ def _with_stand_in(config: dict[str, Any]) -> dict[str, Any]:
     """Return the config with :class:`Loader` in place of every ``LoadImaged``."""
     config = copy.deepcopy(config)
     for _, step in _targets(config):
-        if step["_target_"].rsplit(".", 1)[-1] in _LOADERS:
+        if step["_target_"].rsplit(".", 1)[-1] in STAND_IN:
             step["_target_"] = f"{__name__}.Loader"
     return config
 
@@ -253,11 +293,14 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def _stated_activation(parser: ConfigParser, config: dict[str, Any], n_outputs: int) -> Activation:
-    """Build the postprocessing and see how it turns the output into probabilities."""
+def _stated_activation(parser: ConfigParser, config: dict[str, Any], n_outputs: int, *, whole: bool) -> Activation:
+    """Build the postprocessing, or its activations alone, and see how it turns the output into probabilities."""
     found: list[Any] = []
     problems: list[str] = []
     for key in (key for key in _POSTPROCESSING_KEYS if config.get(key)):
+        if not whole:
+            found.extend(_activations_alone(parser, config[key], key, problems))
+            continue
         try:
             found.append(_part(parser, config, (key,)))
         except BundleError as error:  # a part that is not needed here, such as a writer, may not exist on this machine
@@ -273,14 +316,18 @@ def _stated_activation(parser: ConfigParser, config: dict[str, Any], n_outputs: 
 def _activations_alone(parser: ConfigParser, node: Any, key: str, problems: list[str]) -> list[Any]:
     """Build only those steps of a postprocessing that say what becomes of the output."""
     built = []
-    for place, step in _targets(node, key):
-        if not any(name in step["_target_"] for name in ("Activations", "AsDiscrete")):
-            continue
+    for place, _ in _activation_steps(node, key):
         try:
             built.append(parser.get_parsed_content(place))
         except Exception as error:  # foreign config code
             problems.append(_line(error))
     return built
+
+
+def _activation_steps(node: Any, key: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return place and content of the components of a postprocessing that make probabilities or masks of the output."""
+    names = ("Activations", "AsDiscrete")
+    return [found for found in _targets(node, key) if any(name in found[1]["_target_"] for name in names)]
 
 
 def _targets(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,11 +1,14 @@
-"""Bundles from outside that a person allowed to execute code; forgotten when napari is closed."""
+"""Bundles from outside that a person allowed to execute code: for now, or by their hash for good."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lesionlens.ui.dialogs import trusts_bundle
+from lesionlens.errors import BundleError, OutputError
+from lesionlens.model.permission import examine, remember, remembered
+from lesionlens.ui.dialogs import Answer, trusts_bundle
+from lesionlens.ui.jobs import show_error
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
@@ -28,7 +31,20 @@ def is_allowed(info: BundleInfo) -> bool:
 
 
 def may_run(info: BundleInfo, parent: QWidget) -> bool:
-    """Ask whether a bundle from outside may execute code, once for each; the answer is not kept on disk."""
-    if not is_allowed(info) and trusts_bundle(info.root, parent):
+    """Ask whether a bundle from outside may execute code, once for each, and show what it would execute.
+
+    The answer is kept on disk only if the person says so, and then for these very files.
+    """
+    if is_allowed(info):
+        return True
+    try:
+        sha256, concerns = examine(info.root)
+        answer = Answer.YES if sha256 in remembered() else trusts_bundle(info.root, concerns, parent)
+        if answer is Answer.ALWAYS:
+            remember(sha256)
+    except (BundleError, OutputError) as error:
+        show_error(error)
+        return False
+    if answer is not Answer.NO:
         allow(info.root)
     return is_allowed(info)

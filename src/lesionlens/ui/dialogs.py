@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -22,7 +24,10 @@ from qtpy.QtWidgets import (
 
 from lesionlens.io import SeriesInfo
 
-__all__ = ["SeriesDialog", "ask_stack", "main_window", "trusts_bundle"]
+if TYPE_CHECKING:
+    from lesionlens.model.safety import Concern
+
+__all__ = ["Answer", "SeriesDialog", "ask_stack", "main_window", "trusts_bundle"]
 
 
 class SeriesDialog(QDialog):
@@ -77,22 +82,50 @@ def ask_stack(names: Sequence[str], parent: QWidget | None) -> int | None:
     return items.index(text) if answered else None
 
 
-def trusts_bundle(path: Path, parent: QWidget | None) -> bool:
-    """Ask whether a bundle from the disk may run; the safe answer is the default."""
+class Answer(Enum):
+    """What a person says to a bundle from outside."""
+
+    NO = "no"
+    YES = "now"
+    ALWAYS = "always"
+
+
+def trusts_bundle(path: Path, concerns: Sequence[Concern], parent: QWidget | None) -> Answer:
+    """Ask whether a bundle from the disk may run; the safe answer is the default.
+
+    Parameters
+    ----------
+    path
+        Where it is.
+    concerns
+        What in its config is not known to be harmless: shown in full under the details.
+    """
     box = QMessageBox(parent)
     box.setIcon(QMessageBox.Icon.Warning)
     box.setWindowTitle("LesionLens: run a bundle from outside?")
     box.setText(f"This bundle does not come with LesionLens:\n{path}")
-    box.setInformativeText(
-        "Its configuration can execute any code on this computer, with your rights. "
-        "Run it only if you know where it comes from."
-    )
+    box.setInformativeText(_what_it_does(concerns))
+    box.setDetailedText("\n\n".join(map(str, concerns)))
     run = box.addButton("Run it", QMessageBox.ButtonRole.AcceptRole)
+    always = box.addButton("Always run these files", QMessageBox.ButtonRole.AcceptRole)
     box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
     box.exec()
-    trusted = box.clickedButton() is run
+    answers = {run: Answer.YES, always: Answer.ALWAYS}
+    answer = answers.get(box.clickedButton(), Answer.NO)
     box.deleteLater()
-    return trusted
+    return answer
+
+
+def _what_it_does(concerns: Sequence[Concern]) -> str:
+    if not concerns:
+        return (
+            "All that it would execute was found to be harmless: networks, transforms and inferers of MONAI and torch."
+            " Run it only if you know where it comes from."
+        )
+    return (
+        f"{len(concerns)} part(s) of its configuration are not known to be harmless; the details show them. They can"
+        " execute any code on this computer, with your rights. Run it only if you know where it comes from."
+    )
 
 
 def main_window() -> QMainWindow | None:

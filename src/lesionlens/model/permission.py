@@ -1,0 +1,159 @@
+"""Whether a bundle from outside may be executed: a person trusts it, now or by the hash of its files.
+
+Nothing of a bundle is executed here. One changed byte is another bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lesionlens.errors import BundleError, OutputError, UntrustedBundleError
+from lesionlens.io.atomic import atomic_path
+from lesionlens.model.catalogue import hash_files, locate, opened, require_configs
+from lesionlens.registration import data_folder
+
+if TYPE_CHECKING:
+    from lesionlens.model.safety import Concern
+
+__all__ = ["Permission", "Trust", "examine", "permitted", "remember", "remembered"]
+
+#: True: this bundle, whatever it is. A SHA-256: the bundle whose files have this hash. False: none but the remembered.
+Trust = bool | str
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+#: How many concerns a message lists; ``lesionlens bundles check`` lists all.
+_LISTED = 3
+
+
+@dataclass(frozen=True)
+class Permission:
+    """A bundle that may be executed.
+
+    Parameters
+    ----------
+    path
+        Its folder or zip file.
+    embedded
+        Whether it ships with LesionLens.
+    trusted
+        Whether all of its config may be executed; otherwise only what was judged to be harmless, and that only by
+        :func:`~lesionlens.model.check.check_bundle`.
+    """
+
+    path: Path
+    embedded: bool
+    trusted: bool
+
+
+def permitted(name_or_path: str | Path, *, trust: Trust = False) -> Permission:
+    """Find a bundle that may be executed, before any other work.
+
+    Raises
+    ------
+    BundleError
+        If there is none, or ``trust`` is a text that is no SHA-256.
+    UntrustedBundleError
+        If it comes from outside and is not trusted; the message says what it would execute.
+    """
+    path, embedded = locate(name_or_path)
+    if path.is_dir():
+        require_configs(path, path)
+    if embedded or trust is True:
+        return Permission(path, embedded, trusted=True)
+    with opened(path) as folder:
+        sha256 = hash_files(folder) if trust or _store().is_file() else ""
+        if sha256 in remembered() or _trusts(trust, sha256, path):
+            return Permission(path, embedded, trusted=True)
+        require_configs(folder, path)
+        raise UntrustedBundleError(_refusal(path, _concerns(folder)))
+
+
+def _trusts(trust: Trust, sha256: str, path: Path) -> bool:
+    """Compare a hash that a person named with a bundle's own."""
+    if not isinstance(trust, str) or not trust:
+        return False
+    if not _SHA256.fullmatch(trust):
+        raise BundleError(f"Expected a SHA-256 of 64 hexadecimal digits to trust {path}; found {trust!r}.")
+    if trust.lower() != sha256:
+        raise UntrustedBundleError(
+            f"Bundle {path} is not the one that is trusted: its files have the hash {sha256}, not {trust.lower()}."
+            " They have changed, or this is another bundle; look at it with 'lesionlens bundles check'."
+        )
+    return True
+
+
+def _refusal(path: Path, concerns: tuple[Concern, ...]) -> str:
+    listed = "; ".join(str(one) for one in concerns[:_LISTED])
+    more = f"; and {len(concerns) - _LISTED} more" if len(concerns) > _LISTED else ""
+    found = f"holds what is not known to be harmless: {listed}{more}" if concerns else "was found to be harmless"
+    return (
+        f"Bundle {path} comes from outside LesionLens and its config can execute code on this computer; it {found}."
+        " 'lesionlens bundles check' shows more. If you know where it comes from, allow it with --trust (trust=True in"
+        " Python), or with --trust and its SHA-256 to have it remembered."
+    )
+
+
+def examine(path: Path) -> tuple[str, tuple[Concern, ...]]:
+    """Return the hash of a bundle's files, and what in its config is not known to be harmless; nothing is executed.
+
+    Parameters
+    ----------
+    path
+        Folder or zip file.
+    """
+    with opened(path) as folder:
+        require_configs(folder, path)
+        return hash_files(folder), _concerns(folder)
+
+
+def _concerns(folder: Path) -> tuple[Concern, ...]:
+    from lesionlens.model.config import judged_config  # loads torch and MONAI
+
+    try:
+        return judged_config(folder).concerns
+    except BundleError:
+        return ()  # what is damaged is named when the bundle is loaded
+
+
+def remembered() -> frozenset[str]:
+    """Return the hashes of the bundles that a person trusts for good.
+
+    Raises
+    ------
+    BundleError
+        If the file of trusted bundles is damaged.
+    """
+    try:
+        content = json.loads(_store().read_text(encoding="utf-8"))
+        return frozenset(content["sha256"])
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{_store()}, the list of trusted bundles, cannot be read ({error}); move it away, and trust them again."
+        ) from None
+
+
+def remember(sha256: str) -> None:
+    """Trust the bundle whose files have this hash from now on.
+
+    Raises
+    ------
+    OutputError
+        If that cannot be written.
+    """
+    known = sorted(remembered() | {sha256.lower()})
+    try:
+        _store().parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(_store(), overwrite=True) as temporary:
+            temporary.write_text(json.dumps({"schema": 1, "sha256": known}, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"Cannot write {_store()}: {error}. Name a folder that can be written in LESIONLENS_DATA.") from error
+
+
+def _store() -> Path:
+    return data_folder() / "trusted-bundles.json"
