@@ -144,7 +144,7 @@ class _Walk:
     refused: set[str] = field(default_factory=set)
 
     def check_keys(self) -> None:
-        """Refuse keys by which two parts could have the same place: the one that is judged must be the one that runs."""
+        """Refuse keys by which two parts could have one place: what is judged must be what runs."""
         for place, key in _keys(self.config):
             if not isinstance(key, str) or not key or "::" in key or "#" in key:
                 self._add(place, f"the key {key!r}", "a part of such a name cannot be told from others")
