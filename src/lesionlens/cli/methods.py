@@ -51,6 +51,7 @@ def layers(bundle: BundleArgument, loading: Loading, as_json: AsJson = False) ->
 
     from lesionlens.model.layers import layers_of
 
+    loading.permitted(bundle)
     found = layers_of(loading.bundle(bundle))
     if as_json:
         print_json(asdict(found))

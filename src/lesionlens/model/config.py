@@ -25,7 +25,7 @@ from lesionlens.errors import BundleError, MissingPackageError, UntrustedBundleE
 from lesionlens.explain import DetectionNetwork
 from lesionlens.model.activation import Activation, stated
 from lesionlens.model.detector import ACTIVATION, detection_network
-from lesionlens.model.safety import STAND_IN, Judged, judge, read_config
+from lesionlens.model.safety import STAND_IN, Judged, judge, locator, read_config
 
 __all__ = ["Loader", "Parts", "find_config", "judged_config", "read_parts"]
 
@@ -126,9 +126,10 @@ def read_parts(folder: Path, device: torch.device, n_outputs: int, *, trusted: b
     """
     path = find_config(folder)
     config = read_config(path)
-    # What is parsed may be less than what is there; what the config says, such as how boxes are meant, is read from all.
+    # What is parsed may be less than what is there; what the config says of boxes and the like is read from all of it.
     parsed, notices = (config, ()) if trusted else _harmless(config, path)
     parser = ConfigParser(_with_stand_in(parsed))
+    parser.locator = locator()
     parser["bundle_root"] = str(folder)
     parser["device"] = f"$__import__('torch').device({str(device)!r})"
     _part(parser, config, ("imports",), default=None)

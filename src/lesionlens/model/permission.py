@@ -152,7 +152,9 @@ def remember(sha256: str) -> None:
         with atomic_path(_store(), overwrite=True) as temporary:
             temporary.write_text(json.dumps({"schema": 1, "sha256": known}, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"Cannot write {_store()}: {error}. Name a folder that can be written in LESIONLENS_DATA.") from error
+        raise OutputError(
+            f"Cannot write {_store()}: {error}. Name a folder that can be written in LESIONLENS_DATA."
+        ) from error
 
 
 def _store() -> Path:

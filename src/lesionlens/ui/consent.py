@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari.utils.notifications import show_error
+
 from lesionlens.errors import BundleError, OutputError
 from lesionlens.model.permission import examine, remember, remembered
 from lesionlens.ui.dialogs import Answer, trusts_bundle
-from lesionlens.ui.jobs import show_error
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
@@ -43,7 +44,7 @@ def may_run(info: BundleInfo, parent: QWidget) -> bool:
         if answer is Answer.ALWAYS:
             remember(sha256)
     except (BundleError, OutputError) as error:
-        show_error(error)
+        show_error(str(error))
         return False
     if answer is not Answer.NO:
         allow(info.root)

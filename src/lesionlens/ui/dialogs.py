@@ -110,10 +110,9 @@ def trusts_bundle(path: Path, concerns: Sequence[Concern], parent: QWidget | Non
     always = box.addButton("Always run these files", QMessageBox.ButtonRole.AcceptRole)
     box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
     box.exec()
-    answers = {run: Answer.YES, always: Answer.ALWAYS}
-    answer = answers.get(box.clickedButton(), Answer.NO)
+    clicked = box.clickedButton()
     box.deleteLater()
-    return answer
+    return Answer.YES if clicked is run else Answer.ALWAYS if clicked is always else Answer.NO
 
 
 def _what_it_does(concerns: Sequence[Concern]) -> str:

@@ -34,7 +34,15 @@ STEPS: list[dict[str, Any]] = [
     *LOAD,
     {"_target_": "Orientationd", "keys": "@image_key", "axcodes": "RAS"},
     {"_target_": "Spacingd", "keys": "@image_key", "pixdim": [1.5, 1.5, 2.0], "mode": "bilinear"},
-    {"_target_": "ScaleIntensityRanged", "keys": "@image_key", "a_min": -57, "a_max": 164, "b_min": 0, "b_max": 1, "clip": True},
+    {
+        "_target_": "ScaleIntensityRanged",
+        "keys": "@image_key",
+        "a_min": -57,
+        "a_max": 164,
+        "b_min": 0,
+        "b_max": 1,
+        "clip": True,
+    },
     {"_target_": "CropForegroundd", "keys": "@image_key", "source_key": "image", "select_fn": "$lambda x: x > 0"},
     {"_target_": "EnsureTyped", "keys": "@image_key", "device": "@device"},
 ]
@@ -71,8 +79,9 @@ def _stock(network: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_stock_configs_are_harmless_and_built(tmp_path: Path, name: str) -> None:
     """What the zoo's bundles have in common needs nobody's trust, and gives the network that trust would give."""
-    import monai
     from pydoc import locate
+
+    import monai
 
     network = {"_target_": name, **NETWORKS[name]}
     made = locate(name) or getattr(monai.networks.nets, name)
@@ -85,9 +94,13 @@ def test_stock_configs_are_harmless_and_built(tmp_path: Path, name: str) -> None
     assert found.bundle is not None
     trusted = load_bundle(bundle, trust=True)
     assert type(found.bundle.network) is type(trusted.network)
-    assert all(torch.equal(a, b) for a, b in zip(found.bundle.network.parameters(), trusted.network.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.bundle.network.parameters(), trusted.network.parameters(), strict=True)
+    )
     assert found.bundle.activation.kind == trusted.activation.kind
-    assert [type(t) for t in found.bundle.preprocessing.transforms] == [type(t) for t in trusted.preprocessing.transforms]
+    assert [type(t) for t in found.bundle.preprocessing.transforms] == [
+        type(t) for t in trusted.preprocessing.transforms
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from monai.bundle import ConfigParser, ReferenceResolver
 
 from lesionlens.errors import BundleError
@@ -88,7 +87,9 @@ def read_config(path: Path) -> dict[str, Any]:
             )
         config = ConfigParser.load_config_file(path)
         _count(config)
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError, RecursionError) as error:
+    except BundleError:
+        raise
+    except Exception as error:  # yaml and json raise families of their own; all mean the same to the user
         raise BundleError(f"{path} cannot be read: {type(error).__name__}: {' '.join(str(error).split())}.") from None
     if not isinstance(config, dict):
         raise BundleError(
@@ -144,7 +145,7 @@ class _Walk:
     refused: set[str] = field(default_factory=set)
 
     def check_keys(self) -> None:
-        """Refuse keys by which two parts could have the same place: the one that is judged must be the one that runs."""
+        """Refuse keys by which two parts could have one place: what is judged must be what runs."""
         for place, key in _keys(self.config):
             if not isinstance(key, str) or not key or "::" in key or "#" in key:
                 self._add(place, f"the key {key!r}", "a part of such a name cannot be told from others")
@@ -262,7 +263,10 @@ class _Walk:
     def _set(self, place: str, value: Any) -> None:
         front, _, key = place.rpartition("::")
         node = self._get(front) if front else self.config
-        node[int(key) if isinstance(node, list) else key] = value
+        if isinstance(node, list):
+            node[int(key)] = value
+        else:
+            node[key] = value
 
 
 def _leaves(node: Any, place: str = "") -> Iterator[tuple[str, str]]:

@@ -54,7 +54,9 @@ def idle_import(text: str) -> bool:
     """Say whether an import is of Python's own modules alone, so that a config can do without it."""
     body = ast.parse(text.removeprefix("$")).body
     first = body[0]
-    names = [one.name for one in first.names] if isinstance(first, ast.Import) else [getattr(first, "module", None) or ""]
+    names = (
+        [one.name for one in first.names] if isinstance(first, ast.Import) else [getattr(first, "module", None) or ""]
+    )
     return len(body) == 1 and all(name.partition(".")[0] in sys.stdlib_module_names for name in names)
 
 
@@ -89,7 +91,10 @@ def _problems(node: ast.AST, local: frozenset[str]) -> Iterator[str]:
         yield from _call_problems(node, local)
     elif isinstance(node, ast.Lambda):
         yield from _problems(node.body, local | {argument.arg for argument in node.args.args})
-        if len(node.args.args) < sum(1 for one in ast.walk(node.args) if isinstance(one, ast.arg)) or node.args.defaults:
+        if (
+            len(node.args.args) < sum(1 for one in ast.walk(node.args) if isinstance(one, ast.arg))
+            or node.args.defaults
+        ):
             yield "a lambda with more than plain arguments"
     elif isinstance(node, ast.Subscript):
         if not _is_reference(node):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from monai.bundle import ComponentLocator
 
-__all__ = ["call_problem", "downloads", "harmless_attribute", "resolved"]
+__all__ = ["call_problem", "downloads", "harmless_attribute", "locator", "resolved"]
 
 #: Where a class or factory must be defined to be called: these build networks, move voxels or slide windows.
 _HOMES = (
@@ -49,23 +49,39 @@ _HARMLESS = frozenset(
 )
 #: What makes a network fetch weights, from the net or from a file of its own choice.
 _FETCHES = re.compile(r"pretrain|download|url|weights|checkpoint|ckpt|path|file|cache_dir|hub", re.IGNORECASE)
+#: How often another thread may import something while the names are looked up.
+_TRIES = 20
 _NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*")
 
 
 @cache
-def _locator() -> ComponentLocator:
-    return ComponentLocator()
+def locator() -> ComponentLocator:
+    """Return MONAI's table of short names, made once for all configs.
+
+    MONAI walks through all loaded modules for it, which fails while another thread imports one.
+    """
+    found = ComponentLocator()
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            found.get_component_module_name("Compose")
+            break
+        except RuntimeError:  # dictionary changed size during iteration
+            if not tries_left:
+                raise
+    return found
 
 
 def resolved(name: str) -> str:
     """Return the full dotted name that MONAI would call for the ``_target_`` of a config."""
-    modules = _locator().get_component_module_name(name) if "." not in name else None
+    modules = locator().get_component_module_name(name) if "." not in name else None
     if modules is None:
         return name
     return f"{modules if isinstance(modules, str) else modules[0]}.{name}"
 
 
-def call_problem(name: str, arguments: Mapping[str, Any] | None = None, *, positional: Sequence[Any] = ()) -> str | None:
+def call_problem(
+    name: str, arguments: Mapping[str, Any] | None = None, *, positional: Sequence[Any] = ()
+) -> str | None:
     """Say why a config must not call a name unseen, or return None.
 
     Parameters
