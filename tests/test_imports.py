@@ -28,7 +28,7 @@ _VALUES = {
     "checks",
     "detections",
 }
-_CORE = _VALUES | {"regions", "spread", "compare", "calibration", "registration", "io"}
+_CORE = _VALUES | {"regions", "spread", "compare", "calibration", "registration", "trusted", "io"}
 _WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),
@@ -45,12 +45,13 @@ MAY_IMPORT = {
     "spread": _VALUES | {"regions"},
     "calibration": _VALUES,
     "registration": _VALUES | {"io"},
+    "trusted": _VALUES | {"io", "registration"},
     "compare": _VALUES | {"regions"},
     "display": {"errors", "volume"},
     "io": _VALUES,
     "sample": _VALUES | {"io"},
     "explain": _VALUES,
-    "model": _VALUES | {"regions", "spread", "calibration", "registration", "explain"},
+    "model": _VALUES | {"regions", "spread", "calibration", "registration", "trusted", "explain"},
     "review": _CORE,
     "report": _CORE | {"display", "review"},
     "results": _CORE | {"display", "report"},

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from monai.networks.nets import UNet
 
 from lesionlens.cli import main
 from lesionlens.errors import BundleError, UntrustedBundleError
 from lesionlens.model.catalogue import hash_files
-from lesionlens.model.permission import permitted, remember, remembered
+from lesionlens.model.permission import permitted
+from lesionlens.trusted import remember, remembered
 from tiny_bundles import write_bundle
 
 
@@ -94,7 +96,8 @@ def test_trust_with_a_hash_on_the_command_line_is_remembered(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same option is a flag, or takes the hash."""
-    bundle = write_bundle(tmp_path / "b")
+    size = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2]}
+    bundle = write_bundle(tmp_path / "b", network={"_target_": "UNet", **size}, state=UNet(**size).state_dict())
     sha256 = hash_files(bundle)
 
     assert main(["layers", str(bundle)]) == 1

@@ -124,7 +124,8 @@ class Loading:
 
         One that is trusted by its hash is remembered.
         """
-        from lesionlens.model.permission import permitted, remember
+        from lesionlens.model.permission import permitted
+        from lesionlens.trusted import remember
 
         if not permitted(bundle, trust=self.trusting).embedded and self.trust_sha256 and not self.trust:
             remember(self.trust_sha256)

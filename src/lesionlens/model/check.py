@@ -9,8 +9,9 @@ from lesionlens.errors import BundleError
 from lesionlens.model.bundle import Bundle, load_permitted
 from lesionlens.model.catalogue import BundleInfo, describe, hash_files, locate, opened, require_configs
 from lesionlens.model.config import judged_config
-from lesionlens.model.permission import Permission, remembered
+from lesionlens.model.permission import Permission
 from lesionlens.model.safety import Concern
+from lesionlens.trusted import remembered
 
 __all__ = ["BundleCheck", "check_bundle"]
 

@@ -5,21 +5,19 @@ Nothing of a bundle is executed here. One changed byte is another bundle.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lesionlens.errors import BundleError, OutputError, UntrustedBundleError
-from lesionlens.io.atomic import atomic_path
+from lesionlens.errors import BundleError, UntrustedBundleError
 from lesionlens.model.catalogue import hash_files, locate, opened, require_configs
-from lesionlens.registration import data_folder
+from lesionlens.trusted import any_remembered, remembered
 
 if TYPE_CHECKING:
     from lesionlens.model.safety import Concern
 
-__all__ = ["Permission", "Trust", "examine", "permitted", "remember", "remembered"]
+__all__ = ["Permission", "Trust", "examine", "permitted"]
 
 #: True: this bundle, whatever it is. A SHA-256: the bundle whose files have this hash. False: none but the remembered.
 Trust = bool | str
@@ -65,7 +63,7 @@ def permitted(name_or_path: str | Path, *, trust: Trust = False) -> Permission:
     if embedded or trust is True:
         return Permission(path, embedded, trusted=True)
     with opened(path) as folder:
-        sha256 = hash_files(folder) if trust or _store().is_file() else ""
+        sha256 = hash_files(folder) if trust or any_remembered() else ""
         if sha256 in remembered() or _trusts(trust, sha256, path):
             return Permission(path, embedded, trusted=True)
         require_configs(folder, path)
@@ -117,45 +115,3 @@ def _concerns(folder: Path) -> tuple[Concern, ...]:
         return judged_config(folder).concerns
     except BundleError:
         return ()  # what is damaged is named when the bundle is loaded
-
-
-def remembered() -> frozenset[str]:
-    """Return the hashes of the bundles that a person trusts for good.
-
-    Raises
-    ------
-    BundleError
-        If the file of trusted bundles is damaged.
-    """
-    try:
-        content = json.loads(_store().read_text(encoding="utf-8"))
-        return frozenset(content["sha256"])
-    except FileNotFoundError:
-        return frozenset()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(
-            f"{_store()}, the list of trusted bundles, cannot be read ({error}); move it away, and trust them again."
-        ) from None
-
-
-def remember(sha256: str) -> None:
-    """Trust the bundle whose files have this hash from now on.
-
-    Raises
-    ------
-    OutputError
-        If that cannot be written.
-    """
-    known = sorted(remembered() | {sha256.lower()})
-    try:
-        _store().parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(_store(), overwrite=True) as temporary:
-            temporary.write_text(json.dumps({"schema": 1, "sha256": known}, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {_store()}: {error}. Name a folder that can be written in LESIONLENS_DATA."
-        ) from error
-
-
-def _store() -> Path:
-    return data_folder() / "trusted-bundles.json"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_error
 
 from lesionlens.errors import BundleError, OutputError
-from lesionlens.model.permission import examine, remember, remembered
+from lesionlens.model.permission import examine
+from lesionlens.trusted import remember, remembered
 from lesionlens.ui.dialogs import Answer, trusts_bundle
 
 if TYPE_CHECKING:
