@@ -20,7 +20,19 @@ from lesionlens.review.cases import CaseEntry
 from lesionlens.review.events import Act, Event
 from lesionlens.review.store import Session
 
-__all__ = ["PORTABLE_SCHEMA", "Copy", "Step", "copy_of", "events_of", "to_bytes"]
+__all__ = [
+    "PORTABLE_SCHEMA",
+    "Cleaner",
+    "Copy",
+    "Step",
+    "case_codes",
+    "cleaner",
+    "copy_of",
+    "events_of",
+    "to_bytes",
+]
+
+Cleaner = Callable[[str], str]
 
 # Version of the file; a newer one is refused, not guessed at.
 PORTABLE_SCHEMA = 1
@@ -90,16 +102,22 @@ class Copy:
 def copy_of(session: Session) -> Copy:
     """Return what of a session may be handed on."""
     entries = [session.case(name) for name in session.case_ids]
-    coded = all(_CODE.fullmatch(entry.id) for entry in entries)
-    digits = max(3, len(str(len(entries))))
-    codes = {e.id: e.id if coded else f"case-{n:0{digits}}" for n, e in enumerate(entries, start=1)}
-    clean = _cleaner(entries)
+    codes = case_codes([entry.id for entry in entries])
+    clean = cleaner(entries)
     about = {name: clean(text) if name == "title" else hide_uids(text) for name, text in session.about.items()}
     cases = tuple(CaseEntry(codes[e.id], codes[e.id], "", "", e.pins, e.findings) for e in entries)
     return Copy(about, cases, tuple(_steps(session.events(), codes, clean)), session.path.name)
 
 
-def _steps(events: Sequence[Event], codes: Mapping[str, str], clean: Callable[[str], str]) -> Iterator[Step]:
+def case_codes(names: Sequence[str]) -> dict[str, str]:
+    """Return what to call each case where names of patients must not be shown: a number, the same in every copy."""
+    if all(_CODE.fullmatch(name) for name in names):
+        return {name: name for name in names}
+    digits = max(3, len(str(len(names))))
+    return {name: f"case-{n:0{digits}}" for n, name in enumerate(names, start=1)}
+
+
+def _steps(events: Sequence[Event], codes: Mapping[str, str], clean: Cleaner) -> Iterator[Step]:
     uids = {event.id: event.uid for event in events}
     steps: dict[int, list[Event]] = {}
     for event in events:
@@ -114,14 +132,14 @@ def _steps(events: Sequence[Event], codes: Mapping[str, str], clean: Callable[[s
         yield Step(first.reader, codes[first.case], first.at, tuple(acts), undoes)
 
 
-def _cleaned(act: Act, clean: Callable[[str], str]) -> Act:
+def _cleaned(act: Act, clean: Cleaner) -> Act:
     """Return an act with what was written freely cleaned."""
     if act.kind in ("comment", "category", "added"):
         return replace(act, value=_walk(act.value, clean))
     return act
 
 
-def _walk(value: Any, clean: Callable[[str], str]) -> Any:
+def _walk(value: Any, clean: Cleaner) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, Mapping):
@@ -129,7 +147,7 @@ def _walk(value: Any, clean: Callable[[str], str]) -> Any:
     return [_walk(part, clean) for part in value] if isinstance(value, list | tuple) else value
 
 
-def _cleaner(entries: Iterable[CaseEntry]) -> Callable[[str], str]:
+def cleaner(entries: Iterable[CaseEntry]) -> Cleaner:
     """Return what removes the names of cases and files, UIDs and paths from a text."""
     words = [set(_words(entry)) for entry in entries]
     everywhere = set.intersection(*words) if len(words) > 1 else set()
