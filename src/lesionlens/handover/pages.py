@@ -213,11 +213,10 @@ def _session_page(
         facts: dict[str, Any] = {"reader": reader, **vars(found), "minutes": f"{seconds / 60:.1f}"}
         progress.append(facts)
         own = [row for row in every if row["reader"] == reader]
-        said = {word: sum(row["verdict"] == word for row in own) for word in VERDICTS}
+        said: dict[str, Any] = {word: sum(row["verdict"] == word for row in own) for word in VERDICTS}
         open_ = sum(row["verdict"] is None and not row["replaced_by"] for row in own)
         drawn = sum(row["origin"] == "reader" for row in own)
-        verdicts: dict[str, Any] = {"reader": reader, **said, "none": open_, "drawn": drawn}
-        counts.append(verdicts)
+        counts.append({"reader": reader, **said, "none": open_, "drawn": drawn})
     about = session.about
     pairs = [
         {"first": p.first, "second": p.second, "n": p.n, "share": _number(p.share), "kappa": _number(p.kappa)}
