@@ -10,6 +10,7 @@ from lesionlens.errors import LesionLensError, ReadError
 from lesionlens.handover.images import scans_of
 from lesionlens.progress import Progress, silent
 from lesionlens.review import CaseEntry, Session
+from lesionlens.sessions import digest_of, path_from
 
 __all__ = ["Found", "find_files", "link_session"]
 
@@ -35,7 +36,7 @@ def find_files(cases: Iterable[CaseEntry], folders: Sequence[Path], *, progress:
         if not folder.is_dir():
             raise ReadError(f"There is no folder {folder} to look for scans and results in.")
     wanted = list(cases)
-    records = {_digest(path): path.parent for folder in folders for path in sorted(folder.rglob(_RECORD))}
+    records = {digest_of(path): path.parent for folder in folders for path in sorted(folder.rglob(_RECORD))}
     results = {entry.id: records.get(entry.pins.get(_RECORD, "")) for entry in wanted}
     missing = {entry.pins["scan"] for entry in wanted if entry.pins.get("scan")}
     inside = {path.resolve() for path in records.values()}
@@ -65,8 +66,8 @@ def link_session(session: Session, folders: Sequence[Path], *, progress: Progres
     missing: dict[str, str] = {}
     for entry in entries:
         scan, results = found[entry.id]
-        here = _from(home, scan) if scan else entry.scan
-        there = _from(home, results) if results else entry.results
+        here = path_from(home, scan) if scan else entry.scan
+        there = path_from(home, results) if results else entry.results
         if (here, there) != (entry.scan, entry.results):
             session.link(entry.id, scan=here, results=there)
         lacks = [
@@ -84,25 +85,10 @@ def _files(folders: Iterable[Path], inside: set[Path]) -> Iterator[tuple[str, Pa
         if path.parent.resolve() in inside or not path.is_file():
             continue
         if name.endswith(_ONE_FILE):
-            yield _digest(path), path
+            yield digest_of(path), path
         elif name.endswith(_PAIR[0]) and path.with_suffix(_PAIR[1]).is_file():
             both = path.read_bytes() + path.with_suffix(_PAIR[1]).read_bytes()
             yield hashlib.sha256(both).hexdigest(), path
-
-
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of a file; nothing where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
-
-
-def _from(home: Path, path: Path) -> str:
-    """Return a path from the session's folder where it lies in it, so that both can be moved together."""
-    whole = path.resolve()
-    return str(whole.relative_to(home)) if whole.is_relative_to(home) else str(whole)
 
 
 def _series(folders: Iterable[Path], inside: set[Path], progress: Progress) -> Iterator[tuple[str, Path]]:
