@@ -60,8 +60,9 @@ MAY_IMPORT = {
     "pipeline": _WORK | {"results", "options", "record"},
     "importance": _WORK | {"results"},
     "sessions": _WORK | {"results"},
+    "handover": _WORK | {"results", "sessions"},
     "batch": _WORK | {"results", "pipeline"},
-    "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "batch"},
+    "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "handover", "batch"},
     "ui": _WORK | {"results", "pipeline", "batch"},
     "__main__": {"cli"},
 }
@@ -83,6 +84,7 @@ HOMES = {
     "nibabel": {"io"},
     "pydicom": {"io"},
     "highdicom": {"io"},
+    "jinja2": {"report"},
 }
 LATE_ANYWHERE = {"torch"}
 
