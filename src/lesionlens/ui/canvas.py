@@ -38,8 +38,8 @@ _LETTER_POINTS = 16
 # In napari's font the letter I is a bar like many others on a screen; a word is none.
 _SPELT_OUT = {"I": "Inf"}
 _BANNER_POINTS = 10
-# A line that a small window can hold.
-_BANNER_CHARACTERS = 60
+# A line that a small window can hold beside the scale.
+_BANNER_CHARACTERS = 48
 # Slices of scans that are meant to be straight are often turned by a fraction of a degree.
 _TILT_DEG = 1.0
 
@@ -67,7 +67,7 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
         text=RESEARCH_USE_ONLY, position="bottom_center", font_size=_BANNER_POINTS, visible=not bare
     )
     overlays[_READOUT] = TextOverlay(position="top_left", font_size=_BANNER_POINTS)
-    overlays[_DISPLAY] = TextOverlay(position="bottom_left", font_size=_BANNER_POINTS)
+    overlays[_DISPLAY] = TextOverlay(position="top_right", font_size=_BANNER_POINTS)
     for side, position in _POSITIONS.items():
         overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=_LETTER_POINTS)
     steps = (partial(_turn, brief=brief), partial(_write, brief=brief), _read_out)
@@ -155,7 +155,8 @@ def _notices(viewer: ViewerModel) -> list[str]:
     for volume in filter(None, map(volume_of, viewer.layers)):
         tilt_deg = DisplayView(volume.grid).tilt_deg
         if tilt_deg >= _TILT_DEG:
-            lines.append(f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes")
+            oblique = f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes"
+            lines += textwrap.wrap(oblique, _BANNER_CHARACTERS)
         if not volume.source.verdict.regular:
             lines += textwrap.wrap(f"{volume.name}: geometry {volume.source.verdict.in_short}", _BANNER_CHARACTERS)
     for layer in viewer.layers:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lesionlens.volume import Grid, Volume
 
-__all__ = ["go_to", "mm_per_unit_of", "show_slice"]
+__all__ = ["go_to", "go_to_slice", "mm_per_unit_of", "show_as_taken", "show_slice"]
 
 
 def go_to(viewer: ViewerModel, volume: Volume, ijk: ArrayLike) -> None:
@@ -49,6 +49,30 @@ def show_slice(viewer: ViewerModel, grid: Grid, k: int) -> None:
     viewer.reset_view()
     middle = (*((np.array(grid.shape[:2]) - 1) // 2).tolist(), k)
     viewer.dims.point = (view.position(middle) / mm_per_unit_of(viewer)).tolist()
+
+
+def show_as_taken(viewer: ViewerModel, volume: Volume) -> None:
+    """Show the middle slice of a DICOM series in the plane that it was taken in; other files do not know of one."""
+    if volume.source.format == "dicom":
+        show_slice(viewer, volume.grid, volume.grid.shape[2] // 2)
+
+
+def go_to_slice(viewer: ViewerModel, grid: Grid, index: int) -> None:
+    """Show a slice of a scan, in the plane and the part of it that are on the canvas.
+
+    Parameters
+    ----------
+    viewer
+        Viewer that shows the scan.
+    grid
+        Grid of the scan.
+    index
+        Display index along the axis that the slider goes through.
+    """
+    view = DisplayView(grid)
+    axis = viewer.dims.order[-3] - (viewer.dims.ndim - 3)
+    mm = view.translate[axis] + view.scale[axis] * index
+    viewer.dims.set_point(viewer.dims.order[-3], mm / mm_per_unit_of(viewer)[axis])
 
 
 def mm_per_unit_of(viewer: ViewerModel) -> NDArray[np.float64]:

@@ -50,7 +50,7 @@ class Slab:
     thickness_mm: float
 
     def __str__(self) -> str:
-        return f"{MODES[self.mode]} {self.thickness_mm:.1f} mm ({self.n_slices} slices)"
+        return f"{MODES.get(self.mode, self.mode)} {self.thickness_mm:.1f} mm\n{self.n_slices} slices"
 
 
 def set_slab(viewers: Iterable[ViewerModel], mode: str, wanted_mm: float) -> None:
@@ -59,9 +59,8 @@ def set_slab(viewers: Iterable[ViewerModel], mode: str, wanted_mm: float) -> Non
     The fewest that are so thick and lie evenly about the central one: their number is odd.
     """
     for viewer in viewers:
-        scans = [layer for layer in viewer.layers if volume_of(layer) is not None]
-        for layer in scans:
-            layer.projection_mode = mode
+        for layer in viewer.layers if mode != THIN else ():
+            layer.projection_mode = mode if volume_of(layer) is not None else THIN  # napari would take the mean
         left, right = _margins(viewer, wanted_mm) if mode != THIN else (np.zeros(3), np.zeros(3))
         # Other layers may add axes in front; scans have the last three.
         front = (0.0,) * (viewer.dims.ndim - 3)

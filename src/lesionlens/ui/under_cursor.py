@@ -96,8 +96,8 @@ def canvas_words(viewer: ViewerModel) -> str:
     if spot is None:
         return ""
     values = [f"{one.name} = {one.text}" for one in spot.overlays if one.on_canvas and one.text]
-    central = ["values of the central slice"] if slab_of(viewer) is not None else []
-    return "\n".join([*spot.sides, spot.value, *values, *central])
+    central = "" if slab_of(viewer) is None else " in the central slice"
+    return "\n".join([*spot.sides, f"{spot.value}{central}", *values])
 
 
 def _sides(ras: NDArray[np.float64]) -> tuple[str, str, str]:

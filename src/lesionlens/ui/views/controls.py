@@ -66,9 +66,7 @@ class Controls(QWidget):
         self.convention.setText(shown.capitalize())
 
     def _choose_convention(self, _checked: object = None) -> None:
-        convention.set_convention(
-            convention.NEUROLOGICAL if self.convention.isChecked() else convention.RADIOLOGICAL
-        )
+        convention.set_convention(convention.NEUROLOGICAL if self.convention.isChecked() else convention.RADIOLOGICAL)
 
     def _change_slab(self, _value: object = None) -> None:
         mode = str(self.mode.currentData())

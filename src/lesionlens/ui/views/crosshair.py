@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class Crosshair:
         viewer = self._viewer()
         return np.zeros((0, 2)) if viewer is None or not self._line.visible else segments(viewer)
 
-    def show(self, wanted: bool) -> None:  # noqa: FBT001  # Qt hands it over so
+    def show(self, wanted: bool) -> None:  # Qt hands it over so
         """Show or hide the lines."""
         self._wanted = wanted
         self._draw()

@@ -75,6 +75,7 @@ class Linkage:
         for event, step in self._ends:
             event.connect(step)
         self._align()
+        self.fit()
 
     def move_to(self, position: Any) -> None:
         """Bring the common position to a display position, in the viewer's units."""
@@ -85,12 +86,12 @@ class Linkage:
         self._slab = (mode, wanted_mm)
         set_slab([self._viewer, *self._models], mode, wanted_mm)
 
-    def show_crosshairs(self, wanted: bool) -> None:  # noqa: FBT001  # Qt hands it over so
+    def show_crosshairs(self, wanted: bool) -> None:  # Qt hands it over so
         """Show or hide the crosshairs."""
         for crosshair in self.crosshairs:
             crosshair.show(wanted)
 
-    def link(self, linked: bool) -> None:  # noqa: FBT001  # Qt hands it over so
+    def link(self, linked: bool) -> None:  # Qt hands it over so
         """Zoom and move all cameras together, or each alone."""
         self.cameras.linked = linked
         if linked:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Pane"]
 
 _TITLE = "lesionlens_plane"
-_TITLE_POINTS = 11
+_TITLE_POINTS = 10
 _SMALLEST = 160
 
 
@@ -44,6 +44,7 @@ class Pane(QtViewer):
         self._main = main
         self.setMinimumSize(_SMALLEST, _SMALLEST)
         self.canvas.native.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.dims.hide()  # the wheel goes through the slices, and the room is needed
         annotate(self.model, bare=True)
         self.model.canvas.overlays[_TITLE] = TextOverlay(position="top_left", font_size=_TITLE_POINTS)
         events = self.model.dims.events
@@ -85,6 +86,6 @@ class Pane(QtViewer):
         if scans and self.model.dims.ndim == 3:
             view = DisplayView(scans[-1].grid)
             axis = self.plane.order[0]
-            place = f"  {view.slice_place(axis, self.model.dims.current_step[axis])}"
+            place = f"\n{view.slice_place(axis, self.model.dims.current_step[axis])}"
         overlay.text = f"{self.plane.name.capitalize()}{place}"
         overlay.visible = bool(self.model.layers)
