@@ -14,7 +14,6 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication
-from views_window import LETTERS, close_views, copy_of, dock_views, letters, on_screen, open_scan
 
 from lesionlens.display import CORONAL, PLANES, DisplayView
 from lesionlens.io.early import EarlySlice
@@ -32,6 +31,7 @@ from lesionlens.volume import Grid, Volume
 from orientations import ORIENTATIONS, oblique, reoriented
 from ui_cases import BLOB, SPACING_MM, phantom, probability_of, result_of
 from ui_window import Window
+from views_window import LETTERS, close_views, copy_of, dock_views, letters, on_screen, open_scan
 
 CENTRE = tuple((s.start + s.stop - 1) // 2 for s in BLOB)
 # Rounding of float64 sums of millimetres.
