@@ -61,7 +61,7 @@ def check(volume: Volume, ijk: tuple[int, int, int]) -> None:
     viewer, arrays = shown(volume)
     (index,) = np.argwhere(viewer.layers[0].data == volume.array[ijk])
 
-    spot = spot_at(viewer, viewer.layers[0].data_to_world(index + (0.3, -0.3, 0.2)))
+    spot = spot_at(viewer, viewer.layers[0].data_to_world(index + np.array([0.3, -0.3, 0.2])))
 
     assert spot is not None
     assert spot.value == f"{volume.array[ijk]:.6g} HU"
@@ -125,7 +125,7 @@ def test_a_named_region_of_a_mask_and_a_drawn_one_are_read_out() -> None:
     drawn.data[tuple(index)] = 5
 
     found = spot_at(viewer, scan.data_to_world(index))
-    beside = spot_at(viewer, scan.data_to_world(index + (0, 1, 0)))
+    beside = spot_at(viewer, scan.data_to_world(index + np.array([0, 1, 0])))
 
     assert found is not None
     assert beside is not None
