@@ -22,7 +22,7 @@ LETTERS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I
 def dock_views(viewer: Any) -> ViewsWidget:
     """Open the dock."""
     widget = ViewsWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="LesionLens views", area="bottom")
+    viewer.window.add_dock_widget(widget, name="Views", area="bottom")
     return widget
 
 

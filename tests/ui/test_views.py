@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,14 +20,17 @@ from lesionlens.display import CORONAL, PLANES, DisplayView
 from lesionlens.io.early import EarlySlice
 from lesionlens.report.preview import Preview
 from lesionlens.ui import convention
-from lesionlens.ui.canvas import show_plane
+from lesionlens.ui.canvas import annotate, show_plane
 from lesionlens.ui.layers import PROBABILITY, REGIONS, default_styles, heatmap_layer, labels_layer, loading_layer
 from lesionlens.ui.navigation import go_to
 from lesionlens.ui.open import settle
+from lesionlens.ui.side_by_side import Linked
 from lesionlens.ui.slab import slab_of
 from lesionlens.ui.views import linkage
 from lesionlens.ui.views.dock import ViewsWidget
+from lesionlens.ui.views.mirror import Mirror
 from lesionlens.ui.views.mouse import lead
+from lesionlens.ui.views.pane import keep_plane
 from lesionlens.volume import Grid, Volume
 from orientations import ORIENTATIONS, oblique, reoriented
 from ui_cases import BLOB, SPACING_MM, phantom, probability_of, result_of
@@ -38,12 +42,23 @@ CENTRE = tuple((s.start + s.stop - 1) // 2 for s in BLOB)
 SAME_MM = 1e-6
 
 
-@pytest.fixture
-def views(viewer: Any) -> Iterator[ViewsWidget]:
-    """Return the dock in an empty viewer."""
-    widget = dock_views(viewer)
+@pytest.fixture(scope="module")
+def dock(shared_viewer: Any) -> Iterator[ViewsWidget]:
+    """Return one dock for all tests: each of its canvases takes long to make."""
+    widget = dock_views(shared_viewer)
     yield widget
-    close_views(viewer, widget)
+    close_views(shared_viewer, widget)
+
+
+@pytest.fixture
+def views(dock: ViewsWidget, viewer: Any) -> Iterator[ViewsWidget]:
+    """Return the dock in an empty viewer, as it is when it was just opened."""
+    assert dock.viewer is viewer
+    yield dock
+    convention.set_convention(convention.RADIOLOGICAL)
+    dock.controls.mode.setCurrentIndex(0)
+    dock.controls.linked.setChecked(True)
+    dock.controls.crosshair.setChecked(True)
 
 
 def four(views: ViewsWidget) -> list[Any]:
@@ -51,36 +66,45 @@ def four(views: ViewsWidget) -> list[Any]:
     return [views.viewer, *(pane.model for pane in views.panes)]
 
 
-@pytest.mark.parametrize("shown", [convention.RADIOLOGICAL, convention.NEUROLOGICAL])
-def test_a_place_in_the_patient_is_on_the_side_of_its_letter_however_the_scan_is_stored(
-    views: ViewsWidget, shown: convention.Convention
-) -> None:
-    """For all 48 orientations the crosshair at a known place is within half a voxel of it, on the right sides."""
-    convention.set_convention(shown)
+def linked_models() -> list[Any]:
+    """Return a main viewer and three views without their canvases."""
+    models = [ViewerModel() for _ in range(4)]
+    for model, plane in zip(models[1:], PLANES.values(), strict=True):
+        annotate(model, bare=True)
+        keep_plane(model, plane)
+        Mirror(models[0], model, Linked([], ()).paused)
+    annotate(models[0])
+    models.append(Linked([model.dims for model in models], ("point",)))  # kept as long as the viewers
+    return models
+
+
+def test_a_place_in_the_patient_is_on_the_side_of_its_letter_however_the_scan_is_stored() -> None:
+    """For all 48 orientations the position of a known place is within half a voxel of it, on the right sides."""
     grid = Grid((5, 6, 4), np.array([[2.0, 0, 0, -10], [0, 1.5, 0, 3], [0, 0, 5.0, 40], [0, 0, 0, 1]]))
     array = np.zeros(grid.shape, dtype=np.float32)
     array[4, 5, 3] = 1  # to the right, the front and the head of the middle
-    middle = grid.world((np.array(grid.shape) - 1) / 2)
-    ras = grid.world((4, 5, 3))
+    middle, ras = grid.world((np.array(grid.shape) - 1) / 2), grid.world((4, 5, 3))
+    *models, _link = linked_models()
 
     for orientation in ORIENTATIONS:
-        views.viewer.layers.clear()
         stored, its_grid = reoriented(array, grid, orientation)
         volume = Volume(stored, its_grid, "scan")
-        layer = open_scan(views.viewer, volume)
-        go_to(views.viewer, volume, its_grid.voxel(ras))
+        layer = open_scan(models[0], volume)
+        del models[0].layers[:-1]
+        go_to(models[0], volume, its_grid.voxel(ras))
         (index,) = np.argwhere(layer.data == 1)  # not by DisplayView, which is what is tested
-        for model in four(views):
+        for shown, model in product((convention.RADIOLOGICAL, convention.NEUROLOGICAL), models):
+            convention.set_convention(shown)
             (copy,) = model.layers
             here = np.array(copy.data_to_world(index))
-            half_a_voxel = copy.scale / 2
-            assert (np.abs(here - model.dims.point) <= half_a_voxel).all(), orientation
+            assert (np.abs(here - model.dims.point) <= copy.scale / 2).all(), orientation
             model.reset_view()
             x, y = on_screen(model, here)
             sides = letters(model)
-            for side in (sides["right"] if x > 0 else sides["left"], sides["bottom"] if y > 0 else sides["top"]):
+            for side in (sides["right" if x > 0 else "left"], sides["bottom" if y > 0 else "top"]):
                 world, sign = LETTERS[side]
                 assert (ras[world] - middle[world]) * sign > 0, (orientation, sides)
+    convention.set_convention(convention.RADIOLOGICAL)
 
 
 def test_each_view_keeps_its_plane_in_the_proportions_of_the_patient(views: ViewsWidget) -> None:
@@ -127,9 +151,8 @@ def test_layers_are_views_of_the_same_arrays(views: ViewsWidget) -> None:
         assert not copy_of(pane, "drawn").editable
 
 
-def test_views_follow_every_change_of_a_layer(window: Window, viewer: Any) -> None:
+def test_views_follow_every_change_of_a_layer(window: Window, views: ViewsWidget) -> None:
     """What is set in napari or in the dock of LesionLens is seen in all planes at once."""
-    views = dock_views(viewer)
     volume = phantom()
     scan = window.open(volume)
     window.widget.show_result(result_of(volume))
@@ -154,7 +177,6 @@ def test_views_follow_every_change_of_a_layer(window: Window, viewer: Any) -> No
         assert copy_of(pane, "renamed").gamma == 1.5
         assert copy_of(pane, "Regions: lesion").contour == 2
         assert not copy_of(pane, "Regions: lesion").visible
-    close_views(viewer, views)
 
 
 def test_layers_come_go_and_change_places_in_all_views(views: ViewsWidget) -> None:
@@ -376,7 +398,7 @@ def counting(axis: int) -> Volume:
 
 
 @pytest.mark.parametrize("axis", range(3))
-@pytest.mark.parametrize("wanted_mm", [0.0, 1.0, 7.0, 10.0, 24.0])
+@pytest.mark.parametrize("wanted_mm", [1.0, 7.0, 24.0])
 def test_slabs_are_as_thick_as_is_said_and_lie_about_the_central_slice(
     views: ViewsWidget, axis: int, wanted_mm: float
 ) -> None:
@@ -443,7 +465,9 @@ def test_thin_slices_come_back(views: ViewsWidget) -> None:
     views.controls.mode.setCurrentIndex(0)
     off = slab_of(viewer)
     views.controls.mode.setCurrentIndex(1)
-    close_views(viewer, views)
+    other = dock_views(viewer)
+    other.controls.mode.setCurrentIndex(1)
+    close_views(viewer, other)
 
     assert off is None
     assert slab_of(viewer) is None

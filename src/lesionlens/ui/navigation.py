@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -77,5 +78,10 @@ def go_to_slice(viewer: ViewerModel, grid: Grid, index: int) -> None:
 
 def mm_per_unit_of(viewer: ViewerModel) -> NDArray[np.float64]:
     """Return the length in mm of the viewer's unit along the last three axes: the smallest of any layer's units."""
-    units = (viewer.layers.units or ())[-3:]
-    return np.array([(1.0 * u).to("mm").magnitude if is_length(u) else 1.0 for u in units] or [1.0])
+    return np.array([_mm(unit) for unit in (viewer.layers.units or ())[-3:]] or [1.0])
+
+
+@cache
+def _mm(unit: Any) -> float:
+    """Return the length of a unit in mm, 1 where it is none; asked at every slice, and slow to find out."""
+    return float((1.0 * unit).to("mm").magnitude) if is_length(unit) else 1.0

@@ -71,8 +71,10 @@ def set_slab(viewers: Iterable[ViewerModel], mode: str, wanted_mm: float) -> Non
 
 def slab_of(viewer: ViewerModel) -> Slab | None:
     """Return what the topmost visible scan shows as one picture; None where that is a single slice, or 3D."""
+    if viewer.dims.ndisplay != 2 or viewer.dims.ndim < 3 or not any(viewer.dims.thickness):
+        return None
     layer = _scan_layer(viewer, visible=True)
-    if layer is None or viewer.dims.ndisplay != 2 or viewer.dims.ndim < 3 or layer.projection_mode == THIN:
+    if layer is None or layer.projection_mode == THIN:
         return None
     view = DisplayView(volume_of(layer).grid)  # type: ignore[union-attr]  # the layer shows a volume
     axis = viewer.dims.order[-3] - (viewer.dims.ndim - 3)

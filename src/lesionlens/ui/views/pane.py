@@ -16,7 +16,7 @@ from lesionlens.ui.layers import volume_of
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 
-__all__ = ["Pane"]
+__all__ = ["Pane", "keep_plane"]
 
 _TITLE = "lesionlens_plane"
 _TITLE_POINTS = 10
@@ -47,12 +47,10 @@ class Pane(QtViewer):
         self.dims.hide()  # the wheel goes through the slices, and the room is needed
         annotate(self.model, bare=True)
         self.model.canvas.overlays[_TITLE] = TextOverlay(position="top_left", font_size=_TITLE_POINTS)
+        keep_plane(self.model, plane)
         events = self.model.dims.events
-        for event in (events.ndim, self.model.layers.events.inserted):
-            event.connect(self._keep_plane)
         for event in (events.point, events.order, self.model.layers.events.inserted, self.model.layers.events.removed):
             event.connect(self._write)
-        self._keep_plane()
 
     @property
     def title(self) -> str:
@@ -72,13 +70,6 @@ class Pane(QtViewer):
         """Open in the main viewer what is dropped."""
         self._main.dropEvent(event)
 
-    def _keep_plane(self, _event: Any = None) -> None:
-        """Show the plane; other layers may add axes in front of the scan's three."""
-        dims = self.model.dims
-        front = dims.ndim - 3
-        if front >= 0:
-            dims.order = (*range(front), *(front + axis for axis in self.plane.order))
-
     def _write(self, _event: Any = None) -> None:
         overlay = self.model.canvas.overlays[_TITLE]
         scans = [volume for layer in self.model.layers if (volume := volume_of(layer)) is not None]
@@ -89,3 +80,17 @@ class Pane(QtViewer):
             place = f"\n{view.slice_place(axis, self.model.dims.current_step[axis])}"
         overlay.text = f"{self.plane.name.capitalize()}{place}"
         overlay.visible = bool(self.model.layers)
+
+
+def keep_plane(model: ViewerModel, plane: Plane) -> None:
+    """Let a viewer show one plane from now on; layers may add axes in front of the scan's three."""
+    dims = model.dims
+
+    def turn(_event: Any = None) -> None:
+        front = dims.ndim - 3
+        if front >= 0:
+            dims.order = (*range(front), *(front + axis for axis in plane.order))
+
+    for event in (dims.events.ndim, model.layers.events.inserted):
+        event.connect(turn)
+    turn()
