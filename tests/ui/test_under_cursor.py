@@ -43,7 +43,7 @@ def shown(volume: Volume) -> tuple[ViewerModel, dict[str, Any]]:
     viewer = ViewerModel()
     for layer in (
         volume_layer(volume),
-        heatmap_layer(attribution_of(volume, cam), volume, STYLES[ATTRIBUTION]),
+        heatmap_layer(attribution_of(volume.with_array(cam, unit=""), cam), volume, STYLES[ATTRIBUTION]),
         heatmap_layer(probability_of(volume, probability), volume, STYLES[PROBABILITY]),
         labels_layer(regions, "lesion", volume, STYLES[REGIONS]),
     ):

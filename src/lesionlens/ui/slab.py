@@ -73,10 +73,10 @@ def slab_of(viewer: ViewerModel) -> Slab | None:
     """Return what the topmost visible scan shows as one picture; None where that is a single slice, or 3D."""
     if viewer.dims.ndisplay != 2 or viewer.dims.ndim < 3 or not any(viewer.dims.thickness):
         return None
-    layer = _scan_layer(viewer, visible=True)
-    if layer is None or layer.projection_mode == THIN:
+    shown = [layer for layer in viewer.layers if layer.visible and volume_of(layer) is not None]
+    if not shown or shown[-1].projection_mode == THIN:
         return None
-    view = DisplayView(volume_of(layer).grid)  # type: ignore[union-attr]  # the layer shows a volume
+    mode, view = str(shown[-1].projection_mode), _view_of(shown[-1])
     axis = viewer.dims.order[-3] - (viewer.dims.ndim - 3)
     if axis < 0:
         return None
@@ -86,23 +86,21 @@ def slab_of(viewer: ViewerModel) -> Slab | None:
     end = place + viewer.dims.margin_right[axis - 3] * to_index
     stop = round(end) + int(np.isclose(round(end), end))
     n_slices = min(max(stop, low + 1), view.shape[axis]) - low
-    return Slab(str(layer.projection_mode), n_slices, n_slices * view.scale[axis]) if n_slices > 1 else None
+    return Slab(mode, n_slices, n_slices * view.scale[axis]) if n_slices > 1 else None
 
 
 def _margins(viewer: ViewerModel, wanted_mm: float) -> tuple[Any, Any]:
     """Return how far slabs reach before and behind the central slice, for each axis of the scan, in viewer's units."""
-    layer = _scan_layer(viewer, visible=False)
-    if layer is None:
+    scans = [layer for layer in viewer.layers if volume_of(layer) is not None]
+    if not scans:
         return np.zeros(3), np.zeros(3)
-    spacing = np.array(DisplayView(volume_of(layer).grid).scale)  # type: ignore[union-attr]  # the layer shows a volume
+    spacing = np.array(_view_of(([layer for layer in scans if layer.visible] or scans)[-1]).scale)
     each_side = np.array([max(0, math.ceil((wanted_mm / mm - 1) / 2)) for mm in spacing])
     in_units = spacing / mm_per_unit_of(viewer)
     return each_side * in_units, (each_side + _OVERHANG) * in_units
 
 
-def _scan_layer(viewer: ViewerModel, *, visible: bool) -> Any | None:
-    found = [layer for layer in viewer.layers if volume_of(layer) is not None]
-    shown = [layer for layer in found if layer.visible]
-    if shown:
-        return shown[-1]
-    return found[-1] if found and not visible else None
+def _view_of(layer: Any) -> DisplayView:
+    volume = volume_of(layer)
+    assert volume is not None  # asked of scans alone
+    return DisplayView(volume.grid)

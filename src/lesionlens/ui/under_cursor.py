@@ -144,4 +144,5 @@ def _value(volume: Volume, ijk: NDArray[np.float64], *, digits: int = 6) -> str:
 
 
 def _nearest(ijk: NDArray[np.float64], volume: Volume) -> NDArray[np.int_]:
-    return np.clip(np.rint(ijk).astype(int), 0, np.array(volume.grid.shape) - 1)
+    nearest: NDArray[np.int_] = np.clip(np.rint(ijk).astype(int), 0, np.array(volume.grid.shape) - 1)
+    return nearest

@@ -83,9 +83,9 @@ class ViewsWidget(QWidget):
             self.shut()
         return super().event(event)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802  # Qt's name
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  # Qt's name
         """Let go before the window is deleted."""
-        if event is not None and event.type() == QEvent.Type.DeferredDelete:
+        if event.type() == QEvent.Type.DeferredDelete:
             self.shut()
         return super().eventFilter(watched, event)
 

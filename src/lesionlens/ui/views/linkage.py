@@ -120,8 +120,10 @@ class Linkage:
         self._unlisten()
         if self._slab[0] != THIN:
             set_slab([self._viewer], THIN, 0.0)
-        for part in (*self.crosshairs, self.cameras, *self._mirrors, self._position):
+        for part in (*self.crosshairs, *self._mirrors):
             part.stop()
+        self.cameras.stop()
+        self._position.stop()
         self.crosshairs, self._mirrors = [], []
 
     def _draw_crosshairs(self, canvases: Sequence[tuple[ViewerModel, QtViewer]]) -> list[Crosshair]:

@@ -23,7 +23,7 @@ _TITLE_POINTS = 10
 _SMALLEST = 160
 
 
-class Pane(QtViewer):
+class Pane(QtViewer):  # type: ignore[misc]  # napari has no type hints
     """A canvas that keeps to one plane.
 
     It takes no keys: they belong to the main viewer, wherever the mouse was last. What is dropped on it is opened
