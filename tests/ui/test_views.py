@@ -366,8 +366,14 @@ def test_a_view_follows_a_position_that_leaves_it(views: ViewsWidget) -> None:
     near = tuple(model.scene.camera.center)
     views.linkage.move_to(layer.data_to_world((6, 75, 20)))
 
+    followed = model.scene.camera.center[-2:]
+    model.scene.camera.center = (500.0, 500.0)  # looks elsewhere on purpose
+    model.dims.set_current_step(0, 3)
+    elsewhere = tuple(model.scene.camera.center[-2:])
+
+    assert elsewhere == (500.0, 500.0)
     assert near == centre
-    np.testing.assert_allclose(model.scene.camera.center[-2:], layer.data_to_world((6, 75, 20))[1:], atol=SAME_MM)
+    np.testing.assert_allclose(followed, layer.data_to_world((6, 75, 20))[1:], atol=SAME_MM)
 
 
 def test_3d_of_the_main_viewer_leaves_the_views_alone(views: ViewsWidget) -> None:

@@ -36,6 +36,7 @@ class Cameras:
         self.linked = True
         self._viewers = [weakref.ref(viewer) for viewer in viewers]
         self._zooms = [float(viewer.scene.camera.zoom) for viewer in viewers]
+        self._points = [tuple(viewer.dims.point) for viewer in viewers]
         self._busy = False
         self._ends: list[tuple[Any, Any]] = []
         for number, viewer in enumerate(viewers):
@@ -96,12 +97,16 @@ class Cameras:
                     _look_at(other, centre)
 
     def _keep(self, number: int, _event: object = None) -> None:
-        """Keep the position on the canvas."""
-        viewer = self._flat(number)
+        """Keep the position on the canvas, wherever it goes in the plane; whoever looks beside it may go on to do so."""
+        viewer = self._viewers[number]()
         if viewer is None:
             return
-        half = np.array(viewer.canvas.size) / 2 / viewer.scene.camera.zoom
+        before, self._points[number] = self._points[number], tuple(viewer.dims.point)
         axes = list(viewer.dims.displayed)
+        moved = len(before) != viewer.dims.ndim or any(before[axis] != viewer.dims.point[axis] for axis in axes)
+        if self._flat(number) is None or not moved:
+            return
+        half = np.array(viewer.canvas.size) / 2 / viewer.scene.camera.zoom
         away = np.abs(np.array(viewer.dims.point)[axes] - viewer.scene.camera.center[-2:])
         if (away > half).any():
             with self.apart():
