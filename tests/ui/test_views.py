@@ -66,16 +66,17 @@ def four(views: ViewsWidget) -> list[Any]:
     return [views.viewer, *(pane.model for pane in views.panes)]
 
 
-def linked_models() -> list[Any]:
-    """Return a main viewer and three views without their canvases."""
+def linked_models() -> tuple[list[Any], list[Any]]:
+    """Return a main viewer and three views without their canvases, and what links them, which has to be kept."""
     models = [ViewerModel() for _ in range(4)]
+    position = Linked([model.dims for model in models], ("point",))
+    links: list[Any] = [position]
     for model, plane in zip(models[1:], PLANES.values(), strict=True):
         annotate(model, bare=True)
         keep_plane(model, plane)
-        Mirror(models[0], model, Linked([], ()).paused)
+        links.append(Mirror(models[0], model, position.paused))
     annotate(models[0])
-    models.append(Linked([model.dims for model in models], ("point",)))  # kept as long as the viewers
-    return models
+    return models, links
 
 
 def test_a_place_in_the_patient_is_on_the_side_of_its_letter_however_the_scan_is_stored() -> None:
@@ -84,7 +85,7 @@ def test_a_place_in_the_patient_is_on_the_side_of_its_letter_however_the_scan_is
     array = np.zeros(grid.shape, dtype=np.float32)
     array[4, 5, 3] = 1  # to the right, the front and the head of the middle
     middle, ras = grid.world((np.array(grid.shape) - 1) / 2), grid.world((4, 5, 3))
-    *models, _link = linked_models()
+    models, links = linked_models()
 
     for orientation in ORIENTATIONS:
         stored, its_grid = reoriented(array, grid, orientation)
@@ -104,6 +105,7 @@ def test_a_place_in_the_patient_is_on_the_side_of_its_letter_however_the_scan_is
             for side in (sides["right" if x > 0 else "left"], sides["bottom" if y > 0 else "top"]):
                 world, sign = LETTERS[side]
                 assert (ras[world] - middle[world]) * sign > 0, (orientation, sides)
+    assert len(links) == len(models)
     convention.set_convention(convention.RADIOLOGICAL)
 
 

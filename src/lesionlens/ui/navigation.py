@@ -78,7 +78,8 @@ def go_to_slice(viewer: ViewerModel, grid: Grid, index: int) -> None:
 
 def mm_per_unit_of(viewer: ViewerModel) -> NDArray[np.float64]:
     """Return the length in mm of the viewer's unit along the last three axes: the smallest of any layer's units."""
-    return np.array([_mm(unit) for unit in (viewer.layers.units or ())[-3:]] or [1.0])
+    units = (viewer.layers.units or ())[-3:]  # none where some layers have lengths and others pixels
+    return np.array([_mm(unit) for unit in units]) if len(units) == 3 else np.ones(3)
 
 
 @cache
