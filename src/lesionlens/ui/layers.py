@@ -53,7 +53,6 @@ __all__ = [
     "is_length",
     "is_loading",
     "labels_layer",
-    "least_shown",
     "loading_layer",
     "method_name",
     "mm_per_unit",
@@ -247,15 +246,6 @@ def appearance(heatmap: Heatmap, style: Style) -> tuple[Any, tuple[float, float]
 def opacity_of(heatmap: Heatmap, style: Style) -> float:
     """Return the opacity of a heatmap in a style: the map of a class that the model does not see is faint."""
     return style.opacity * (_UNSEEN_OPACITY if heatmap.unseen else 1.0)
-
-
-def least_shown(layer: Layer) -> float:
-    """Return the lowest value, or magnitude where both signs are shown, that has a colour in an overlay's layer."""
-    heatmap = heatmap_of(layer)
-    if heatmap is None:
-        return 1.0  # labels
-    low, high = layer.contrast_limits
-    return float(low) if low >= 0 else -_DIFFERENCE_FROM * float(high)
 
 
 def heatmap_name(heatmap: Heatmap) -> str:

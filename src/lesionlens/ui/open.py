@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication
 
 from lesionlens.heatmap import LabelMap
 from lesionlens.report.slices import slice_that_shows
-from lesionlens.ui.layers import least_shown, overlay_layer, volume_layer
+from lesionlens.ui.layers import heatmap_of, overlay_layer, volume_layer
 from lesionlens.ui.navigation import go_to_slice, show_as_taken
 from lesionlens.ui.opening import Opening
 from lesionlens.ui.overlays import ELSEWHERE_KEY
@@ -35,6 +35,8 @@ _DOCK_AREA = "right"
 _WINDOW = (1500, 940)
 # Layout, OpenGL and overlays each need a round of the event loop to settle.
 _ROUNDS = 5
+# Of maps with both signs, less than this part of the largest magnitude says little.
+_SIGNED_FROM = 0.05
 
 
 def open_viewer(
@@ -121,10 +123,18 @@ def _show_over(
 def _bring_into_sight(viewer: napari.Viewer, layers: Sequence[Layer], scan: Volume) -> None:
     """Go to a slice that shows what lies over a scan, unless this one does."""
     axis = viewer.dims.order[-3]
-    shown = [(np.asarray(layer.data), least_shown(layer)) for layer in layers]
+    shown = [(np.asarray(layer.data), _least_shown(layer)) for layer in layers]
     index = slice_that_shows(shown, axis=axis, now=int(viewer.dims.current_step[axis]))
     if index is not None:
         go_to_slice(viewer, scan.grid, index)
+
+
+def _least_shown(layer: Layer) -> float:
+    """Return the lowest value that has a colour in an overlay's layer; where both signs have, minus a magnitude."""
+    if heatmap_of(layer) is None:
+        return 1.0  # labels
+    low, high = layer.contrast_limits
+    return float(low) if low >= 0 else -_SIGNED_FROM * float(high)
 
 
 def _add_overlay(viewer: napari.Viewer, overlay: Heatmap | LabelMap, scan: Volume) -> Layer:
