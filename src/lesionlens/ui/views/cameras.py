@@ -97,7 +97,7 @@ class Cameras:
                     _look_at(other, centre)
 
     def _keep(self, number: int, _event: object = None) -> None:
-        """Keep the position on the canvas, wherever it goes in the plane; whoever looks beside it may go on to do so."""
+        """Keep the position on the canvas when it moves in the plane; whoever looks elsewhere may go on to do so."""
         viewer = self._viewers[number]()
         if viewer is None:
             return
