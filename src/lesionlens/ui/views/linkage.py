@@ -120,8 +120,10 @@ class Linkage:
         self._unlisten()
         if self._slab[0] != THIN:
             set_slab([self._viewer], THIN, 0.0)
-        for part in (*self.crosshairs, *self._mirrors):
-            part.stop()
+        for crosshair in self.crosshairs:
+            crosshair.stop()
+        for mirror in self._mirrors:
+            mirror.stop()
         self.cameras.stop()
         self._position.stop()
         self.crosshairs, self._mirrors = [], []
