@@ -92,6 +92,7 @@ class Mirror:
         data, options, kind = layer.as_layer_data_tuple()
         copy = Layer.create(data, options, kind)
         self._copies[layer] = copy
+        self._drawn[layer] = self._shown()
         if isinstance(layer, Image | Labels):
             self._take_over(layer, copy, [name for name in _LOOK if name != "name"])  # what the tuple leaves out
         copy.editable = False
@@ -126,15 +127,21 @@ class Mirror:
             self._take_over(layer, copy, [event.type])
         elif event.type == "data":
             copy.data = layer.data
-        elif event.type in ("paint", "labels_update") or (event.type == "set_data" and self._in_place(layer)):
+        elif event.type == "labels_update" or (event.type == "set_data" and self._in_place(layer)):
             copy.refresh(thumbnail=False, highlight=False, extent=False)
 
     def _in_place(self, layer: Layer) -> bool:
         """Say whether the values changed, since the main viewer shows what it showed before."""
-        dims = self._viewer().dims  # type: ignore[union-attr]  # its layer has just told of a change
-        now = (dims.point, dims.order, dims.ndisplay, dims.margin_left, dims.margin_right)
-        before, self._drawn[layer] = self._drawn.get(layer), now
-        return before == now
+        before, self._drawn[layer] = self._drawn.get(layer), self._shown()
+        return bool(before == self._drawn[layer])
+
+    def _shown(self) -> Any:
+        """Return what decides which slice the main viewer shows."""
+        viewer = self._viewer()
+        if viewer is None:
+            return None
+        dims = viewer.dims
+        return dims.point, dims.order, dims.ndisplay, dims.margin_left, dims.margin_right
 
     def _take_over(self, layer: Layer, copy: Layer, names: list[str]) -> None:
         for name in names:
