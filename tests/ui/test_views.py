@@ -203,20 +203,22 @@ def test_layers_come_go_and_change_places_in_all_views(views: ViewsWidget) -> No
     assert [len(pane.model.layers) for pane in views.panes] == [0, 0, 0]
 
 
-def test_painting_and_slices_that_are_still_being_read_are_drawn_again(views: ViewsWidget) -> None:
-    """Both change values in place, of which no array tells."""
-    viewer = views.viewer
+def test_painting_and_slices_that_are_still_being_read_are_drawn_again() -> None:
+    """Both change values in place, of which no array tells; each view is drawn once for each change."""
+    models, links = linked_models()
+    viewer = models[0]
     scan = open_scan(viewer, phantom())
     drawn = viewer.add_labels(np.zeros(scan.data.shape, dtype=np.int32), name="drawn", scale=scan.scale)
     told: list[str] = []
-    for pane in views.panes:
-        for name in ("drawn", "phantom"):
-            copy_of(pane, name).events.set_data.connect(lambda event: told.append(event.source.name))
+    for model in models[1:]:
+        for layer in model.layers:
+            layer.events.set_data.connect(lambda event: told.append(event.source.name))
 
     drawn.paint((2, 3, 3), 1)
     after_painting = list(told)
     scan.refresh(thumbnail=False)
 
+    assert links
     assert after_painting == ["drawn"] * 3
     assert told[3:] == ["phantom"] * 3
 
