@@ -23,6 +23,7 @@ from lesionlens.ui.compare import CompareWidget
 from lesionlens.ui.layers import overlay_layer
 from lesionlens.ui.open import open_viewer, save_screenshot, settle
 from lesionlens.ui.trust import TrustWidget
+from lesionlens.ui.views.dock import ViewsWidget
 from lesionlens.ui.widget import LesionLensWidget
 from lesionlens.volume import Volume
 
@@ -37,12 +38,13 @@ CHECKS = ("seen", "perturbation", "localisation")
 
 
 def main() -> None:
-    """Run the sample and picture probability, Grad-CAM, a coronal view, the checks of a map, and a comparison."""
+    """Run the sample and picture probability, Grad-CAM, a coronal view, linked views, checks and a comparison."""
     path = sample_scan()
     volume = read(path)
     viewer = open_viewer(volume, run_case(RunOptions(path), volume=volume))
     widget = next(dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, LesionLensWidget))
     picture_results(viewer, widget)
+    picture_views(viewer)
     picture_checks(viewer, widget, volume)
     picture_comparison(viewer, widget)
     viewer.close()
@@ -61,6 +63,18 @@ def picture_results(viewer: Any, widget: LesionLensWidget) -> None:
     save(viewer, "viewer-coronal.png")
     show_plane(viewer, AXIAL)
     widget.table.choose_first()
+
+
+def picture_views(viewer: Any) -> None:
+    """Picture the three planes of the largest lesion."""
+    dock = ViewsWidget(viewer)
+    viewer.window.add_dock_widget(dock, name="Views", area="right", tabify=True)
+    wait(lambda: True)
+    viewer.reset_view()
+    save(viewer, "viewer-views.png")
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    settle()
 
 
 def picture_comparison(viewer: Any, widget: LesionLensWidget) -> None:

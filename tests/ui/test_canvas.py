@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lesionlens.display import PLANES
+from lesionlens.ui import convention
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY, annotate, camera_orientation, edge_letters, show_plane
 from lesionlens.volume import GeometryVerdict, Source, Volume
 from orientations import oblique
@@ -30,10 +31,11 @@ def test_planes_turn_the_camera_as_the_display_rule_says(plane: Any) -> None:
     assert tuple(letters[side] for side in ("left", "right", "top", "bottom")) == plane.edges
 
 
+@pytest.mark.parametrize("shown", [convention.RADIOLOGICAL, convention.NEUROLOGICAL])
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_no_order_of_the_axes_mirrors_the_patient(order: tuple[int, int, int]) -> None:
+def test_no_order_of_the_axes_mirrors_the_patient(order: tuple[int, int, int], shown: convention.Convention) -> None:
     """Right, up and towards the viewer must form a right-handed frame, or a 3D rendering swaps left and right."""
-    depth, vertical, horizontal = camera_orientation(order)
+    depth, vertical, horizontal = convention.turned(order, camera_orientation(order), shown)
     towards = AXES[order[0]] * (1 if depth == "towards" else -1)
     up = AXES[order[1]] * (1 if vertical == "up" else -1)
     right = AXES[order[2]] * (1 if horizontal == "right" else -1)
@@ -57,7 +59,7 @@ def test_letters_name_the_directions_of_the_edges(displayed: tuple[int, int], ve
 def shown(window: Window) -> str:
     """Return the letters on the canvas: left, right, top, bottom."""
     overlays = [window.viewer.canvas.overlays[f"lesionlens_edge_{s}"] for s in ("left", "right", "top", "bottom")]
-    return "".join(overlay.text for overlay in overlays if overlay.visible)
+    return "".join(overlay.text.removesuffix("nf") for overlay in overlays if overlay.visible)  # I is spelt out: Inf
 
 
 def test_letters_follow_the_view(window: Window) -> None:

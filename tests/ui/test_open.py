@@ -13,9 +13,11 @@ from PIL import Image
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 
+from dicom_factory import AXIAL, CORONAL, SAGITTAL, Plan, make_series
 from lesionlens.display import DisplayView
 from lesionlens.heatmap import Heatmap, LabelMap, Provenance
-from lesionlens.io import write
+from lesionlens.io import read, write
+from lesionlens.ui.layers import is_loading
 from lesionlens.ui.open import open_viewer, save_screenshot, view_scan
 from lesionlens.ui.scans import Request
 from lesionlens.ui.widget import LesionLensWidget
@@ -170,3 +172,55 @@ def test_a_dock_that_is_closed_leaves_no_window_behind(viewer: Any, qtbot: Any) 
 
     # napari keeps a handful of its own; one dock alone has more than forty.
     assert len(QApplication.allWidgets()) - before < 40
+
+
+def small_mask(volume: Volume) -> LabelMap:
+    """Return a mask of two slices at one end, which the middle slice does not show."""
+    labels = np.zeros(volume.grid.shape, np.int32)
+    labels[10:14, 10:20, 1:3] = 1
+    labels[10, 10, 1] = 0  # one of the two has a voxel more
+    return LabelMap(volume.with_array(labels), "by hand", {}, Provenance())
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, SAGITTAL])
+def test_an_overlay_that_covers_a_part_of_the_scan_is_in_sight_at_first(
+    qapp: QApplication, tmp_path: Path, orientation: tuple[float, ...]
+) -> None:
+    """Whoever opens a mask wants to see it, and a canvas without it looks like an empty mask."""
+    assert qapp is not None
+    make_series(tmp_path, Plan(shape=(20, 30, 40), orientation=orientation))
+    volume = read(tmp_path)
+
+    viewer = open_viewer(volume, overlays=[small_mask(volume)], show=False)
+    layer = viewer.layers["Mask: by hand"]
+    order, steps = viewer.dims.order, viewer.dims.current_step
+    shown = np.take(np.asarray(layer.data), steps[order[0]], axis=order[0])
+    viewer.close()
+
+    assert shown.sum() == np.asarray(layer.data).sum(axis=order[1:]).max()
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL])
+def test_a_picture_shows_a_series_in_the_plane_that_it_was_taken_in(
+    qapp: QApplication, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orientation: tuple[float, ...]
+) -> None:
+    """`lesionlens view` with and without --screenshot must not differ in what they show."""
+    assert qapp is not None
+    make_series(tmp_path / "series", Plan(orientation=orientation))
+    seen = []
+
+    def use() -> None:
+        viewer = napari.current_viewer()
+        assert viewer is not None
+        qtbot.waitUntil(lambda: [is_loading(layer) for layer in viewer.layers] == [False], timeout=WAIT_MS)
+        seen.append((viewer.dims.order, viewer.dims.current_step))
+        viewer.close()
+
+    monkeypatch.setattr(napari, "run", use)
+    assert view_scan(Request(tmp_path / "series")) == ""
+    viewer = open_viewer(read(tmp_path / "series"), show=False)
+    pictured = viewer.dims.order, viewer.dims.current_step
+    viewer.close()
+
+    assert pictured == seen[0]
+    assert pictured[0][0] == {AXIAL: 0, CORONAL: 1, SAGITTAL: 2}[orientation]

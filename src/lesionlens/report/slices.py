@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["choose_slices", "crop_box", "head_mask", "region_areas"]
+__all__ = ["choose_slices", "crop_box", "head_mask", "region_areas", "slice_that_shows"]
 
 # Closer slices look alike; thicker ones may be neighbours.
 MIN_DISTANCE_MM = 5.0
@@ -90,6 +91,25 @@ def choose_slices(
         free[max(0, best - distance + 1) : best + distance] = False
         weights[scores[best] > 0] /= 2
     return sorted(chosen + _spread(free, head, fewest - len(chosen)))
+
+
+def slice_that_shows(shown: Sequence[tuple[NDArray[Any], float]], *, axis: int, now: int) -> int | None:
+    """Return the slice that shows most of some overlays; None where the one that is shown shows any, or none does.
+
+    Parameters
+    ----------
+    shown
+        Each overlay as (slice, row, column) values, with the lowest value that is seen; where that is negative, its
+        magnitude is the lowest magnitude.
+    axis
+        Axis 0..2 that the slices are perpendicular to.
+    now
+        Slice that is shown.
+    """
+    others = tuple(other for other in range(3) if other != axis)
+    seen = [values >= least if least >= 0 else np.abs(values) >= -least for values, least in shown]
+    counts = np.sum([mask.sum(axis=others) for mask in seen], axis=0)
+    return None if counts[now] or not counts.any() else int(counts.argmax())
 
 
 def crop_box(

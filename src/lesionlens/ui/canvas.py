@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from napari.components.overlays import TextOverlay
 
 from lesionlens.display import PLANES, DisplayView, Plane
+from lesionlens.ui import convention
 from lesionlens.ui.layers import heatmap_of, is_foreign_image, is_loading, volume_of
-from lesionlens.ui.navigation import readout
 from lesionlens.ui.sight import unseen_words
+from lesionlens.ui.slab import slab_of
+from lesionlens.ui.under_cursor import canvas_words
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -26,33 +28,46 @@ Orientation = tuple[str, str, str]
 
 _BANNER = "lesionlens_research_use_only"
 _READOUT = "lesionlens_readout"
+_DISPLAY = "lesionlens_display"
 _EDGE = "lesionlens_edge_{}"
 _POSITIONS = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
 # Patient directions at the low and the high end of the display axes (slice, row, column); see lesionlens.display.
 _ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
 _EVEN_ORDERS = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
 _LETTER_POINTS = 16
+# In napari's font the letter I is a bar like many others on a screen; a word is none.
+_SPELT_OUT = {"I": "Inf"}
 _BANNER_POINTS = 10
-# A line that a small window can hold.
-_BANNER_CHARACTERS = 60
+# A line that a small window can hold beside the scale.
+_BANNER_CHARACTERS = 48
 # Slices of scans that are meant to be straight are often turned by a fraction of a degree.
 _TILT_DEG = 1.0
 
 
-def annotate(viewer: ViewerModel, *, brief: bool = False) -> None:
+def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) -> None:
     """Write notice, patient directions and what is under the cursor on the canvas, and keep them right from now on.
 
-    Directions appear as soon as a volume of LesionLens is shown. Whenever the axes are exchanged, the head or the front
-    is turned up and the patient's right to the left. Calling it again changes nothing. A ``brief`` notice leaves to the
-    main canvas what has to be known of the scans: a small one has no room for it.
+    Directions, the convention, the thickness of slabs and a scale in mm appear as soon as a volume of LesionLens is
+    shown. Whenever the axes are exchanged, the head or the front is turned up and the patient's right to the side of
+    the convention. Calling it again changes nothing.
+
+    Parameters
+    ----------
+    viewer
+        Whose canvas.
+    brief
+        Leave to the main canvas what has to be known of the scans: a small one has no room for it.
+    bare
+        Leave notice and cursor to what is around the canvas.
     """
     overlays = viewer.canvas.overlays
     if _BANNER in overlays:
         return
     overlays[_BANNER] = TextOverlay(
-        text=RESEARCH_USE_ONLY, position="bottom_center", font_size=_BANNER_POINTS, visible=True
+        text=RESEARCH_USE_ONLY, position="bottom_center", font_size=_BANNER_POINTS, visible=not bare
     )
     overlays[_READOUT] = TextOverlay(position="top_left", font_size=_BANNER_POINTS)
+    overlays[_DISPLAY] = TextOverlay(position="top_right", font_size=_BANNER_POINTS)
     for side, position in _POSITIONS.items():
         overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=_LETTER_POINTS)
     steps = (partial(_turn, brief=brief), partial(_write, brief=brief), _read_out)
@@ -62,8 +77,14 @@ def annotate(viewer: ViewerModel, *, brief: bool = False) -> None:
     viewer.layers.events.inserted.connect(turn)
     for changed in (viewer.dims.events.ndisplay, viewer.scene.camera.events.orientation, viewer.layers.events.removed):
         changed.connect(write)
-    for moved in (viewer.cursor.events.position, viewer.layers.events.removed):
+    dims = viewer.dims.events
+    describe = partial(_with_viewer, weakref.ref(viewer), _describe)
+    for changed in (dims.point, dims.order, dims.ndisplay, dims.margin_left, dims.margin_right):
+        changed.connect(describe)
+    viewer.layers.events.connect(partial(_when_projected, describe))
+    for moved in () if bare else (viewer.cursor.events.position, viewer.layers.events.removed):
         moved.connect(read_out)
+    convention.follow(viewer, partial(_turn, brief=brief))
     _turn(viewer, brief=brief)
 
 
@@ -75,7 +96,7 @@ def show_plane(viewer: ViewerModel, plane: Plane) -> None:
 
 
 def camera_orientation(order: tuple[int, ...]) -> Orientation:
-    """Return where (depth, vertical, horizontal) axes grow on the screen for an order of the display axes.
+    """Return where (depth, vertical, horizontal) axes grow on a radiological screen for an order of the display axes.
 
     The head is up wherever the slices run vertically, and rows and columns run as stored. The depth keeps a 3D
     rendering from being mirrored: it depends on whether the order is an even permutation. For the anatomical planes
@@ -119,6 +140,12 @@ def _when_visible(step: Callable[[object], None], event: Any) -> None:
         step(event)
 
 
+def _when_projected(step: Callable[[object], None], event: Any) -> None:
+    """Call a step when a layer's slices were made thick or thin."""
+    if event.type == "projection_mode":
+        step(event)
+
+
 def _notices(viewer: ViewerModel) -> list[str]:
     """Return what must be known about the picture as long as it is seen."""
     lines = [RESEARCH_USE_ONLY]
@@ -128,7 +155,8 @@ def _notices(viewer: ViewerModel) -> list[str]:
     for volume in filter(None, map(volume_of, viewer.layers)):
         tilt_deg = DisplayView(volume.grid).tilt_deg
         if tilt_deg >= _TILT_DEG:
-            lines.append(f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes")
+            oblique = f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes"
+            lines += textwrap.wrap(oblique, _BANNER_CHARACTERS)
         if not volume.source.verdict.regular:
             lines += textwrap.wrap(f"{volume.name}: geometry {volume.source.verdict.in_short}", _BANNER_CHARACTERS)
     for layer in viewer.layers:
@@ -148,13 +176,15 @@ def _shows_volume(viewer: ViewerModel) -> bool:
 
 def _read_out(viewer: ViewerModel) -> None:
     overlay = viewer.canvas.overlays[_READOUT]
-    overlay.text = readout(viewer)
+    overlay.text = canvas_words(viewer)
     overlay.visible = bool(overlay.text)
 
 
 def _turn(viewer: ViewerModel, *, brief: bool) -> None:
     if _shows_volume(viewer):
-        viewer.scene.camera.orientation = camera_orientation(tuple(viewer.dims.order))
+        order = tuple(viewer.dims.order)
+        radiological = camera_orientation(order)
+        viewer.scene.camera.orientation = convention.turned(order, radiological, convention.convention())
     _write(viewer, brief=brief)
 
 
@@ -165,5 +195,18 @@ def _write(viewer: ViewerModel, *, brief: bool) -> None:
     letters = edge_letters(tuple(viewer.dims.displayed), vertical, horizontal) if shown else {}
     for side in _POSITIONS:
         overlay = viewer.canvas.overlays[_EDGE.format(side)]
-        overlay.text = letters.get(side, "")
+        letter = letters.get(side, "")
+        overlay.text = _SPELT_OUT.get(letter, letter)
         overlay.visible = side in letters
+    _describe(viewer)
+
+
+def _describe(viewer: ViewerModel) -> None:
+    """Say how the scan is shown: the convention, and how many slices are one picture."""
+    overlay = viewer.canvas.overlays[_DISPLAY]
+    shown = _shows_volume(viewer)
+    slab = slab_of(viewer)
+    lines = [convention.convention(), *([] if slab is None else [str(slab)])]
+    overlay.text = "\n".join(lines) if shown else ""
+    if shown != overlay.visible:  # only now: the user may hide the scale
+        viewer.canvas.overlays.scale_bar.visible = overlay.visible = shown

@@ -1,23 +1,22 @@
-"""Where a voxel of a scan is in the viewer, and what is under the cursor."""
+"""Where a voxel of a scan is in the viewer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lesionlens.display import PLANES, DisplayView
-from lesionlens.ui.layers import is_length, volume_of
-from lesionlens.volume import Grid, Volume
+from lesionlens.ui.layers import is_length
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["go_to", "mm_per_unit_of", "readout", "show_slice"]
+    from lesionlens.volume import Grid, Volume
 
-# Letters of the directions in which R, A and S grow, and of their opposites.
-_SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
+__all__ = ["go_to", "go_to_slice", "mm_per_unit_of", "show_as_taken", "show_slice"]
 
 
 def go_to(viewer: ViewerModel, volume: Volume, ijk: ArrayLike) -> None:
@@ -36,7 +35,10 @@ def go_to(viewer: ViewerModel, volume: Volume, ijk: ArrayLike) -> None:
     # Other layers may add axes in front; the scan has the last three.
     viewer.dims.point = (*viewer.dims.point[:-3], *position.tolist())
     point = np.array(viewer.dims.point)
-    viewer.scene.camera.center = tuple(point[list(viewer.dims.displayed)].tolist())
+    camera = viewer.scene.camera
+    camera.center = tuple(point[list(viewer.dims.displayed)].tolist())
+    # Said also where the centre was there already: views of other planes follow it (lesionlens.ui.views.cameras).
+    camera.events.center(value=camera.center)
 
 
 def show_slice(viewer: ViewerModel, grid: Grid, k: int) -> None:
@@ -50,37 +52,37 @@ def show_slice(viewer: ViewerModel, grid: Grid, k: int) -> None:
     viewer.dims.point = (view.position(middle) / mm_per_unit_of(viewer)).tolist()
 
 
-def readout(viewer: ViewerModel) -> str:
-    """Say what is under the cursor: its true place in mm, through the affine, and the value of the scan's voxel there.
+def show_as_taken(viewer: ViewerModel, volume: Volume) -> None:
+    """Show the middle slice of a DICOM series in the plane that it was taken in; other files do not know of one."""
+    if volume.source.format == "dicom":
+        show_slice(viewer, volume.grid, volume.grid.shape[2] // 2)
 
-    The topmost visible scan that reaches there counts; empty where there is none.
+
+def go_to_slice(viewer: ViewerModel, grid: Grid, index: int) -> None:
+    """Show a slice of a scan, in the plane and the part of it that are on the canvas.
+
+    Parameters
+    ----------
+    viewer
+        Viewer that shows the scan.
+    grid
+        Grid of the scan.
+    index
+        Display index along the axis that the slider goes through.
     """
-    position = np.array(viewer.cursor.position[-3:])
-    if position.shape != (3,):
-        return ""
-    position = position * mm_per_unit_of(viewer)
-    for layer in reversed(viewer.layers):
-        volume = volume_of(layer)
-        text = "" if volume is None or not layer.visible else _at(volume, position)
-        if text:
-            return text
-    return ""
-
-
-def _at(volume: Volume, position: NDArray[np.float64]) -> str:
-    """Describe a display position in mm of a scan; empty outside of it."""
-    ijk = DisplayView(volume.grid).voxel_at(position)
-    ras = volume.grid.world(ijk)
-    if not volume.grid.contains(ras):
-        return ""
-    i, j, k = np.clip(np.rint(ijk).astype(int), 0, np.array(volume.grid.shape) - 1)
-    sides = [f"{letters[int(mm < 0)]} {abs(mm):.1f} mm" for letters, mm in zip(_SIDES, ras, strict=True)]
-    held = volume.valid is None or volume.valid[i, j, k]
-    value = f"{volume.array[i, j, k]:.6g} {volume.unit}".rstrip() if held else "no data"
-    return "\n".join([*sides, value])  # one below the other, to keep clear of the letter at the top
+    view = DisplayView(grid)
+    axis = viewer.dims.order[-3] - (viewer.dims.ndim - 3)
+    mm = view.translate[axis] + view.scale[axis] * index
+    viewer.dims.set_point(viewer.dims.order[-3], mm / mm_per_unit_of(viewer)[axis])
 
 
 def mm_per_unit_of(viewer: ViewerModel) -> NDArray[np.float64]:
     """Return the length in mm of the viewer's unit along the last three axes: the smallest of any layer's units."""
-    units = (viewer.layers.units or ())[-3:]
-    return np.array([(1.0 * u).to("mm").magnitude if is_length(u) else 1.0 for u in units] or [1.0])
+    units = (viewer.layers.units or ())[-3:]  # none where some layers have lengths and others pixels
+    return np.array([_mm(unit) for unit in units]) if len(units) == 3 else np.ones(3)
+
+
+@cache
+def _mm(unit: Any) -> float:
+    """Return the length of a unit in mm, 1 where it is none; asked at every slice, and slow to find out."""
+    return float((1.0 * unit).to("mm").magnitude) if is_length(unit) else 1.0

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari
+import numpy as np
 from napari.layers import Layer
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QApplication
 
 from lesionlens.heatmap import LabelMap
-from lesionlens.ui.layers import overlay_layer, volume_layer
+from lesionlens.report.slices import slice_that_shows
+from lesionlens.ui.layers import heatmap_of, overlay_layer, volume_layer
+from lesionlens.ui.navigation import go_to_slice, show_as_taken
 from lesionlens.ui.opening import Opening
 from lesionlens.ui.overlays import ELSEWHERE_KEY
 from lesionlens.ui.widget import LesionLensWidget
@@ -32,6 +35,8 @@ _DOCK_AREA = "right"
 _WINDOW = (1500, 940)
 # Layout, OpenGL and overlays each need a round of the event loop to settle.
 _ROUNDS = 5
+# Of maps with both signs, less than this part of the largest magnitude says little.
+_SIGNED_FROM = 0.05
 
 
 def open_viewer(
@@ -56,6 +61,7 @@ def open_viewer(
     """
     viewer, widget = _window(show=show)
     viewer.add_layer(Layer.create(*volume_layer(volume)))
+    show_as_taken(viewer, volume)
     _show_over(viewer, widget, volume, result, overlays)
     if show:
         settle()  # the canvas gets its final size only now
@@ -106,19 +112,38 @@ def _show_over(
 ) -> None:
     if result is not None:
         widget.show_result(result)
-    for overlay in overlays:  # on top: a reader's outline would not be seen below the colours of a map
-        _add_overlay(viewer, overlay, volume)
+    # On top: a reader's outline would not be seen below the colours of a map.
+    layers = [_add_overlay(viewer, overlay, volume) for overlay in overlays]
     if result is not None:
         widget.table.choose_first()
+    elif layers:
+        _bring_into_sight(viewer, layers, volume)
 
 
-def _add_overlay(viewer: napari.Viewer, overlay: Heatmap | LabelMap, scan: Volume) -> None:
+def _bring_into_sight(viewer: napari.Viewer, layers: Sequence[Layer], scan: Volume) -> None:
+    """Go to a slice that shows what lies over a scan, unless this one does."""
+    axis = viewer.dims.order[-3]
+    shown = [(np.asarray(layer.data), _least_shown(layer)) for layer in layers]
+    index = slice_that_shows(shown, axis=axis, now=int(viewer.dims.current_step[axis]))
+    if index is not None:
+        go_to_slice(viewer, scan.grid, index)
+
+
+def _least_shown(layer: Layer) -> float:
+    """Return the lowest value that has a colour in an overlay's layer; where both signs have, minus a magnitude."""
+    if heatmap_of(layer) is None:
+        return 1.0  # labels
+    low, high = layer.contrast_limits
+    return float(low) if low >= 0 else -_SIGNED_FROM * float(high)
+
+
+def _add_overlay(viewer: napari.Viewer, overlay: Heatmap | LabelMap, scan: Volume) -> Layer:
     layer = Layer.create(*overlay_layer(overlay, scan))
     if isinstance(overlay, LabelMap):
         layer.contour = 1
         layer.editable = False  # painting would change what somebody else marked
     layer.metadata[ELSEWHERE_KEY] = True
-    viewer.add_layer(layer)
+    return viewer.add_layer(layer)
 
 
 def save_screenshot(viewer: napari.Viewer, path: str | Path) -> Path:

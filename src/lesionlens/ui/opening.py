@@ -18,7 +18,7 @@ from lesionlens.report.preview import Preview
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.jobs import Job, start_job
 from lesionlens.ui.layers import loading_layer
-from lesionlens.ui.navigation import show_slice
+from lesionlens.ui.navigation import show_as_taken, show_slice
 from lesionlens.ui.questions import ask
 from lesionlens.ui.scans import Opened, Question, Request, open_scan
 
@@ -115,7 +115,10 @@ class Opening(QObject):
 
     def _show(self, opened: Opened) -> None:
         """Put the scan where its picture was."""
+        alone = not self._viewer.layers
         self._viewer.add_layer(Layer.create(*opened.layer))
+        if alone:  # there was no picture, which would have been shown so
+            show_as_taken(self._viewer, opened.volume)
         self._end()
         self.opened.emit(opened)
 

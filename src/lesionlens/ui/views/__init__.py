@@ -1,0 +1,1 @@
+"""Axial, coronal and sagittal views beside the main viewer, linked with it."""
