@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "lesionlens"
 
 # Each part of the package with the parts it may import. A part may always import itself.
 _VALUES = {"errors", "progress", "windowing", "volume", "heatmap", "methods", "target", "checks", "detections"}
-_CORE = _VALUES | {"regions", "spread", "compare", "calibration", "registration", "io"}
+_CORE = _VALUES | {"regions", "spread", "scales", "compare", "calibration", "registration", "io"}
 _WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),
@@ -32,8 +32,11 @@ MAY_IMPORT = {
     "regions": _VALUES,
     "spread": _VALUES | {"regions"},
     "calibration": _VALUES,
+    "scales": _VALUES | {"regions", "spread"},
+    "contours": set(),
+    "styles": {"errors", "io"},
     "registration": _VALUES | {"io"},
-    "compare": _VALUES | {"regions"},
+    "compare": _VALUES | {"regions", "scales"},
     "display": {"errors", "volume"},
     "io": _VALUES,
     "sample": _VALUES | {"io"},
@@ -49,7 +52,7 @@ MAY_IMPORT = {
     "sessions": _WORK | {"results"},
     "batch": _WORK | {"results", "pipeline"},
     "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "batch"},
-    "ui": _WORK | {"results", "pipeline", "batch"},
+    "ui": _WORK | {"results", "pipeline", "batch", "contours", "styles"},
     "__main__": {"cli"},
 }
 

@@ -85,9 +85,8 @@ class Window:
             raise InputError(f"A window has a finite centre and width; found {self.centre} and {self.width}.")
         least = _LEAST_LINEAR_WIDTH if self.function == "LINEAR" else 0.0
         if self.width < least or self.width <= 0:
-            raise InputError(
-                f"The width of a {self.function} window is {'at least 1' if least else 'above 0'}; found {self.width:g}."
-            )
+            allowed = "at least 1" if least else "above 0"
+            raise InputError(f"The width of a {self.function} window is {allowed}; found {self.width:g}.")
 
     @property
     def limits(self) -> tuple[float, float]:

@@ -135,7 +135,9 @@ def test_a_window_that_is_no_number_costs_no_scan(tmp_path: Path) -> None:
 
 def test_a_name_never_holds_the_patient(tmp_path: Path) -> None:
     """The explanation is free text of whoever set the window."""
-    change = said(WindowCenter="40", WindowWidth="80", WindowCenterWidthExplanation="Secret^Patient 1.2.840.99999.1.2.3.4")
+    change = said(
+        WindowCenter="40", WindowWidth="80", WindowCenterWidthExplanation="Secret^Patient 1.2.840.99999.1.2.3.4"
+    )
 
     source = source_of(tmp_path, change)
 
