@@ -12,13 +12,14 @@ from napari.components.overlays import TextOverlay
 
 from lesionlens.display import PLANES, DisplayView, Plane
 from lesionlens.ui.layers import heatmap_of, is_foreign_image, is_loading, volume_of
+from lesionlens.ui.legend import legend
 from lesionlens.ui.navigation import readout
 from lesionlens.ui.sight import unseen_words
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["RESEARCH_USE_ONLY", "annotate", "camera_orientation", "edge_letters", "show_plane"]
+__all__ = ["RESEARCH_USE_ONLY", "annotate", "camera_orientation", "edge_letters", "show_legend", "show_plane"]
 
 RESEARCH_USE_ONLY = "Research use only — not a medical device"
 
@@ -26,6 +27,7 @@ Orientation = tuple[str, str, str]
 
 _BANNER = "lesionlens_research_use_only"
 _READOUT = "lesionlens_readout"
+_LEGEND = "lesionlens_legend"
 _EDGE = "lesionlens_edge_{}"
 _POSITIONS = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
 # Patient directions at the low and the high end of the display axes (slice, row, column); see lesionlens.display.
@@ -33,6 +35,7 @@ _ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
 _EVEN_ORDERS = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
 _LETTER_POINTS = 16
 _BANNER_POINTS = 10
+_LEGEND_POINTS = 8
 # A line that a small window can hold.
 _BANNER_CHARACTERS = 60
 # Slices of scans that are meant to be straight are often turned by a fraction of a degree.
@@ -52,12 +55,16 @@ def annotate(viewer: ViewerModel, *, brief: bool = False) -> None:
     overlays[_BANNER] = TextOverlay(
         text=RESEARCH_USE_ONLY, position="bottom_center", font_size=_BANNER_POINTS, visible=True
     )
+    if not brief:
+        overlays[_LEGEND] = TextOverlay(position="top_left", font_size=_LEGEND_POINTS, visible=True)
     overlays[_READOUT] = TextOverlay(position="top_left", font_size=_BANNER_POINTS)
     for side, position in _POSITIONS.items():
         overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=_LETTER_POINTS)
     steps = (partial(_turn, brief=brief), partial(_write, brief=brief), _read_out)
     turn, write, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in steps)
     viewer.layers.events.connect(partial(_when_visible, write))
+    if not brief:
+        viewer.layers.events.connect(partial(_when_told, partial(_with_viewer, weakref.ref(viewer), _tell)))
     viewer.dims.events.order.connect(turn)
     viewer.layers.events.inserted.connect(turn)
     for changed in (viewer.dims.events.ndisplay, viewer.scene.camera.events.orientation, viewer.layers.events.removed):
@@ -65,6 +72,11 @@ def annotate(viewer: ViewerModel, *, brief: bool = False) -> None:
     for moved in (viewer.cursor.events.position, viewer.layers.events.removed):
         moved.connect(read_out)
     _turn(viewer, brief=brief)
+
+
+def show_legend(viewer: ViewerModel, *, visible: bool) -> None:
+    """Show or hide what the canvas says of its pictures; that they are for research stays."""
+    viewer.canvas.overlays[_LEGEND].visible = visible
 
 
 def show_plane(viewer: ViewerModel, plane: Plane) -> None:
@@ -117,6 +129,18 @@ def _when_visible(step: Callable[[object], None], event: Any) -> None:
     """Call a step when a layer was shown or hidden; napari tells of every change of a layer together."""
     if event.type == "visible":
         step(event)
+
+
+def _when_told(step: Callable[[object], None], event: Any) -> None:
+    """Call a step when something changed that the legend tells."""
+    if event.type in ("inserted", "removed", "reordered", "visible", "contrast_limits", "name"):
+        step(event)
+
+
+def _tell(viewer: ViewerModel) -> None:
+    text = legend(viewer)
+    if viewer.canvas.overlays[_LEGEND].text != text:  # a new text is laid out again
+        viewer.canvas.overlays[_LEGEND].text = text
 
 
 def _notices(viewer: ViewerModel) -> list[str]:
