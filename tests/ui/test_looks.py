@@ -154,8 +154,7 @@ def hand_made(window: Window, threshold: float = 0.5) -> tuple[Any, Any]:
 def drawn_labels(lines: Any) -> Any:
     """Return the voxels of the shown slice that napari draws."""
     settle()
-    raw = np.asarray(lines._slice.image.raw)
-    return lines._raw_to_displayed(raw) > 0
+    return np.asarray(lines._slice.image.view) > 0
 
 
 def test_a_line_runs_along_the_outermost_voxels(window: Window) -> None:
@@ -181,8 +180,11 @@ def test_a_line_takes_the_place_of_colours_and_gives_it_back(window: Window) -> 
     assert not lines.visible
     box.visible.setChecked(True)
     box.contour.setChecked(False)
-    assert "Contour of Probability: lesion" not in window.names
+    assert not lines.visible
     assert probability.opacity == 0.8
+    box.visible.setChecked(False)
+    box.visible.setChecked(True)
+    assert not lines.visible
 
 
 def test_a_line_follows_the_threshold(window: Window) -> None:
@@ -191,8 +193,8 @@ def test_a_line_follows_the_threshold(window: Window) -> None:
 
     window.widget.controls.set_threshold(0.15)
 
-    assert drawn_labels(lines).sum() != 0
     assert lines.data.threshold == 0.15
+    assert drawn_labels(lines).sum() != 0
     window.widget.controls.set_threshold(0.85)
     assert drawn_labels(lines).sum() == 0
     assert mask.any()
@@ -228,6 +230,21 @@ def test_lines_go_with_their_map(window: Window) -> None:
     window.widget.show_result(result_of(phantom()))
     window.viewer.layers.clear()
     assert window.names == []
+
+
+def test_a_map_that_comes_later_looks_like_the_others(window: Window) -> None:
+    """One from elsewhere is drawn as a line as well, above its map, and goes with it."""
+    volume = phantom()
+    hand_made(window)
+    other = result_of(volume).probabilities[0]
+
+    window.viewer.add_layer(Layer.create(*overlay_layer(replace(other, label="reader"), volume)))
+    settle()
+
+    place = window.names.index("Probability: reader")
+    assert window.names[place + 1] == "Contour of Probability: reader"
+    window.viewer.layers.remove("Probability: reader")
+    assert "Contour of Probability: reader" not in window.names
 
 
 def test_a_line_that_is_removed_leaves_the_colours(window: Window) -> None:

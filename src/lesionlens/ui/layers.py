@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionlens.contours import Cut
+from lesionlens.contours import Lines
 from lesionlens.display import DisplayView
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, LabelMap
@@ -53,8 +53,8 @@ __all__ = [
     "window_limits",
 ]
 
-# A cut looks like an array and holds none.
-LayerData = tuple[NDArray[Any] | Cut, dict[str, Any], str]
+# Lines look like an array and hold none.
+LayerData = tuple[NDArray[Any] | Lines, dict[str, Any], str]
 
 # Keys of layer.metadata. The first three hold the values themselves.
 VOLUME_KEY = "lesionlens_volume"
@@ -80,8 +80,6 @@ AXIS_LABELS = ("S", "P", "L")
 _FOREIGN_THRESHOLD = 0.5
 # Small differences count as well; what is left out is rounding and noise.
 _DIFFERENCE_FROM = 0.05
-# A line of one voxel inside the voxels that it runs around: its outer edge is theirs.
-_LINE_VOXELS = 1
 
 
 def volume_layer(volume: Volume) -> LayerData:
@@ -176,7 +174,7 @@ def uncertainty_layer(heatmap: Heatmap, scan: Volume) -> LayerData:
 
 
 def contour_layer(heatmap: Heatmap, scan: Volume, style: Style, *, limit: float | None = None) -> LayerData:
-    """Return lines around what a heatmap shows in a style, as a labels layer that makes its slices when they are seen.
+    """Return lines around what a heatmap shows in a style, as a labels layer that draws its slices when they are seen.
 
     Parameters
     ----------
@@ -195,7 +193,7 @@ def contour_layer(heatmap: Heatmap, scan: Volume, style: Style, *, limit: float 
         "metadata": {SCAN_KEY: scan, AFFINE_KEY: heatmap.grid.affine, CONTOUR_KEY: True, NOTICE_KEY: NOTICE},
     }
     array, placed, kind = _layer(heatmap.array, heatmap.grid, options, "labels")
-    return Cut(np.asarray(array), cut_of(heatmap, style, limit), both_signs=signed), placed, kind
+    return Lines(np.asarray(array), cut_of(heatmap, style, limit), both_signs=signed), placed, kind
 
 
 def heatmap_name(heatmap: Heatmap) -> str:

@@ -49,18 +49,15 @@ class Looks:
         self._contours: WeakKeyDictionary[Layer, Layer] = WeakKeyDictionary()
         self._waiting = False
         self._bars = False
-        viewer.layers.events.inserted.connect(self._on_inserted)
-        viewer.layers.events.removed.connect(self._on_removed)
+        # After the canvas has drawn, or forgotten, the layer that it is about: lines come and go with it.
+        viewer.layers.events.inserted.connect(self._on_inserted, position="last")
+        viewer.layers.events.removed.connect(self._on_removed, position="last")
         self.restyle()
 
     @property
     def kinds(self) -> set[OverlayKind]:
         """Kinds of maps that the viewer has."""
         return {kind_of(heatmap) for _, heatmap in self._maps()}
-
-    def contour_of(self, layer: Layer) -> Layer | None:
-        """Return the lines that are drawn instead of a map, or None."""
-        return self._contours.get(layer)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -75,10 +72,8 @@ class Looks:
     def show_bars(self, *, visible: bool) -> None:
         """Show or hide a colour bar, with its name below, for every map that is shown in colours."""
         self._bars = visible
-        self._viewer.canvas.overlay_tiling.top_right = "vertical"
-        for layer, _ in self._maps():
-            layer.colorbar.size, layer.colorbar.font_size = _BAR_PIXELS, _BAR_POINTS
-            layer.name_overlay.position, layer.name_overlay.font_size = layer.colorbar.position, _BAR_POINTS
+        if visible:
+            self._viewer.canvas.overlay_tiling.top_right = "vertical"
         self.restyle()
 
     def restyle(self, kind: OverlayKind | None = None) -> None:
@@ -107,30 +102,38 @@ class Looks:
             # The handles of napari's own sliders can then reach every value.
             layer.contrast_limits_range = (min(0.0, limits[0]), limits[1])
         layer.opacity = 0.0 if style.contour else opacity_of(heatmap, style)
-        layer.colorbar.visible = layer.name_overlay.visible = self._bars and not style.contour
+        self._draw_bar(layer, visible=self._bars and not style.contour)
         self._draw_contour(layer, heatmap, style, limit)
+
+    def _draw_bar(self, layer: Any, *, visible: bool) -> None:
+        bar, name = layer.colorbar, layer.name_overlay
+        if visible:
+            bar.size, bar.font_size = _BAR_PIXELS, _BAR_POINTS
+            name.position, name.font_size = bar.position, _BAR_POINTS
+        bar.visible = name.visible = visible
 
     def _draw_contour(self, layer: Layer, heatmap: Heatmap, style: Style, limit: float) -> None:
         lines: Any = self._contours.get(layer)
         scan = scan_of(layer)
-        if not style.contour or scan is None:
-            if lines is not None:
-                self._remove(layer)
+        if scan is None or (lines is None and not style.contour):
             return
-        cut, options, _ = contour_layer(heatmap, scan, style, limit=limit)
+        data, options, _ = contour_layer(heatmap, scan, style, limit=limit)
         if lines is None:
-            lines = self._add(layer, cut, options)
-        elif (lines.data.threshold, lines.data.both_signs) != (cut.threshold, cut.both_signs):  # type: ignore[union-attr]  # it is a cut
-            lines.data, lines.colormap = cut, options["colormap"]
+            lines = self._add(layer, data, options)
+        # Lines that were drawn once stay, hidden: to make a layer takes longer than anything else here.
+        lines.visible = layer.visible and style.contour
+        drawn: Any = lines.data
+        wanted: Any = data
+        if style.contour and (drawn.threshold, drawn.both_signs) != (wanted.threshold, wanted.both_signs):
+            lines.data, lines.colormap = data, options["colormap"]
         lines.opacity = options["opacity"]
 
-    def _add(self, layer: Layer, cut: Any, options: dict[str, Any]) -> Layer:
+    def _add(self, layer: Layer, data: Any, options: dict[str, Any]) -> Layer:
         layers = self._viewer.layers
         chosen = set(layers.selection), layers.selection.active
         options = {**options, "name": f"Contour of {layer.name}", "visible": layer.visible}
-        lines: Any = Layer.create(cut, options, "labels")
+        lines: Any = Layer.create(data, options, "labels")
         lines.units = layer.units
-        lines.contour = 1
         lines.editable = False  # there is nothing to paint into
         self._contours[layer] = lines
         layer.events.visible.connect(self._follow)
@@ -140,9 +143,9 @@ class Looks:
 
     def _follow(self, event: Any) -> None:
         """Show lines as long as the map that they belong to is switched on."""
-        lines = self._contours.get(event.source)
-        if lines is not None:
-            lines.visible = event.source.visible
+        lines, heatmap = self._contours.get(event.source), heatmap_of(event.source)
+        if lines is not None and heatmap is not None:
+            lines.visible = event.source.visible and self.styles[kind_of(heatmap)].contour
 
     def _remove(self, layer: Layer) -> None:
         lines = self._contours.pop(layer, None)
@@ -153,7 +156,7 @@ class Looks:
 
     def _on_inserted(self, event: Any) -> None:
         if heatmap_of(event.value) is not None:
-            self.show_bars(visible=self._bars)
+            self.restyle()
 
     def _on_removed(self, event: Any) -> None:
         self._remove(event.value)
