@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
-
-import numpy as np
 
 from lesionlens.heatmap import Heatmap
 from lesionlens.spread import LARGEST, UNITS
@@ -69,16 +66,6 @@ def limit_of(heatmaps: Iterable[Heatmap], *, both_signs: bool = False) -> float:
     fixed = scale_of(maps[0]).limit
     if fixed is not None:
         return fixed
-    ends = [_extremes(heatmap) for heatmap in maps]
+    ends = [heatmap.extremes for heatmap in maps]
     largest = max(max(high, -low) if both_signs else high for low, high in ends)
     return largest if largest > 0 else 1.0
-
-
-def _extremes(heatmap: Heatmap) -> tuple[float, float]:
-    """Return the lowest and highest value, computed once: sliders ask many times a second."""
-    if heatmap not in _EXTREMES:
-        _EXTREMES[heatmap] = float(np.min(heatmap.array)), float(np.max(heatmap.array))
-    return _EXTREMES[heatmap]
-
-
-_EXTREMES: WeakKeyDictionary[Heatmap, tuple[float, float]] = WeakKeyDictionary()

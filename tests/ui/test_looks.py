@@ -18,7 +18,7 @@ from lesionlens.styles import DIVERGING, UNCERTAINTY
 from lesionlens.ui.layers import heatmap_of, overlay_layer, volume_of
 from lesionlens.ui.open import settle
 from ui_cases import BLOB, SMALL_BLOB, attribution_of, phantom, result_of
-from ui_window import Window
+from ui_window import Window, close_dock, dock_into
 
 
 def colour_of(layer: Any, value: float) -> Any:
@@ -210,7 +210,7 @@ def test_lines_of_signed_maps_have_two_colours(window: Window) -> None:
     controls.contour.setChecked(True)
     lines = window.layer("Contour of Grad-CAM: lesion")
 
-    assert set(np.unique(np.asarray(lines.data))) == {1, 2}
+    assert set(np.unique(np.asarray(lines.data))) == {0, 1, 2}
     above, below = (lines.colormap.map(np.array([label]))[0] for label in (1, 2))
     assert above[0] > above[2]
     assert below[2] > below[0]
@@ -221,13 +221,15 @@ def test_lines_of_signed_maps_have_two_colours(window: Window) -> None:
 def test_lines_go_with_their_map(window: Window) -> None:
     """A new result, a removed layer and a cleared viewer leave no line behind, and no error."""
     hand_made(window)
-    window.widget.show_result(result_of(phantom()))
+    assert window.widget.result is not None
+    again = result_of(window.widget.result.volume)
+    window.widget.show_result(again)
     assert window.names.count("Contour of Probability: lesion") == 1
     assert window.viewer.layers.selection.active is None or "Contour" not in window.viewer.layers.selection.active.name
 
     window.viewer.layers.remove("Probability: lesion")
     assert not any(name.startswith("Contour") for name in window.names)
-    window.widget.show_result(result_of(phantom()))
+    window.widget.show_result(again)
     window.viewer.layers.clear()
     assert window.names == []
 
@@ -254,6 +256,23 @@ def test_a_line_that_is_removed_leaves_the_colours(window: Window) -> None:
     window.viewer.layers.remove("Contour of Probability: lesion")
 
     assert window.layer("Probability: lesion").opacity > 0
+
+
+def test_a_dock_that_was_closed_styles_no_more(window: Window) -> None:
+    """Its styles are nobody's; with those of the next dock they would take turns."""
+    hand_made(window)
+    old = window.widget
+    close_dock(window)
+    again = dock_into(window.viewer, window.qtbot)
+    window.viewer.layers.clear()
+
+    again.open(phantom())
+    again.widget.show_result(result_of(phantom()))
+
+    assert not any(name.startswith("Contour") for name in again.names)
+    assert again.layer("Probability: lesion").opacity == 0.5
+    assert old.overlays.styles["probability"].contour
+    close_dock(again)
 
 
 def test_regions_are_lines_or_filled(window: Window) -> None:

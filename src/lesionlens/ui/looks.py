@@ -50,14 +50,24 @@ class Looks:
         self._waiting = False
         self._bars = False
         # After the canvas has drawn, or forgotten, the layer that it is about: lines come and go with it.
-        viewer.layers.events.inserted.connect(self._on_inserted, position="last")
-        viewer.layers.events.removed.connect(self._on_removed, position="last")
+        self._events = viewer.layers.events
+        self._events.inserted.connect(self._on_inserted, position="last")
+        self._events.removed.connect(self._on_removed, position="last")
         self.restyle()
 
     @property
     def kinds(self) -> set[OverlayKind]:
         """Kinds of maps that the viewer has."""
         return {kind_of(heatmap) for _, heatmap in self._maps()}
+
+    def stop(self, _sender: object = None) -> None:
+        """Leave the layers as they are from now on: two that keep them to different styles would never agree."""
+        self._waiting = True
+        for layer in list(self._contours):
+            layer.events.visible.disconnect(self._follow)
+        self._contours.clear()
+        self._events.inserted.disconnect(self._on_inserted)
+        self._events.removed.disconnect(self._on_removed)
 
     @contextmanager
     def together(self) -> Iterator[None]:

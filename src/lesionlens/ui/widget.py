@@ -197,6 +197,7 @@ class LesionLensWidget(QWidget):
         self.form.run_clicked.connect(self.run)
         self.form.results_clicked.connect(self._browse_results)
         self.form.scan.scan_chosen.connect(self.open_scan)
+        self.destroyed.connect(self.overlays.looks.stop)
         self.controls.restyled.connect(self._restyle)
         self.looking_twice.opened.connect(self.glances.read)
         self.glances.style_chosen.connect(self.controls.take)
