@@ -13,6 +13,7 @@ from typing import Any
 
 from napari.layers import Layer
 from PIL import Image
+from qtpy.QtWidgets import QScrollArea
 
 from lesionlens.display import AXIAL, CORONAL
 from lesionlens.io import read, read_overlay
@@ -45,6 +46,7 @@ def main() -> None:
     widget = next(dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, LesionLensWidget))
     picture_results(viewer, widget)
     picture_views(viewer)
+    picture_styles(viewer, widget)
     picture_checks(viewer, widget, volume)
     picture_comparison(viewer, widget)
     viewer.close()
@@ -75,6 +77,27 @@ def picture_views(viewer: Any) -> None:
     viewer.window.remove_dock_widget(dock)
     dock.deleteLater()
     settle()
+
+
+def picture_styles(viewer: Any, widget: LesionLensWidget) -> None:
+    """Picture a line, signed colours with their bar, the legend, and the part of the dock that they are set in."""
+    kinds = widget.controls.kinds
+    colours = kinds["attribution"].colours.currentText()
+    kinds["probability"].contour.setChecked(True)
+    kinds["attribution"].visible.setChecked(True)
+    kinds["attribution"].colours.setCurrentText("blue-orange")
+    kinds["regions"].visible.setChecked(False)
+    widget.looking_twice.open()
+    widget.glances.bars.setChecked(True)
+    settle()
+    widget.findChild(QScrollArea).ensureWidgetVisible(widget.glances)
+    save(viewer, "viewer-styles.png")
+    widget.glances.bars.setChecked(False)
+    widget.looking_twice.heading.setChecked(False)
+    kinds["regions"].visible.setChecked(True)
+    kinds["attribution"].colours.setCurrentText(colours)
+    kinds["attribution"].visible.setChecked(False)
+    kinds["probability"].contour.setChecked(False)
 
 
 def picture_comparison(viewer: Any, widget: LesionLensWidget) -> None:

@@ -20,6 +20,7 @@ _VALUES = {
     "errors",
     "progress",
     "rules",
+    "windowing",
     "volume",
     "heatmap",
     "method_info",
@@ -28,14 +29,15 @@ _VALUES = {
     "checks",
     "detections",
 }
-_CORE = _VALUES | {"regions", "spread", "compare", "calibration", "registration", "trusted", "io"}
+_CORE = _VALUES | {"regions", "spread", "scales", "compare", "calibration", "registration", "trusted", "io"}
 _WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
     "method_info": {"errors"},
     "methods": {"errors", "method_info"},
-    "volume": {"errors"},
+    "windowing": {"errors"},
+    "volume": {"errors", "windowing"},
     "heatmap": {"errors", "volume"},
     "rules": {"errors"},
     "target": {"errors", "rules", "volume", "heatmap"},
@@ -44,9 +46,12 @@ MAY_IMPORT = {
     "regions": _VALUES,
     "spread": _VALUES | {"regions"},
     "calibration": _VALUES,
+    "scales": _VALUES | {"regions", "spread"},
+    "contours": set(),
+    "styles": {"errors", "io"},
     "registration": _VALUES | {"io"},
     "trusted": _VALUES | {"io", "registration"},
-    "compare": _VALUES | {"regions"},
+    "compare": _VALUES | {"regions", "scales"},
     "display": {"errors", "volume"},
     "io": _VALUES,
     "sample": _VALUES | {"io"},
@@ -63,7 +68,7 @@ MAY_IMPORT = {
     "handover": _WORK | {"results", "sessions"},
     "batch": _WORK | {"results", "pipeline"},
     "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "handover", "batch"},
-    "ui": _WORK | {"results", "pipeline", "batch"},
+    "ui": _WORK | {"results", "pipeline", "batch", "contours", "styles"},
     "__main__": {"cli"},
 }
 

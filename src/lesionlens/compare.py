@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from lesionlens.errors import InputError, unknown_name
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.regions import check_same_grid
+from lesionlens.scales import scale_of
 
 __all__ = [
     "Comparison",
@@ -248,8 +249,7 @@ def difference(first: Heatmap, second: Heatmap, *, scale: Scale | None = None) -
     _check(first, second)
     if scale not in (None, *get_args(Scale)):
         raise InputError(unknown_name("scale", scale, get_args(Scale)))
-    alike = first.kind == second.kind and (first.kind == "probability" or _method(first) == _method(second))
-    scale = scale or ("raw" if alike else "largest")
+    scale = scale or ("raw" if scale_of(first).name == scale_of(second).name else "largest")
     a, b = (_scaled(heatmap, scale) for heatmap in (first, second))
     found = b - a
     made = Provenance(

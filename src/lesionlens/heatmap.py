@@ -83,6 +83,11 @@ class Heatmap:
     provenance
         How the values came about.
 
+    Attributes
+    ----------
+    extremes : tuple of float
+        Lowest and highest value.
+
     Raises
     ------
     InputError
@@ -94,11 +99,13 @@ class Heatmap:
     label: str
     signed: bool
     provenance: Provenance
+    extremes: tuple[float, float] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise InputError(f"A heatmap is one of {', '.join(get_args(Kind))}; found {self.kind!r}.")
         low, high = float(self.array.min()), float(self.array.max())
+        object.__setattr__(self, "extremes", (low, high))  # to ask a large map again takes half a second
         if not (np.isfinite(low) and np.isfinite(high)):  # min and max propagate NaN
             raise InputError(f"The {self.kind} map of {self.label!r} holds values that are not finite.")
         if self.kind == "probability" and (low < -PROBABILITY_SLACK or high > 1 + PROBABILITY_SLACK):

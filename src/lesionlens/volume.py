@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from lesionlens.errors import InputError, printable
+from lesionlens.windowing import Window
 
 __all__ = ["GeometryVerdict", "Grid", "Source", "Volume", "resample"]
 
@@ -235,6 +236,8 @@ class Source:
         The series that was asked for of several, as it may be written down: a UID only as its digest. Else empty.
     identity
         Who the scan is of; empty unless it was asked for on reading.
+    windows
+        The windows that the files suggest for showing it, of the middle slice.
     """
 
     format: str = "memory"
@@ -248,6 +251,7 @@ class Source:
     frame_of_reference: str = field(default="", repr=False)
     series: str = ""
     identity: Mapping[str, str] = field(default_factory=dict)
+    windows: tuple[Window, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decisions", tuple(map(printable, self.decisions)))  # they name files

@@ -11,6 +11,7 @@ from typing import Any
 
 # Before napari is loaded: tests neither read nor change the settings of whoever runs them.
 os.environ["NAPARI_CONFIG"] = os.path.join(tempfile.mkdtemp(prefix="lesionlens-napari-"), "settings.yaml")
+os.environ["LESIONLENS_CONFIG"] = os.path.dirname(os.environ["NAPARI_CONFIG"])
 
 import napari
 import pytest
@@ -66,6 +67,7 @@ def visible_window(qapp: QApplication, qtbot: Any) -> Iterator[Window]:
     assert qapp is not None
     viewer = napari.Viewer(show=False, show_welcome_screen=False)
     found = dock_into(viewer, qtbot)
+    found.widget.glances.legend.setChecked(False)  # its text lies over the picture, and changes with what is shown
     viewer.window._qt_viewer.canvas.native.setFixedSize(*_CANVAS)
     viewer.window.resize(*_SIZE)
     viewer.window.show()

@@ -15,9 +15,10 @@ from qtpy.QtWidgets import QApplication
 
 from lesionlens.compare import compare_maps
 from lesionlens.display import CORONAL, DisplayView
+from lesionlens.styles import Style
 from lesionlens.ui.canvas import show_plane
 from lesionlens.ui.compare import CompareWidget
-from lesionlens.ui.layers import Style, heatmap_layer, heatmap_of, volume_layer
+from lesionlens.ui.layers import heatmap_layer, heatmap_of, volume_layer
 from lesionlens.ui.open import settle
 from lesionlens.volume import Volume
 from ui_cases import BLOB, SHAPE, SMALL_BLOB, SPACING_MM, attribution_of, phantom, probability_of

@@ -12,13 +12,15 @@ from napari.utils.colormaps import AVAILABLE_COLORMAPS, ensure_colormap
 from lesionlens.display import DisplayView
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, LabelMap, Provenance
+from lesionlens.styles import DIVERGING, Style
 from lesionlens.ui import layers as la
-from lesionlens.ui.colours import DIVERGING, diverging, sequential
+from lesionlens.ui.appearance import appearance, colours_for, default_styles
+from lesionlens.ui.colours import diverging, sequential
 from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
 from orientations import ORIENTATIONS, Orientation, oblique, reoriented
 from ui_cases import BLOB, attribution_of, feature_of, grid, phantom, probability_of, result_of
 
-STYLES = la.default_styles(threshold=0.5)
+STYLES = default_styles(threshold=0.5)
 
 
 def layer_of(data: la.LayerData) -> Layer:
@@ -234,8 +236,8 @@ def test_probability_colours_do_not_depend_on_the_threshold() -> None:
     heatmap = result_of(phantom()).probabilities[0]
     seen = []
     for threshold in (0.1, 0.5, 0.8):
-        style = la.Style("plasma", threshold, 1.0, visible=True)
-        colormap, (low, high) = la.appearance(heatmap, style)
+        style = Style("plasma", threshold, 1.0, visible=True)
+        colormap, (low, high) = appearance(heatmap, style)
         seen.append(colormap.map([(0.9 - low) / (high - low)])[0])
 
     np.testing.assert_allclose(seen, [seen[0]] * 3, atol=0.005)  # the colour table has 256 steps
@@ -248,7 +250,7 @@ def test_a_voxel_is_shown_exactly_when_it_belongs_to_a_region(threshold: float) 
     values = np.array([0, np.nextafter(at, np.float32(0)), at, np.nextafter(at, np.float32(1)), 1], dtype=np.float32)
     heatmap = probability_of(Volume(np.zeros((5, 1, 1)), grid((5, 1, 1), (1, 1, 1))), values.reshape(5, 1, 1))
 
-    colormap, limits = la.appearance(heatmap, la.Style("plasma", threshold, 1.0, visible=True))
+    colormap, limits = appearance(heatmap, Style("plasma", threshold, 1.0, visible=True))
     low, high = (np.float32(limit) for limit in limits)
     shown = colormap.map((np.clip(values, low, high) - low) / (high - low))[:, 3] > 0
 
@@ -260,8 +262,8 @@ def test_attribution_colours_end_at_the_largest_value_of_the_volume() -> None:
     volume = phantom()
     heatmap = attribution_of(volume, np.where(volume.array == 100, 8.0, -2.0))
 
-    _, sequential = la.appearance(heatmap, la.Style("viridis", 0.25, 1.0, visible=True))
-    _, diverging = la.appearance(heatmap, la.Style(DIVERGING, 0.25, 1.0, visible=True))
+    _, sequential = appearance(heatmap, Style("viridis", 0.25, 1.0, visible=True))
+    _, diverging = appearance(heatmap, Style(DIVERGING, 0.25, 1.0, visible=True))
 
     assert sequential == (pytest.approx(2.0), 8.0)
     assert diverging == (-8.0, 8.0)
@@ -271,7 +273,7 @@ def test_signed_colours_hide_the_middle_only() -> None:
     """Evidence against the class is blue, for it orange, and what says little is not painted."""
     volume = phantom()
     heatmap = attribution_of(volume, np.where(volume.array == 100, 8.0, -2.0))
-    colormap, (low, high) = la.appearance(heatmap, la.Style(DIVERGING, 0.25, 1.0, visible=True))
+    colormap, (low, high) = appearance(heatmap, Style(DIVERGING, 0.25, 1.0, visible=True))
 
     colours = colormap.map((np.array([-8.0, -2.1, -1.9, 0.0, 1.9, 2.1, 8.0]) - low) / (high - low))
 
@@ -285,7 +287,7 @@ def test_an_attribution_that_is_nowhere_positive_shows_nothing() -> None:
     volume = phantom()
     heatmap = attribution_of(volume, np.full(volume.grid.shape, -1.0))
 
-    colormap, (low, high) = la.appearance(heatmap, la.Style("viridis", 0.3, 1.0, visible=True))
+    colormap, (low, high) = appearance(heatmap, Style("viridis", 0.3, 1.0, visible=True))
 
     assert low > -1
     assert colormap.map([max(0.0, (-1.0 - low) / (high - low))])[0, 3] == 0
@@ -304,9 +306,9 @@ def test_features_of_both_signs_start_with_both_colours() -> None:
     """Below 0 is no less than above for a layer; evidence against a class stays hidden until it is asked for."""
     scan = phantom()
 
-    assert la.colours_for(feature_of(scan, scan.array - 50)) == "blue-orange"
-    assert la.colours_for(feature_of(scan, scan.array)) == "viridis"
-    assert la.colours_for(attribution_of(scan, scan.array - 50)) == "viridis"
+    assert colours_for(feature_of(scan, scan.array - 50)) == "blue-orange"
+    assert colours_for(feature_of(scan, scan.array)) == "viridis"
+    assert colours_for(attribution_of(scan, scan.array - 50)) == "viridis"
 
 
 def test_a_mask_from_elsewhere_lies_where_its_voxels_are() -> None:
@@ -346,7 +348,7 @@ def test_the_map_of_a_class_that_is_not_seen_looks_so() -> None:
     volume = phantom()
     seen = attribution_of(volume, volume.array)
     unseen = replace(seen, provenance=replace(seen.provenance, options={"seen": False, "class_probability": 0.03}))
-    style = la.Style("viridis", 0.3, 0.5, visible=True)
+    style = Style("viridis", 0.3, 0.5, visible=True)
 
     (_, plain, _), (_, muted, _) = (la.heatmap_layer(heatmap, volume, style) for heatmap in (seen, unseen))
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lesionlens.display import PLANES, DisplayView
 from lesionlens.ui.canvas import show_plane
 from lesionlens.ui.navigation import go_to
 from lesionlens.volume import Volume
+from lesionlens.windowing import CT_WINDOWS
 from orientations import ORIENTATIONS, Orientation, reoriented
-from ui_cases import BLOB, SPACING_MM, phantom, result_of
+from ui_cases import BLOB, SPACING_MM, attribution_of, phantom, result_of
 from ui_window import Window
 
 pytestmark = pytest.mark.xvfb
@@ -161,6 +164,91 @@ def test_an_overlay_lies_on_its_lesion(visible_window: Window) -> None:
 
     # Green at all: on so small a canvas the box of the readout darkens a corner of the blob.
     np.testing.assert_array_equal(changed, plain[..., 1].astype(int) - plain[..., 0] > 20)
+
+
+@pytest.mark.parametrize("name", ["brain", "lung", "bone"])
+def test_a_window_gives_the_grey_that_its_numbers_say(visible_window: Window, name: str) -> None:
+    """Black below, white above, and in proportion between: (value - low) / (high - low), from 0 to 255."""
+    window = visible_window
+    ramp = np.linspace(-1500, 1500, 80, dtype=np.float32)
+    array = np.broadcast_to(ramp[np.newaxis, :, np.newaxis], (40, 80, 12)).copy()
+    volume = Volume(array, phantom().grid, "ct", "HU")
+    layer: Any = window.open(volume)
+    show_plane(window.viewer, PLANES["axial"])
+    go_to(window.viewer, volume, CENTRE)
+    (wanted,) = [one for one in CT_WINDOWS if one.name == name]
+    box = window.widget.window_controls.windows
+
+    box.setCurrentIndex(box.findText(name))
+    box.activated.emit(box.currentIndex())
+    pixels = window.pixels
+
+    view = DisplayView(volume.grid)
+    values = value_of_pixels(window, view.to_display(array), view, pixels)
+    inside = ~np.isnan(values)
+    low, high = wanted.limits
+    expected = 255 * np.clip((values[inside] - low) / (high - low), 0, 1)
+    assert tuple(layer.contrast_limits) == wanted.limits
+    assert inside.sum() > 10_000
+    assert len(np.unique(expected)) > 2
+    # A colour table of 256 steps, and rounding to whole numbers.
+    np.testing.assert_allclose(pixels[inside], np.repeat(expected[:, np.newaxis], 3, axis=1), atol=1.6)
+
+
+def test_a_line_is_drawn_on_the_outermost_voxels_alone(visible_window: Window) -> None:
+    """Inside and beside it not one grey level of the scan is changed, whatever the proportions of the voxels."""
+    window, volume = visible_window, phantom()
+    array = np.full(volume.grid.shape, 0.1, dtype=np.float32)
+    array[8:32, 20:60] = 0.8
+    array[12:16, 30:40] = 0.2  # a hole has an edge as well
+    window.open(volume)
+    show_plane(window.viewer, PLANES["axial"])
+    go_to(window.viewer, volume, CENTRE)
+    plain = window.pixels
+    window.widget.show_result(result_of(volume, {"lesion": array}))
+    probability_only(window)
+
+    window.widget.controls.kinds["probability"].contour.setChecked(True)
+    pixels = window.pixels
+
+    view = DisplayView(volume.grid)
+    mask = view.to_display(array >= 0.5)
+    cross = ndimage.generate_binary_structure(2, 1)
+    line = np.stack([part & ~ndimage.binary_erosion(part, cross) for part in mask]).astype(np.float32)
+    values = value_of_pixels(window, line, view, pixels)
+    changed = (pixels != plain).any(axis=-1)
+    inside = ~np.isnan(values)
+    np.testing.assert_array_equal(changed[inside], values[inside] == 1)
+    assert changed[inside].sum() > 1000
+
+
+def test_equal_values_are_drawn_alike_in_two_classes(visible_window: Window) -> None:
+    """The weaker class is not stretched to the brightest colour: where both have a value, both have its colour."""
+    window, volume = visible_window, phantom()
+    arrays = {"weak": np.zeros(volume.grid.shape, np.float32), "strong": np.zeros(volume.grid.shape, np.float32)}
+    arrays["weak"][8:32, 20:60] = 2.0
+    arrays["strong"][8:32, 20:40], arrays["strong"][8:32, 40:60] = 2.0, 8.0
+    result = result_of(volume, {label: np.zeros(volume.grid.shape, np.float32) for label in arrays})
+    cams = tuple(attribution_of(volume, array, label) for label, array in arrays.items())
+    window.open(volume)
+    show_plane(window.viewer, PLANES["axial"])
+    go_to(window.viewer, volume, CENTRE)
+    window.widget.show_result(replace(result, attributions=cams))
+    kinds = window.widget.controls.kinds
+    for kind, controls in kinds.items():
+        controls.visible.setChecked(kind == "attribution")
+    kinds["attribution"].threshold.setValue(0.1)
+    view = DisplayView(volume.grid)
+    pictures = {}
+    for label in arrays:
+        window.widget.controls.classes.setCurrentText(label)
+        pictures[label] = window.pixels
+
+    values = value_of_pixels(window, view.to_display(arrays["strong"]), view, pictures["weak"])
+    same = (pictures["weak"] == pictures["strong"]).all(axis=-1)
+    assert (values == 2).sum() > 1000
+    assert same[values == 2].all()
+    assert not same[values == 8].any()
 
 
 def test_the_notice_is_drawn(visible_window: Window) -> None:

@@ -13,6 +13,7 @@ from napari.components.overlays import TextOverlay
 from lesionlens.display import PLANES, DisplayView, Plane
 from lesionlens.ui import convention
 from lesionlens.ui.layers import heatmap_of, is_foreign_image, is_loading, volume_of
+from lesionlens.ui.legend import legend
 from lesionlens.ui.sight import unseen_words
 from lesionlens.ui.slab import slab_of
 from lesionlens.ui.under_cursor import canvas_words
@@ -20,7 +21,7 @@ from lesionlens.ui.under_cursor import canvas_words
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["RESEARCH_USE_ONLY", "annotate", "camera_orientation", "edge_letters", "show_plane"]
+__all__ = ["RESEARCH_USE_ONLY", "annotate", "camera_orientation", "edge_letters", "show_legend", "show_plane"]
 
 RESEARCH_USE_ONLY = "Research use only — not a medical device"
 
@@ -29,6 +30,7 @@ Orientation = tuple[str, str, str]
 _BANNER = "lesionlens_research_use_only"
 _READOUT = "lesionlens_readout"
 _DISPLAY = "lesionlens_display"
+_LEGEND = "lesionlens_legend"
 _EDGE = "lesionlens_edge_{}"
 _POSITIONS = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
 # Patient directions at the low and the high end of the display axes (slice, row, column); see lesionlens.display.
@@ -40,6 +42,7 @@ _SPELT_OUT = {"I": "Inf"}
 _BANNER_POINTS = 10
 # A line that a small window can hold beside the scale.
 _BANNER_CHARACTERS = 48
+_LEGEND_POINTS = 8
 # Slices of scans that are meant to be straight are often turned by a fraction of a degree.
 _TILT_DEG = 1.0
 
@@ -66,6 +69,8 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
     overlays[_BANNER] = TextOverlay(
         text=RESEARCH_USE_ONLY, position="bottom_center", font_size=_BANNER_POINTS, visible=not bare
     )
+    if not brief:
+        overlays[_LEGEND] = TextOverlay(position="top_left", font_size=_LEGEND_POINTS, visible=True)
     overlays[_READOUT] = TextOverlay(position="top_left", font_size=_BANNER_POINTS)
     overlays[_DISPLAY] = TextOverlay(position="top_right", font_size=_BANNER_POINTS)
     for side, position in _POSITIONS.items():
@@ -73,6 +78,8 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
     steps = (partial(_turn, brief=brief), partial(_write, brief=brief), _read_out)
     turn, write, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in steps)
     viewer.layers.events.connect(partial(_when_visible, write))
+    if not brief:
+        viewer.layers.events.connect(partial(_when_told, partial(_with_viewer, weakref.ref(viewer), _tell)))
     viewer.dims.events.order.connect(turn)
     viewer.layers.events.inserted.connect(turn)
     for changed in (viewer.dims.events.ndisplay, viewer.scene.camera.events.orientation, viewer.layers.events.removed):
@@ -86,6 +93,11 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
         moved.connect(read_out)
     convention.follow(viewer, partial(_turn, brief=brief))
     _turn(viewer, brief=brief)
+
+
+def show_legend(viewer: ViewerModel, *, visible: bool) -> None:
+    """Show or hide what the canvas says of its pictures; that they are for research stays."""
+    viewer.canvas.overlays[_LEGEND].visible = visible
 
 
 def show_plane(viewer: ViewerModel, plane: Plane) -> None:
@@ -144,6 +156,18 @@ def _when_projected(step: Callable[[object], None], event: Any) -> None:
     """Call a step when a layer's slices were made thick or thin."""
     if event.type == "projection_mode":
         step(event)
+
+
+def _when_told(step: Callable[[object], None], event: Any) -> None:
+    """Call a step when something changed that the legend tells."""
+    if event.type in ("inserted", "removed", "reordered", "visible", "contrast_limits", "name"):
+        step(event)
+
+
+def _tell(viewer: ViewerModel) -> None:
+    text = legend(viewer)
+    if viewer.canvas.overlays[_LEGEND].text != text:  # a new text is laid out again
+        viewer.canvas.overlays[_LEGEND].text = text
 
 
 def _notices(viewer: ViewerModel) -> list[str]:

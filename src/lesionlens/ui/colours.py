@@ -12,30 +12,37 @@ import math
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
 
+from lesionlens.contours import ABOVE, BELOW
+from lesionlens.styles import (
+    ALL_REGIONS,
+    ANOMALY,
+    ATTRIBUTION,
+    DIVERGING,
+    PROBABILITY,
+    UNCERTAINTY,
+    OverlayKind,
+)
+
 __all__ = [
-    "ALL_REGIONS",
+    "ANOMALY_COLOURS",
     "ATTRIBUTION_COLOURS",
-    "DIVERGING",
-    "OUTLINES",
     "PROBABILITY_COLOURS",
-    "SELECTED_ONLY",
-    "SEQUENTIAL",
     "UNCERTAINTY_COLOURS",
     "UNSEEN",
     "diverging",
+    "lines",
     "outline",
     "sequential",
 ]
 
-# Perceptually even and readable with any colour vision; napari ships all four.
-SEQUENTIAL = ("inferno", "magma", "plasma", "viridis")
-# For signed values: blue against orange differ for every common colour vision.
-DIVERGING = "blue-orange"
+RGBA = tuple[float, float, float, float]
+
 # As in the report's pictures; the two hues cannot be taken for each other.
 PROBABILITY_COLOURS = "plasma"
 ATTRIBUTION_COLOURS = "viridis"
-# Black to white through red: apart from both.
+# Black to white through red, and through purple: apart from both.
 UNCERTAINTY_COLOURS = "inferno"
+ANOMALY_COLOURS = "magma"
 
 # Of a class that the model does not see: dull, and like no other map.
 UNSEEN = "not seen"
@@ -55,8 +62,16 @@ _ORANGE = ((0.60, 0.25, 0.02), (1.00, 0.80, 0.30))
 # Region outlines: no map above has these colours, and they stand out from grey and from purple to yellow.
 _OUTLINE = (0.0, 0.55, 0.65, 1.0)
 _SELECTED = (0.0, 0.95, 1.0, 1.0)
-# Outlines cover the outermost voxels, so that those of all regions would hide the rim of every colour overlay.
-OUTLINES = (SELECTED_ONLY, ALL_REGIONS) = ("selected region", "all regions")
+# Contours of maps: told apart with any colour vision (Okabe and Ito, https://jfly.uni-koeln.de/color), and none is that
+# of regions. Of signed maps, below 0 is blue, as in their colours.
+_LINES: dict[str, RGBA] = {
+    PROBABILITY: (0.90, 0.62, 0.00, 1.0),
+    ATTRIBUTION: (0.00, 0.62, 0.45, 1.0),
+    UNCERTAINTY: (0.80, 0.47, 0.65, 1.0),
+    ANOMALY: (0.94, 0.89, 0.26, 1.0),
+}
+_LINE_ABOVE, _LINE_BELOW = (*_ORANGE[1], 1.0), (*_BLUE[0], 1.0)
+_LINE_UNSEEN = (0.66, 0.62, 0.74, 1.0)
 
 
 def sequential(name: str, limit: float, *, threshold: float) -> tuple[Colormap, tuple[float, float]]:
@@ -65,7 +80,7 @@ def sequential(name: str, limit: float, *, threshold: float) -> tuple[Colormap, 
     Parameters
     ----------
     name
-        One of :data:`SEQUENTIAL`.
+        One of :data:`lesionlens.styles.SEQUENTIAL`, or :data:`UNSEEN`.
     limit
         Value of the brightest colour; the darkest stands for 0.
     threshold
@@ -108,12 +123,29 @@ def outline(name: str, selected: int | None = None) -> DirectLabelColormap:
     Parameters
     ----------
     name
-        One of :data:`OUTLINES`: whether the regions that are not selected have an outline.
+        One of :data:`lesionlens.styles.OUTLINES`: whether the regions that are not selected have an outline.
     selected
         Label of the selected region, which is brighter.
     """
-    colours: dict[int | None, tuple[float, float, float, float]] = {0: _TRANSPARENT}
+    colours: dict[int | None, RGBA] = {0: _TRANSPARENT}
     colours[None] = _OUTLINE if name == ALL_REGIONS else _TRANSPARENT
     if selected is not None:
         colours[selected] = _SELECTED
     return DirectLabelColormap(color_dict=colours, name="regions")
+
+
+def lines(kind: OverlayKind, *, signed: bool, unseen: bool) -> DirectLabelColormap:
+    """Return the colours of the contours of a map.
+
+    Parameters
+    ----------
+    kind
+        Each has its own.
+    signed
+        Whether what lies above 0 and what lies below have two.
+    unseen
+        Of a class that the model does not see: dull, like its map.
+    """
+    above = _LINE_UNSEEN if unseen else _LINE_ABOVE if signed else _LINES[kind]
+    colours: dict[int | None, RGBA] = {None: _TRANSPARENT, 0: _TRANSPARENT, ABOVE: above, BELOW: _LINE_BELOW}
+    return DirectLabelColormap(color_dict=colours, name="contour")

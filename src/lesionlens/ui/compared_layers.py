@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lesionlens.ui.colours import DIVERGING, diverging, sequential
-from lesionlens.ui.layers import LayerData, Style, colours_for, heatmap_layer
+from lesionlens.scales import limit_of, scale_of
+from lesionlens.styles import DIVERGING, Style
+from lesionlens.ui.appearance import colours_for
+from lesionlens.ui.colours import diverging, sequential
+from lesionlens.ui.layers import LayerData, heatmap_layer
 
 if TYPE_CHECKING:
     from lesionlens.heatmap import Heatmap
@@ -42,16 +46,26 @@ def difference_layer(compared: Compared, scan: Volume) -> LayerData:
     return array, {**options, "name": difference_name(compared), "colormap": colormap, "contrast_limits": limits}, kind
 
 
-def side_layers(compared: Compared, scan: Volume) -> tuple[LayerData, LayerData]:
-    """Return both maps with the same colours for the same values."""
+def side_layers(compared: Compared, scan: Volume, *, maps: Sequence[Heatmap] = ()) -> tuple[LayerData, LayerData]:
+    """Return both maps with the same colours for the same values.
+
+    Parameters
+    ----------
+    compared, scan
+        The maps, and what they are of.
+    maps
+        All that are shown elsewhere: where the two lie on their scale, their colours are those of there.
+    """
+    signed = DIVERGING in {colours_for(one) for one in compared.shown}
     limit = compared.pair.difference.limit or 1.0
-    colours = colours_for(compared.shown[0])
-    both = {colours_for(one) for one in compared.shown}
-    if DIVERGING in both:
+    if compared.pair.difference.heatmap.provenance.options["scale"] == "raw":
+        scale = scale_of(compared.shown[0]).name
+        linked = [one for one in maps if scale_of(one).name == scale]
+        limit = limit_of([*compared.shown, *linked], both_signs=signed)
+    if signed:
         colormap, limits = diverging(limit, threshold=_MAP_FROM * limit)
     else:
-        limit = 1.0 if all(one.kind == "probability" for one in compared.shown) else limit
-        colormap, limits = sequential(colours, limit, threshold=_MAP_FROM * limit)
+        colormap, limits = sequential(colours_for(compared.shown[0]), limit, threshold=_MAP_FROM * limit)
     first, second = (
         _side(heatmap, scan, name, colours=(colormap, limits))
         for heatmap, name in zip(compared.shown, compared.names[:2], strict=True)

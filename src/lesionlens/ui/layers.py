@@ -7,48 +7,36 @@ values themselves, the true affine and the provenance travel in ``layer.metadata
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionlens.contours import Lines
 from lesionlens.display import DisplayView
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.methods import METHODS
 from lesionlens.report.paint import scan_window
 from lesionlens.report.preview import Preview
-from lesionlens.spread import LARGEST
-from lesionlens.ui.colours import (
-    ATTRIBUTION_COLOURS,
-    DIVERGING,
-    PROBABILITY_COLOURS,
-    SELECTED_ONLY,
-    UNCERTAINTY_COLOURS,
-    UNSEEN,
-    diverging,
-    outline,
-    sequential,
-)
+from lesionlens.scales import limit_of
+from lesionlens.styles import DIVERGING, REGIONS, UNCERTAINTY, Style
+from lesionlens.ui.appearance import appearance, cut_of, default_styles, is_signed, kind_of, opacity_of
+from lesionlens.ui.colours import lines, outline
 from lesionlens.volume import Grid, Source, Volume
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 __all__ = [
-    "ATTRIBUTION",
-    "PROBABILITY",
-    "REGIONS",
     "THRESHOLD_KEY",
-    "Style",
-    "appearance",
-    "colours_for",
-    "default_styles",
+    "contour_layer",
     "heatmap_layer",
     "heatmap_name",
     "heatmap_of",
+    "is_contour",
+    "is_fixed",
     "is_foreign_image",
     "is_length",
     "is_loading",
@@ -56,21 +44,17 @@ __all__ = [
     "loading_layer",
     "method_name",
     "mm_per_unit",
-    "opacity_of",
     "overlay_layer",
     "scan_of",
     "uncertainty_layer",
     "volume_from_image",
     "volume_layer",
     "volume_of",
+    "window_limits",
 ]
 
-LayerData = tuple[NDArray[Any], dict[str, Any], str]
-OverlayKind = Literal["probability", "attribution", "regions"]
-
-PROBABILITY: OverlayKind = "probability"
-ATTRIBUTION: OverlayKind = "attribution"
-REGIONS: OverlayKind = "regions"
+# Lines look like an array and hold none.
+LayerData = tuple[NDArray[Any] | Lines, dict[str, Any], str]
 
 # Keys of layer.metadata. The first three hold the values themselves.
 VOLUME_KEY = "lesionlens_volume"
@@ -82,6 +66,11 @@ PROVENANCE_KEY = "provenance"
 THRESHOLD_KEY = "threshold"
 NOTICE_KEY = "notice"
 LOADING_KEY = "lesionlens_loading"
+CONTOUR_KEY = "lesionlens_contour"
+# The limits that a scan was first shown with.
+WINDOW_KEY = "lesionlens_window"
+# Colours that say something else than a style does, and stay as they are.
+FIXED_KEY = "lesionlens_fixed_colours"
 NOTICE = "Research use only, not a medical device"
 
 # Directions in which the display axes grow: head (superior), back (posterior), patient's left.
@@ -91,56 +80,20 @@ AXIS_LABELS = ("S", "P", "L")
 _FOREIGN_THRESHOLD = 0.5
 # Small differences count as well; what is left out is rounding and noise.
 _DIFFERENCE_FROM = 0.05
-_UNSEEN_OPACITY = 0.6
-# Less than this part of the largest possible uncertainty lies everywhere at the edges of things, and says little.
-_UNCERTAINTY_STYLE_FROM = 0.05
-
-
-@dataclass(frozen=True)
-class Style:
-    """How an overlay is shown; changing it recomputes nothing.
-
-    Parameters
-    ----------
-    colours
-        Name of a colour map of :mod:`lesionlens.ui.colours`; for regions, which have an outline.
-    threshold
-        What lies below is transparent: a probability, or a fraction of the largest attribution.
-    opacity
-        Opacity of all that is shown, in [0, 1].
-    visible
-        Whether it is shown at all.
-    """
-
-    colours: str
-    threshold: float
-    opacity: float
-    visible: bool
-
-
-def default_styles(*, threshold: float) -> dict[OverlayKind, Style]:
-    """Return the styles that overlays start with: probability, and the outline of the region that is selected.
-
-    Grad-CAM is coarse and covers most of what the others show, so it waits for a click.
-    """
-    return {
-        PROBABILITY: Style(PROBABILITY_COLOURS, threshold, 0.5, visible=True),
-        ATTRIBUTION: Style(ATTRIBUTION_COLOURS, 0.3, 0.5, visible=False),
-        REGIONS: Style(SELECTED_ONLY, threshold, 0.9, visible=True),
-    }
 
 
 def volume_layer(volume: Volume) -> LayerData:
     """Return a scan as an image layer in grey."""
-    source = volume.source
+    source, window = volume.source, scan_window(volume)
     metadata = {
         VOLUME_KEY: volume,
+        WINDOW_KEY: window,
         AFFINE_KEY: volume.grid.affine,
         GEOMETRY_KEY: str(source.verdict),
         PROVENANCE_KEY: {"decisions": source.decisions, "sha256": source.sha256, **_identity(source)},
         NOTICE_KEY: NOTICE,
     }
-    options = {"name": volume.name, "colormap": "gray", "contrast_limits": scan_window(volume)}
+    options = {"name": volume.name, "colormap": "gray", "contrast_limits": window}
     return _layer(volume.array, volume.grid, {**options, "metadata": metadata}, "image")
 
 
@@ -173,6 +126,7 @@ def heatmap_layer(heatmap: Heatmap, scan: Volume, style: Style) -> LayerData:
             SCAN_KEY: scan,
             AFFINE_KEY: heatmap.grid.affine,
             PROVENANCE_KEY: _provenance(heatmap),
+            FIXED_KEY: heatmap.kind == "difference",  # on the scale of the two maps, not its own
             NOTICE_KEY: NOTICE,
         },
     }
@@ -196,8 +150,7 @@ def overlay_layer(overlay: Heatmap | LabelMap, scan: Volume) -> LayerData:
     """Return a mask or map from elsewhere as a layer over its scan."""
     styles = default_styles(threshold=_FOREIGN_THRESHOLD)
     if isinstance(overlay, Heatmap):
-        kind = PROBABILITY if overlay.kind == "probability" else ATTRIBUTION
-        style = replace(styles[kind], visible=True)
+        style = replace(styles[kind_of(overlay)], visible=True)
         if overlay.kind == "difference":
             style = replace(style, colours=DIVERGING, threshold=_DIFFERENCE_FROM)
         array, options, layer_type = heatmap_layer(overlay, scan, style)
@@ -217,35 +170,30 @@ def overlay_layer(overlay: Heatmap | LabelMap, scan: Volume) -> LayerData:
 
 def uncertainty_layer(heatmap: Heatmap, scan: Volume) -> LayerData:
     """Return an uncertainty map as a layer that waits to be switched on: there are several for each class."""
-    style = Style(UNCERTAINTY_COLOURS, _UNCERTAINTY_STYLE_FROM, 0.6, visible=False)
-    return heatmap_layer(heatmap, scan, style)
+    return heatmap_layer(heatmap, scan, default_styles(threshold=_FOREIGN_THRESHOLD)[UNCERTAINTY])
 
 
-def appearance(heatmap: Heatmap, style: Style) -> tuple[Any, tuple[float, float]]:
-    """Return the colour map and the contrast limits of a heatmap in a style.
+def contour_layer(heatmap: Heatmap, scan: Volume, style: Style, *, limit: float | None = None) -> LayerData:
+    """Return lines around what a heatmap shows in a style, as a labels layer that draws its slices when they are seen.
 
-    Probabilities span [0, 1], uncertainties what their measure can reach: a scan that is clear everywhere stays dark.
-    Attributions have no unit: the brightest colour is the largest value of the volume, so that colours compare between
-    slices.
+    Parameters
+    ----------
+    heatmap, scan, style
+        As for :func:`heatmap_layer`.
+    limit
+        Of the heatmap's colours; see :func:`lesionlens.ui.appearance.appearance`.
     """
-    if heatmap.kind in ("probability", "detection"):
-        return sequential(style.colours, 1.0, threshold=style.threshold)
-    if heatmap.kind == "uncertainty" and heatmap.provenance.method in LARGEST:
-        largest = LARGEST[heatmap.provenance.method]
-        return sequential(style.colours, largest, threshold=style.threshold * largest)
-    low, high = _extremes(heatmap)
-    limit = max(abs(low), abs(high)) if style.colours == DIVERGING else high
-    limit = limit if limit > 0 else 1.0  # nothing positive: nothing is shown
-    if heatmap.unseen:
-        return sequential(UNSEEN, limit, threshold=style.threshold * limit)
-    if style.colours == DIVERGING:
-        return diverging(limit, threshold=style.threshold * limit)
-    return sequential(style.colours, limit, threshold=style.threshold * limit)
-
-
-def opacity_of(heatmap: Heatmap, style: Style) -> float:
-    """Return the opacity of a heatmap in a style: the map of a class that the model does not see is faint."""
-    return style.opacity * (_UNSEEN_OPACITY if heatmap.unseen else 1.0)
+    signed = is_signed(heatmap, style)
+    limit = limit_of([heatmap], both_signs=signed) if limit is None else limit
+    options = {
+        "name": f"Contour of {heatmap_name(heatmap)}",
+        "colormap": lines(kind_of(heatmap), signed=signed, unseen=heatmap.unseen),
+        "opacity": opacity_of(heatmap, style),
+        "visible": style.visible,
+        "metadata": {SCAN_KEY: scan, AFFINE_KEY: heatmap.grid.affine, CONTOUR_KEY: True, NOTICE_KEY: NOTICE},
+    }
+    array, placed, kind = _layer(heatmap.array, heatmap.grid, options, "labels")
+    return Lines(np.asarray(array), cut_of(heatmap, style, limit), both_signs=signed), placed, kind
 
 
 def heatmap_name(heatmap: Heatmap) -> str:
@@ -266,15 +214,6 @@ _UNCERTAINTY_NAMES = {
     "entropy": "Entropy (nats)",
     "mutual information": "Mutual information (nats)",
 }
-
-
-def colours_for(heatmap: Heatmap) -> str:
-    """Return the colours that a map which is no probability starts with.
-
-    Evidence against a class covers most of a scan and would hide what speaks for it, so that of attributions only what
-    is above 0 has colours. Features below 0 are no less than those above.
-    """
-    return DIVERGING if heatmap.signed and heatmap.kind != "attribution" else ATTRIBUTION_COLOURS
 
 
 def method_name(method: str) -> str:
@@ -303,6 +242,22 @@ def scan_of(layer: Layer) -> Volume | None:
 def is_loading(layer: Layer) -> bool:
     """Say whether a layer is only the picture of a scan that is still being read."""
     return bool(layer.metadata.get(LOADING_KEY))
+
+
+def is_contour(layer: Layer) -> bool:
+    """Say whether a layer holds the lines around another one's map."""
+    return bool(layer.metadata.get(CONTOUR_KEY))
+
+
+def is_fixed(layer: Layer) -> bool:
+    """Say whether the colours of a layer are none of a style's."""
+    return bool(layer.metadata.get(FIXED_KEY))
+
+
+def window_limits(layer: Layer) -> tuple[float, float] | None:
+    """Return the values that were black and white when a scan was opened, or None for any other layer."""
+    value = layer.metadata.get(WINDOW_KEY)
+    return None if value is None else (float(value[0]), float(value[1]))
 
 
 def is_foreign_image(layer: Layer) -> bool:
@@ -387,13 +342,3 @@ def _provenance(heatmap: Heatmap | LabelMap) -> dict[str, Any]:
     """Return the provenance as plain values, for whoever looks into the layer."""
     values = {field.name: getattr(heatmap.provenance, field.name) for field in fields(heatmap.provenance)}
     return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
-
-
-def _extremes(heatmap: Heatmap) -> tuple[float, float]:
-    """Return the lowest and highest value, computed once: sliders ask many times a second."""
-    if heatmap not in _EXTREMES:
-        _EXTREMES[heatmap] = float(heatmap.array.min()), float(heatmap.array.max())
-    return _EXTREMES[heatmap]
-
-
-_EXTREMES: WeakKeyDictionary[Heatmap, tuple[float, float]] = WeakKeyDictionary()

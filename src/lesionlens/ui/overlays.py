@@ -10,26 +10,23 @@ import numpy as np
 from napari.layers import Layer
 
 from lesionlens.display import DisplayView
+from lesionlens.styles import ANOMALY, REGIONS, UNCERTAINTY, OverlayKind, Style
+from lesionlens.ui.appearance import kind_of
 from lesionlens.ui.colours import outline
 from lesionlens.ui.layers import (
-    ATTRIBUTION,
-    PROBABILITY,
-    REGIONS,
     THRESHOLD_KEY,
     LayerData,
-    OverlayKind,
-    Style,
-    appearance,
     heatmap_layer,
     heatmap_of,
+    is_contour,
     is_foreign_image,
     is_length,
     labels_layer,
-    opacity_of,
     scan_of,
     uncertainty_layer,
     volume_of,
 )
+from lesionlens.ui.looks import Looks
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -61,35 +58,39 @@ class Overlays:
     def __init__(self, viewer: ViewerModel, styles: dict[OverlayKind, Style]) -> None:
         self._viewer = weakref.proxy(viewer)
         self.styles = styles
+        self.looks = Looks(viewer, styles)
         self.shown_class = ""
         self.selected_region: int | None = None
         self._layers: dict[tuple[OverlayKind, str], Layer] = {}
 
     @property
     def kinds(self) -> set[OverlayKind]:
-        """Kinds of overlays that the shown class has."""
+        """Kinds of overlays that the shown class has, and of those that are switched in the layer list."""
         shown = (self.shown_class, _EVERY_CLASS)
-        return {kind for (kind, label), layer in self._layers.items() if label in shown and self._has(layer)}
+        own = {kind for (kind, label), layer in self._layers.items() if label in shown and self._has(layer)}
+        return own | (self.looks.kinds & {UNCERTAINTY, ANOMALY})
 
     def show(self, result: CaseResult, shown_class: str) -> None:
         """Put the overlays of a result on the scan, in place of earlier ones of the same scan."""
-        self._forget(result.volume)
         active = self._viewer.layers.selection.active
+        with self.looks.together():
+            self._forget(result.volume)
+            self._show(result)
+            self.show_class(shown_class)
+        # napari selects what was added last; the reader's window and level controls are those of the scan.
+        self._viewer.layers.selection.active = active if active in self._viewer.layers else None
+
+    def _show(self, result: CaseResult) -> None:
         units = self._units_of(result.volume)
-        self.shown_class = shown_class
         for heatmap in result.uncertainties:
             self._place(uncertainty_layer(heatmap, result.volume), units)
         for heatmap in (*result.attributions, *result.probabilities):
-            # What a detection bundle concludes takes the place of a probability, and may lie beside an attribution.
-            kind = PROBABILITY if heatmap.kind in ("probability", "detection") else ATTRIBUTION
+            kind = kind_of(heatmap)
             label = heatmap.label if heatmap.of_class else _EVERY_CLASS
             self._add(kind, label, heatmap_layer(heatmap, result.volume, self.styles[kind]), units)
         measured = replace(self.styles[REGIONS], threshold=result.threshold)
         for label, labels in result.labels.items():
             self._add(REGIONS, label, labels_layer(labels, label, result.volume, measured), units)
-        self.show_class(shown_class)
-        # napari selects what was added last; the reader's window and level controls are those of the scan.
-        self._viewer.layers.selection.active = active if active in self._viewer.layers else None
 
     def show_class(self, label: str) -> None:
         """Show the overlays of one class and hide those of the others."""
@@ -99,14 +100,14 @@ class Overlays:
             layer.visible = self.styles[kind].visible and of_class in (label, _EVERY_CLASS)
 
     def restyle(self, kind: OverlayKind, **changes: Any) -> None:
-        """Change colours, threshold, opacity or visibility of one kind of overlay."""
+        """Change colours, threshold, opacity, contour or visibility of one kind of overlay."""
         self.styles[kind] = style = replace(self.styles[kind], **changes)
+        self.looks.restyle(kind)
         for (of_kind, label), layer in self._layers.items():
             if of_kind == kind:
-                heatmap = heatmap_of(layer)
-                layer.opacity = style.opacity if heatmap is None else opacity_of(heatmap, style)
                 layer.visible = style.visible and label in (self.shown_class, _EVERY_CLASS)
-                self._colour(layer, style)
+                if kind == REGIONS:
+                    self._outline(layer, style)
 
     def keep(self) -> None:
         """Keep the maps that are there as layers of their own, which later results leave alone."""
@@ -134,9 +135,8 @@ class Overlays:
 
     def _add(self, kind: OverlayKind, label: str, layer_data: LayerData, units: Any) -> None:
         layer = self._place(layer_data, units)
-        self._colour(layer, self.styles[kind])
         if kind == REGIONS:
-            layer.contour = 1
+            self._outline(layer, self.styles[kind])
             layer.editable = False  # painting would change a result that carries a record of how it came about
         self._layers[kind, label] = layer
 
@@ -153,6 +153,8 @@ class Overlays:
             layer.visible = False
         for layer in list(self._viewer.layers):
             other = scan_of(layer)
+            if is_contour(layer):
+                continue  # it goes with its map
             if layer.metadata.get(KEPT_KEY):
                 layer.visible = False
             elif layer.metadata.get(ELSEWHERE_KEY):
@@ -173,12 +175,7 @@ class Overlays:
     def _has(self, layer: Layer) -> bool:
         return layer in self._viewer.layers
 
-    def _colour(self, layer: Layer, style: Style) -> None:
-        heatmap = heatmap_of(layer)
-        if heatmap is None:
-            layer.colormap = outline(style.colours, self.selected_region)
-            return
-        layer.colormap, layer.contrast_limits = appearance(heatmap, style)
-        # The handles of napari's own sliders can then reach every value.
-        low, high = layer.contrast_limits
-        layer.contrast_limits_range = (min(0.0, low), high)
+    def _outline(self, layer: Any, style: Style) -> None:
+        layer.contour = int(style.contour)
+        layer.opacity = style.opacity
+        layer.colormap = outline(style.colours, self.selected_region)

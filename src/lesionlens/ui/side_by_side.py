@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.compared_layers import side_layers
-from lesionlens.ui.layers import volume_layer
+from lesionlens.ui.layers import heatmap_of, volume_layer
 
 if TYPE_CHECKING:
     from lesionlens.ui.comparing import Compared
@@ -99,13 +99,15 @@ class SideBySide(QWidget):
         self.canvases: list[QtViewer] = []
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        for model, layer, name in zip(self.models, side_layers(compared, scan), compared.names[:2], strict=True):
+        maps = [heatmap for heatmap in map(heatmap_of, viewer.layers) if heatmap is not None]
+        sides = side_layers(compared, scan, maps=maps)
+        for model, layer, name in zip(self.models, sides, compared.names[:2], strict=True):
             annotate(model, brief=True)
             model.add_layer(Layer.create(*volume_layer(scan)))
             model.add_layer(Layer.create(*layer))
             row.addWidget(self._side(model, name), 1)
         self.setMinimumHeight(_HEIGHT)
-        maps = [model.layers[-1] for model in self.models]
+        shown = [model.layers[-1] for model in self.models]
         scans = [model.layers[0] for model in self.models]
         for model in self.models:
             for name in _DIMS:
@@ -113,7 +115,7 @@ class SideBySide(QWidget):
         self._links = [
             Linked([viewer.dims, *(model.dims for model in self.models)], _DIMS),
             Linked([model.scene.camera for model in self.models], _CAMERA),
-            Linked(maps, _LOOKS),
+            Linked(shown, _LOOKS),
             Linked(scans, _LOOKS),
         ]
 

@@ -7,28 +7,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.compat import isalive
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from lesionlens.errors import InputError
 from lesionlens.pipeline import RunOptions
+from lesionlens.styles import ATTRIBUTION, PROBABILITY
 from lesionlens.ui import work
+from lesionlens.ui.appearance import colours_for, default_styles
 from lesionlens.ui.canvas import annotate, show_plane
 from lesionlens.ui.class_probabilities import ClassProbabilities
 from lesionlens.ui.consent import may_run
 from lesionlens.ui.diameters import Diameters
-from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, colours_for, default_styles, is_foreign_image
+from lesionlens.ui.glance_form import GlanceForm
+from lesionlens.ui.layers import is_foreign_image
 from lesionlens.ui.measuring import Measurer
 from lesionlens.ui.opening import Opening
 from lesionlens.ui.options import Selected, run_options
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
-from lesionlens.ui.parts import Note, line, scrolled
+from lesionlens.ui.parts import Note, Section, line, scrolled
 from lesionlens.ui.places import Places
 from lesionlens.ui.region_table import RegionTable
 from lesionlens.ui.run_form import RunForm
 from lesionlens.ui.scans import Request
 from lesionlens.ui.sight import unseen_words
 from lesionlens.ui.spread_words import spread_words
+from lesionlens.ui.viewing_keys import bind_keys
+from lesionlens.ui.window_controls import WindowControls
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -63,6 +69,9 @@ class LesionLensWidget(QWidget):
         self.form = RunForm(viewer)
         self.places = Places(viewer, self.form)
         self.controls = OverlayControls(styles)
+        self.window_controls = WindowControls(viewer)
+        self.glances = GlanceForm(viewer, styles)
+        self.looking_twice = Section("Flicker, legend, colour bars, styles", self.glances)
         self.table = RegionTable()
         self.classes = ClassProbabilities()
         self.spread = Note()
@@ -70,6 +79,7 @@ class LesionLensWidget(QWidget):
         self._arrange()
         self._connect()
         annotate(viewer)
+        bind_keys(viewer, self.glances)
         self.form.scan.set_bundles(work.bundles(), default=_DEFAULTS.bundle)
 
     @property
@@ -145,6 +155,10 @@ class LesionLensWidget(QWidget):
         if kind == PROBABILITY and "threshold" in changes:
             self._show_regions()
 
+    def _allow(self, _event: Any = None) -> None:
+        if isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed
+            self.controls.allow(self.overlays.kinds)
+
     def _show_class(self, label: str) -> None:
         self.overlays.show_class(label)
         self.controls.allow(self.overlays.kinds)
@@ -188,8 +202,14 @@ class LesionLensWidget(QWidget):
         self.form.run_clicked.connect(self.run)
         self.form.results_clicked.connect(self._browse_results)
         self.form.scan.scan_chosen.connect(self.open_scan)
+        self.destroyed.connect(self.overlays.looks.stop)
         self.controls.restyled.connect(self._restyle)
         self.form.regions.changed.connect(self._show_regions)
+        self.looking_twice.opened.connect(self.glances.read)
+        self.glances.style_chosen.connect(self.controls.take)
+        self.glances.bars_toggled.connect(lambda value: self.overlays.looks.show_bars(visible=value))
+        for changed in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
+            changed.connect(self._allow)
         self.controls.class_chosen.connect(self._show_class)
         self.controls.plane_chosen.connect(self._show_plane)
         self.controls.keep.clicked.connect(self.overlays.keep)
@@ -199,18 +219,9 @@ class LesionLensWidget(QWidget):
         self.measurer.failed.connect(show_error)
 
     def _arrange(self) -> None:
-        scrolled(
-            self,
-            self.form,
-            line(),
-            self.controls,
-            line(),
-            self.classes,
-            self.spread,
-            self.diameters.box,
-            self.table,
-            stretched=True,
-        )
+        shown = (self.window_controls, self.controls, self.looking_twice)
+        found = (self.classes, self.spread, self.diameters.box, self.table)
+        scrolled(self, self.form, line(), *shown, line(), *found, stretched=True)
 
 
 def _unseen(result: CaseResult) -> list[str]:

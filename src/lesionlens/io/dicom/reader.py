@@ -23,6 +23,7 @@ from lesionlens.io.dicom.slices import Slice
 from lesionlens.io.dicom.stacks import NamedStack, split
 from lesionlens.io.dicom.traits import MEASURED_ALIKE
 from lesionlens.io.dicom.values import OnImage, read_image, read_values, refuse_different
+from lesionlens.io.dicom.voi import stored_windows
 from lesionlens.io.early import EarlySlice, OnSlice
 from lesionlens.io.identity import Identities, hide_uids
 from lesionlens.io.policy import Wanted
@@ -70,7 +71,7 @@ def read_dicom(path: Path, wanted: Wanted, *, progress: Progress = silent, on_sl
         series, aside = _series_of(path, identities, progress)
         if wanted.series is not None:
             choose([series], identities.wanted(wanted.series), identities.mask(path.name))
-    volume = _volume(series, aside, wanted, progress, on_slice)
+    volume = _volume(series, aside, wanted, identities, progress, on_slice)
     return _on_record(volume, series, wanted, identities)
 
 
@@ -156,6 +157,7 @@ def _volume(
     series: Series,
     aside: tuple[str, ...],
     wanted: Wanted,
+    identities: Identities,
     progress: Progress,
     on_slice: OnSlice | None,
 ) -> Volume:
@@ -171,6 +173,7 @@ def _volume(
     values, sha256 = read_values(stack.slices, progress=progress, on_image=on_image)
     array, valid, left_empty = layout.fill(values, progress=progress)
     files = tuple(dict.fromkeys(item.instance.name for item in stack.slices))
+    windows, window_notes = stored_windows(stack.slices, identities)
     source = Source(
         format="dicom",
         files=files,
@@ -185,10 +188,12 @@ def _volume(
             *_padding_notes(stack, layout),
             *layout.decisions,
             *left_empty,
+            *window_notes,
         ),
         verdict=layout.verdict,
         stack=chosen.name,
         frame_of_reference=stack.slices[0].instance.frame_of_reference,
+        windows=windows,
     )
     return Volume(array, layout.grid, name=label, unit=_unit(stack), source=source, valid=valid)
 
