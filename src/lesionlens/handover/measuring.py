@@ -10,7 +10,8 @@ import numpy as np
 from lesionlens.heatmap import LabelMap, Provenance
 from lesionlens.regions import Region, measure
 from lesionlens.report.table import Cell, region_rows
-from lesionlens.results import CaseResult, measure_class
+from lesionlens.regions import measure_class
+from lesionlens.results import CaseResult
 from lesionlens.review import CaseState, Session
 from lesionlens.review.drawn import final_voxels, model_voxels
 from lesionlens.review.voxels import Voxels, paint
