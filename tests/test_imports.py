@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "sessions": _WORK | {"results"},
     "batch": _WORK | {"results", "pipeline"},
     "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "batch"},
-    "ui": _WORK | {"results", "pipeline", "batch"},
+    "ui": _WORK | {"results", "pipeline", "sessions", "batch"},
     "__main__": {"cli"},
 }
 

@@ -15,7 +15,7 @@ from lesionlens.heatmap import slug
 from lesionlens.results import read_record
 from lesionlens.review import CaseEntry, Finding, Session
 
-__all__ = ["ORDERS", "CaseFiles", "changed_files", "read_manifest", "start_session"]
+__all__ = ["ORDERS", "CaseFiles", "changed_files", "changed_of", "path_of", "read_manifest", "start_session"]
 
 # Beside these, any column of regions.csv gives an order: the case with its highest value comes first.
 ORDERS = ("given", "worst", "random")
@@ -113,10 +113,19 @@ def changed_files(session: Session, case: str) -> tuple[str, ...]:
 
     The scan itself is compared when it is read: its pin is ``pins["scan"]``.
     """
-    entry = session.case(case)
-    folder = session.path.resolve().parent / entry.results
+    return changed_of(session.case(case), session.path)
+
+
+def changed_of(entry: CaseEntry, path: Path) -> tuple[str, ...]:
+    """Return the same for a case of the session at a path; it asks the session nothing, so any thread may call it."""
+    folder = path_of(entry.results, path)
     pinned = {name: digest for name, digest in entry.pins.items() if name not in ("scan", "weights")}
     return tuple(name for name, digest in pinned.items() if _digest(folder / name) != digest)
+
+
+def path_of(name: str, path: Path) -> Path:
+    """Return where a scan or results lie that a session at a path names: from its folder, or wherever they say."""
+    return path.resolve().parent / name
 
 
 def _entry(files: CaseFiles, rows: Sequence[Mapping[str, str]], *, home: Path, number: str) -> CaseEntry:
