@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent, QObject
+from qtpy.compat import isalive
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QMainWindow, QMessageBox, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QMainWindow, QPushButton, QWidget
 
 from lesionlens.errors import InputError, LesionLensError
 from lesionlens.pipeline import RunOptions
@@ -21,6 +21,7 @@ from lesionlens.ui.overlays import Overlays
 from lesionlens.ui.parts import Note, Section, column_of, line, scrolled
 from lesionlens.ui.review.actions import Actions
 from lesionlens.ui.review.banner import Banners
+from lesionlens.ui.review.close_guard import CloseGuard
 from lesionlens.ui.review.key_dialog import KeyDialog
 from lesionlens.ui.review.keys import KEYS, load_keys
 from lesionlens.ui.review.lists import CaseList, FindingTable
@@ -99,25 +100,11 @@ class ReviewWidget(QWidget):
         self.shortcuts.listen(on=False)
         super().hideEvent(event)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  # Qt's name
-        """Store what is there before the window closes; where that fails, ask before it is lost."""
-        if watched is self.window_of_viewer and event.type() == QEvent.Type.Close and self.reviewer.reading is not None:
-            if not self.reviewer.flush() and not self._lets_go():
-                event.ignore()
-                return True
-            self.reviewer.keep_view()
-        return super().eventFilter(watched, event)
-
-    def _lets_go(self) -> bool:
-        buttons = QMessageBox.StandardButton
-        answer = QMessageBox.warning(
-            self.window_of_viewer,
-            "LesionLens: not saved",
-            f"What you drew last could not be saved:\n{self.banners.failure.text()}\n\nClose the window and lose it?",
-            buttons.Close | buttons.Cancel,
-            buttons.Cancel,
-        )
-        return bool(answer == buttons.Close)
+    def _keep(self) -> bool:
+        """Store what is there before the window closes; say whether everything is stored."""
+        stored = self.reviewer.flush()
+        self.reviewer.keep_view()
+        return stored
 
     def _show(self) -> None:
         """Show how things stand in the session."""
@@ -216,10 +203,11 @@ class ReviewWidget(QWidget):
         self.controls.plane_chosen.connect(lambda plane: show_plane(self.viewer, plane))
         for moved in (self.viewer.scene.camera.events, self.viewer.dims.events):
             moved.connect(self._moved)
-        self.window_of_viewer.installEventFilter(self)
+        self.guard = CloseGuard(self.window_of_viewer, self._keep)
 
     def _moved(self, _event: Any = None) -> None:
-        self.reviewer.moved()
+        if isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed
+            self.reviewer.moved()
 
     def _arrange(self) -> None:
         self.start_section = Section("Session", self.start)

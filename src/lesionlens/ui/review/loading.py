@@ -55,6 +55,7 @@ def read_scan_of(entry: CaseEntry, path: Path, progress: Progress, request: Requ
             stack=options.get("stack"),
             irregular=options.get("irregular", "refuse"),
             results=results,
+            measured=False,
         )
     return Loaded(entry.id, open_scan(request, progress), changed_of(entry, path))
 

@@ -78,6 +78,8 @@ class Reviewer(QObject):
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.timeout.connect(self.keep_view)
+        self._sessions: list[Session] = []
+        parent.destroyed.connect(partial(_close_all, self._sessions))
 
     @property
     def read_only(self) -> bool:
@@ -107,10 +109,11 @@ class Reviewer(QObject):
         """
         self.close_session()
         session = Session.open(path)
+        self._sessions.append(session)
         try:
             self.reading = Reading(session, reader)
         except BaseException:
-            session.close()
+            _close_all(self._sessions)
             raise
         self._loader = CaseLoader(path, self)
         self._loader.loaded.connect(self._loaded)
@@ -127,7 +130,7 @@ class Reviewer(QObject):
         self._leave_case()
         if self._loader is not None:
             self._loader.stop()
-        self.reading.session.close()
+        _close_all(self._sessions)
         self.reading, self.case = None, ""
 
     def open_case(self, case: str) -> None:
@@ -260,3 +263,9 @@ class Reviewer(QObject):
         view, self.view = self.view, None
         if view is not None:
             view.remove()
+
+
+def _close_all(sessions: list[Session], _widget: object = None) -> None:
+    """Close sessions, also when the dock has gone and took everything of Qt with it."""
+    while sessions:
+        sessions.pop().close()

@@ -41,7 +41,6 @@ def open_review(path: Path, reader: str, *, show: bool = True) -> tuple[napari.V
 
 
 def review_session(path: Path, reader: str) -> None:
-    """Open a session and return when the window was closed; the session is closed then."""
-    _, widget = open_review(path, reader)
+    """Open a session and return when the window was closed."""
+    open_review(path, reader)
     napari.run()
-    widget.reviewer.close_session()
