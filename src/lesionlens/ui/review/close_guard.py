@@ -18,7 +18,7 @@ class CloseGuard(QObject):
     window
         The window.
     stored
-        Stores what is there, and says whether everything is stored.
+        Says whether all that the window shows is stored. It changes nothing: parts of the window are gone already.
     """
 
     def __init__(self, window: QMainWindow, stored: Callable[[], bool]) -> None:

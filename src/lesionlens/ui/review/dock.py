@@ -100,12 +100,6 @@ class ReviewWidget(QWidget):
         self.shortcuts.listen(on=False)
         super().hideEvent(event)
 
-    def _keep(self) -> bool:
-        """Store what is there before the window closes; say whether everything is stored."""
-        stored = self.reviewer.flush()
-        self.reviewer.keep_view()
-        return stored
-
     def _show(self) -> None:
         """Show how things stand in the session."""
         reviewer, reading = self.reviewer, self.reviewer.reading
@@ -203,7 +197,7 @@ class ReviewWidget(QWidget):
         self.controls.plane_chosen.connect(lambda plane: show_plane(self.viewer, plane))
         for moved in (self.viewer.scene.camera.events, self.viewer.dims.events):
             moved.connect(self._moved)
-        self.guard = CloseGuard(self.window_of_viewer, self._keep)
+        self.guard = CloseGuard(self.window_of_viewer, lambda: not self.reviewer.unsaved)
 
     def _moved(self, _event: Any = None) -> None:
         if isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed

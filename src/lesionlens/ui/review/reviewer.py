@@ -93,6 +93,11 @@ class Reviewer(QObject):
         return self.view is not None and case is not None and case.id == self.case
 
     @property
+    def unsaved(self) -> bool:
+        """Whether the screen shows something that is drawn and not stored."""
+        return self.view is not None and self.view.drawing.touched and not self.read_only
+
+    @property
     def at(self) -> Reading:
         """Where the reader is, while a session is open."""
         if self.reading is None:
