@@ -133,6 +133,7 @@ def kill_windows(kills: int, seed: int, folder: Path) -> str:
     """Kill the window again and again on one session, and say what came of it."""
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests")]
     import review_window  # noqa: F401 - loaded once, before the forks
+
     from review_cases import blobs, make_session
 
     rng = random.Random(seed)

@@ -26,7 +26,9 @@ def blobs(n: int) -> NDArray[np.float32]:
     """Return (i, j, k) brightness with n boxes of different sizes, at most 60."""
     array = np.full(SHAPE, 40, np.float32)
     array[0] = array[-1] = 0
-    corners = [(i, j, k) for k in range(2, 20, _STEP[2]) for j in range(4, 70, _STEP[1]) for i in range(3, 34, _STEP[0])]
+    corners = [
+        (i, j, k) for k in range(2, 20, _STEP[2]) for j in range(4, 70, _STEP[1]) for i in range(3, 34, _STEP[0])
+    ]
     for number, (i, j, k) in enumerate(corners[:n]):
         width = 5 - number % 3
         array[i : i + 3, j : j + width, k : k + 2 + number % 2] = 100

@@ -9,7 +9,18 @@ from scipy import ndimage
 
 from lesionlens.errors import ReadError
 from lesionlens.review.masks import apply_mask, pack_change
-from lesionlens.review.voxels import box_of, changed, labelled, marked, middle, pack, paint, pieces, statistics_of, unpack
+from lesionlens.review.voxels import (
+    box_of,
+    changed,
+    labelled,
+    marked,
+    middle,
+    pack,
+    paint,
+    pieces,
+    statistics_of,
+    unpack,
+)
 from lesionlens.volume import Grid
 
 SHAPE = (7, 9, 5)
@@ -121,7 +132,7 @@ def test_the_middle_is_the_centroid_or_the_nearest_voxel() -> None:
 
 
 def test_pieces_are_those_of_another_program() -> None:
-    """scipy's labelling with corners; the largest first."""
+    """Those of scipy with corners; the largest first."""
     mask = random_mask(5, 0.08)
     labels, n = ndimage.label(mask, np.ones((3, 3, 3)))
     expected = sorted((flat(labels == one) for one in range(1, n + 1)), key=lambda p: (-len(p), p[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -203,8 +204,6 @@ def test_a_failed_write_is_said_and_keeps_everything_on_the_screen(desk: Desk, t
     assert [len(act.value["text"]) for act in events(desk, "comment")] == [200_000]
 
     session.execute("PRAGMA busy_timeout = 0")
-    import sqlite3
-
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         desk.press(KEYS["accept"])

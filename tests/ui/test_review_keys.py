@@ -31,7 +31,7 @@ def test_no_key_of_napari_is_shadowed(viewer: Any) -> None:
 
     assert {"P", "Shift+A", "Ctrl+Z", "Space", "Left", "Ctrl+O", "Shift+Up", "Return"} <= set(taken)
     check_keys(KEYS, taken)
-    with pytest.raises(InputError, match="activate labels paint mode|activate"):
+    with pytest.raises(InputError, match="activate"):
         check_keys({**KEYS, "accept": "P"}, taken)
 
 

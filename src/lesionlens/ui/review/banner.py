@@ -27,9 +27,7 @@ class Banner(QLabel):
         background, text = _COLOURS[weight]
         self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.setStyleSheet(
-            f"QLabel {{ background: {background}; color: {text}; padding: 6px; border-radius: 3px; font-weight: bold; }}"
-        )
+        self.setStyleSheet(f"QLabel {{ background: {background}; color: {text}; padding: 6px; font-weight: bold; }}")
         self.say("")
 
     def say(self, text: str) -> None:
@@ -66,7 +64,9 @@ class Banners(QWidget):
 
     def say_changed(self, files: tuple[str, ...]) -> None:
         """Say which files are not what they were."""
-        text = f"Changed since this session was made: {', '.join(files)}. What you see may not be what others have seen."
+        text = (
+            f"Changed since this session was made: {', '.join(files)}. What you see may not be what others have seen."
+        )
         self.changed.say(text if files else "")
 
     def say_read_only(self, *, read_only: bool) -> None:

@@ -144,4 +144,3 @@ class FindingTable(QTableWidget):
     def _choose(self, row: int, _column: int, before: int, _before_column: int) -> None:
         if 0 <= row < len(self.names) and row != before:
             self.finding_chosen.emit(self.names[row])
-

@@ -36,7 +36,9 @@ _BUTTONS = (
     ("done", "Close case, go on", 9, 8, 14),
     ("next_case", "Case ▸", 9, 22, 8),
 )
-_CHECKABLE = {"accept", "reject", "unsure", "brush", "erase", "lasso", "flag"} | {f"confidence_{n}" for n in range(1, 6)}
+_CHECKABLE = {"accept", "reject", "unsure", "brush", "erase", "lasso", "flag"} | {
+    f"confidence_{n}" for n in range(1, 6)
+}
 _TOOLS = {"paint": "brush", "erase": "erase", "polygon": "lasso"}
 
 
