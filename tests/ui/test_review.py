@@ -82,7 +82,7 @@ def test_forty_findings_are_judged_without_the_mouse(desk: Desk, tmp_path: Path)
         assert dock.reviewer.at.finding == f"lesion-{n + 1}"
         r, a, s = grid.world(centre)
         assert np.all(np.abs(np.array(desk.viewer.dims.point) - (s, -a, -r)) <= half_mm)
-        assert np.all(np.abs(np.array(desk.viewer.camera.center[-2:]) - (-a, -r)) <= half_mm[1:])
+        assert np.all(np.abs(np.array(desk.viewer.scene.camera.center[-2:]) - (-a, -r)) <= half_mm[1:])
         np.testing.assert_array_equal(shown_mask(desk), labels == n + 1)
         if n % 8 == 0:
             desk.press(KEYS["comment"])
@@ -164,7 +164,7 @@ def test_findings_are_drawn_split_and_merged_by_keys(desk: Desk, tmp_path: Path)
 
     desk.press(KEYS["new_finding"])
     assert shown_mask(desk).sum() == 0
-    desk.drag((150, 150), (170, 150))
+    desk.drag((-150, -150), (-120, -150))
     assert (dock.reviewer.at.finding, len(events(desk, "added"))) == ("reader-1", 1)
     own = shown_mask(desk).copy()
     assert own.any()
@@ -192,16 +192,16 @@ def test_a_failed_write_is_said_and_keeps_everything_on_the_screen(desk: Desk, t
     pages = session.execute("PRAGMA page_count").fetchone()[0]
     session.execute(f"PRAGMA max_page_count = {pages + 1}")
     desk.press(KEYS["comment"])
-    QApplication.focusWidget().setText("x" * 200_000)
+    QApplication.focusWidget().setText("x" * 30_000)
     desk.press("Return")
     assert "NOT SAVED" in dock.banners.failure.text()
     assert "full" in dock.banners.failure.text()
     assert dock.saved.text() == ""
-    assert len(dock.panel.comment.text()) == 200_000
+    assert len(dock.panel.comment.text()) == 30_000
     session.execute("PRAGMA max_page_count = 100000")
     desk.press("Return")
     assert dock.banners.failure.text() == ""
-    assert [len(act.value["text"]) for act in events(desk, "comment")] == [200_000]
+    assert [len(act.value["text"]) for act in events(desk, "comment")] == [30_000]
 
     session.execute("PRAGMA busy_timeout = 0")
     with sqlite3.connect(path, isolation_level=None) as other:
@@ -259,19 +259,19 @@ def test_a_reader_sees_nothing_of_another_and_comes_back_to_the_view(desk: Desk,
 
     desk.press(KEYS["accept"], KEYS["next_finding"])
     show_plane(desk.viewer, CORONAL)
-    desk.viewer.camera.zoom = 7.5
-    desk.viewer.camera.center = (0.0, 4.0, -9.0)
+    desk.viewer.scene.camera.zoom = 7.5
+    desk.viewer.scene.camera.center = (0.0, 4.0, -9.0)
     point = desk.viewer.dims.point
     desk.close()
     show_plane(desk.viewer, CORONAL)
-    desk.viewer.camera.zoom = 1.0
+    desk.viewer.scene.camera.zoom = 1.0
 
     dock = desk.open(path)
 
     assert dock.reviewer.at.finding == "lesion-3"
     assert tuple(desk.viewer.dims.order) == CORONAL.order
-    assert desk.viewer.camera.zoom == pytest.approx(7.5)
-    np.testing.assert_allclose(desk.viewer.camera.center[-2:], (4.0, -9.0), atol=1e-6)
+    assert desk.viewer.scene.camera.zoom == pytest.approx(7.5)
+    np.testing.assert_allclose(desk.viewer.scene.camera.center[-2:], (4.0, -9.0), atol=1e-6)
     assert desk.viewer.dims.point[1] == pytest.approx(point[1])
 
 

@@ -116,7 +116,7 @@ class FindingTable(QTableWidget):
                 self._write(row, state, volumes_mm3.get(state.id), seconds.get(state.id))
             if current in self.names:
                 self.setCurrentCell(self.names.index(current), 0)
-                self.scrollToItem(self.item(self.currentRow(), 0))
+                self.scrollTo(self.currentIndex())
             else:
                 self.setCurrentCell(-1, -1)
 

@@ -9,6 +9,7 @@ from napari import layers
 from napari.components import ViewerModel
 from napari.settings import get_settings
 from qtpy.QtGui import QAction, QKeySequence
+from qtpy.QtWidgets import QMenu
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QMainWindow
@@ -44,7 +45,7 @@ def _actions(actions: Iterable[QAction]) -> Iterator[QAction]:
     for action in actions:
         yield action
         menu = action.menu()
-        if menu is not None:
+        if isinstance(menu, QMenu):
             yield from _actions(menu.actions())
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QMainWindow, QShortcut
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QMainWindow
 
 __all__ = ["Shortcuts"]
 
