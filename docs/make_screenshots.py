@@ -43,7 +43,7 @@ CHECKS = ("seen", "perturbation", "localisation")
 
 
 def main() -> None:
-    """Run the sample and picture probability, Grad-CAM, a coronal view, the checks of a map, a comparison, a session."""
+    """Run the sample and picture probability, Grad-CAM, a coronal view, checks, a comparison and a session."""
     path = sample_scan()
     volume = read(path)
     viewer = open_viewer(volume, run_case(RunOptions(path), volume=volume))

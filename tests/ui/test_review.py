@@ -15,11 +15,14 @@ from qtpy.QtWidgets import QApplication
 from scipy import ndimage
 
 from lesionlens.display import CORONAL, DisplayView
+from lesionlens.errors import ReadError
 from lesionlens.io import read
 from lesionlens.review import Act, Session
 from lesionlens.review.masks import apply_mask
+from lesionlens.ui import reader
 from lesionlens.ui.canvas import show_plane
 from lesionlens.ui.open import settle
+from lesionlens.ui.review.dock import ReviewWidget
 from lesionlens.ui.review.keys import KEYS
 from review_cases import SPACING_MM, blobs, make_session, sickle
 from review_desk import Desk
@@ -294,3 +297,21 @@ def test_what_has_changed_is_noticed(desk: Desk, tmp_path: Path) -> None:
     desk.qtbot.waitUntil(lambda: dock.reviewer.ready, timeout=WAIT_MS)
     assert dock.banners.changed.text() == ""
     assert dock.reviewer.case == "case-003"
+
+
+def test_a_session_that_is_dropped_asks_who_reads(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dock comes with the file filled in; a script is told that a session is no scan."""
+    path = make_session(tmp_path, blobs(2))
+    with pytest.raises(ReadError, match="review session"):
+        reader.read_layers(str(path))
+
+    monkeypatch.setattr(reader, "_viewer_of_the_user", lambda: desk.viewer)
+    assert reader.read_layers(str(path)) == [(None,)]
+    dock = next(d for d in desk.viewer.window.dock_widgets.values() if isinstance(d, ReviewWidget))
+    desk.docks.append(dock)
+    assert dock.start.path.text() == str(path)
+    assert not dock.start.open.isEnabled()
+    dock.start.reader.setText("Ann")
+    desk.press("Return")
+    desk.wait()
+    assert dock.reviewer.at.reader == "Ann"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,7 +36,7 @@ Shape = tuple[int, int, int]
 _NUMBER = np.dtype("<u4")
 _AXES = 3
 # Faces, edges and corners connect, as in the regions of the model.
-_NEIGHBOURHOOD = 26
+_NEIGHBOURHOOD: Final = 26
 
 
 def labelled(labels: NDArray[Any], label: int, box: Sequence[float] | None = None) -> Voxels:
@@ -83,7 +83,8 @@ def paint(canvas: NDArray[Any], voxels: Voxels, value: int) -> None:
 
 def changed(before: Voxels, after: Voxels) -> Voxels:
     """Return the voxels that are in one list and not in the other."""
-    return np.setxor1d(before, after, assume_unique=True)
+    found: Voxels = np.setxor1d(before, after, assume_unique=True)
+    return found
 
 
 def pack(voxels: Voxels, shape: Shape) -> bytes:
@@ -126,7 +127,8 @@ def unpack(packed: bytes, shape: Shape) -> Voxels:
     begins, ends = edges[0:-1:2], edges[1::2]
     lengths = ends - begins
     offsets = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) + np.repeat(begins - offsets, lengths)
+    found: Voxels = np.arange(lengths.sum()) + np.repeat(begins - offsets, lengths)
+    return found
 
 
 def middle(voxels: Voxels, grid: Grid) -> NDArray[np.int64]:
@@ -139,7 +141,8 @@ def middle(voxels: Voxels, grid: Grid) -> NDArray[np.int64]:
     distances = ((grid.world(places) - grid.world(centroid)) ** 2).sum(axis=1)
     rounded = np.rint(centroid).astype(np.int64)
     inside = (places == rounded).all(axis=1).any()
-    return rounded if inside else places[np.argmin(distances)]
+    found: NDArray[np.int64] = rounded if inside else places[np.argmin(distances)]
+    return found
 
 
 def box_of(voxels: Voxels, shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -131,7 +131,7 @@ class CaseView(QObject):
         """Take the layers of the case out of the viewer."""
         self.drawing.remove()
         for layer in list(self._viewer.layers):
-            if self.volume in (volume_of(layer), scan_of(layer)):
+            if volume_of(layer) is self.volume or scan_of(layer) is self.volume:
                 self._viewer.layers.remove(layer)
         self.deleteLater()
 

@@ -141,6 +141,8 @@ class Reviewer(Recorder):
             self._not_loaded(str(error))
         else:
             self.noted.emit("")
+            if self.read_only:
+                self.failed.emit("")  # elsewhere the event that was stored has said so
             self.case_shown.emit(loaded.answer.result)
         if before is not None:
             before.remove()
