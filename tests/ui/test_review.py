@@ -11,6 +11,7 @@ import napari
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 from scipy import ndimage
 
@@ -312,6 +313,6 @@ def test_a_session_that_is_dropped_asks_who_reads(desk: Desk, tmp_path: Path, mo
     assert dock.start.path.text() == str(path)
     assert not dock.start.open.isEnabled()
     dock.start.reader.setText("Ann")
-    desk.press("Return")
+    desk.qtbot.keyClick(dock.start.reader, Qt.Key.Key_Return)
     desk.wait()
     assert dock.reviewer.at.reader == "Ann"

@@ -56,6 +56,7 @@ class CaseView(QObject):
         annotate(viewer)
         self.volume: Volume = opened.volume
         self.voxels: Voxels = np.empty(0, np.int64)
+        self._finding = ""
         self._viewer = viewer
         self._overlays = overlays
         self._opened = opened
@@ -93,12 +94,10 @@ class CaseView(QObject):
         if self.drawing.layer not in self._viewer.layers:
             self._viewer.add_layer(self.drawing.layer)  # somebody has removed it
         self.drawing.show(finding, self.voxels)
-        if entry is not None:
-            if self._overlays.shown_class != entry.label_class:
-                self._overlays.show_class(entry.label_class)
-            # What the model marked is seen beside what the reader made of it, where they differ.
-            same = np.array_equal(start, self.voxels)
-            self._overlays.select_region(None if same else entry.label)
+        self._finding = finding
+        if entry is not None and self._overlays.shown_class != entry.label_class:
+            self._overlays.show_class(entry.label_class)
+        self._show_original()
 
     def voxels_of(self, finding: str, events: Sequence[Event]) -> Voxels:
         """Return the voxels of any finding of the case."""
@@ -108,7 +107,8 @@ class CaseView(QObject):
     def begin_new(self) -> None:
         """Show an empty finding, to be drawn."""
         self.voxels = np.empty(0, np.int64)
-        self._overlays.select_region(None)
+        self._finding = ""
+        self._show_original()
         self.drawing.show("new", self.voxels)
 
     def change(self, name: str, *, new: bool) -> Act | None:
@@ -122,6 +122,7 @@ class CaseView(QObject):
         """Take note that what is seen is stored."""
         self.voxels = self.drawing.voxels
         self.drawing.settle(self.voxels)
+        self._show_original()
 
     def view(self) -> dict[str, Any]:
         """Return where the viewer looks."""
@@ -134,6 +135,12 @@ class CaseView(QObject):
             if volume_of(layer) is self.volume or scan_of(layer) is self.volume:
                 self._viewer.layers.remove(layer)
         self.deleteLater()
+
+    def _show_original(self) -> None:
+        """Outline what the model has marked beside what the reader made of it, where they differ."""
+        entry = self._findings.get(self._finding)
+        same = entry is None or np.array_equal(self._original(self._finding), self.voxels)
+        self._overlays.select_region(None if same or entry is None else entry.label)
 
     def _original(self, finding: str) -> Voxels:
         labels = {} if self._opened.result is None else self._opened.result.labels

@@ -29,8 +29,10 @@ _HEADINGS = (
     ("sure", "Your confidence, from 1 to 5"),
     ("said", "Category; an asterisk stands for comments"),
 )
-_WIDTHS = (92, 50, 76, 40)
+_WIDTHS = (92, 50, 76, 40, 40)
 _ROW_PIXELS = 22
+# So many rows are seen without scrolling, where there are so many.
+_ROWS = 10
 
 
 class CaseList(QListWidget):
@@ -97,7 +99,6 @@ class FindingTable(QTableWidget):
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         for column, width in enumerate(_WIDTHS):
             self.setColumnWidth(column, width)
-        self.setMinimumHeight(130)
         self.names: list[str] = []
         self.currentCellChanged.connect(self._choose)
 
@@ -111,6 +112,8 @@ class FindingTable(QTableWidget):
         """Show findings, the one that is looked at as the selected row."""
         with QSignalBlocker(self):
             self.setRowCount(len(states))
+            header = self.horizontalHeader().sizeHint().height()
+            self.setMinimumHeight(header + _ROW_PIXELS * min(len(states), _ROWS) + 2 * self.frameWidth())
             self.names = [state.id for state in states]
             for row, state in enumerate(states):
                 self._write(row, state, volumes_mm3.get(state.id), seconds.get(state.id))

@@ -89,10 +89,11 @@ class CaseLoader(QObject):
         self._wanted = ""
         self._reading = ""
         self._job: Job | None = None
+        self._next: CaseEntry | None = None
 
     def want(self, entry: CaseEntry) -> None:
         """Ask for a case: it comes at once if it was read before it was asked for."""
-        self._wanted = entry.id
+        self._wanted, self._next = entry.id, None
         kept, self.kept = self.kept, None
         if kept is not None and kept.case == entry.id:
             self._give(kept)
@@ -100,10 +101,9 @@ class CaseLoader(QObject):
             self._begin(entry)
 
     def prefetch(self, entry: CaseEntry) -> None:
-        """Read a case that will be asked for, unless something else is being read or it is there already."""
-        if self._job is None and not self._wanted and (self.kept is None or self.kept.case != entry.id):
-            self.kept = None
-            self._begin(entry)
+        """Read a case that will be asked for, as soon as nothing else is being read."""
+        self._next = entry
+        self._go_on()
 
     def again(self, entry: CaseEntry, request: Request) -> None:
         """Read a case in the way that somebody has chosen."""
@@ -112,7 +112,7 @@ class CaseLoader(QObject):
 
     def stop(self) -> None:
         """Stop what is being read and let go of everything."""
-        self._wanted, self._reading, self.kept = "", "", None
+        self._wanted, self._reading, self.kept, self._next = "", "", None, None
         if self._job is not None:
             self._job.abandon()
             self._job = None
@@ -157,3 +157,13 @@ class CaseLoader(QObject):
     def _ended(self, job: Job) -> None:
         if self._job is job:
             self._job, self._reading = None, ""
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin with the next case, unless something is being read, was asked for, or it is there already."""
+        entry = self._next
+        if self._job is None and not self._wanted and entry is not None:
+            self._next = None
+            if self.kept is None or self.kept.case != entry.id:
+                self.kept = None
+                self._begin(entry)

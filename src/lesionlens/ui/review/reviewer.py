@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from lesionlens.errors import LesionLensError
 from lesionlens.review import Act, Session
@@ -148,7 +148,7 @@ class Reviewer(Recorder):
             before.remove()
         following = self.at.incomplete_after(loaded.case)
         if following is not None and self._loader is not None:
-            QTimer.singleShot(0, partial(self._loader.prefetch, self.at.session.case(following)))
+            self._loader.prefetch(self.at.session.case(following))
 
     def _not_loaded(self, message: str) -> None:
         self._leave_case()
