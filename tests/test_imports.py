@@ -46,8 +46,9 @@ MAY_IMPORT = {
     "pipeline": _WORK | {"results", "options", "record"},
     "importance": _WORK | {"results"},
     "sessions": _WORK | {"results"},
+    "handover": _WORK | {"results", "sessions"},
     "batch": _WORK | {"results", "pipeline"},
-    "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "batch"},
+    "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "handover", "batch"},
     "ui": _WORK | {"results", "pipeline", "sessions", "batch"},
     "__main__": {"cli"},
 }
@@ -69,6 +70,7 @@ HOMES = {
     "nibabel": {"io"},
     "pydicom": {"io"},
     "highdicom": {"io"},
+    "jinja2": {"report"},
 }
 LATE_ANYWHERE = {"torch"}
 

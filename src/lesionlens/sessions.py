@@ -15,7 +15,17 @@ from lesionlens.heatmap import slug
 from lesionlens.results import read_record
 from lesionlens.review import CaseEntry, Finding, Session
 
-__all__ = ["ORDERS", "CaseFiles", "changed_files", "changed_of", "path_of", "read_manifest", "start_session"]
+__all__ = [
+    "ORDERS",
+    "CaseFiles",
+    "changed_files",
+    "changed_of",
+    "digest_of",
+    "path_from",
+    "path_of",
+    "read_manifest",
+    "start_session",
+]
 
 # Beside these, any column of regions.csv gives an order: the case with its highest value comes first.
 ORDERS = ("given", "worst", "random")
@@ -71,7 +81,13 @@ def read_manifest(path: Path) -> list[CaseFiles]:
 
 
 def start_session(
-    path: Path, cases: Sequence[CaseFiles], *, title: str = "", order: str = "worst", seed: int = 0
+    path: Path,
+    cases: Sequence[CaseFiles],
+    *,
+    title: str = "",
+    order: str = "worst",
+    seed: int = 0,
+    model_blind: bool = False,
 ) -> Session:
     """Make a session of cases that have been run, and open it.
 
@@ -88,6 +104,8 @@ def start_session(
         a column of ``regions.csv``, the highest value first.
     seed
         For ``"random"``.
+    model_blind
+        Readers search each case on their own before they are shown the model's findings.
 
     Raises
     ------
@@ -105,6 +123,7 @@ def start_session(
         for n, (files, table) in enumerate(zip(cases, rows, strict=True), start=1)
     ]
     about = {"order": order, "seed": str(seed)} if order == "random" else {"order": order}
+    about |= {"model_blind": "true"} if model_blind else {}
     return Session.create(path, _in_order(entries, rows, order, seed), title=title, about=about)
 
 
@@ -120,7 +139,7 @@ def changed_of(entry: CaseEntry, path: Path) -> tuple[str, ...]:
     """Return the same for a case of the session at a path; it asks the session nothing, so any thread may call it."""
     folder = path_of(entry.results, path)
     pinned = {name: digest for name, digest in entry.pins.items() if name not in ("scan", "weights")}
-    return tuple(name for name, digest in pinned.items() if _digest(folder / name) != digest)
+    return tuple(name for name, digest in pinned.items() if digest_of(folder / name) != digest)
 
 
 def path_of(name: str, path: Path) -> Path:
@@ -137,12 +156,14 @@ def _entry(files: CaseFiles, rows: Sequence[Mapping[str, str]], *, home: Path, n
     except (KeyError, TypeError) as error:
         raise ReadError(f"{files.results / _RECORD} is incomplete: {error}. Run the case again.") from None
     shown = [files.results / _RECORD, files.results / _TABLE, *sorted(files.results.glob("regions_*.nii.gz"))]
-    pins |= {file.name: _digest(file) for file in shown}
+    pins |= {file.name: digest_of(file) for file in shown}
     findings = tuple(map(_finding, rows))
-    return CaseEntry(number, files.name or number, _from(home, files.scan), _from(home, files.results), pins, findings)
+    return CaseEntry(
+        number, files.name or number, path_from(home, files.scan), path_from(home, files.results), pins, findings
+    )
 
 
-def _from(home: Path, path: Path) -> str:
+def path_from(home: Path, path: Path) -> str:
     """Return a path from a folder where it lies in it, so that both can be moved together; else the whole path."""
     whole = path.resolve()
     return str(whole.relative_to(home)) if whole.is_relative_to(home) else str(whole)
@@ -194,7 +215,7 @@ def _highest(rows: Sequence[Sequence[Mapping[str, str]]], column: str) -> Iterat
             raise InputError(f"The column {column!r} holds no numbers; cases cannot be ordered by it.") from None
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file, or nothing where it is not there."""
     digest = hashlib.sha256()
     try:

@@ -18,9 +18,10 @@ import lesionlens as ll
 from detection_networks import write_detection
 from lesionlens.cli import main
 from lesionlens.volume import Volume
+from reviewed_runs import write_run
 from tiny_bundles import CENTRE, RAS, VOXELWISE_STATE, blob, straight_grid, write_bundle
 
-_FILE = re.compile(r"[\w<>.-]+\.(?:nii\.gz|csv|json|png)")
+_FILE = re.compile(r"[\w<>.-]+\.(?:nii\.gz|csv|json|png|svg|html)")
 _PLACE = re.compile(r"<[\w-]+>")
 
 
@@ -178,19 +179,33 @@ def test_the_comparison_answers_no(page: dict[str, Any]) -> None:
     assert not matches("map_<class>.nii.gz", "map_lesion_nii.gz")
 
 
-def test_review_export(case: Path, page: dict[str, str], tmp_path: Path) -> None:
-    """What readers said, by finding, and the trail."""
-    written(case, tmp_path / "results", "run", "--layer", "0")
-    session = str(tmp_path / "s")
-    assert main(["review", "start", session, str(case / "scan.nii.gz"), str(tmp_path / "results")]) == 0
-    said = ["--reader", "Ann", "--verdict", "accept"]
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a session in which a finding was judged and its case closed."""
+    folder = tmp_path_factory.mktemp("read")
+    session = str(folder / "s")
+    assert main(["review", "start", session, *map(str, write_run(folder, "scan", "one"))]) == 0
+    said = ["--reader", "Ann", "--verdict", "accept", "--done"]
     assert main(["review", "record", session, "case-001", "lesion-1", *said]) == 0
+    return session
 
-    assert main(["review", "export", session, "--out", str(tmp_path / "out")]) == 0
+
+def test_review_export(read: str, page: dict[str, str], tmp_path: Path) -> None:
+    """What readers said, by finding, masks, statistics and the trail; and a copy without names."""
+    out, copy = tmp_path / "out", tmp_path / "copy.json"
+    assert main(["review", "export", read, "--out", str(out), "--portable", str(copy), "-q"]) == 0
 
     text = page["`lesionlens review export`"]
-    names = {path.name for path in (tmp_path / "out").iterdir()}
+    names = {path.name for path in out.iterdir()}
     check(text, names)
-    with (tmp_path / "out" / "findings.csv").open(newline="", encoding="utf-8") as file:
+    with (out / "findings.csv").open(newline="", encoding="utf-8") as file:
         columns = next(csv.reader(file))
-    assert columns == [name for name in first_cells(text) if name not in names]
+    assert columns == [name for name in first_cells(text) if name not in names and name not in files_of(text)]
+    assert keys_of(copy) == list(first_cells(page["Portable copy"]))
+
+
+def test_review_agree_and_report(read: str, page: dict[str, str], tmp_path: Path) -> None:
+    """Numbers, lesions and heatmaps; and the pages."""
+    for command in ("agree", "report"):
+        assert main(["review", command, read, "--out", str(tmp_path / command)]) == 0
+        check(page[f"`lesionlens review {command}`"], {path.name for path in (tmp_path / command).iterdir()})

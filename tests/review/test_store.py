@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -288,3 +290,83 @@ def test_a_name_is_needed_to_record(path: Path) -> None:
     """Decisions of nobody are of no use."""
     with Session.open(path) as session, pytest.raises(InputError, match="name"):
         session.record(" ", "case-1", [verdict("lesion-1")])
+
+
+CRAMPED = """
+import resource, signal, sys
+from lesionlens.review import Act, Session
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+session = Session.open(sys.argv[1])
+session.record("Ann", "case-1", [Act("verdict", "lesion-1", {"verdict": "accept"})])
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))
+big = Act("added", "mine-1", {"statistics": {}}, bytes(200_000))
+try:
+    session.record("Ann", "case-1", [Act("verdict", "lesion-2", {"verdict": "reject"}), big])
+except OSError as error:
+    print(type(error).__name__, error)
+print(len(session.events()))
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+session.record("Ann", "case-1", [Act("verdict", "lesion-3", {"verdict": "unsure"})])
+print(len(session.events()))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are those of POSIX")
+def test_a_write_that_the_system_refuses_is_said_and_loses_nothing(path: Path) -> None:
+    """The system itself stops the file from growing in the middle of a step; after it there is room again."""
+    done = subprocess.run([sys.executable, "-c", CRAMPED, str(path)], capture_output=True, text=True, check=True)
+
+    said, first, second = done.stdout.splitlines()
+    assert said.startswith("SessionError Nothing was recorded in reading.session")
+    assert (first, second) == ("1", "2")
+    with Session.open(path) as session:
+        state = session.state("case-1", "Ann")
+        assert [state.findings[f"lesion-{n}"].verdict for n in (1, 2, 3)] == ["accept", None, "unsure"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a disk of 256 kB, or skip: only the administrator of a Linux machine may make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if not sys.platform.startswith("linux") or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("disks can only be mounted by the administrator of a Linux machine")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_or_read_only(small_disk: Path, path: Path) -> None:
+    """A real one: a full disk is said, what was acknowledged is there; read-only, the session is shown and no more."""
+    target = small_disk / "reading.session"
+    shutil.copy(path, target)
+    noise = random.Random(0)
+    with Session.open(target) as session:
+        n = 0
+
+        def fill() -> None:
+            nonlocal n
+            while True:
+                added = Act("added", f"mine-{n}", {"statistics": {}}, noise.randbytes(20_000))
+                session.record("Ann", "case-1", [added, verdict(f"mine-{n}")])
+                n += 1
+
+        with pytest.raises(SessionError, match=r"Nothing was recorded.*full"):
+            fill()
+        assert 0 < n < 20
+        assert len(session.state("case-1", "Ann").findings) == N_FINDINGS + n
+    with pytest.raises(OutputError, match=r"cannot be copied.*Make room"):
+        Session.open(target)
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    with Session.open(target) as session:
+        assert len(session.state("case-1", "Ann").findings) == N_FINDINGS + n
+
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with Session.open(target) as session:
+        assert session.read_only
+        assert len(session.state("case-1", "Ann").findings) == N_FINDINGS + n
+        with pytest.raises(SessionError, match="read-only"):
+            session.record("Ann", "case-1", [verdict("lesion-1")])
+    with pytest.raises(OutputError, match="new"):
+        Session.create(small_disk / "new", [entry()])

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lesionlens.cli.options import AsJson, Command, Out, Overwrite, print_json
+from lesionlens.cli import handover
+from lesionlens.cli.options import AsJson, Command, OptionalOut, Overwrite, Quiet, print_json, progress_bars
 
 if TYPE_CHECKING:
     from lesionlens.review import Act
+    from lesionlens.review.agreement import Agreement
 
 __all__ = ["register"]
 
@@ -51,6 +53,7 @@ def register(app: typer.Typer) -> None:
     group.command("export", cls=Command, epilog="Example:  lesionlens review export trial.session --out findings")(
         review_export
     )
+    handover.register(group)
     app.add_typer(group, name="review")
 
 
@@ -63,6 +66,9 @@ def review_start(
     ] = "worst",
     seed: Annotated[int, typer.Option(min=0, help="Seed of a random order.")] = 0,
     title: Annotated[str, typer.Option(help="What readers see.")] = "",
+    model_blind: Annotated[
+        bool, typer.Option("--model-blind", help="Readers search each case before they see the model's findings.")
+    ] = False,
 ) -> None:
     """Make a session of scans that have been run; the model's regions are its findings."""
     from lesionlens.sessions import CaseFiles, read_manifest, start_session
@@ -71,7 +77,7 @@ def review_start(
         raise typer.BadParameter("name a scan and the folder of its run for each case", param_hint="SCAN RESULTS")
     files = [CaseFiles(scan, results) for scan, results in zip(pairs[::2], pairs[1::2], strict=True)]
     files += read_manifest(cases) if cases else []
-    with start_session(session, files, title=title, order=order, seed=seed) as made:
+    with start_session(session, files, title=title, order=order, seed=seed, model_blind=model_blind) as made:
         n = sum(len(made.case(name).findings) for name in made.case_ids)
         typer.echo(f"{session}: {len(made.case_ids)} cases with {n} findings, {order} first")
 
@@ -175,34 +181,87 @@ def _case_acts(*, flag: bool | None, done: bool) -> list[Act]:
     return [*marked, *([Act("done")] if done else [])]
 
 
-def review_agree(session: _FILE, as_json: AsJson = False) -> None:
+def review_agree(
+    session: _FILE, out: OptionalOut = None, overwrite: Overwrite = False, as_json: AsJson = False
+) -> None:
     """Compare the readers with each other and with the model, on findings that both judged."""
-    from lesionlens.report.console import print_table
     from lesionlens.report.review import agreement_summary
     from lesionlens.review import Session
     from lesionlens.review.agreement import session_agreement
 
+    if out is not None:
+        _write_agreement(session, out, overwrite=overwrite)
+        return
     with Session.open(session, read_only=True) as found:
         agreement = session_agreement(found)
     if as_json:
         print_json(agreement_summary(agreement))
         return
+    _print_agreement(agreement)
+
+
+def _print_agreement(agreement: Agreement) -> None:
+    from lesionlens.report.console import print_table
+
     rows = [(p.first, p.second, str(p.n), _number(p.share), _number(p.kappa)) for p in agreement.pairs]
     print_table(("first", "second", "findings", "same verdict", "Cohen's kappa"), rows)
     if len(agreement.readers) > 1:
         typer.echo(f"All readers, {agreement.n_all} findings: Fleiss' kappa {_number(agreement.fleiss)}")
 
 
+def _write_agreement(session: Path, out: Path, *, overwrite: bool) -> None:
+    """Write verdicts, detections and Dice of lesions, and confusions as heatmaps."""
+    from lesionlens.handover import write_agreement
+    from lesionlens.io.atomic import atomic_folder
+    from lesionlens.report.console import print_table
+    from lesionlens.review import Session
+
+    with Session.open(session, read_only=True) as found, atomic_folder(out, overwrite=overwrite) as folder:
+        agreement, detections, problems = write_agreement(found, folder)
+    _print_agreement(agreement)
+    rows = [
+        (d.first, d.second, str(d.both), str(d.first_only), str(d.second_only), _number(d.mean_dice))
+        for d in detections
+    ]
+    if rows:
+        print_table(("first", "second", "lesions of both", "first only", "second only", "mean Dice"), rows)
+    typer.echo(f"{out}: agreement.json, agreement.csv, lesions.csv, confusions as heatmaps")
+    for problem in problems:
+        typer.echo(f"Warning: {problem}", err=True)
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def review_export(session: _FILE, out: Out, overwrite: Overwrite = False) -> None:
-    """Write every finding with what each reader said, and the whole trail, as CSV and JSON."""
-    from lesionlens.io.atomic import atomic_folder
-    from lesionlens.report.review import write_findings
+def review_export(
+    session: _FILE,
+    out: OptionalOut = None,
+    portable: Annotated[
+        Path | None,
+        typer.Option(parser=Path, help="File for a copy without names and paths, to be imported and merged elsewhere."),
+    ] = None,
+    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Measure edited findings, and write masks.")] = True,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write every finding with what each reader said, masks and statistics, and the whole trail; or a portable copy."""
+    from lesionlens.handover import write_export
+    from lesionlens.io.atomic import atomic_folder, atomic_path
     from lesionlens.review import Session
+    from lesionlens.review.portable import copy_of, to_bytes
 
-    with Session.open(session, read_only=True) as found, atomic_folder(out, overwrite=overwrite) as folder:
-        write_findings(found, folder)
-    typer.echo(f"{out}: findings.csv, findings.json")
+    if out is None and portable is None:
+        raise typer.BadParameter("say where to write", param_hint="--out or --portable")
+    with Session.open(session, read_only=True) as found:
+        if portable is not None:
+            with atomic_path(portable, overwrite=overwrite) as temporary:
+                temporary.write_bytes(to_bytes(copy_of(found)))
+            typer.echo(f"{portable}: {len(found.case_ids)} cases, {len(found.events())} events, no names or paths")
+        if out is None:
+            return
+        with atomic_folder(out, overwrite=overwrite) as folder, progress_bars(quiet) as progress:
+            problems = write_export(found, folder, masks=masks, progress=progress)
+    typer.echo(f"{out}: findings.csv, findings.json" + (", statistics.csv, masks" if masks else ""))
+    for problem in problems:
+        typer.echo(f"Warning: {problem}", err=True)

@@ -109,6 +109,10 @@ class Identities:
         else:
             self._patterns.update(filter(None, map(_pattern, _identifying(dataset))))
 
+    def remember_texts(self, texts: Iterable[str]) -> None:
+        """Take texts from elsewhere that must not be repeated, such as words of a name that a user gave."""
+        self._patterns.update(filter(None, map(_pattern, texts)))
+
     def of_series(self, uid: str) -> dict[str, str]:
         """Return who a series is of, where it was asked for; else nothing."""
         return dict(self._of_series.get(uid, {}))

@@ -31,12 +31,18 @@ _LONGEST_NAME = 40
 def write_matrix(
     path: str | Path, values: ArrayLike, rows: Sequence[str], columns: Sequence[str] | None = None, **options: Any
 ) -> Path:
-    """Write a matrix as a PNG; see :func:`draw_matrix`. An existing file is replaced in one piece."""
-    picture = BytesIO()
-    draw_matrix(values, rows, columns, **options).savefig(
-        picture, format="png", dpi=_DPI, metadata={"Description": NOTICE}
-    )
-    target = Path(path)
+    """Write a matrix as PNG or SVG, as the suffix says; see :func:`draw_matrix`.
+
+    An existing file is replaced in one piece.
+    """
+    from matplotlib import rc_context
+
+    target, picture = Path(path), BytesIO()
+    kind = "svg" if target.suffix.lower() == ".svg" else "png"
+    # The same matrix gives the same file: no time of drawing.
+    metadata = {"Description": NOTICE, **({"Date": None} if kind == "svg" else {})}
+    with rc_context({"svg.hashsalt": NOTICE}):
+        draw_matrix(values, rows, columns, **options).savefig(picture, format=kind, dpi=_DPI, metadata=metadata)
     target.write_bytes(picture.getvalue())
     return target
 

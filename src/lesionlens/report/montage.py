@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["NOTICE", "draw_montage", "write_montage"]
+__all__ = ["NOTICE", "draw_montage", "plane_of", "write_montage"]
 
 NOTICE = "Research use only \N{EM DASH} not a medical device"
 
@@ -198,7 +198,8 @@ def _lengths(lengths: tuple[float, ...]) -> str:
     return texts[0] if len(set(texts)) == 1 else " × ".join(texts)
 
 
-def _plane(view: DisplayView) -> Plane:
+def plane_of(view: DisplayView) -> Plane:
+    """Return the plane in which a scan is best looked at: axial, or that of its thick slices."""
     thick = int(np.argmax(view.scale))
     thickest, second = view.scale[thick], sorted(view.scale)[1]
     acquired = (AXIAL, CORONAL, SAGITTAL)[thick]
@@ -213,7 +214,7 @@ def _scene(
     threshold: float,
 ) -> _Scene:
     view = DisplayView(volume.grid)
-    plane = _plane(view)
+    plane = plane_of(view)
     slider, down, across = plane.order
     spacing = (view.scale[down], view.scale[across])
 

@@ -52,6 +52,9 @@ OUTLINE_COLOUR = "#00e5ff"
 # Features of both signs: the bright ends of the viewer's blue-orange.
 BELOW_COLOUR, ABOVE_COLOUR = (0.35, 0.75, 1.0, 1.0), (1.0, 0.6, 0.1, 1.0)
 
+# What an outline's dark rim adds to the width of its line.
+_RIM_POINTS = 1.2
+
 _CAPTION_CHARACTERS = 28
 
 Floats = NDArray[np.float64]
@@ -173,8 +176,33 @@ def draw_colour_bar(axes: Axes, scale: Scale) -> None:
         spine.set_edgecolor("0.6")
 
 
-def draw_outline(axes: Axes, mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> None:
-    """Draw the outline of a mask along the edges of its pixels: where it is, not where smoothing would put it."""
+def draw_outline(
+    axes: Axes,
+    mask: NDArray[np.bool_],
+    spacing_mm: tuple[float, float],
+    *,
+    width: float = 0.5,
+    colour: str = OUTLINE_COLOUR,
+    dashed: bool = False,
+    edged: bool = False,
+) -> None:
+    """Draw the outline of a mask along the edges of its pixels: where it is, not where smoothing would put it.
+
+    Parameters
+    ----------
+    axes
+        The picture.
+    mask
+        (rows, columns) Boolean.
+    spacing_mm
+        Of rows and columns.
+    width
+        Of the line, in points.
+    colour, dashed
+        Of the line.
+    edged
+        Draw a dark rim around the line, so that it is seen on white and in print.
+    """
     from matplotlib.collections import LineCollection
 
     padded = np.pad(mask, 1)
@@ -184,7 +212,13 @@ def draw_outline(axes: Axes, mask: NDArray[np.bool_], spacing_mm: tuple[float, f
     row, column = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
     upright = np.stack([np.stack([column, row], 1), np.stack([column, row + 1], 1)], axis=1)
     segments = np.concatenate([level, upright]) * (width, height)
-    axes.add_collection(LineCollection(list(segments), colors=OUTLINE_COLOUR, linewidths=0.5, capstyle="projecting"))
+    if dashed:
+        segments = segments[::2]
+    style: dict[str, Any] = {"capstyle": "butt" if dashed else "projecting"}
+    lines = list(segments)
+    if edged:  # below all of the line, not below each piece of it
+        axes.add_collection(LineCollection(lines, colors="black", linewidths=width + _RIM_POINTS, **style))
+    axes.add_collection(LineCollection(lines, colors=colour, linewidths=width, **style))
 
 
 def draw_scale_bar(axes: Axes, length_mm: float, size_mm: tuple[float, float]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from lesionlens.review import CaseState, Event, FindingState, Session, reading_seconds
 from lesionlens.review.agreement import Agreement
+from lesionlens.review.detection import Detection
 
-__all__ = ["REVIEW_COLUMNS", "agreement_summary", "finding_rows", "write_findings"]
+__all__ = ["REVIEW_COLUMNS", "agreement_summary", "detection_summary", "finding_rows", "write_findings"]
 
 REVIEW_COLUMNS = (
     "case",
@@ -36,13 +37,26 @@ REVIEW_COLUMNS = (
     "case_status",
     "case_flagged",
     "case_seconds",
+    "voxels",
+    "n_voxels",
+    "mask_label",
 )
 
 
-def finding_rows(session: Session) -> Iterator[dict[str, Any]]:
+def finding_rows(
+    session: Session, *, measured: Mapping[tuple[str, str, str], Mapping[str, Any]] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield a row for every finding, reader by reader, of the cases that the reader touched.
 
     Keys are :data:`REVIEW_COLUMNS`; what a reader did not say is None, never a guess.
+
+    Parameters
+    ----------
+    session
+        What was read.
+    measured
+        What was measured on the voxels as a reader left them, by case, reader and finding; it stands in the place of
+        the model's figures.
     """
     for reader in session.readers:
         for case in session.cases_of(reader):
@@ -58,6 +72,8 @@ def finding_rows(session: Session) -> Iterator[dict[str, Any]]:
                     **_said(finding),
                     **_measured(statistics),
                     **_case(state, events),
+                    **dict.fromkeys(("voxels", "n_voxels", "mask_label")),
+                    **(measured or {}).get((case, reader, finding.id), {}),
                 }
 
 
@@ -94,12 +110,15 @@ def _statistics(finding: str, events: list[Event]) -> Mapping[str, Any]:
     return next(added, {})
 
 
-def write_findings(session: Session, folder: Path) -> None:
+def write_findings(
+    session: Session, folder: Path, *, measured: Mapping[tuple[str, str, str], Mapping[str, Any]] | None = None
+) -> None:
     """Write ``findings.csv`` and ``findings.json`` into a folder that exists.
 
-    The JSON file also holds the whole trail: who did what and when, in its order, what was undone included.
+    The JSON file also holds the whole trail: who did what and when, in its order, what was undone included. What was
+    ``measured`` again goes into the rows; see :func:`finding_rows`.
     """
-    rows = list(finding_rows(session))
+    rows = list(finding_rows(session, measured=measured))
     with (folder / "findings.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(REVIEW_COLUMNS)
@@ -127,7 +146,26 @@ def agreement_summary(found: Agreement) -> dict[str, Any]:
         }
         for pair in found.pairs
     ]
-    return {"readers": list(found.readers), "pairs": pairs, "fleiss_kappa": found.fleiss, "n_all": found.n_all}
+    return {
+        "readers": list(found.readers),
+        "pairs": pairs,
+        "fleiss_kappa": found.fleiss,
+        "n_all": found.n_all,
+        "consensus": list(found.consensus),
+    }
+
+
+def detection_summary(found: Detection) -> dict[str, Any]:
+    """Return what two found, without the single lesions, as plain values that JSON takes."""
+    return {
+        "first": found.first,
+        "second": found.second,
+        "both": found.both,
+        "first_only": found.first_only,
+        "second_only": found.second_only,
+        "agreement": found.agreement,
+        "mean_dice": found.mean_dice,
+    }
 
 
 def _trail(event: Event) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from lesionlens.compare import confusion
 from lesionlens.errors import InputError
+from lesionlens.review.blinding import blinded_state, mode
 from lesionlens.review.events import VERDICTS, Verdict
+from lesionlens.review.rules import MODEL
+from lesionlens.review.state import CaseState
 from lesionlens.review.store import Session
 
 __all__ = ["MODEL", "Agreement", "PairAgreement", "cohen_kappa", "fleiss_kappa", "session_agreement"]
-
-# Stands beside the readers: what the model marked it has accepted.
-MODEL = "model"
 
 
 def cohen_kappa(counts: ArrayLike) -> float | None:
@@ -112,39 +112,65 @@ class Agreement:
     Parameters
     ----------
     readers
-        Who judged anything.
+        Who judged anything on their own, before they saw what others said.
     pairs
-        Every two of them, then each beside the model.
+        Every two of them, then each beside the model, then each consensus beside the readers and the model.
     fleiss
         Kappa of all readers, on the findings that all judged; None with fewer than two, or where it is not defined.
     n_all
         Number of these findings.
+    consensus
+        What readers decided after they had seen others, as ``"Cleo (consensus)"``.
     """
 
     readers: tuple[str, ...]
     pairs: tuple[PairAgreement, ...]
     fleiss: float | None
     n_all: int
+    consensus: tuple[str, ...] = ()
 
 
 def session_agreement(session: Session) -> Agreement:
-    """Compare the verdicts of every reader of a session on the model's findings."""
-    verdicts = {reader: _verdicts(session, reader) for reader in session.readers}
-    verdicts = {reader: found for reader, found in verdicts.items() if found}
+    """Compare the verdicts of every reader of a session on the model's findings.
+
+    What a reader decided after they were shown other readers' verdicts is no reading of their own: it stands as a
+    consensus beside the readers.
+    """
+    verdicts = _all_verdicts(session, blinded=True)
+    agreed = {f"{reader} (consensus)": found for reader, found in _all_verdicts(session, blinded=False).items()}
     readers = tuple(verdicts)
-    pairs = [_pair(a, b, verdicts[a], verdicts[b]) for a, b in combinations(readers, 2)]
-    pairs += [_pair(a, MODEL, verdicts[a], dict.fromkeys(verdicts[a], "accept")) for a in readers]
+    model = dict.fromkeys((name for found in (*verdicts.values(), *agreed.values()) for name in found), "accept")
+    beside: dict[str, Mapping[tuple[str, str], Verdict]] = {**verdicts, **agreed, MODEL: model}
+    names = [*combinations(readers, 2), *((a, MODEL) for a in readers)]
+    names += [(a, b) for a in agreed for b in (*readers, MODEL)]
+    pairs = tuple(_pair(a, b, beside[a], beside[b]) for a, b in names)
     shared = sorted(set.intersection(*(set(found) for found in verdicts.values()))) if len(readers) > 1 else []
     table = [[sum(verdicts[r][name] == word for r in readers) for word in VERDICTS] for name in shared]
-    return Agreement(readers, tuple(pairs), fleiss_kappa(table), len(shared))
+    return Agreement(readers, pairs, fleiss_kappa(table), len(shared), tuple(agreed))
 
 
-def _verdicts(session: Session, reader: str) -> dict[tuple[str, str], Verdict]:
-    """Return the verdicts of a reader on the model's findings, by case and finding."""
+def _all_verdicts(session: Session, *, blinded: bool) -> dict[str, dict[tuple[str, str], Verdict]]:
+    """Return the verdicts on the model's findings by reader, case and finding; only of those who gave any.
+
+    Those given blind, or else those of cases in which the reader was shown what others said.
+    """
+    found: dict[str, dict[tuple[str, str], Verdict]] = {}
+    for reader in session.readers:
+        for case in session.cases_of(reader):
+            if blinded:
+                said = _verdicts(case, blinded_state(session, case, reader))
+            else:
+                together = mode(session, case, reader) == "consensus"
+                said = _verdicts(case, session.state(case, reader)) if together else {}
+            if said:
+                found.setdefault(reader, {}).update(said)
+    return found
+
+
+def _verdicts(case: str, state: CaseState) -> dict[tuple[str, str], Verdict]:
     return {
         (case, finding.id): finding.verdict
-        for case in session.cases_of(reader)
-        for finding in session.state(case, reader).findings.values()
+        for finding in state.findings.values()
         if finding.verdict is not None and finding.origin == "model"
     }
 

@@ -13,11 +13,23 @@ from typing import Any, Literal, get_args
 
 from lesionlens.errors import InputError
 
-__all__ = ["KINDS", "VERDICTS", "Act", "Event", "Kind", "Verdict", "counting", "last_step", "reading_seconds"]
+__all__ = [
+    "KINDS",
+    "LOOKING",
+    "VERDICTS",
+    "Act",
+    "Event",
+    "Kind",
+    "Verdict",
+    "counting",
+    "last_step",
+    "last_undo",
+    "reading_seconds",
+]
 
 Kind = Literal[
     "opened", "verdict", "category", "confidence", "comment", "flag", "edit", "measured", "added", "split", "merged",
-    "viewed", "done", "undo",
+    "viewed", "done", "undo", "revealed",
 ]  # fmt: skip
 Verdict = Literal["accept", "reject", "unsure"]
 
@@ -42,15 +54,17 @@ _VALUES: Mapping[Kind, Mapping[str, type | tuple[type, ...]]] = {
     "viewed": {"centre_ras": list, "zoom": (int, float)},
     "done": {},
     "undo": {"step": int},
+    "revealed": {"readers": list},
 }
 # What it may say besides: the plane in which somebody looked (sessions of before say none).
 _MAY_SAY: Mapping[Kind, Mapping[str, type | tuple[type, ...]]] = {"viewed": {"plane": str}}
 # About a whole case; all others are about one finding.
-OF_CASES: frozenset[Kind] = frozenset({"opened", "flag", "done", "undo"})
+OF_CASES: frozenset[Kind] = frozenset({"opened", "flag", "done", "undo", "revealed"})
 # May be about either: a position is that of the finding that was looked at, if any.
 _OF_BOTH: frozenset[Kind] = frozenset({"viewed"})
-# Looking is no decision that could be taken back.
-_NO_STEP: frozenset[Kind] = frozenset({"opened", "viewed", "undo"})
+# Looking is no decision that could be taken back, and what was seen stays seen.
+LOOKING: frozenset[Kind] = frozenset({"opened", "viewed", "revealed"})
+_NO_STEP: frozenset[Kind] = LOOKING | {"undo"}
 # Voxels come with it.
 WITH_MASK: frozenset[Kind] = frozenset({"edit", "added"})
 
@@ -124,6 +138,10 @@ class Event:
         Who, and in which case.
     act
         What.
+    uid
+        Its name in every copy of the session.
+    imported
+        It came from another copy, without names and paths.
     """
 
     id: int
@@ -132,6 +150,8 @@ class Event:
     reader: str
     case: str
     act: Act
+    uid: str = ""
+    imported: bool = False
 
 
 def counting(events: Sequence[Event]) -> list[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,7 +12,7 @@ from filelock import FileLock, Timeout
 from lesionlens.errors import OutputError, ReadError
 from lesionlens.review import schema
 
-__all__ = ["BACKUPS", "back_up", "check", "connect", "copies", "set_up", "take"]
+__all__ = ["BACKUPS", "back_up", "check", "connect", "copies", "in_memory", "set_up", "take"]
 
 # Copies of a session that are kept beside it, the newest as .backup-1.
 BACKUPS = 3
@@ -41,6 +42,14 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise ReadError(f"{path} is not readable as a session: {error}. {copies(path)}") from None
     return connection
+
+
+def in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a copy of a session that leaves the file as it is, and close the file."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    connection.backup(copy)
+    connection.close()
+    return copy
 
 
 def check(connection: sqlite3.Connection, path: Path) -> int:
@@ -85,9 +94,8 @@ def back_up(connection: sqlite3.Connection, path: Path) -> None:
         return
     temporary = path.with_name(f".{path.name}.backup")
     try:
-        with sqlite3.connect(temporary) as copy:
+        with closing(sqlite3.connect(temporary)) as copy:
             connection.backup(copy)
-        copy.close()
         for number in range(BACKUPS - 1, 0, -1):
             if _copy(path, number).exists():
                 _copy(path, number).replace(_copy(path, number + 1))

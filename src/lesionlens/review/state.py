@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lesionlens.review.events import Event, Verdict, counting
+from lesionlens.review.events import LOOKING, Event, Verdict, counting
 
 __all__ = ["CaseState", "FindingState", "Measurement", "Status", "fold"]
 
@@ -71,6 +71,8 @@ class CaseState:
         Anything was decided.
     view
         Where the reader looked last: finding (or empty), centre in world mm (RAS+), zoom; None before.
+    revealed
+        Whose verdicts the reader has been shown, in that order.
     """
 
     findings: Mapping[str, FindingState]
@@ -78,6 +80,7 @@ class CaseState:
     flagged: bool = False
     touched: bool = False
     view: tuple[str, Point, float] | None = None
+    revealed: tuple[str, ...] = ()
 
     @property
     def open(self) -> tuple[str, ...]:
@@ -115,8 +118,9 @@ def fold(findings: Sequence[str], events: Sequence[Event]) -> CaseState:
         states,
         done=_done(counted),
         flagged=bool(flags and flags[-1]),
-        touched=any(e.act.kind not in ("opened", "viewed") for e in counted),
+        touched=any(e.act.kind not in LOOKING for e in counted),
         view=_view(counted),
+        revealed=_revealed(counted),
     )
 
 
@@ -155,6 +159,11 @@ def _done(counted: Iterable[Event]) -> bool:
         elif event.act.kind == "added":
             done = False  # a new finding is not judged yet
     return done
+
+
+def _revealed(counted: Iterable[Event]) -> tuple[str, ...]:
+    names = (str(name) for e in counted if e.act.kind == "revealed" for name in e.act.value["readers"])
+    return tuple(dict.fromkeys(names))
 
 
 def _view(counted: Sequence[Event]) -> tuple[str, Point, float] | None:

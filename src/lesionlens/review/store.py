@@ -7,6 +7,7 @@ end of the process and of the power. What it raised for was not stored, not even
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,10 +23,15 @@ from lesionlens.io.atomic import atomic_path
 from lesionlens.review import schema
 from lesionlens.review.cases import CaseEntry, Finding, Progress
 from lesionlens.review.events import Act, Event, last_step, last_undo
-from lesionlens.review.file import back_up, check, connect, copies, set_up, take
+from lesionlens.review.file import back_up, check, connect, copies, in_memory, set_up, take
+from lesionlens.review.rows import EVENT_COLUMNS, case_rows, event_of, event_row, finding_rows
+from lesionlens.review.rules import check_acts, check_cases
 from lesionlens.review.state import CaseState, Status, fold
 
 __all__ = ["Session"]
+
+_UID_BYTES = 16
+_INSERT = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Session:
@@ -53,7 +59,13 @@ class Session:
 
     @classmethod
     def create(
-        cls, path: Path | str, cases: Sequence[CaseEntry], *, title: str = "", about: Mapping[str, str] | None = None
+        cls,
+        path: Path | str,
+        cases: Sequence[CaseEntry],
+        *,
+        title: str = "",
+        about: Mapping[str, str] | None = None,
+        events: Sequence[Event] = (),
     ) -> Self:
         """Make a session file, whole or not at all, and open it.
 
@@ -66,7 +78,10 @@ class Session:
         title
             What readers see.
         about
-            Further facts to keep, such as how the order was made.
+            Further facts to keep, such as how the order was made. ``"model_blind"`` keeps the model's findings from a
+            reader until they were revealed.
+        events
+            What is known of other copies of the session, numbered from 1.
 
         Raises
         ------
@@ -75,16 +90,17 @@ class Session:
         InputError
             If there is no case, or two have one name.
         """
-        _check_cases(cases)
-        facts = {"title": title, "created": _now(), **(about or {})}
+        check_cases(cases)
+        facts = {"title": title, "created": _now(), "uid": secrets.token_hex(_UID_BYTES), **(about or {})}
         with atomic_path(path) as temporary:
             connection = sqlite3.connect(temporary, isolation_level=None)
             try:
                 schema.create(connection)
                 with _transaction(connection):
                     connection.executemany("INSERT INTO about VALUES (?, ?)", facts.items())
-                    connection.executemany("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?)", _case_rows(cases))
-                    connection.executemany("INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?)", _finding_rows(cases))
+                    connection.executemany("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?)", case_rows(cases))
+                    connection.executemany("INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?)", finding_rows(cases))
+                    connection.executemany(_INSERT, map(event_row, events))
             finally:
                 connection.close()
         return cls.open(path)
@@ -112,8 +128,9 @@ class Session:
                 set_up(connection, read_only=lock is None)
                 if version < schema.VERSION:
                     if lock is None:
-                        raise ReadError(f"{path} is of an older version; open it once where it can be written.")
-                    back_up(connection, path)
+                        connection = in_memory(connection)
+                    else:
+                        back_up(connection, path)
                     schema.migrate(connection, version)
                 elif lock is not None:
                     back_up(connection, path)
@@ -144,6 +161,11 @@ class Session:
     def about(self) -> dict[str, str]:
         """Title, time of creation, and whatever else was said when it was made."""
         return dict(self._rows("SELECT name, value FROM about"))
+
+    @property
+    def model_blind(self) -> bool:
+        """Whether readers search a case on their own before they are shown the model's findings."""
+        return self.about.get("model_blind") == "true"
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -178,6 +200,22 @@ class Session:
         found = tuple(Finding(i, c, n, json.loads(statistics)) for i, c, n, statistics in findings)
         return CaseEntry(case, name, scan, results, json.loads(pins), found)
 
+    def link(self, case: str, *, scan: str, results: str) -> None:
+        """Say where the scan and the results of a case lie here; its pins tell whether they are the right ones.
+
+        Raises
+        ------
+        SessionError
+            If it could not be stored.
+        InputError
+            If there is no such case.
+        """
+        self.case(case)
+        if self.read_only:
+            raise SessionError(f"{self.path.name} is open read-only; nothing was linked.")
+        with _storing(self.path), _transaction(self._connection):
+            self._connection.execute("UPDATE cases SET scan = ?, results = ? WHERE id = ?", (scan, results, case))
+
     def record(self, reader: str, case: str, acts: Sequence[Act]) -> tuple[Event, ...]:
         """Store what a reader did as one step; all of it or nothing, and on the disk when this returns.
 
@@ -195,13 +233,23 @@ class Session:
         if not acts:
             return ()
         with _storing(self.path), _transaction(self._connection):
-            self._check_acts(reader, case, acts)
+            before = self.events(case, reader)
+            check_acts(
+                acts,
+                fold([finding.id for finding in self.case(case).findings], before),
+                before,
+                reader=reader,
+                case=case,
+                model_blind=self.model_blind,
+                state_of=lambda other: self.state(case, other),
+            )
             (last,) = self._rows("SELECT coalesce(max(id), 0) FROM events")[0]
             step, at = last + 1, _now()
-            events = tuple(Event(step + n, step, at, reader, case, act) for n, act in enumerate(acts))
-            self._connection.executemany(
-                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_event_row, events)
+            events = tuple(
+                Event(step + n, step, at, reader, case, act, secrets.token_hex(_UID_BYTES))
+                for n, act in enumerate(acts)
             )
+            self._connection.executemany(_INSERT, map(event_row, events))
         return events
 
     def undo(self, reader: str, case: str) -> int | None:
@@ -221,12 +269,12 @@ class Session:
     def events(self, case: str | None = None, reader: str | None = None) -> list[Event]:
         """Return events in their order, of one case or reader where asked for."""
         rows = self._rows(
-            "SELECT id, step, at, reader, case_id, finding, kind, value, mask FROM events"
+            f"SELECT {EVENT_COLUMNS} FROM events"
             " WHERE (?1 IS NULL OR case_id = ?1) AND (?2 IS NULL OR reader = ?2) ORDER BY id",
             case,
             reader,
         )
-        return [_event(row) for row in rows]
+        return [event_of(row) for row in rows]
 
     def state(self, case: str, reader: str) -> CaseState:
         """Return a case as one reader left it."""
@@ -253,7 +301,7 @@ class Session:
         A case is only closed when no finding waits; see :meth:`record`.
         """
         rows = self._rows(
-            "SELECT case_id, max(CASE WHEN kind NOT IN ('opened', 'viewed') THEN id END),"
+            "SELECT case_id, max(CASE WHEN kind NOT IN ('opened', 'viewed', 'revealed') THEN id END),"
             " sum(kind IN ('undo', 'flag')) FROM events WHERE reader = ? GROUP BY case_id",
             reader,
         )
@@ -279,29 +327,6 @@ class Session:
                 return case, state
         return None
 
-    def _check_acts(self, reader: str, case: str, acts: Sequence[Act]) -> None:
-        names = [finding.id for finding in self.case(case).findings]
-        events = self.events(case, reader)
-        state = fold(names, events)
-        known, waiting = set(state.findings), dict.fromkeys(state.open)
-        for act in acts:
-            if act.kind == "added":
-                if act.finding in known:
-                    raise InputError(f"There is a finding {act.finding!r} in case {case!r} already.")
-                known.add(act.finding)
-                waiting[act.finding] = None
-            elif act.finding and act.finding not in known:
-                raise InputError(f"There is no finding {act.finding!r} in case {case!r}.")
-            elif act.kind in ("verdict", "split", "merged"):
-                waiting.pop(act.finding, None)
-            elif act.kind == "undo":
-                _check_undo(act, acts, events, reader, case)
-            elif act.kind == "done" and waiting:
-                raise InputError(
-                    f"{len(waiting)} findings of case {case!r} wait for a verdict, the first is"
-                    f" {next(iter(waiting))!r}: judge them before the case is closed."
-                )
-
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(query, values).fetchall()
@@ -309,49 +334,8 @@ class Session:
             raise ReadError(f"{self.path} cannot be read: {error}. {copies(self.path)}") from None
 
 
-def _check_undo(act: Act, acts: Sequence[Act], events: Sequence[Event], reader: str, case: str) -> None:
-    if len(acts) > 1:
-        raise InputError("An undo is a step of its own; record other decisions after it.")
-    if act.value["step"] not in {event.step for event in events}:
-        raise InputError(f"There is no step {act.value['step']} of {reader!r} in case {case!r} to undo.")
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _check_cases(cases: Sequence[CaseEntry]) -> None:
-    names = [case.id for case in cases]
-    if not names:
-        raise InputError("A session needs a case; found none.")
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise InputError(f"The cases of a session have names of their own; {twice[0]!r} stands there twice.")
-    for case in cases:
-        if len({finding.id for finding in case.findings}) < len(case.findings):
-            raise InputError(f"The findings of a case have names of their own; those of {case.id!r} do not.")
-
-
-def _case_rows(cases: Sequence[CaseEntry]) -> Iterator[tuple[Any, ...]]:
-    for place, case in enumerate(cases):
-        yield case.id, place, case.name, case.scan, case.results, json.dumps(dict(case.pins))
-
-
-def _finding_rows(cases: Sequence[CaseEntry]) -> Iterator[tuple[Any, ...]]:
-    for case in cases:
-        for place, one in enumerate(case.findings):
-            yield case.id, place, one.id, one.label_class, one.label, json.dumps(dict(one.statistics))
-
-
-def _event_row(event: Event) -> tuple[Any, ...]:
-    act = event.act
-    value = json.dumps(dict(act.value))
-    return event.id, event.step, event.at, event.reader, event.case, act.finding, act.kind, value, act.mask
-
-
-def _event(row: tuple[Any, ...]) -> Event:
-    number, step, at, reader, case, finding, kind, value, mask = row
-    return Event(number, step, at, reader, case, Act(kind, finding, json.loads(value), mask))
 
 
 @contextmanager

@@ -1,0 +1,136 @@
+"""Pages of a review session: HTML in one file each, with its pictures inside, to be opened and printed anywhere.
+
+Nothing on a page is fetched from anywhere, no script runs on it, and whatever readers wrote is shown as text.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lesionlens.report.montage import NOTICE
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["CasePage", "FindingPart", "Picture", "ReaderPart", "SessionPage", "case_html", "session_html"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+# Words are read aloud and printed; the sign beside them is seen from afar.
+_SIGNS = {"accept": "✓", "reject": "✗", "unsure": "?", None: "–"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG and what is said below it."""
+
+    png: bytes = field(repr=False)
+    caption: str
+
+
+@dataclass(frozen=True)
+class ReaderPart:
+    """What one reader said of one finding, as rows of ``findings.csv`` say it, and figures for people."""
+
+    reader: str
+    verdict: str | None
+    category: str | None
+    confidence: int | None
+    comments: Sequence[str]
+    voxels: str
+    figures: Mapping[str, str]
+    replaced_by: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class FindingPart:
+    """One finding: its name, what each reader said, and its pictures."""
+
+    id: str
+    origin: str
+    readers: Sequence[ReaderPart]
+    pictures: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True)
+class CasePage:
+    """One case.
+
+    Parameters
+    ----------
+    case
+        Its number; no name of a scan.
+    reads
+        For each reader: status, whether flagged, and minutes.
+    findings
+        In the order of the case.
+    provenance
+        What it all rests on: hashes, versions, bundle.
+    notes
+        What a reader of the page must know, such as that pictures are missing.
+    """
+
+    case: str
+    reads: Sequence[Mapping[str, Any]]
+    findings: Sequence[FindingPart]
+    provenance: Mapping[str, str]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class SessionPage:
+    """A whole session.
+
+    Parameters
+    ----------
+    title
+        As it may be shown.
+    progress
+        By reader: cases complete, begun, untouched, flagged, and minutes.
+    counts
+        By reader: how often each verdict was given, and findings drawn.
+    pairs
+        Agreement: first, second, findings, share, kappa.
+    cases
+        Rows: case, link to its page, status by reader, number of findings, picture or None.
+    provenance
+        What it all rests on.
+    notes
+        What a reader of the page must know.
+    """
+
+    title: str
+    progress: Sequence[Mapping[str, Any]]
+    counts: Sequence[Mapping[str, Any]]
+    pairs: Sequence[Mapping[str, Any]]
+    cases: Sequence[Mapping[str, Any]]
+    provenance: Mapping[str, str]
+    notes: Sequence[str] = ()
+
+
+def case_html(page: CasePage) -> str:
+    """Return the page of a case."""
+    return _environment().get_template("case.html").render(page=page)
+
+
+def session_html(page: SessionPage) -> str:
+    """Return the page of a session."""
+    return _environment().get_template("session.html").render(page=page)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    found = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    found.filters["data_uri"] = lambda png: f"data:image/png;base64,{b64encode(png).decode()}"
+    found.filters["sign"] = lambda verdict: _SIGNS.get(verdict, "–")
+    found.globals["notice"] = NOTICE
+    return found
