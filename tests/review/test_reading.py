@@ -10,6 +10,7 @@ import pytest
 
 from lesionlens.errors import InputError, ReadError, SessionError
 from lesionlens.review import Act, CaseEntry, Event, Finding, Session
+from lesionlens.review.consensus import begin_consensus
 from lesionlens.review.marks import added, edited, merged, original, split, voxels_of
 from lesionlens.review.reading import Reading, seconds_to_verdict
 from lesionlens.review.voxels import pack
@@ -176,3 +177,40 @@ def test_the_time_to_a_verdict_counts_from_the_showing() -> None:
     found = seconds_to_verdict([Event(n, n, at, "Ann", "case", act) for n, (at, act) in enumerate(events, 1)])
 
     assert found == {"a": 4.0, "b": 10.0}
+
+
+def test_a_reader_searches_before_the_model_is_shown(tmp_path: Path) -> None:
+    """The model's findings come only when that is recorded; what others say comes only when they were revealed."""
+    with Session.create(tmp_path / "blind", [case("a", 2)], about={"model_blind": "true"}) as session:
+        reading = Reading(session, "Ann")
+        reading.open("a")
+        assert (reading.model_hidden, reading.findings, reading.finding) == (True, [], "")
+        reading.record(added("reader-1", np.array([3]), GRID))
+        reading.finding = "reader-1"
+        reading.judge("verdict", "accept")
+        assert reading.waiting_after() is None
+
+        reading.reveal_model()
+
+        assert not reading.model_hidden
+        assert reading.waiting_after() == "lesion-1"
+        assert reading.others == {}
+        with pytest.raises(InputError, match="cannot be taken back"):
+            reading.record(Act("undo", value={"step": reading.events[-1].step}))
+
+
+def test_what_others_say_is_seen_once_it_may_be(session: Session) -> None:
+    """Not while they read, and not before it was recorded that this reader sees it."""
+    for name in ("Bob", "Cleo"):
+        reading = Reading(session, name)
+        reading.open("b")
+        reading.finding = "lesion-1"
+        reading.judge("verdict", "reject" if name == "Bob" else "accept")
+        reading.record(Act("done"))
+        assert reading.others == {}
+
+    begin_consensus(session, "b", "Ann", ["Bob", "Cleo"])
+    reading = Reading(session, "Ann")
+    reading.open("b")
+
+    assert reading.others == {"lesion-1": "Bob: reject, Cleo: accept"}

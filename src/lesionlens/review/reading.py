@@ -8,8 +8,10 @@ from itertools import count
 from typing import Any
 
 from lesionlens.errors import InputError
+from lesionlens.review.blinding import reveal, side_by_side
 from lesionlens.review.cases import CaseEntry, Progress
 from lesionlens.review.events import IDLE_SECONDS, Act, Event
+from lesionlens.review.rules import MODEL
 from lesionlens.review.state import CaseState, FindingState, Status, fold
 from lesionlens.review.store import Session
 
@@ -58,8 +60,26 @@ class Reading:
 
     @property
     def findings(self) -> list[FindingState]:
-        """The findings of the open case that are judged: without those that were split or merged."""
-        return [finding for finding in self.state.findings.values() if not finding.replaced_by]
+        """The findings of the open case that are judged: without those that were split, merged, or are kept back."""
+        seen = (one for one in self.state.findings.values() if one.origin != "model" or not self.model_hidden)
+        return [finding for finding in seen if not finding.replaced_by]
+
+    @property
+    def model_hidden(self) -> bool:
+        """Whether the reader still searches the open case without the model."""
+        return self.session.model_blind and MODEL not in self.state.revealed
+
+    @property
+    def others(self) -> dict[str, str]:
+        """What other readers say of each finding, where they were revealed to this one; empty otherwise."""
+        if self.case is None or not set(self.state.revealed) - {MODEL}:
+            return {}
+        rows = side_by_side(self.session, self.case.id, self.reader)
+        return {
+            row.own.id: ", ".join(f"{name}: {_verdict(state)}" for name, state in row.others.items())
+            for row in rows
+            if row.own is not None
+        }
 
     @property
     def volumes_mm3(self) -> dict[str, float]:
@@ -95,7 +115,7 @@ class Reading:
         self._take(entry, events)
         looked_at = str(self.state.view[0]) if self.state.view is not None else ""
         names = [finding.id for finding in self.findings]
-        waiting = self.state.open[0] if self.state.open else next(iter(names), "")
+        waiting = next((name for name in names if name in self.state.open), next(iter(names), ""))
         self.finding = looked_at if looked_at in names else waiting
 
     def record(self, *acts: Act) -> Event:
@@ -116,6 +136,12 @@ class Reading:
         """Store what the reader says about the finding looked at: verdict, category, confidence or comment."""
         name = "text" if kind == "comment" else kind
         return self.record(Act(kind, self.finding, {name: value}))  # type: ignore[arg-type]  # Act checks it
+
+    def reveal_model(self) -> Event:
+        """Show the reader the model's findings, which cannot be taken back."""
+        reveal(self.session, self._open_case.id, self.reader, [MODEL])
+        self._take(self._open_case, self.session.events(self._open_case.id, self.reader))
+        return self.events[-1]
 
     def undo(self, *, again: bool = False) -> str | None:
         """Take the reader's last step in this case back, or the last undo; return the finding it was about.
@@ -190,6 +216,10 @@ def seconds_to_verdict(events: Sequence[Event]) -> dict[str, float]:
         elif act.kind == "verdict" and act.finding == shown:
             found[shown] = seconds
     return found
+
+
+def _verdict(state: FindingState | None) -> str:
+    return "no such finding" if state is None else state.verdict or "no verdict"
 
 
 def _step_undone_by(step: int, events: Sequence[Event]) -> int:

@@ -184,7 +184,10 @@ class Actions(QObject):
         reviewer, at = self._reviewer, self._reviewer.at
         if not reviewer.flush():
             return
-        waiting = at.state.open
+        waiting = [finding.id for finding in at.findings if finding.id in at.state.open]
+        if at.model_hidden and not waiting:
+            reviewer.show_model()
+            return
         if waiting:
             n = f"{len(waiting)} findings wait" if len(waiting) > 1 else "One finding waits"
             reviewer.go_to(waiting[0])

@@ -42,6 +42,8 @@ class CaseView(QObject):
         The case.
     opened
         Its scan and results.
+    bare
+        Show the scan alone: the reader searches it without the model first.
 
     Attributes
     ----------
@@ -50,7 +52,14 @@ class CaseView(QObject):
     """
 
     def __init__(
-        self, viewer: napari.viewer.Viewer, overlays: Overlays, entry: CaseEntry, opened: Opened, parent: QObject
+        self,
+        viewer: napari.viewer.Viewer,
+        overlays: Overlays,
+        entry: CaseEntry,
+        opened: Opened,
+        parent: QObject,
+        *,
+        bare: bool = False,
     ) -> None:
         super().__init__(parent)
         annotate(viewer)
@@ -62,10 +71,15 @@ class CaseView(QObject):
         self._opened = opened
         self._findings = {finding.id: finding for finding in entry.findings}
         viewer.add_layer(Layer.create(*opened.layer))
-        if opened.result is not None:
-            overlays.show(opened.result, entry.findings[0].label_class if entry.findings else "")
+        if not bare:
+            self.show_model()
         self.drawing = FindingLayer(viewer, opened.volume, self)
         viewer.layers.selection.active = next(layer for layer in viewer.layers if volume_of(layer) is opened.volume)
+
+    def show_model(self) -> None:
+        """Show what the model made of the scan."""
+        if self._opened.result is not None:
+            self._overlays.show(self._opened.result, next((one.label_class for one in self._findings.values()), ""))
 
     def show(self, finding: str, events: Sequence[Event], view: Mapping[str, Any] | None = None) -> None:
         """Show a finding: in the middle and at its size, or as somebody has left it.

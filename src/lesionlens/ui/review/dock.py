@@ -119,7 +119,8 @@ class ReviewWidget(QWidget):
         if not reviewer.ready:
             states, current = [], ""
         self._categories |= {state.category: None for state in states if state.category}
-        self.findings.show_findings(states, reading.volumes_mm3, seconds_to_verdict(reading.events), current)
+        seconds = seconds_to_verdict(reading.events)
+        self.findings.show_findings(states, reading.volumes_mm3, seconds, reading.others, current)
         tool = "" if reviewer.view is None else reviewer.view.drawing.tool
         state = reading.state.findings.get(current)
         self.panel.show_finding(state, flagged=reading.state.flagged, tool=tool, categories=list(self._categories))

@@ -25,7 +25,7 @@ _VERDICT = {"accept": "✓ accept", "reject": "✗ reject", "unsure": "? unsure"
 _HEADINGS = (
     ("finding", "Name; those that you draw are called reader-1 and so on"),
     ("mL", "Volume that the model, or the first stroke, gave it"),
-    ("verdict", "Yours; nobody else's is shown"),
+    ("verdict", "Yours; what others say is shown to nobody who reads blind"),
     ("sure", "Your confidence, from 1 to 5"),
     ("said", "Category; an asterisk stands for comments"),
 )
@@ -107,6 +107,7 @@ class FindingTable(QTableWidget):
         states: Sequence[FindingState],
         volumes_mm3: Mapping[str, float],
         seconds: Mapping[str, float],
+        others: Mapping[str, str],
         current: str,
     ) -> None:
         """Show findings, the one that is looked at as the selected row."""
@@ -116,14 +117,16 @@ class FindingTable(QTableWidget):
             self.setMinimumHeight(header + _ROW_PIXELS * min(len(states), _ROWS) + 2 * self.frameWidth())
             self.names = [state.id for state in states]
             for row, state in enumerate(states):
-                self._write(row, state, volumes_mm3.get(state.id), seconds.get(state.id))
+                self._write(row, state, volumes_mm3.get(state.id), seconds.get(state.id), others.get(state.id, ""))
             if current in self.names:
                 self.setCurrentCell(self.names.index(current), 0)
                 self.scrollTo(self.currentIndex())
             else:
                 self.setCurrentCell(-1, -1)
 
-    def _write(self, row: int, state: FindingState, volume_mm3: float | None, seconds: float | None) -> None:
+    def _write(
+        self, row: int, state: FindingState, volume_mm3: float | None, seconds: float | None, others: str
+    ) -> None:
         said = " ".join(filter(None, (state.category, "*" if state.comments else "")))
         texts = (
             state.id,
@@ -132,7 +135,7 @@ class FindingTable(QTableWidget):
             "" if state.confidence is None else str(state.confidence),
             said,
         )
-        tips = [*state.comments, "" if seconds is None else f"judged after {seconds:.0f} s"]
+        tips = [*state.comments, others, "" if seconds is None else f"judged after {seconds:.0f} s"]
         for column, text in enumerate(texts):
             item = self.item(row, column)
             if item is None:

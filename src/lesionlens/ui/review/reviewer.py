@@ -106,6 +106,16 @@ class Reviewer(Recorder):
             self.at.finding = finding
             self._show_finding()
 
+    def show_model(self) -> None:
+        """Show the model's findings to a reader who has searched the case, once that is recorded."""
+        if self.view is None or not self.store(self.at.reveal_model, "own search ended"):
+            return
+        self.view.show_model()
+        waiting = self.at.waiting_after()
+        if waiting is not None:
+            self.go_to(waiting)
+        self.noted.emit("These are the model's findings; judge them, and close the case once more.")
+
     def refresh(self) -> None:
         """Show the finding as it is now, without looking elsewhere."""
         if self.view is not None:
@@ -131,7 +141,8 @@ class Reviewer(Recorder):
         self.at.open(loaded.case)
         self.changed_files = loaded.changed
         try:
-            self.view = CaseView(self._viewer, self._overlays, entry, loaded.answer, self)
+            bare = self.at.model_hidden
+            self.view = CaseView(self._viewer, self._overlays, entry, loaded.answer, self, bare=bare)
             self.view.drawing.drawn.connect(self.flush)
             self.view.drawing.lock(locked=self.read_only)
             if not self.read_only:
@@ -143,7 +154,9 @@ class Reviewer(Recorder):
             self.noted.emit("")
             if self.read_only:
                 self.failed.emit("")  # elsewhere the event that was stored has said so
-            self.case_shown.emit(loaded.answer.result)
+            self.case_shown.emit(None if bare else loaded.answer.result)
+            if bare:
+                self.noted.emit("Search the scan on your own first; closing the case shows the model's findings.")
         if before is not None:
             before.remove()
         following = self.at.incomplete_after(loaded.case)
