@@ -29,10 +29,11 @@ def napari_keys(window: QMainWindow | None = None) -> dict[str, str]:
     window
         The window whose menus count as well.
     """
-    settings = get_settings().shortcuts.shortcuts
-    found = {_qt(str(key)): _words(name) for name, bindings in settings.items() for key in bindings}
+    found = {}
     for owner in (ViewerModel, *_LAYERS):
         found |= {_qt(str(key)): f"a key of {owner.__name__}" for key in owner.class_keymap}
+    for name, bindings in get_settings().shortcuts.shortcuts.items():  # which say more than that
+        found |= {_qt(str(key)): _words(name) for key in bindings}
     if window is not None:
         for action in _actions(window.menuBar().actions()):
             keys = (sequence.toString(QKeySequence.SequenceFormat.PortableText) for sequence in action.shortcuts())
