@@ -22,8 +22,9 @@ __all__ = ["FindingLayer", "Tool"]
 
 Tool = Literal["pan_zoom", "paint", "erase", "polygon"]
 
-# Seen on grey and on the warm colours of probabilities; not the colour of the model's outlines.
-_COLOUR = "#00e5ff"
+# Seen on grey and on the warm colours of probabilities, and darker than the light blue of the model's outlines, which
+# tells them apart for those who do not see the hue.
+_COLOUR = "#ff2bd6"
 _OPACITY = 0.9
 _BRUSH_MM = 6.0
 
