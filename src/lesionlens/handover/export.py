@@ -46,7 +46,7 @@ def write_export(session: Session, folder: Path, *, masks: bool = True, progress
     measured: dict[Place, dict[str, Any]] = {}
     statistics: list[tuple[Place, Mapping[str, Cell]]] = []
     problems: list[str] = []
-    names = file_names(session.readers)
+    names, places = file_names(session.readers), file_names(session.case_ids)
     cases = [case for case in session.case_ids if session.events(case)] if masks else []
     for n, case in enumerate(cases):
         progress("Exporting", n, len(cases))
@@ -57,11 +57,11 @@ def write_export(session: Session, folder: Path, *, masks: bool = True, progress
             problems.append(f"{case}: no masks and no new statistics. {error}")
             continue
         for read in reads:
-            numbers = _write_mask(read, result, folder / f"mask_{slug(case)}_{names[read.reader]}.nii.gz")
+            numbers = _write_mask(read, result, folder / f"mask_{places[case]}_{names[read.reader]}.nii.gz")
             for finding, facts in _facts(read, numbers):
                 measured[case, read.reader, finding] = facts
             statistics += [((case, read.reader, finding), row) for finding, row in read.rows.items()]
-        _keep_model(session, case, folder)
+        _keep_model(session, case, folder / f"model_{places[case]}_")
     if cases:
         progress("Exporting", len(cases), len(cases))
         _write_statistics(statistics, folder / "statistics.csv")
@@ -97,11 +97,11 @@ def _facts(read: Read, numbers: Mapping[str, int]) -> Iterator[tuple[str, dict[s
         yield name, {**facts, "voxels": origin, "n_voxels": len(read.voxels[name]), "mask_label": numbers.get(name)}
 
 
-def _keep_model(session: Session, case: str, folder: Path) -> None:
+def _keep_model(session: Session, case: str, start: Path) -> None:
     """Copy the regions as the model drew them, byte by byte: their hash is the one that is pinned."""
     home = session.path.resolve().parent / session.case(case).results
     for path in sorted(home.glob("regions_*.nii.gz")):
-        shutil.copyfile(path, folder / f"model_{slug(case)}_{path.name.removeprefix('regions_')}")
+        shutil.copyfile(path, start.with_name(start.name + path.name.removeprefix("regions_")))
 
 
 def _write_statistics(rows: Iterable[tuple[Place, Mapping[str, Cell]]], path: Path) -> None:

@@ -210,9 +210,10 @@ def _session_page(
     for reader in session.readers:
         found = session.progress(reader)
         seconds = sum(reading_seconds(session.events(case, reader)) for case in session.cases_of(reader))
-        progress.append({"reader": reader, **vars(found), "minutes": f"{seconds / 60:.1f}"})
+        facts: dict[str, Any] = {"reader": reader, **vars(found), "minutes": f"{seconds / 60:.1f}"}
+        progress.append(facts)
         own = [row for row in every if row["reader"] == reader]
-        said = {word: sum(row["verdict"] == word for row in own) for word in VERDICTS}
+        said: dict[str, Any] = {word: sum(row["verdict"] == word for row in own) for word in VERDICTS}
         open_ = sum(row["verdict"] is None and not row["replaced_by"] for row in own)
         drawn = sum(row["origin"] == "reader" for row in own)
         counts.append({"reader": reader, **said, "none": open_, "drawn": drawn})

@@ -25,7 +25,8 @@ _WIDTH_INCHES, _HEIGHT_INCHES, _DPI = 7.0, 3.3, 110
 # Around a finding there is room to see where it lies, also around a small one.
 _MARGIN_MM, _LEAST_MM = 12.0, 50.0
 _WHOLE_BAR_MM, _NEAR_BAR_MM = 50.0, 10.0
-_READER_COLOUR, _MODEL_COLOUR = paint.OUTLINE_COLOUR, "#ffffff"
+# Told apart with a colour-vision deficiency too; in print by the dashes.
+_READER_COLOUR, _MODEL_COLOUR = paint.OUTLINE_COLOUR, "#ffb000"
 
 Mask = NDArray[np.bool_]
 

@@ -139,7 +139,8 @@ def session_agreement(session: Session) -> Agreement:
     verdicts = _all_verdicts(session, blinded=True)
     agreed = {f"{reader} (consensus)": found for reader, found in _all_verdicts(session, blinded=False).items()}
     readers = tuple(verdicts)
-    model = dict.fromkeys((name for found in (*verdicts.values(), *agreed.values()) for name in found), "accept")
+    judged = (name for found in (*verdicts.values(), *agreed.values()) for name in found)
+    model: dict[tuple[str, str], Verdict] = dict.fromkeys(judged, "accept")
     beside: dict[str, Mapping[tuple[str, str], Verdict]] = {**verdicts, **agreed, MODEL: model}
     names = [*combinations(readers, 2), *((a, MODEL) for a in readers)]
     names += [(a, b) for a in agreed for b in (*readers, MODEL)]
