@@ -87,9 +87,9 @@ def write_results(folder: Path, name: str, array: NDArray[np.float32]) -> CaseFi
     return CaseFiles(path, results)
 
 
-def make_session(folder: Path, *arrays: NDArray[np.float32]) -> Path:
+def make_session(folder: Path, *arrays: NDArray[np.float32], model_blind: bool = False) -> Path:
     """Make a session of scans, in the order given, and return its path."""
     cases = [write_results(folder, f"scan-{n}", array) for n, array in enumerate(arrays)]
     path = folder / "reading.session"
-    start_session(path, cases, order="given", title="Trial").close()
+    start_session(path, cases, order="given", title="Trial", model_blind=model_blind).close()
     return path

@@ -316,3 +316,20 @@ def test_a_session_that_is_dropped_asks_who_reads(desk: Desk, tmp_path: Path, mo
     desk.qtbot.keyClick(dock.start.reader, Qt.Key.Key_Return)
     desk.wait()
     assert dock.reviewer.at.reader == "Ann"
+
+
+def test_the_model_is_kept_back_until_the_readers_own_search_is_over(desk: Desk, tmp_path: Path) -> None:
+    """Nothing of the model is on the screen before; closing the case shows it, is recorded, and closes nothing yet."""
+    path = make_session(tmp_path, blobs(3), model_blind=True)
+    dock = desk.open(path)
+    assert [layer.name for layer in desk.viewer.layers] == ["scan-0", "Finding: "]
+    assert dock.findings.rowCount() == 0
+    assert shown_mask(desk).sum() == 0
+
+    desk.press(KEYS["done"])
+
+    assert dock.findings.names == ["lesion-1", "lesion-2", "lesion-3"]
+    assert "Probability: lesion" in desk.viewer.layers
+    assert shown_mask(desk).sum() > 0
+    assert [act.value["readers"] for act in events(desk, "revealed")] == [["model"]]
+    assert events(desk, "done") == []

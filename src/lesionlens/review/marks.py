@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from lesionlens.errors import InputError, ReadError
 from lesionlens.review.cases import Finding
+from lesionlens.review.drawn import changes_of
 from lesionlens.review.events import Act, Event, counting
-from lesionlens.review.voxels import Voxels, changed, labelled, pack, pieces, statistics_of, unpack
+from lesionlens.review.voxels import Voxels, changed, labelled, pack, pieces, statistics_of
 from lesionlens.volume import Grid
 
 __all__ = ["added", "edited", "merged", "original", "split", "voxels_of"]
@@ -60,8 +61,7 @@ def voxels_of(finding: str, start: Voxels, events: Sequence[Event], grid: Grid) 
     grid
         Of the scan.
     """
-    packed = (event.act.mask for event in counting(events) if event.act.finding == finding and event.act.mask)
-    return reduce(changed, (unpack(mask, grid.shape) for mask in packed), start)
+    return changed(start, changes_of(counting(events), finding, grid.shape))
 
 
 def edited(finding: str, before: Voxels, after: Voxels, grid: Grid) -> Act:
