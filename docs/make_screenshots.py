@@ -126,10 +126,10 @@ def picture_review(path: Path) -> None:
     viewer.window._qt_viewer.canvas.native.setFocus()
     save(viewer, "review-open.png")
     for action in ("confidence_5", "accept", "confidence_3", "accept", "reject", "confidence_2", "unsure"):
-        dock.actions.do(action)
+        dock.actor.do(action)
     dock.reviewer.say("comment", "vessel?")
     save(viewer, "review-judged.png")
-    dock.actions.do("brush")
+    dock.actor.do("brush")
     view = dock.reviewer.view
     assert view is not None
     layer = view.drawing.layer

@@ -56,7 +56,7 @@ class ReviewWidget(QWidget):
         styles = default_styles(threshold=RunOptions(input=Path()).threshold)
         self.overlays = Overlays(viewer, styles)
         self.reviewer = Reviewer(viewer, self.overlays, self)
-        self.actions = Actions(self.reviewer, self)
+        self.actor = Actions(self.reviewer, self)
         self.start = StartForm()
         self.banners = Banners()
         self.progress = QLabel()
@@ -103,7 +103,7 @@ class ReviewWidget(QWidget):
     def _show(self) -> None:
         """Show how things stand in the session."""
         reviewer, reading = self.reviewer, self.reviewer.reading
-        self.panel.allow(self.actions.allowed)
+        self.panel.allow(self.actor.allowed)
         self.banners.say_read_only(read_only=reading is not None and reviewer.read_only)
         self.banners.say_changed(reviewer.changed_files if reviewer.ready else ())
         self.findings.setEnabled(reviewer.ready)
@@ -131,8 +131,8 @@ class ReviewWidget(QWidget):
             self.controls.offer(list(result.labels), self.overlays.kinds)
         if self.reviewer.view is not None:
             self.reviewer.view.drawing.layer.events.mode.connect(self._show_tool)
-            self.reviewer.view.drawing.undo_wanted.connect(lambda: self.actions.do("undo"))
-            self.reviewer.view.drawing.redo_wanted.connect(lambda: self.actions.do("redo"))
+            self.reviewer.view.drawing.undo_wanted.connect(lambda: self.actor.do("undo"))
+            self.reviewer.view.drawing.redo_wanted.connect(lambda: self.actor.do("redo"))
         self._show()
 
     def _show_tool(self, _event: Any = None) -> None:
@@ -183,15 +183,15 @@ class ReviewWidget(QWidget):
         reviewer.failed.connect(self._fail)
         reviewer.noted.connect(self.note.say)
         self.start.wanted.connect(self.open_session)
-        self.shortcuts.pressed.connect(self.actions.do)
-        self.panel.pressed.connect(self.actions.do)
+        self.shortcuts.pressed.connect(self.actor.do)
+        self.panel.pressed.connect(self.actor.do)
         self.panel.said.connect(self._write)
         self.panel.left.connect(self._focus_canvas)
-        self.actions.text_wanted.connect(self.panel.write)
-        self.banners.again.clicked.connect(lambda: self.actions.do("save_again"))
+        self.actor.text_wanted.connect(self.panel.write)
+        self.banners.again.clicked.connect(lambda: self.actor.do("save_again"))
         self.cases.case_chosen.connect(reviewer.open_case)
         self.findings.finding_chosen.connect(reviewer.go_to)
-        self.goes_on.toggled.connect(lambda on: setattr(self.actions, "goes_on", on))
+        self.goes_on.toggled.connect(lambda on: setattr(self.actor, "goes_on", on))
         self.edit_keys.clicked.connect(self._edit_keys)
         self.controls.restyled.connect(lambda kind, changes: self.overlays.restyle(kind, **changes))
         self.controls.class_chosen.connect(self.overlays.show_class)

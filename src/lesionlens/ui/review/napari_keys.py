@@ -29,7 +29,7 @@ def napari_keys(window: QMainWindow | None = None) -> dict[str, str]:
     window
         The window whose menus count as well.
     """
-    found = {}
+    found: dict[str, str] = {}
     for owner in (ViewerModel, *_LAYERS):
         found |= {_qt(str(key)): f"a key of {owner.__name__}" for key in owner.class_keymap}
     for name, bindings in get_settings().shortcuts.shortcuts.items():  # which say more than that
