@@ -18,7 +18,7 @@ __all__ = ["KEYS", "TITLES", "check_keys", "keys_file", "load_keys", "save_keys"
 # Action, what it does, its key. None of these keys means anything to napari, in any kind of layer.
 _TABLE = (
     ("next_finding", "Next finding", "K"),
-    ("previous_finding", "Previous finding", "J"),
+    ("previous_finding", "Previous finding", "G"),
     ("accept", "Accept", "8"),
     ("reject", "Reject", "9"),
     ("unsure", "Unsure", "0"),
@@ -28,10 +28,10 @@ _TABLE = (
     ("confidence_4", "Confidence 4", "Ctrl+4"),
     ("confidence_5", "Confidence 5, certain", "Ctrl+5"),
     ("comment", "Write a comment", "N"),
-    ("category", "Choose a category", "G"),
-    ("brush", "Brush on and off", "W"),
-    ("erase", "Eraser on and off", "Shift+W"),
-    ("lasso", "Lasso on and off", "Q"),
+    ("category", "Choose a category", "Shift+C"),
+    ("brush", "Brush on and off", "Q"),
+    ("erase", "Eraser on and off", "Shift+E"),
+    ("lasso", "Lasso on and off", "Shift+Q"),
     ("new_finding", "Draw a new finding", "Shift+N"),
     ("split", "Split into its pieces", "Shift+S"),
     ("merge", "Merge with another", "Shift+M"),
@@ -40,7 +40,7 @@ _TABLE = (
     ("flag", "Flag the case", "Shift+F"),
     ("done", "Close the case, open the next", "Shift+D"),
     ("next_case", "Next case", "Shift+K"),
-    ("previous_case", "Previous case", "Shift+J"),
+    ("previous_case", "Previous case", "Shift+G"),
     ("save_again", "Try again to save", "Shift+R"),
 )
 KEYS: Mapping[str, str] = {action: key for action, _, key in _TABLE}
