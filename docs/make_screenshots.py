@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from napari.layers import Layer
@@ -18,11 +19,14 @@ from qtpy.QtWidgets import QScrollArea
 from lesionlens.display import AXIAL, CORONAL
 from lesionlens.io import read, read_overlay
 from lesionlens.pipeline import RunOptions, run_case
+from lesionlens.results import write_case
 from lesionlens.sample import sample_scan
+from lesionlens.sessions import CaseFiles, start_session
 from lesionlens.ui.canvas import show_plane
 from lesionlens.ui.compare import CompareWidget
 from lesionlens.ui.layers import overlay_layer
 from lesionlens.ui.open import open_viewer, save_screenshot, settle
+from lesionlens.ui.review.window import open_review
 from lesionlens.ui.trust import TrustWidget
 from lesionlens.ui.views.dock import ViewsWidget
 from lesionlens.ui.widget import LesionLensWidget
@@ -32,6 +36,8 @@ IMAGES = Path(__file__).parent / "images"
 # Colours of a picture; 256 keep it below 300 KB without a visible difference.
 COLOURS = 256
 PAUSE_S = 0.02
+# How far the brush goes in the picture of a correction.
+STROKE_VOXELS = 6
 
 
 # What is pictured of the dock Trust: all checks take minutes; these pass, and one is left out.
@@ -39,7 +45,7 @@ CHECKS = ("seen", "perturbation", "localisation")
 
 
 def main() -> None:
-    """Run the sample and picture probability, Grad-CAM, a coronal view, linked views, checks and a comparison."""
+    """Run the sample and picture everything: results, linked views, styles, checks, a comparison, a session."""
     path = sample_scan()
     volume = read(path)
     viewer = open_viewer(volume, run_case(RunOptions(path), volume=volume))
@@ -49,7 +55,14 @@ def main() -> None:
     picture_styles(viewer, widget)
     picture_checks(viewer, widget, volume)
     picture_comparison(viewer, widget)
+    result = widget.result
     viewer.close()
+    assert result is not None
+    with TemporaryDirectory() as folder:
+        results = write_case(result, Path(folder, "results"))
+        path = Path(folder, "trial.session")
+        start_session(path, [CaseFiles(sample_scan(), results)]).close()
+        picture_review(path)
 
 
 def picture_results(viewer: Any, widget: LesionLensWidget) -> None:
@@ -141,6 +154,29 @@ def picture_checks(viewer: Any, widget: LesionLensWidget, volume: Volume) -> Non
     save(viewer, "viewer-trust.png")
     viewer.layers.remove(marks)
     viewer.window.remove_dock_widget(dock)
+
+
+def picture_review(path: Path) -> None:
+    """Picture a session: as it opens, with some verdicts, and with an outline that was corrected."""
+    viewer, dock = open_review(path, "Ann")
+    wait(lambda: dock.reviewer.ready)
+    viewer.window._qt_viewer.canvas.native.setFocus()
+    save(viewer, "review-open.png")
+    for action in ("confidence_5", "accept", "confidence_3", "accept", "reject", "confidence_2", "unsure"):
+        dock.actor.do(action)
+    dock.reviewer.say("comment", "vessel?")
+    save(viewer, "review-judged.png")
+    dock.actor.do("brush")
+    view = dock.reviewer.view
+    assert view is not None
+    layer = view.drawing.layer
+    middle = layer.world_to_data(viewer.dims.point)
+    with layer.block_history():
+        for step in range(STROKE_VOXELS):
+            layer.paint([middle[0], middle[1] - step, middle[2] + step], 1)
+    wait(lambda: not dock.reviewer.unsaved)
+    save(viewer, "review-edited.png")
+    viewer.close()
 
 
 def wait(until: Callable[[], bool]) -> None:

@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "handover": _WORK | {"results", "sessions"},
     "batch": _WORK | {"results", "pipeline"},
     "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "handover", "batch"},
-    "ui": _WORK | {"results", "pipeline", "batch", "contours", "styles"},
+    "ui": _WORK | {"results", "pipeline", "sessions", "batch", "contours", "styles"},
     "__main__": {"cli"},
 }
 

@@ -197,7 +197,7 @@ def _write_overlay(case: CaseResult, label: str, path: Path) -> None:
     )
 
 
-def read_case(folder: Path | str, volume: Volume) -> CaseResult:
+def read_case(folder: Path | str, volume: Volume, *, measured: bool = True) -> CaseResult:
     """Read the results of a run back, for the scan that they belong to.
 
     Parameters
@@ -206,6 +206,8 @@ def read_case(folder: Path | str, volume: Volume) -> CaseResult:
         What :func:`write_case` wrote.
     volume
         The scan. Its hash must be the one in the record: results shown on another scan would mislead.
+    measured
+        Measure the regions, which takes some milliseconds for each; otherwise there are labels alone.
 
     Raises
     ------
@@ -220,7 +222,7 @@ def read_case(folder: Path | str, volume: Volume) -> CaseResult:
                 f"The results in {folder} were made from another scan ({record['input']['name']!r}), not from"
                 f" {volume.name!r}; open the scan that they belong to."
             )
-        return _assemble(folder, record, volume)
+        return _assemble(folder, record, volume, measured=measured)
     except (KeyError, TypeError, AttributeError) as error:
         raise _incomplete(folder, error) from error
 
@@ -302,7 +304,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResult:
+def _assemble(folder: Path, record: dict[str, Any], volume: Volume, *, measured: bool) -> CaseResult:
     maps = [_read_map(folder, entry, record, volume) for entry in record["maps"]]
     probabilities = tuple(m for m in maps if m.kind == "probability")
     attributions = tuple(m for m in maps if m.kind not in ("probability", "uncertainty"))
@@ -312,7 +314,8 @@ def _assemble(folder: Path, record: dict[str, Any], volume: Volume) -> CaseResul
     for heatmap in probabilities:
         array = _on_grid(folder / f"regions_{slug(heatmap.label)}.nii.gz", volume)
         labels[heatmap.label] = array
-        regions[heatmap.label] = tuple(measure_class(volume, heatmap, maps, array, anatomy=anatomy))
+        if measured:
+            regions[heatmap.label] = tuple(measure_class(volume, heatmap, maps, array, anatomy=anatomy))
     return CaseResult(
         volume=volume,
         bundle=f"{record['bundle']['name']} {record['bundle']['version']}",

@@ -19,8 +19,10 @@ __all__ = [
     "ORDERS",
     "CaseFiles",
     "changed_files",
+    "changed_of",
     "digest_of",
     "path_from",
+    "path_of",
     "read_manifest",
     "start_session",
 ]
@@ -130,10 +132,19 @@ def changed_files(session: Session, case: str) -> tuple[str, ...]:
 
     The scan itself is compared when it is read: its pin is ``pins["scan"]``.
     """
-    entry = session.case(case)
-    folder = session.path.resolve().parent / entry.results
+    return changed_of(session.case(case), session.path)
+
+
+def changed_of(entry: CaseEntry, path: Path) -> tuple[str, ...]:
+    """Return the same for a case of the session at a path; it asks the session nothing, so any thread may call it."""
+    folder = path_of(entry.results, path)
     pinned = {name: digest for name, digest in entry.pins.items() if name not in ("scan", "weights")}
     return tuple(name for name, digest in pinned.items() if digest_of(folder / name) != digest)
+
+
+def path_of(name: str, path: Path) -> Path:
+    """Return where a scan or results lie that a session at a path names: from its folder, or wherever they say."""
+    return path.resolve().parent / name
 
 
 def _entry(files: CaseFiles, rows: Sequence[Mapping[str, str]], *, home: Path, number: str) -> CaseEntry:

@@ -41,6 +41,9 @@ def register(app: typer.Typer) -> None:
     group.command("status", cls=Command, epilog="Example:  lesionlens review status trial.session --reader Ann")(
         review_status
     )
+    group.command("open", cls=Command, epilog="Example:  lesionlens review open trial.session --reader Ann")(
+        review_open
+    )
     group.command(
         "record",
         cls=Command,
@@ -113,6 +116,21 @@ def review_status(
         typer.echo(
             f"Warning: of {name}, {', '.join(files)} changed or went missing since the session was made", err=True
         )
+
+
+def review_open(
+    session: _FILE,
+    reader: Annotated[str, typer.Option("--reader", help="Who reads; without it the window asks.")] = "",
+) -> None:
+    """Open napari with the dock Review, at the finding where the reader stopped."""
+    from lesionlens.cli.view import require_window
+    from lesionlens.review import Session
+
+    require_window()
+    Session.open(session, read_only=True).close()  # what is no session is said before a window opens
+    from lesionlens.ui.review.window import review_session
+
+    review_session(session, reader)
 
 
 def review_record(

@@ -14,7 +14,7 @@ from lesionlens.cli.options import Command, Input, OtherFrame, Overlay, Overwrit
 from lesionlens.errors import LesionLensError, ReadError
 from lesionlens.progress import silent
 
-__all__ = ["has_display", "open_scan", "register", "view"]
+__all__ = ["has_display", "open_scan", "register", "require_window", "view"]
 
 # How a scan is read that nobody says anything about.
 _AS_IT_IS = Reading()
@@ -36,16 +36,27 @@ def view(
     overwrite: Overwrite = False,
 ) -> None:
     """Open napari with the scan, the overlays of a run, and masks or maps from elsewhere."""
+    require_window()
+    if screenshot is None:
+        open_scan(input, results, reading=reading, overlays=overlay, other_frame=other_frame)
+    else:
+        _draw(input, results, screenshot, reading, overlay, other_frame=other_frame, overwrite=overwrite)
+
+
+def require_window() -> None:
+    """Make sure that a window can be opened.
+
+    Raises
+    ------
+    LesionLensError
+        If the viewer is not installed, or there is no display.
+    """
     from importlib.util import find_spec
 
     if find_spec("napari") is None:
         raise LesionLensError("The viewer is not installed; install it with: pip install 'lesionlens[gui]'")
     if not has_display() and os.environ.get("QT_QPA_PLATFORM") != "offscreen":
         raise LesionLensError("There is no display to open a window on; set DISPLAY, or use xvfb-run.")
-    if screenshot is None:
-        open_scan(input, results, reading=reading, overlays=overlay, other_frame=other_frame)
-    else:
-        _draw(input, results, screenshot, reading, overlay, other_frame=other_frame, overwrite=overwrite)
 
 
 def has_display() -> bool:

@@ -56,6 +56,8 @@ _VALUES: Mapping[Kind, Mapping[str, type | tuple[type, ...]]] = {
     "undo": {"step": int},
     "revealed": {"readers": list},
 }
+# What it may say besides: the plane in which somebody looked (sessions of before say none).
+_MAY_SAY: Mapping[Kind, Mapping[str, type | tuple[type, ...]]] = {"viewed": {"plane": str}}
 # About a whole case; all others are about one finding.
 OF_CASES: frozenset[Kind] = frozenset({"opened", "flag", "done", "undo", "revealed"})
 # May be about either: a position is that of the finding that was looked at, if any.
@@ -99,11 +101,11 @@ class Act:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"An event is one of {', '.join(KINDS)}; found {self.kind!r}.")
-        wanted = _VALUES[self.kind]
-        if set(self.value) != set(wanted):
+        wanted = {**_VALUES[self.kind], **_MAY_SAY.get(self.kind, {})}
+        if not set(_VALUES[self.kind]) <= set(self.value) <= set(wanted):
             raise InputError(f"An event {self.kind!r} says {sorted(wanted)}; found {sorted(self.value)}.")
-        for name, types in wanted.items():
-            value = self.value[name]
+        for name, value in self.value.items():
+            types = wanted[name]
             if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
                 raise InputError(f"{name!r} of an event {self.kind!r} has the wrong type; found {value!r}.")
         self._check_choices()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lesionlens.errors import ReadError
+
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
@@ -17,6 +19,8 @@ LayerData = tuple[Any, ...]
 
 # What npe2 takes for "read, but there is nothing to show": the user closed the question.
 _NOTHING: list[LayerData] = [(None,)]
+# What the how-to calls sessions.
+_SESSION = ".session"
 # Folders that other readers know how to open.
 _FOREIGN_FOLDERS = {".zarr", ".n5"}
 
@@ -44,11 +48,26 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
 
     request = Request(Path(str(path)))
     viewer = _viewer_of_the_user()
+    if request.path.suffix == _SESSION:
+        return _offer_session(request.path, viewer)
     if viewer is None:
         return _read(request)
     from lesionlens.ui.opening import Opening
 
     Opening(viewer, request)
+    return _NOTHING
+
+
+def _offer_session(path: Path, viewer: Viewer | None) -> list[LayerData]:
+    """Open the dock Review on a session, which asks who reads."""
+    if viewer is None:
+        raise ReadError(f"{path.name} is a review session, not a scan; read it with 'lesionlens review open'.")
+    from lesionlens.ui.review.dock import ReviewWidget
+
+    widget = ReviewWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Review", area="right")
+    widget.start.propose(str(path), "")
+    widget.start.reader.setFocus()
     return _NOTHING
 
 

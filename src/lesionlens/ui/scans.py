@@ -38,6 +38,8 @@ class Request:
         Masks and maps from elsewhere.
     other_frame
         Take overlays of another frame of reference too.
+    measured
+        Measure the regions of the results; who shows no table of them need not wait for it.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Request:
     results: Path | None = None
     overlays: tuple[Path, ...] = ()
     other_frame: bool = False
+    measured: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def open_scan(request: Request, progress: Progress, on_slice: OnSlice | None = N
         if not error.choices or request.irregular != "refuse":
             raise
         return Question(request, error)
-    result = None if request.results is None else read_case(request.results, volume)
+    result = None if request.results is None else read_case(request.results, volume, measured=request.measured)
     maps = tuple(
         found
         for file in request.overlays

@@ -1,0 +1,96 @@
+"""Which voxels the findings of an open case have, after all that a reader did to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlens.errors import InputError, ReadError
+from lesionlens.review.cases import Finding
+from lesionlens.review.drawn import changes_of
+from lesionlens.review.events import Act, Event, counting
+from lesionlens.review.voxels import Voxels, changed, labelled, pack, pieces, statistics_of
+from lesionlens.volume import Grid
+
+__all__ = ["added", "edited", "merged", "original", "split", "voxels_of"]
+
+_EMPTY: Voxels = np.empty(0, np.int64)
+
+
+def original(finding: Finding, labels: Mapping[str, NDArray[Any]]) -> Voxels:
+    """Return the voxels that the model gave a finding, which nothing ever changes.
+
+    Parameters
+    ----------
+    finding
+        One of the model.
+    labels
+        (i, j, k) regions of each class.
+
+    Raises
+    ------
+    ReadError
+        If the region is not there: the results are not those that the session was made of.
+    """
+    found = _EMPTY
+    if finding.label_class in labels:
+        found = labelled(labels[finding.label_class], finding.label, finding.statistics.get("bbox_ijk"))
+    if not len(found):
+        raise ReadError(
+            f"Region {finding.label} of {finding.label_class!r} is not in the results any more; they have changed since"
+            " the session was made. Restore them, or make a new session."
+        )
+    return found
+
+
+def voxels_of(finding: str, start: Voxels, events: Sequence[Event], grid: Grid) -> Voxels:
+    """Return the voxels of a finding as a reader left them.
+
+    Parameters
+    ----------
+    finding
+        Its name.
+    start
+        Those of the model; none for one that the reader drew.
+    events
+        Those of the reader in the case.
+    grid
+        Of the scan.
+    """
+    return changed(start, changes_of(counting(events), finding, grid.shape))
+
+
+def edited(finding: str, before: Voxels, after: Voxels, grid: Grid) -> Act:
+    """Return the change of a finding as an act."""
+    return Act("edit", finding, mask=pack(changed(before, after), grid.shape))
+
+
+def added(finding: str, voxels: Voxels, grid: Grid) -> Act:
+    """Return a new finding as an act."""
+    return Act("added", finding, {"statistics": statistics_of(voxels, grid)}, pack(voxels, grid.shape))
+
+
+def split(finding: str, voxels: Voxels, names: Iterable[str], grid: Grid) -> list[Act]:
+    """Return what makes findings of their own of the pieces of one, under the next names.
+
+    Raises
+    ------
+    InputError
+        If it is in one piece.
+    """
+    found = pieces(voxels, grid.shape)
+    if len(found) < 2:
+        raise InputError(f"{finding} is in one piece; erase what connects its parts, then split it.")
+    named = list(zip(names, found, strict=False))
+    acts = [added(name, piece, grid) for name, piece in named]
+    return [*acts, Act("split", finding, {"into": [name for name, _ in named]})]
+
+
+def merged(parts: Mapping[str, Voxels], name: str, grid: Grid) -> list[Act]:
+    """Return what makes one finding of several, under a new name."""
+    together = reduce(np.union1d, parts.values())
+    return [added(name, together, grid), *(Act("merged", part, {"into": name}) for part in parts)]

@@ -1,0 +1,50 @@
+"""Asks before a window closes over what could not be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QMainWindow, QMessageBox
+
+__all__ = ["CloseGuard"]
+
+
+class CloseGuard(QObject):
+    """Stands between a window and its closing; it belongs to nobody, so that it outlives the window.
+
+    Parameters
+    ----------
+    window
+        The window.
+    stored
+        Says whether all that the window shows is stored. It changes nothing: parts of the window are gone already.
+    """
+
+    def __init__(self, window: QMainWindow, stored: Callable[[], bool]) -> None:
+        super().__init__()
+        self._window = window
+        self._stored = stored
+        window.installEventFilter(self)
+
+    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:  # noqa: N802  # Qt's name
+        """Let the window close when everything is stored, or the user says so."""
+        if event.type() != QEvent.Type.Close or self._stored() or self._lets_go():
+            return False
+        event.ignore()
+        return True
+
+    def leave(self) -> None:
+        """Guard the window no longer."""
+        self._window.removeEventFilter(self)
+
+    def _lets_go(self) -> bool:
+        buttons = QMessageBox.StandardButton
+        answer = QMessageBox.warning(
+            self._window,
+            "LesionLens: not saved",
+            "What you drew last could not be saved; the dock Review says why.\n\nClose the window and lose it?",
+            buttons.Close | buttons.Cancel,
+            buttons.Cancel,
+        )
+        return bool(answer == buttons.Close)

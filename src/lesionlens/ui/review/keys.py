@@ -1,0 +1,129 @@
+"""The keys of the dock Review, in one table; what a user changes is kept in a file of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from qtpy.QtCore import QStandardPaths
+from qtpy.QtGui import QKeySequence
+
+from lesionlens.errors import InputError, OutputError
+from lesionlens.io.atomic import atomic_path
+
+__all__ = ["KEYS", "TITLES", "check_keys", "keys_file", "load_keys", "save_keys", "shown"]
+
+# Action, what it does, its key. None of these keys means anything to napari, in any kind of layer.
+_TABLE = (
+    ("next_finding", "Next finding", "K"),
+    ("previous_finding", "Previous finding", "G"),
+    ("accept", "Accept", "8"),
+    ("reject", "Reject", "9"),
+    ("unsure", "Unsure", "0"),
+    ("confidence_1", "Confidence 1, a guess", "Ctrl+1"),
+    ("confidence_2", "Confidence 2", "Ctrl+2"),
+    ("confidence_3", "Confidence 3", "Ctrl+3"),
+    ("confidence_4", "Confidence 4", "Ctrl+4"),
+    ("confidence_5", "Confidence 5, certain", "Ctrl+5"),
+    ("comment", "Write a comment", "N"),
+    ("category", "Choose a category", "Shift+C"),
+    ("brush", "Brush on and off", "Q"),
+    ("erase", "Eraser on and off", "Shift+E"),
+    ("lasso", "Lasso on and off", "Shift+Q"),
+    ("new_finding", "Draw a new finding", "Shift+N"),
+    ("split", "Split into its pieces", "Shift+S"),
+    ("merge", "Merge with another", "Shift+M"),
+    ("undo", "Take the last step back", "U"),
+    ("redo", "Do it again", "Shift+U"),
+    ("flag", "Flag the case", "Shift+F"),
+    ("done", "Close the case, open the next", "Shift+D"),
+    ("next_case", "Next case", "Shift+K"),
+    ("previous_case", "Previous case", "Shift+G"),
+    ("save_again", "Try again to save", "Shift+R"),
+)
+KEYS: Mapping[str, str] = {action: key for action, _, key in _TABLE}
+TITLES: Mapping[str, str] = {action: title for action, title, _ in _TABLE}
+
+
+def keys_file() -> Path:
+    """Return where a user's own keys are kept; ``LESIONLENS_CONFIG`` names another folder."""
+    standard = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericConfigLocation)
+    return Path(os.environ.get("LESIONLENS_CONFIG") or Path(standard, "lesionlens")) / "review-keys.json"
+
+
+def load_keys() -> dict[str, str]:
+    """Return the keys: those of the table, but for what the user changed.
+
+    Raises
+    ------
+    InputError
+        If the user's file cannot be used; nothing in it is guessed at.
+    """
+    path = keys_file()
+    if not path.is_file():
+        return dict(KEYS)
+    try:
+        own = json.loads(path.read_text(encoding="utf-8"))
+        known = {action: str(key) for action, key in own.items() if action in KEYS}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"The keys in {path} cannot be read: {error}. Mend the file, or remove it.") from None
+    keys = {**KEYS, **known}
+    check_keys(keys, {})
+    return keys
+
+
+def save_keys(keys: Mapping[str, str]) -> Path:
+    """Keep the keys that differ from the table.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    path = keys_file()
+    own = {action: key for action, key in keys.items() if KEYS[action] != key}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {path.parent} for your keys cannot be made: {error}.") from None
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def check_keys(keys: Mapping[str, str], taken: Mapping[str, str]) -> None:
+    """Make sure that every key does one thing.
+
+    Parameters
+    ----------
+    keys
+        Key of each action; an empty one is allowed, the button still works.
+    taken
+        Keys that mean something elsewhere, and what.
+
+    Raises
+    ------
+    InputError
+        If a key is none, stands there twice, or is taken.
+    """
+    used: dict[str, str] = {}
+    elsewhere = {_normal(key): what for key, what in taken.items()}
+    for action, key in keys.items():
+        normal = _normal(key)
+        if key and not normal:
+            raise InputError(f"{key!r} is no key; choose one for {TITLES[action]!r} such as 'K' or 'Shift+K'.")
+        other = TITLES.get(used.get(normal, ""), elsewhere.get(normal, "")) if normal else ""
+        if other:
+            raise InputError(f"{key} means {other!r} already; choose another key for {TITLES[action]!r}.")
+        used[normal] = action
+
+
+def shown(key: str) -> str:
+    """Return a key as this system writes it."""
+    return QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)
+
+
+def _normal(key: str) -> str:
+    return QKeySequence(key).toString(QKeySequence.SequenceFormat.PortableText)
