@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "lesionlens"
 
 # Each part of the package with the parts it may import. A part may always import itself.
 _VALUES = {"errors", "progress", "volume", "heatmap", "methods", "target", "checks", "detections"}
-_CORE = _VALUES | {"regions", "spread", "compare", "calibration", "registration", "io"}
+_CORE = _VALUES | {"regions", "spread", "compare", "calibration", "registration", "distributions", "io"}
 _WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "regions": _VALUES,
     "spread": _VALUES | {"regions"},
     "calibration": _VALUES,
+    "distributions": _VALUES | {"regions"},
     "registration": _VALUES | {"io"},
     "compare": _VALUES | {"regions"},
     "display": {"errors", "volume"},
