@@ -18,7 +18,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "lesionlens"
 # Each part of the package with the parts it may import. A part may always import itself.
 _VALUES = {"errors", "progress", "volume", "heatmap", "methods", "target", "checks", "detections"}
 _CORE = _VALUES | {"regions", "spread", "compare", "calibration", "registration", "distributions", "io"}
-_WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
+_WORK = _CORE | {"recent", "explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "calibration": _VALUES,
     "distributions": _VALUES | {"regions"},
     "registration": _VALUES | {"io"},
+    "recent": {"errors", "io"},
     "compare": _VALUES | {"regions"},
     "display": {"errors", "volume"},
     "io": _VALUES,

@@ -26,7 +26,7 @@ _COLUMNS: tuple[_Column, ...] = (
     ("max p", "Highest probability of its voxels", lambda r: r.probability_max, "{:.2f}"),
     ("share", "Its share of all positive attribution", lambda r: r.attribution_share, "{:.1%}"),
     (
-        "centre",
+        "centre in mm",
         "Centroid in mm: right, front, head (RAS+)",
         lambda r: r.centroid_ras,
         "{0[0]:.0f}, {0[1]:.0f}, {0[2]:.0f}",
@@ -123,6 +123,12 @@ class RegionTable(QWidget):
     def choose_first(self) -> None:
         """Choose the first row, where there is one, as a click would."""
         self.table.selectRow(0)
+
+    def step(self, by: int) -> None:
+        """Choose the row so many below the one that is chosen, as it is sorted; the first where none is."""
+        rows, chosen = self._proxy.rowCount(), self.table.currentIndex()
+        if rows:
+            self.table.selectRow(min(rows - 1, max(0, chosen.row() + by)) if chosen.isValid() else 0)
 
     def clear(self, message: str) -> None:
         """Show no region, and why."""

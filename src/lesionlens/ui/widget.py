@@ -15,6 +15,8 @@ from lesionlens.ui import work
 from lesionlens.ui.canvas import annotate, show_plane
 from lesionlens.ui.class_probabilities import ClassProbabilities
 from lesionlens.ui.consent import may_run
+from lesionlens.ui.current import current_of
+from lesionlens.ui.desk import Desk
 from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, colours_for, default_styles, is_foreign_image
 from lesionlens.ui.measuring import Measurer
 from lesionlens.ui.navigation import go_to
@@ -56,6 +58,7 @@ class LesionLensWidget(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
+        self.current = current_of(viewer)
         self.result: CaseResult | None = None
         styles = default_styles(threshold=_DEFAULTS.threshold)
         self.overlays = Overlays(viewer, styles)
@@ -66,6 +69,7 @@ class LesionLensWidget(QWidget):
         self.table = RegionTable()
         self.classes = ClassProbabilities()
         self.spread = Note()
+        self.desk = Desk(self)
         self._arrange()
         self._connect()
         annotate(viewer)
@@ -150,6 +154,7 @@ class LesionLensWidget(QWidget):
     def _show_regions(self) -> None:
         """Show the regions of the shown class; where they belong to another threshold, measure first."""
         result, label, threshold = self.result, self.overlays.shown_class, self.controls.threshold
+        self.current.show(result, label, threshold)
         if result is None:
             return
         self.spread.say(spread_words(result, label))
@@ -186,6 +191,8 @@ class LesionLensWidget(QWidget):
         self.controls.restyled.connect(self._restyle)
         self.controls.class_chosen.connect(self._show_class)
         self.controls.plane_chosen.connect(self._show_plane)
+        self.current.threshold_wanted.connect(self.controls.set_threshold)
+        self.destroyed.connect(self.current.forget)
         self.controls.keep.clicked.connect(self.overlays.keep)
         self.table.region_chosen.connect(self._go_to)
         self.measurer.measured.connect(self._measured)
@@ -193,7 +200,8 @@ class LesionLensWidget(QWidget):
         self.measurer.failed.connect(show_error)
 
     def _arrange(self) -> None:
-        scrolled(self, self.form, line(), self.controls, line(), self.classes, self.spread, self.table, stretched=True)
+        shown = (self.controls, self.desk.keys, line(), self.classes, self.spread, self.table)
+        scrolled(self, self.desk.hint, self.form, line(), *shown, stretched=True)
 
 
 def _unseen(result: CaseResult) -> list[str]:
