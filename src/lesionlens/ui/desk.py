@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.utils.notifications import show_info, show_warning
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject
@@ -17,7 +18,7 @@ from lesionlens.recent import forget_cases
 from lesionlens.ui.hint import Hint
 from lesionlens.ui.key_dialog import KeyDialog
 from lesionlens.ui.keys import KEYS
-from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, REGIONS
+from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, REGIONS, is_foreign_image, scan_of, volume_of
 from lesionlens.ui.napari_keys import napari_keys
 from lesionlens.ui.opening import Opening
 from lesionlens.ui.parts import Note, Section, column_of
@@ -69,6 +70,7 @@ class Desk(QObject):
         KEYS.changed.connect(self._list_keys)
         dock.current.changed.connect(self._show_hint)
         dock.form.scan.recent_wanted.connect(self.open_recent)
+        dock.viewer.layers.events.removed.connect(self._close_case)
         when_preferences_change(self._prefer)
         self._list_keys()
         self._prefer()
@@ -139,6 +141,17 @@ class Desk(QObject):
         if before.remember_cases and not wanted.remember_cases:
             _forget_cases()
         self._show_hint()
+
+    def _close_case(self, _event: Any) -> None:
+        """Let go of the results when no layer of their case is left."""
+        if not isalive(self) or self._dock.result is None:  # type: ignore[no-untyped-call]  # as above
+            return
+        array = self._dock.result.volume.array
+        layers = self._dock.viewer.layers
+        shown = [found for layer in layers if (found := volume_of(layer) or scan_of(layer)) is not None]
+        plain = [np.asarray(layer.data) for layer in layers if is_foreign_image(layer)]
+        if not any(np.may_share_memory(array, held) for held in (*(scan.array for scan in shown), *plain)):
+            self._dock.close_case()
 
     def _show_hint(self) -> None:
         """Show the first steps to whoever may want them, until there are results."""

@@ -128,6 +128,11 @@ class KeyTable(QObject):
         self._save({name: key for name, key in own.items() if name not in self._actions or key != self._default(name)})
         self.changed.emit()
 
+    def reload(self) -> None:
+        """Read the user's file anew."""
+        self._own = None
+        self.changed.emit()
+
     def problems(self, taken: Mapping[str, str]) -> tuple[str, ...]:
         """Say which keys mean two things: such as those of the user's file after napari's keys were changed."""
         found = []

@@ -11,7 +11,9 @@ from qtpy.QtWidgets import QAbstractItemView, QLabel, QTableView, QVBoxLayout, Q
 from lesionlens.regions import Region
 from lesionlens.spread import VolumeSpread
 
-__all__ = ["RegionTable"]
+__all__ = ["NO_REGIONS", "RegionTable"]
+
+NO_REGIONS = "Regions appear here after a run."
 
 Value = float | int | tuple[float, float, float] | None
 
@@ -113,7 +115,7 @@ class RegionTable(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.caption)
         layout.addWidget(self.table, 1)
-        self.clear("Regions appear here after a run.")
+        self.clear(NO_REGIONS)
 
     @property
     def regions(self) -> tuple[Region, ...]:

@@ -26,7 +26,7 @@ from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
 from lesionlens.ui.parts import Note, line, scrolled
 from lesionlens.ui.places import Places
-from lesionlens.ui.region_table import RegionTable
+from lesionlens.ui.region_table import NO_REGIONS, RegionTable
 from lesionlens.ui.run_form import RunForm
 from lesionlens.ui.scans import Request
 from lesionlens.ui.sight import unseen_words
@@ -138,6 +138,17 @@ class LesionLensWidget(QWidget):
         for warning in result.warnings:
             show_warning(warning)
 
+    def close_case(self) -> None:
+        """Let go of the results: their scan was closed, and a case may take gigabytes."""
+        self.result = None
+        self.measurer.drop()
+        self.overlays.forget()
+        self.controls.offer([], set())
+        self.classes.show_probabilities({})
+        self.table.clear(NO_REGIONS)
+        self.form.bar.say("")
+        self._show_regions()
+
     def _selected(self) -> Selected:
         return Selected(self.result, self.overlays.shown_class, self.overlays.selected_region, self.controls.threshold)
 
@@ -156,6 +167,7 @@ class LesionLensWidget(QWidget):
         result, label, threshold = self.result, self.overlays.shown_class, self.controls.threshold
         self.current.show(result, label, threshold)
         if result is None:
+            self.spread.say("")
             return
         self.spread.say(spread_words(result, label))
         if label not in result.regions:
