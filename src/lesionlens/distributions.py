@@ -110,7 +110,8 @@ def threshold_curve(
         valid = None if valid is None else valid[box]
         voxels[step] = np.count_nonzero(inside)
         count[step] = cc3d.connected_components(inside, connectivity=NEIGHBOURHOOD, return_N=True)[1]
-    return ThresholdCurve(steps, voxels * heatmap.grid.voxel_volume_mm3, count)
+    volume_mm3 = voxels.astype(np.float64) * heatmap.grid.voxel_volume_mm3
+    return ThresholdCurve(steps, volume_mm3, count)
 
 
 def split_histogram(

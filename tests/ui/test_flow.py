@@ -205,7 +205,7 @@ def test_an_error_is_a_sentence_with_its_details_on_demand(
     seen: list[str] = []
 
     def read(dialog: DetailsDialog) -> None:
-        seen.append(dialog.text.toPlainText())
+        seen.append(dialog.lines.toPlainText())
         dialog.copy.click()
         dialog.reject()
 

@@ -44,7 +44,9 @@ def test_no_key_takes_one_of_napari_away(viewer: Any) -> None:
     assert KEYS.problems(taken) == ()
 
 
-@pytest.mark.parametrize("key", ["Ctrl+Y", "V", "Shift+V", "M", "Ctrl+Up", "Esc", "Return", "=", "-", "Ctrl+Shift+P", "Ctrl+O"])
+@pytest.mark.parametrize(
+    "key", ["Ctrl+Y", "V", "Shift+V", "M", "Ctrl+Up", "Esc", "Return", "=", "-", "Ctrl+Shift+P", "Ctrl+O"]
+)
 def test_the_keys_of_napari_are_known(viewer: Any, key: str) -> None:
     """The check above finds keys of the viewer, of layers and of menus."""
     assert plain_key(key) in napari_keys(viewer.window._qt_window)

@@ -141,10 +141,13 @@ def test_results_stay_as_long_as_something_of_the_case_is_seen(window: Window) -
     window.widget.show_result(result_of(volume))
 
     window.viewer.layers.remove(other)
+    settle()
     window.viewer.layers.remove(scan)
+    settle()
     assert window.widget.result is not None
 
     window.viewer.layers.clear()
+    settle()
     assert window.widget.result is None
 
 

@@ -143,7 +143,7 @@ def test_a_mask_is_set_against_the_model_while_it_is_painted(
     scan = window.layer("phantom")
     place = {"scale": scan.scale, "translate": scan.translate, "units": scan.units}
     mask = window.viewer.add_labels(np.zeros(scan.data.shape, dtype=np.uint8), **place)
-    plots.truth.mask.setCurrentIndex(1)
+    plots.truth.masks.setCurrentIndex(1)
     axes = drawn("confusion")[0]
     found = 8 * 16 * 3 + 3 * 6 * 2
     assert [text.get_text() for text in axes.texts] == [f"{40 * 80 * 12 - found:,}", f"{found}", "0", "0"]
@@ -163,7 +163,7 @@ def test_reliability_is_shown_of_a_mask_and_of_a_calibration(
     place = {"scale": scan.scale, "translate": scan.translate, "units": scan.units}
     window.viewer.add_labels((np.asarray(regions.data) == 1).astype(np.uint8), **place)
     plots.choose("reliability")
-    plots.truth.mask.setCurrentIndex(1)
+    plots.truth.masks.setCurrentIndex(1)
     (dots,) = drawn("reliability")[0].collections
     np.testing.assert_allclose(dots.get_offsets()[[2, 12, 18]], [(0.1, 0), (0.6, 0), (0.9, 1)], atol=1e-6)
 

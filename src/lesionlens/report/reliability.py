@@ -54,9 +54,7 @@ def draw_reliability(calibration: Calibration, *, stacked: bool = False) -> Figu
     ):
         for when, colour in (("before", "tab:orange"), ("after", "tab:blue")):
             diagram = found[when]["reliability"]
-            counts, x, y = (
-                np.array(diagram[key], dtype=float) for key in ("counts", "mean_probability", "frequency")
-            )
+            counts, x, y = (np.array(diagram[key], dtype=float) for key in ("counts", "mean_probability", "frequency"))
             _draw_dots(axes, Reliability(x, y, counts), colour, f"{when}: ECE {found[when]['ece']:.3f}")
         _finish(axes, _TITLES.get(name, name))
     figure.suptitle(f"{calibration.bundle}, temperature {calibration.temperature:.3g}")

@@ -1,4 +1,4 @@
-"""What napari's menus and its command palette can do with the LesionLens dock, which opens where it is not there yet."""
+"""What napari's menus and command palette can do with the LesionLens dock, which opens where it is not there yet."""
 
 from __future__ import annotations
 

@@ -60,6 +60,7 @@ class Current(QObject):
 
     def forget(self) -> None:
         """Take note that nothing is shown any more."""
+        self.report = None
         self.show(None, "", self.threshold)
 
     def checked(self, report: TrustReport | None) -> None:

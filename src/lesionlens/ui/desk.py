@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.notifications import show_info, show_warning
 from qtpy.compat import isalive
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QPushButton
 
 from lesionlens import sample
@@ -70,10 +70,11 @@ class Desk(QObject):
         KEYS.changed.connect(self._list_keys)
         dock.current.changed.connect(self._show_hint)
         dock.form.scan.recent_wanted.connect(self.open_recent)
-        dock.viewer.layers.events.removed.connect(self._close_case)
-        when_preferences_change(self._prefer)
+        self._closing = QTimer(self, singleShot=True, interval=0)
+        self._closing.timeout.connect(self._close_case)
+        dock.viewer.layers.events.removed.connect(self._look_at_case)
+        when_preferences_change(self.prefer)
         self._list_keys()
-        self._prefer()
 
     def open_recent(self) -> None:
         """Ask for a case that was opened lately, and open it."""
@@ -126,7 +127,7 @@ class Desk(QObject):
         rows = (f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{title}</td></tr>" for key, title in _listed())
         self.table.say(f"<table>{''.join(rows)}</table>")
 
-    def _prefer(self, _event: Any = None) -> None:
+    def prefer(self, _event: Any = None) -> None:
         """Do as the user prefers, as far as that changed: what was moved in the dock meanwhile stays."""
         if not isalive(self):  # type: ignore[no-untyped-call]  # napari's settings do not know that the dock was closed
             return
@@ -142,15 +143,18 @@ class Desk(QObject):
             _forget_cases()
         self._show_hint()
 
-    def _close_case(self, _event: Any) -> None:
-        """Let go of the results when no layer of their case is left."""
-        if not isalive(self) or self._dock.result is None:  # type: ignore[no-untyped-call]  # as above
+    def _look_at_case(self, _event: Any) -> None:
+        """Look soon whether a case was closed: new results may be about to take the place of the layers that go."""
+        if isalive(self):  # type: ignore[no-untyped-call]  # as above
+            self._closing.start()
+
+    def _close_case(self) -> None:
+        """Let go of the results when no layer of their case is left; of a plain image that cannot be told."""
+        result, layers = self._dock.result, self._dock.viewer.layers
+        scans = [found for layer in layers if (found := volume_of(layer) or scan_of(layer)) is not None]
+        if result is None or any(is_foreign_image(layer) for layer in layers):
             return
-        array = self._dock.result.volume.array
-        layers = self._dock.viewer.layers
-        shown = [found for layer in layers if (found := volume_of(layer) or scan_of(layer)) is not None]
-        plain = [np.asarray(layer.data) for layer in layers if is_foreign_image(layer)]
-        if not any(np.may_share_memory(array, held) for held in (*(scan.array for scan in shown), *plain)):
+        if not any(np.may_share_memory(result.volume.array, scan.array) for scan in scans):
             self._dock.close_case()
 
     def _show_hint(self) -> None:

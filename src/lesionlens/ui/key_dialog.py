@@ -38,7 +38,9 @@ class KeyDialog(QDialog):
 
     def _keep(self) -> None:
         try:
-            KEYS.change({name: plain_key(edit.keySequence().toString()) for name, edit in self.edits.items()}, self._taken)
+            KEYS.change(
+                {name: plain_key(edit.keySequence().toString()) for name, edit in self.edits.items()}, self._taken
+            )
         except LesionLensError as error:
             self.note.say(str(error))
         else:

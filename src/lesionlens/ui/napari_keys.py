@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari import layers
 from napari.components import ViewerModel
@@ -57,7 +57,7 @@ def _actions(actions: Iterable[QAction]) -> Iterator[QAction]:
     """Yield actions and those of the menus that they open."""
     for action in actions:
         yield action
-        menu = action.menu()
+        menu: Any = action.menu()
         if menu is not None:
             yield from _actions(menu.actions())
 

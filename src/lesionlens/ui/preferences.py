@@ -64,7 +64,9 @@ def preferences() -> Preferences:
     settings = _settings()
     if settings is None:
         return Preferences()
-    return Preferences(**{one.name: getattr(getattr(settings, GROUPS[one.name]), one.name) for one in fields(Preferences)})
+    return Preferences(
+        **{one.name: getattr(getattr(settings, GROUPS[one.name]), one.name) for one in fields(Preferences)}
+    )
 
 
 def set_preference(name: str, value: object) -> None:

@@ -94,7 +94,9 @@ def remember(request: Request) -> None:
 
 
 def _item(case: RecentCase) -> QListWidgetItem:
-    chosen = [f"{name} {value}" for name, value in (("series", case.series), ("volume", case.stack)) if value is not None]
+    chosen = [
+        f"{name} {value}" for name, value in (("series", case.series), ("volume", case.stack)) if value is not None
+    ]
     gone = [] if case.is_there else ["not there any more"]
     words = [case.path.name, _shortened(case.path.parent), *chosen, *gone]
     item = QListWidgetItem("   ·   ".join(words))

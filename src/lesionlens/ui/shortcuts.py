@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt
-from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QMainWindow, QShortcut
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QMainWindow
 
 from lesionlens.ui.keys import KEYS
 
@@ -55,8 +56,6 @@ class Shortcuts(QObject):
 
 def _let_go(shortcuts: list[QShortcut]) -> None:
     """Give keys back."""
-    from qtpy.compat import isalive
-
     for shortcut in shortcuts:
         if isalive(shortcut):  # type: ignore[no-untyped-call]  # the window may have taken them with it
             shortcut.setEnabled(False)

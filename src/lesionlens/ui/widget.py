@@ -72,6 +72,7 @@ class LesionLensWidget(QWidget):
         self.desk = Desk(self)
         self._arrange()
         self._connect()
+        self.desk.prefer()
         annotate(viewer)
         self.form.scan.set_bundles(work.bundles(), default=_DEFAULTS.bundle)
 
@@ -147,7 +148,8 @@ class LesionLensWidget(QWidget):
         self.classes.show_probabilities({})
         self.table.clear(NO_REGIONS)
         self.form.bar.say("")
-        self._show_regions()
+        self.spread.say("")
+        self.current.forget()
 
     def _selected(self) -> Selected:
         return Selected(self.result, self.overlays.shown_class, self.overlays.selected_region, self.controls.threshold)
@@ -167,7 +169,6 @@ class LesionLensWidget(QWidget):
         result, label, threshold = self.result, self.overlays.shown_class, self.controls.threshold
         self.current.show(result, label, threshold)
         if result is None:
-            self.spread.say("")
             return
         self.spread.say(spread_words(result, label))
         if label not in result.regions:

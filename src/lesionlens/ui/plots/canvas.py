@@ -38,8 +38,8 @@ class FigureView(QWidget):
         super().__init__(parent)
         self.canvas: Any = None
         self._dragging = False
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
 
     @property
     def figure(self) -> Figure | None:
@@ -52,7 +52,7 @@ class FigureView(QWidget):
         self._dragging = False
         if canvas is not None:
             canvas.figure.clear()
-            self.layout().removeWidget(canvas)
+            self._column.removeWidget(canvas)
             canvas.hide()
             canvas.deleteLater()
 
@@ -62,10 +62,10 @@ class FigureView(QWidget):
         figure.set_dpi(_PIXELS_PER_INCH)
         height = int(figure.get_figheight() * _PIXELS_PER_INCH)
         recolour(figure, palette)
-        self.canvas = FigureCanvasQTAgg(figure)
+        self.canvas = FigureCanvasQTAgg(figure)  # type: ignore[no-untyped-call]  # matplotlib's canvases have no hints
         self.canvas.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
         self.canvas.setMinimumHeight(max(_LEAST_HEIGHT, height))
-        self.layout().addWidget(self.canvas)
+        self._column.addWidget(self.canvas)
         if draggable:
             self.canvas.mpl_connect("button_press_event", self._press)
             self.canvas.mpl_connect("motion_notify_event", self._move)

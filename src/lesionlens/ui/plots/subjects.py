@@ -192,9 +192,8 @@ def _draw_reliability(found: Any, subject: Subject) -> Figure:
 
 
 def _reliability_words(found: Any, _subject: Subject) -> str:
-    if isinstance(found, Calibration):
-        return f"{found.n_cases} labelled cases. On the diagonal the model means what it says; below it, it is too sure."
-    return "One case alone. On the diagonal the model means what it says; below it, it is too sure."
+    cases = f"{found.n_cases} labelled cases." if isinstance(found, Calibration) else "One case alone."
+    return f"{cases} On the diagonal the model means what it says; below it, it is too sure."
 
 
 def _count_correlation(subject: Subject, progress: Progress) -> Any:

@@ -50,17 +50,17 @@ class TruthForm(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         self.calibration: Calibration | None = None
-        self.mask = wide_combo("What a reader marked: a labels layer on the scan")
+        self.masks = wide_combo("What a reader marked: a labels layer on the scan")
         self.file = QPushButton("Calibration file…")
         self.file.setToolTip("Show what 'lesionlens calibrate' found on labelled cases, before and after")
         self._taken: tuple[Layer, LabelMap] | None = None
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(QLabel("Mask"))
-        row.addWidget(self.mask, 1)
+        row.addWidget(self.masks, 1)
         row.addWidget(self.file)
         self.file.clicked.connect(self._browse)
-        self.mask.currentIndexChanged.connect(self._choose)
+        self.masks.currentIndexChanged.connect(self._choose)
         events = viewer.layers.events
         for changed in (events.inserted, events.removed, events.reordered):
             changed.connect(self.offer)
@@ -68,7 +68,7 @@ class TruthForm(QWidget):
 
     def mask_on(self, scan: Volume) -> LabelMap | None:
         """Return what the chosen layer marks on a scan; the same value until somebody paints in it."""
-        layer = self.mask.currentData()
+        layer = self.masks.currentData()
         if layer is None:
             return None
         if self._taken is None or self._taken[0] is not layer:
@@ -82,7 +82,7 @@ class TruthForm(QWidget):
         except LesionLensError as error:
             show_error(str(error))
             return
-        self.mask.setCurrentIndex(0)
+        self.masks.setCurrentIndex(0)
         self.changed.emit()
 
     def offer(self, _event: Any = None) -> None:
@@ -91,11 +91,11 @@ class TruthForm(QWidget):
             return
         scans = [layer for layer in self._viewer.layers if volume_of(layer) is not None]
         painted = [layer for layer in labels_on(self._viewer.layers, scans[-1] if scans else None) if layer.editable]
-        fill_with_layers(self.mask, painted, _NO_MASK, optional=True)
+        fill_with_layers(self.masks, painted, _NO_MASK, optional=True)
         self._choose()
 
     def _choose(self, _index: int = 0) -> None:
-        layer = self.mask.currentData()
+        layer = self.masks.currentData()
         if self._taken is not None and self._taken[0] is not layer:
             self._taken = None
         if layer is not None:
@@ -106,7 +106,7 @@ class TruthForm(QWidget):
 
     def _painted(self, event: Any) -> None:
         """Look at a mask anew after somebody painted in it."""
-        if isalive(self) and event.source is self.mask.currentData():  # type: ignore[no-untyped-call]  # as above
+        if isalive(self) and event.source is self.masks.currentData():  # type: ignore[no-untyped-call]  # as above
             self._taken = None
             self.changed.emit()
 
