@@ -94,6 +94,15 @@ def test_a_dark_window_has_light_words_and_unchanged_data() -> None:
     assert to_hex(figure.get_facecolor()) == "#ffffff"
 
 
+def test_a_legend_beside_the_axes_is_read_in_the_dark() -> None:
+    """Not only that of the axes."""
+    figure = draw_histogram(Histogram(np.array([0.0, 1.0]), np.array([1]), np.array([5])), quantity="p")
+
+    recolour(figure, DARK)
+
+    assert {to_hex(text.get_color()) for text in figure.legends[0].get_texts()} == {DARK.text}
+
+
 def test_cells_of_a_matrix_keep_their_numbers_readable() -> None:
     """The numbers stand on the colours of the cells, not on the window's."""
     figure = draw_matrix(np.array([[1.0, np.nan], [0.2, 1.0]]), ("A", "B"), kind="correlation")

@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 __all__ = ["PAPER", "Palette", "recolour"]
 
@@ -45,6 +46,8 @@ def recolour(figure: Figure, palette: Palette) -> None:
     figure.set_facecolor(palette.background)
     for words in (*figure.texts, *(sub for sub in (figure._suptitle, figure._supxlabel) if sub is not None)):  # type: ignore[attr-defined]  # no public name
         words.set_color(palette.text)
+    for legend in figure.legends:
+        _recolour_legend(legend, palette)
     for axes in figure.axes:
         _recolour_axes(axes, palette)
 
@@ -62,12 +65,16 @@ def _recolour_axes(axes: Axes, palette: Palette) -> None:
             line.set_color(palette.lines)
     legend = axes.get_legend()
     if legend is not None:
-        legend.get_frame().set(facecolor=palette.background, edgecolor=palette.lines)
-        for words in legend.get_texts():
-            words.set_color(palette.text)
-        for handle in legend.legend_handles:
-            if handle is not None and _is_grey(_colour_of(handle)):
-                handle.set(color=palette.lines)
+        _recolour_legend(legend, palette)
+
+
+def _recolour_legend(legend: Legend, palette: Palette) -> None:
+    legend.get_frame().set(facecolor=palette.background, edgecolor=palette.lines)
+    for words in legend.get_texts():
+        words.set_color(palette.text)
+    for handle in legend.legend_handles:
+        if handle is not None and _is_grey(_colour_of(handle)):
+            handle.set(color=palette.lines)
 
 
 def _colour_of(handle: Any) -> Any:

@@ -41,7 +41,7 @@ _SPREAD_COLUMNS: tuple[tuple[str, str, Callable[[VolumeSpread], Value], str], ..
 )
 _SPREAD_AT = 2
 # Narrow enough for a dock; the last column takes what is left.
-_WIDTHS = (34, 58, 58, 54, 54, 90)
+_WIDTHS = (32, 54, 56, 50, 52, 90)
 _SPREAD_WIDTHS = (34, 54, 46, 48, 54, 50, 50, 90)
 _ROW_PIXELS = 22
 _SORT_ROLE = Qt.ItemDataRole.UserRole

@@ -51,7 +51,8 @@ class TruthForm(QWidget):
         self._viewer = viewer
         self.calibration: Calibration | None = None
         self.masks = wide_combo("What a reader marked: a labels layer on the scan")
-        self.file = QPushButton("Calibration file…")
+        self.masks.setMinimumContentsLength(8)  # beside the button there is room for no more
+        self.file = QPushButton("Calibration…")
         self.file.setToolTip("Show what 'lesionlens calibrate' found on labelled cases, before and after")
         self._taken: tuple[Layer, LabelMap] | None = None
         row = QHBoxLayout(self)
