@@ -100,7 +100,7 @@ class KeyTable(QObject):
         """
         new = {action.name: action for action in actions if action.name not in self._actions}
         merged = {**self._actions, **new}
-        _check({name: action.key for name, action in merged.items()}, merged, {})
+        _check({name: action.key for name, action in merged.items()}, merged, {}, asked=new)
         self._actions = merged
         if new:
             self.changed.emit()
@@ -123,7 +123,7 @@ class KeyTable(QObject):
             If the file cannot be written.
         """
         found = {**self.keys, **keys}
-        _check(found, self._actions, taken)
+        _check(found, self._actions, taken, asked=keys)
         own = {**self._load(), **found}  # actions of docks that are not loaded keep what was chosen for them
         self._save({name: key for name, key in own.items() if name not in self._actions or key != self._default(name)})
         self.changed.emit()
@@ -138,7 +138,7 @@ class KeyTable(QObject):
         found = []
         for name, key in self.keys.items():
             try:
-                _check({**self.keys, name: key}, self._actions, taken, only=name)
+                _check({**self.keys, name: key}, self._actions, taken, asked=(name,))
             except InputError as error:
                 found.append(str(error))
         return tuple(found)
@@ -174,17 +174,22 @@ def plain_key(key: str) -> str:
 
 
 def _check(
-    keys: Mapping[str, str], actions: Mapping[str, KeyAction], taken: Mapping[str, str], only: str | None = None
+    keys: Mapping[str, str],
+    actions: Mapping[str, KeyAction],
+    taken: Mapping[str, str],
+    *,
+    asked: Iterable[str],
 ) -> None:
-    """Make sure that every key does one thing; of ``only`` one action where that is given."""
+    """Make sure that each key of the actions that are asked about does one thing."""
+    new = set(asked)
     used: dict[str, str] = {}
     elsewhere = {plain_key(key): what for key, what in taken.items()}
-    for name in sorted(keys, key=lambda one: one == only):  # the one in question is set against all others
+    for name in sorted(keys, key=lambda one: one in new):  # those in question are set against the others
         key, normal = keys[name], plain_key(keys[name])
         if not key:
             continue
         other = actions[used[normal]].title if normal in used else elsewhere.get(normal, "")
-        if only in (None, name):
+        if name in new:
             if not normal:
                 raise InputError(f"{key!r} is no key; choose one for {actions[name].title!r} such as 'F9'.")
             if other:

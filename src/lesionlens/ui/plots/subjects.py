@@ -1,4 +1,4 @@
-"""What can be plotted of what a viewer shows: what each plot lacks, what it counts, and its figure. No Qt, no viewer."""
+"""What can be plotted of what a viewer shows: what each plot lacks, counts and draws. No Qt, no viewer."""
 
 from __future__ import annotations
 
@@ -192,7 +192,8 @@ def _draw_reliability(found: Any, subject: Subject) -> Figure:
 
 
 def _reliability_words(found: Any, _subject: Subject) -> str:
-    cases = f"{found.n_cases} labelled cases." if isinstance(found, Calibration) else "One case alone."
+    labelled = isinstance(found, Calibration)
+    cases = f"{found.n_cases} labelled cases." if labelled else "One case alone."
     return f"{cases} On the diagonal the model means what it says; below it, it is too sure."
 
 
