@@ -13,6 +13,7 @@ from typing import Any
 
 from napari.layers import Layer
 from PIL import Image
+from qtpy.QtCore import Qt
 
 from lesionlens.display import AXIAL, CORONAL
 from lesionlens.io import read, read_overlay
@@ -22,6 +23,7 @@ from lesionlens.ui.canvas import show_plane
 from lesionlens.ui.compare import CompareWidget
 from lesionlens.ui.layers import overlay_layer
 from lesionlens.ui.open import open_viewer, save_screenshot, settle
+from lesionlens.ui.plots.dock import PlotsWidget
 from lesionlens.ui.trust import TrustWidget
 from lesionlens.ui.widget import LesionLensWidget
 from lesionlens.volume import Volume
@@ -37,7 +39,7 @@ CHECKS = ("seen", "perturbation", "localisation")
 
 
 def main() -> None:
-    """Run the sample and picture probability, Grad-CAM, a coronal view, the checks of a map, and a comparison."""
+    """Run the sample and picture probability, Grad-CAM, a coronal view, the checks of a map, a comparison, and a plot."""
     path = sample_scan()
     volume = read(path)
     viewer = open_viewer(volume, run_case(RunOptions(path), volume=volume))
@@ -45,6 +47,7 @@ def main() -> None:
     picture_results(viewer, widget)
     picture_checks(viewer, widget, volume)
     picture_comparison(viewer, widget)
+    picture_plots(viewer, widget)
     viewer.close()
 
 
@@ -103,6 +106,17 @@ def picture_checks(viewer: Any, widget: LesionLensWidget, volume: Volume) -> Non
     wait(lambda: dock.bar.job is None)
     save(viewer, "viewer-trust.png")
     viewer.layers.remove(marks)
+    viewer.window.remove_dock_widget(dock)
+
+
+def picture_plots(viewer: Any, widget: LesionLensWidget) -> None:
+    """Picture what every threshold would give, beside the dock whose threshold it moves."""
+    dock = PlotsWidget(viewer)
+    viewer.window.add_dock_widget(dock, name="Plots", area="right")
+    viewer.window._qt_window.splitDockWidget(widget.parentWidget(), dock.parentWidget(), Qt.Orientation.Horizontal)
+    widget.table.choose_first()
+    wait(lambda: dock.view.figure is not None and dock.job is None)
+    save(viewer, "viewer-plots.png")
     viewer.window.remove_dock_widget(dock)
 
 

@@ -142,7 +142,9 @@ def test_a_mask_is_set_against_the_model_while_it_is_painted(
     assert "Choose a mask" in plots.note.text()
     scan = window.layer("phantom")
     place = {"scale": scan.scale, "translate": scan.translate, "units": scan.units}
-    mask = window.viewer.add_labels(np.zeros(scan.data.shape, dtype=np.uint8), **place)
+    mask = window.viewer.add_labels(np.zeros(scan.data.shape, dtype=np.uint8), name="reader", **place)
+    offered = [plots.truth.masks.itemText(i) for i in range(plots.truth.masks.count())]
+    assert offered == ["none", "reader"]  # what the model found is no truth
     plots.truth.masks.setCurrentIndex(1)
     axes = drawn("confusion")[0]
     found = 8 * 16 * 3 + 3 * 6 * 2

@@ -37,7 +37,7 @@ _INSIDE, _OUTSIDE = "#e69f00", "#3d94d1"
 _SIZE = (4.6, 5.2)
 _DPI = 150
 # Figures that span more than this read better on a scale of powers of ten.
-_WIDE = 100.0
+_WIDE = 20.0
 _MM3_PER_ML = 1000.0
 
 

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QWidge
 
 from lesionlens.calibration import Calibration, read_calibration
 from lesionlens.errors import LesionLensError
-from lesionlens.ui.layers import volume_of
+from lesionlens.ui.layers import THRESHOLD_KEY, volume_of
 from lesionlens.ui.masks import labels_on, mask_of
 from lesionlens.ui.parts import wide_combo
 from lesionlens.ui.target_form import fill_with_layers
@@ -87,12 +87,13 @@ class TruthForm(QWidget):
         self.changed.emit()
 
     def offer(self, _event: Any = None) -> None:
-        """Offer the labels layers that lie on a scan."""
+        """Offer the labels layers that lie on a scan, but for the regions that the model found."""
         if not isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed
             return
         scans = [layer for layer in self._viewer.layers if volume_of(layer) is not None]
-        painted = [layer for layer in labels_on(self._viewer.layers, scans[-1] if scans else None) if layer.editable]
-        fill_with_layers(self.masks, painted, _NO_MASK, optional=True)
+        found = labels_on(self._viewer.layers, scans[-1] if scans else None)
+        marked = [layer for layer in found if THRESHOLD_KEY not in layer.metadata]
+        fill_with_layers(self.masks, marked, _NO_MASK, optional=True)
         self._choose()
 
     def _choose(self, _index: int = 0) -> None:
