@@ -216,8 +216,10 @@ def _checked(report: TrustReport) -> Any:
 
 def test_without_results_every_plot_says_what_to_do(window: Window, plots: PlotsWidget) -> None:
     """An empty figure would leave a reader guessing; results that are gone are not shown any more."""
+    assert not plots.save.isEnabled()  # while it is being counted
     window.viewer.layers.clear()
     window.widget.current.forget()
+    plots.refresh()
 
     for name in subjects.PLOTS:
         plots.choose(name)

@@ -56,6 +56,7 @@ class PlotsWidget(QWidget):
         self.note = Note()
         self.save = QPushButton("Save figure…")
         self.save.setToolTip("Save the figure as PNG or SVG, in the colours of paper")
+        self.save.setEnabled(False)
         self._asked: tuple[Plot, Subject] | None = None
         self._found: Any = None
         self._timer = QTimer(self)
@@ -125,7 +126,8 @@ class PlotsWidget(QWidget):
         return tuple((name, m) for name, m in found if m is not None and m.grid.same_as(grid))[:MOST_MAPS]
 
     def _count(self, plot: Plot, subject: Subject) -> None:
-        self._asked = plot, subject
+        self._asked, self._found = (plot, subject), None  # the old figure is seen until the new one is there
+        self.save.setEnabled(False)
         self.note.say("Counting…")
         self.job = start_job(
             self, f"LesionLens: {plot.title}", partial(plot.count, subject), done=self._show, failed=self._fail
