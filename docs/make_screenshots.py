@@ -39,7 +39,7 @@ CHECKS = ("seen", "perturbation", "localisation")
 
 
 def main() -> None:
-    """Run the sample and picture probability, Grad-CAM, a coronal view, the checks of a map, a comparison, and a plot."""
+    """Run the sample and picture probability, Grad-CAM, a coronal view, the checks of a map, a comparison, a plot."""
     path = sample_scan()
     volume = read(path)
     viewer = open_viewer(volume, run_case(RunOptions(path), volume=volume))
@@ -111,6 +111,7 @@ def picture_checks(viewer: Any, widget: LesionLensWidget, volume: Volume) -> Non
 
 def picture_plots(viewer: Any, widget: LesionLensWidget) -> None:
     """Picture what every threshold would give, beside the dock whose threshold it moves."""
+    viewer.window.resize(1590, 940)  # room for a canvas between the docks
     dock = PlotsWidget(viewer)
     viewer.window.add_dock_widget(dock, name="Plots", area="right")
     viewer.window._qt_window.splitDockWidget(widget.parentWidget(), dock.parentWidget(), Qt.Orientation.Horizontal)

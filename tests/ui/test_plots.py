@@ -216,7 +216,6 @@ def _checked(report: TrustReport) -> Any:
 
 def test_without_results_every_plot_says_what_to_do(window: Window, plots: PlotsWidget) -> None:
     """An empty figure would leave a reader guessing; results that are gone are not shown any more."""
-    assert not plots.save.isEnabled()  # while it is being counted
     window.viewer.layers.clear()
     window.widget.current.forget()
     plots.refresh()
@@ -232,6 +231,9 @@ def test_figures_are_saved_for_paper(
     plots: PlotsWidget, drawn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: Any
 ) -> None:
     """A dark figure in a paper would be a black box; without an ending it is a PNG."""
+    drawn("threshold")
+    plots.choose("probability")
+    assert not plots.save.isEnabled()  # while it is being counted
     drawn("threshold")
     names = iter([str(tmp_path / "curve.svg"), str(tmp_path / "curve"), ""])
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (next(names), ""))

@@ -98,7 +98,7 @@ def draw_threshold_curve(curve: ThresholdCurve, *, threshold: float, title: str 
     _draw_steps(above, curve.thresholds, curve.volume_mm3 / _MM3_PER_ML)
     _draw_steps(below, curve.thresholds, curve.count)
     above.set(ylabel="volume in mL", title=title)
-    below.set(ylabel="regions", xlabel="probability from which a voxel belongs to a region", xlim=(0, 1))
+    below.set(ylabel="regions", xlabel="threshold of the probability", xlim=(0, 1))
     if below.get_yscale() == "linear":
         below.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (above, below):
