@@ -57,6 +57,7 @@ class Desk(QObject):
     def __init__(self, dock: LesionLensWidget) -> None:
         super().__init__(dock)
         self._dock = weakref.proxy(dock)
+        self._current = dock.current
         self._wanted = Preferences()
         self.hint = Hint()
         self.table = Note()
@@ -159,7 +160,8 @@ class Desk(QObject):
 
     def _show_hint(self) -> None:
         """Show the first steps to whoever may want them, until there are results."""
-        self.hint.setVisible(self._wanted.show_hint and self._dock.result is None)
+        if isalive(self.hint):  # type: ignore[no-untyped-call]  # a dock that is closed tells so when its parts are gone
+            self.hint.setVisible(self._wanted.show_hint and self._current.result is None)
 
     def _main_window(self) -> QMainWindow:
         window: QMainWindow = self._dock.viewer.window._qt_window
