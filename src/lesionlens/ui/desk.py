@@ -160,7 +160,7 @@ class Desk(QObject):
 
     def _show_hint(self) -> None:
         """Show the first steps to whoever may want them, until there are results."""
-        if isalive(self.hint):  # type: ignore[no-untyped-call]  # a dock that is closed tells so when its parts are gone
+        if isalive(self.hint):  # type: ignore[no-untyped-call]  # a closed dock tells so last
             self.hint.setVisible(self._wanted.show_hint and self._current.result is None)
 
     def _main_window(self) -> QMainWindow:
