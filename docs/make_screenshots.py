@@ -14,6 +14,7 @@ from typing import Any
 
 from napari.layers import Layer
 from PIL import Image
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea
 
 from lesionlens.display import AXIAL, CORONAL
@@ -26,6 +27,7 @@ from lesionlens.ui.canvas import show_plane
 from lesionlens.ui.compare import CompareWidget
 from lesionlens.ui.layers import overlay_layer
 from lesionlens.ui.open import open_viewer, save_screenshot, settle
+from lesionlens.ui.plots.dock import PlotsWidget
 from lesionlens.ui.review.window import open_review
 from lesionlens.ui.trust import TrustWidget
 from lesionlens.ui.views.dock import ViewsWidget
@@ -45,7 +47,7 @@ CHECKS = ("seen", "perturbation", "localisation")
 
 
 def main() -> None:
-    """Run the sample and picture everything: results, linked views, styles, checks, a comparison, a session."""
+    """Run the sample and picture everything: results, linked views, styles, checks, a comparison, a plot, a session."""
     path = sample_scan()
     volume = read(path)
     viewer = open_viewer(volume, run_case(RunOptions(path), volume=volume))
@@ -55,6 +57,7 @@ def main() -> None:
     picture_styles(viewer, widget)
     picture_checks(viewer, widget, volume)
     picture_comparison(viewer, widget)
+    picture_plots(viewer, widget)
     result = widget.result
     viewer.close()
     assert result is not None
@@ -177,6 +180,18 @@ def picture_review(path: Path) -> None:
     wait(lambda: not dock.reviewer.unsaved)
     save(viewer, "review-edited.png")
     viewer.close()
+
+
+def picture_plots(viewer: Any, widget: LesionLensWidget) -> None:
+    """Picture what every threshold would give, beside the dock whose threshold it moves."""
+    viewer.window.resize(1590, 940)  # room for a canvas between the docks
+    dock = PlotsWidget(viewer)
+    viewer.window.add_dock_widget(dock, name="Plots", area="right")
+    viewer.window._qt_window.splitDockWidget(widget.parentWidget(), dock.parentWidget(), Qt.Orientation.Horizontal)
+    widget.table.choose_first()
+    wait(lambda: dock.view.figure is not None and dock.job is None)
+    save(viewer, "viewer-plots.png")
+    viewer.window.remove_dock_widget(dock)
 
 
 def wait(until: Callable[[], bool]) -> None:

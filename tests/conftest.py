@@ -54,6 +54,7 @@ def shared_data() -> Path:
 def _own_data(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what the user measured out of the tests, and what tests measure out of the user's folder."""
     os.environ["LESIONLENS_DATA"] = str(tmp_path_factory.mktemp("data"))
+    os.environ["LESIONLENS_CONFIG"] = str(tmp_path_factory.mktemp("config"))
 
 
 @pytest.fixture

@@ -29,8 +29,18 @@ _VALUES = {
     "checks",
     "detections",
 }
-_CORE = _VALUES | {"regions", "spread", "scales", "compare", "calibration", "registration", "trusted", "io"}
-_WORK = _CORE | {"explain", "model", "sample", "display", "review", "report"}
+_CORE = _VALUES | {
+    "regions",
+    "spread",
+    "scales",
+    "compare",
+    "calibration",
+    "registration",
+    "trusted",
+    "distributions",
+    "io",
+}
+_WORK = _CORE | {"recent", "explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
@@ -52,6 +62,8 @@ MAY_IMPORT = {
     "registration": _VALUES | {"io"},
     "trusted": _VALUES | {"io", "registration"},
     "compare": _VALUES | {"regions", "scales"},
+    "distributions": _VALUES | {"regions"},
+    "recent": {"errors", "io"},
     "display": {"errors", "volume"},
     "io": _VALUES,
     "sample": _VALUES | {"io"},

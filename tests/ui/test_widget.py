@@ -257,7 +257,7 @@ def test_an_error_becomes_one_readable_notification(
     window.wait_for_run()
 
     assert [n.message for n in notifications] == [str(stub.answer)]
-    assert notifications[0].actions == ()
+    assert [name for name, _ in notifications[0].actions] == ["Details"]
     assert window.widget.form.bar.status.text() == str(stub.answer)
     assert window.widget.form.bar.run.isEnabled()
 

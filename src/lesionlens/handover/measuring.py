@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lesionlens.heatmap import LabelMap, Provenance
-from lesionlens.regions import Region, measure
+from lesionlens.regions import Region, measure, measure_class
 from lesionlens.report.table import Cell, region_rows
-from lesionlens.regions import measure_class
 from lesionlens.results import CaseResult
 from lesionlens.review import CaseState, Session
 from lesionlens.review.drawn import final_voxels, model_voxels

@@ -11,6 +11,7 @@ import gc
 import logging
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -48,6 +49,8 @@ class Job(QObject):
 
     Attributes
     ----------
+    details : str
+        Where in the program it failed, for whoever wants to know; empty where it did not.
     progressed : Signal(str, int, int)
         Stage, done, total; not each step that the work tells, but the last one whenever the job looks.
     done : Signal(object)
@@ -68,6 +71,7 @@ class Job(QObject):
         super().__init__()
         self._task = _Task(title, work)
         self._thread = threading.Thread(target=self._task, name=title, daemon=True)
+        self.details = ""
         self._told: _Step | None = None
         self._next_time = 0.0
         self._tell_napari = _listed(title, self._task.stop.set)
@@ -114,6 +118,7 @@ class Job(QObject):
         if task.stop.is_set() or isinstance(task.error, Cancelled):
             self.cancelled.emit()
         elif task.error is not None:
+            self.details = "".join(traceback.format_exception(task.error))
             self.failed.emit(readable(task.error))
         else:
             self.done.emit(task.result)

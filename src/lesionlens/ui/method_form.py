@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from lesionlens.methods import METHODS, MethodInfo, Value, default_method
 from lesionlens.ui.facts import BundleFacts
 from lesionlens.ui.parts import Note, enable_item, wide_combo
+from lesionlens.ui.preferences import preferences
 
 __all__ = ["WORDS", "MethodChoice", "MethodForm"]
 
@@ -255,7 +256,7 @@ def _layer_list() -> QTreeWidget:
 
 def _editor(info: MethodInfo, name: str) -> QWidget:
     """Return a field for an option, by the type of its default."""
-    default = info.options[name]
+    default = preferences().budget_mib if name == "budget_mib" else info.options[name]
     if isinstance(default, bool):
         box = QCheckBox()
         box.setChecked(default)

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari.layers import Layer
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QProgressBar, QPushButton, QWidget
 
@@ -19,7 +18,9 @@ from lesionlens.ui.canvas import annotate
 from lesionlens.ui.jobs import Job, start_job
 from lesionlens.ui.layers import loading_layer
 from lesionlens.ui.navigation import show_as_taken, show_slice
+from lesionlens.ui.notices import show_failure
 from lesionlens.ui.questions import ask
+from lesionlens.ui.recent_dialog import remember
 from lesionlens.ui.scans import Opened, Question, Request, open_scan
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Opening(QObject):
             self._job.cancel()
 
     def _begin(self, request: Request) -> None:
-        self._preview = Preview()
+        self._preview, self._request = Preview(), request
         self._job = start_job(
             _main_window(self._viewer),
             "LesionLens: opening a scan",
@@ -117,14 +118,16 @@ class Opening(QObject):
         """Put the scan where its picture was."""
         alone = not self._viewer.layers
         self._viewer.add_layer(Layer.create(*opened.layer))
+        remember(self._request)
         if alone:  # there was no picture, which would have been shown so
             show_as_taken(self._viewer, opened.volume)
         self._end()
         self.opened.emit(opened)
 
     def _fail(self, message: str) -> None:
+        details = "" if self._job is None else self._job.details
         self._end()
-        show_error(message)
+        show_failure(message, details)
         self.failed.emit(message)
 
     def _end(self) -> None:

@@ -109,6 +109,10 @@ class Overlays:
                 if kind == REGIONS:
                     self._outline(layer, style)
 
+    def forget(self) -> None:
+        """Let go of all layers; nothing of their case is kept then."""
+        self._layers, self.shown_class, self.selected_region = {}, "", None
+
     def keep(self) -> None:
         """Keep the maps that are there as layers of their own, which later results leave alone."""
         for layer in self._layers.values():

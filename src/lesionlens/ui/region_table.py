@@ -12,7 +12,9 @@ from lesionlens.regions import Region
 from lesionlens.report.columns import column_of
 from lesionlens.spread import VolumeSpread
 
-__all__ = ["RegionTable"]
+__all__ = ["NO_REGIONS", "RegionTable"]
+
+NO_REGIONS = "Regions appear here after a run."
 
 Value = float | int | str | tuple[float, ...] | None
 
@@ -43,7 +45,7 @@ _COLUMNS: tuple[_Column, ...] = (
     ("max p", column_of("probability_max").tip, lambda r: r.probability_max, "{:.2f}"),
     ("share", column_of("attribution_share").tip, lambda r: r.attribution_share, "{:.1%}"),
     (
-        "centre",
+        "centre in mm",
         column_of("centroid_r_mm").tip + "\nRight, front, head (RAS+).",
         lambda r: r.centroid_ras,
         "{0[0]:.0f}, {0[1]:.0f}, {0[2]:.0f}",
@@ -138,7 +140,7 @@ class RegionTable(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.caption)
         layout.addWidget(self.table, 1)
-        self.clear("Regions appear here after a run.")
+        self.clear(NO_REGIONS)
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -148,6 +150,12 @@ class RegionTable(QWidget):
     def choose_first(self) -> None:
         """Choose the first row, where there is one, as a click would."""
         self.table.selectRow(0)
+
+    def step(self, by: int) -> None:
+        """Choose the row so many below the one that is chosen, as it is sorted; the first where none is."""
+        rows, chosen = self._proxy.rowCount(), self.table.currentIndex()
+        if rows:
+            self.table.selectRow(min(rows - 1, max(0, chosen.row() + by)) if chosen.isValid() else 0)
 
     def clear(self, message: str) -> None:
         """Show no region, and why."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from lesionlens.progress import Progress
 from lesionlens.ui.jobs import Job, start_job
+from lesionlens.ui.notices import show_failure
 from lesionlens.ui.parts import Note
 
 __all__ = ["RunBar"]
@@ -96,7 +96,7 @@ class RunBar(QWidget):
 
     def _fail(self, message: str) -> None:
         self.say(message)
-        show_error(message)
+        show_failure(message, "" if self.job is None else self.job.details)
 
     def _end(self) -> None:
         self.job = None

@@ -40,11 +40,14 @@ class ScanForm(QWidget):
     ----------
     scan_chosen : Signal(str)
         The user wants to open this scan.
+    recent_wanted : Signal()
+        The user wants to see the cases that were opened lately.
     bundle_changed, volume_changed : Signal()
         Another one was chosen, or none is any more.
     """
 
     scan_chosen = Signal(str)
+    recent_wanted = Signal()
     bundle_changed = Signal()
     volume_changed = Signal()
 
@@ -57,6 +60,7 @@ class ScanForm(QWidget):
         menu = QMenu(self.open)
         menu.addAction("DICOM folder…", self._browse_folder)
         menu.addAction("File…", self._browse_file)
+        self.recent = menu.addAction("Recent case…", self.recent_wanted.emit)
         self.open.setMenu(menu)
         self.bundle = wide_combo("A MONAI bundle: network, weights and what they were trained for")
         self._bundle_index = 0
@@ -91,7 +95,7 @@ class ScanForm(QWidget):
         if layers:
             self.volume.setCurrentIndex(list(layers).index(chosen) if chosen in layers else len(layers) - 1)
         else:
-            self.volume.addItem("Open a scan first, or drag it in", None)
+            self.volume.addItem("Open a scan first", None)
         self.volume.blockSignals(False)
         self.volume_changed.emit()
 

@@ -18,6 +18,7 @@ from lesionlens.ui import work
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.checking import Checked, TrustOptions
 from lesionlens.ui.consent import may_run
+from lesionlens.ui.current import current_of
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.looking import Looker
 from lesionlens.ui.masks import labels_on, mask_of, scan_in
@@ -97,6 +98,7 @@ class TrustWidget(QWidget):
         self.checked = checked
         self.bar.say("")
         self.results.show_checked(checked)
+        current_of(self.viewer).checked(checked.report)
 
     def _options(self) -> TrustOptions:
         layer, info, how = self.scan.volume_layer, self.scan.info, self.explaining.choice()

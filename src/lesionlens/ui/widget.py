@@ -18,6 +18,8 @@ from lesionlens.ui.appearance import colours_for, default_styles
 from lesionlens.ui.canvas import annotate, show_plane
 from lesionlens.ui.class_probabilities import ClassProbabilities
 from lesionlens.ui.consent import may_run
+from lesionlens.ui.current import current_of
+from lesionlens.ui.desk import Desk
 from lesionlens.ui.diameters import Diameters
 from lesionlens.ui.glance_form import GlanceForm
 from lesionlens.ui.layers import is_foreign_image
@@ -28,7 +30,7 @@ from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
 from lesionlens.ui.parts import Note, Section, line, scrolled
 from lesionlens.ui.places import Places
-from lesionlens.ui.region_table import RegionTable
+from lesionlens.ui.region_table import NO_REGIONS, RegionTable
 from lesionlens.ui.run_form import RunForm
 from lesionlens.ui.scans import Request
 from lesionlens.ui.sight import unseen_words
@@ -62,6 +64,7 @@ class LesionLensWidget(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
+        self.current = current_of(viewer)
         self.result: CaseResult | None = None
         styles = default_styles(threshold=_DEFAULTS.threshold)
         self.overlays = Overlays(viewer, styles)
@@ -76,8 +79,10 @@ class LesionLensWidget(QWidget):
         self.classes = ClassProbabilities()
         self.spread = Note()
         self.diameters = Diameters(viewer, self)
+        self.desk = Desk(self)
         self._arrange()
         self._connect()
+        self.desk.prefer()
         annotate(viewer)
         bind_keys(viewer, self.glances)
         self.form.scan.set_bundles(work.bundles(), default=_DEFAULTS.bundle)
@@ -147,6 +152,18 @@ class LesionLensWidget(QWidget):
         for warning in result.warnings:
             show_warning(warning)
 
+    def close_case(self) -> None:
+        """Let go of the results: their scan was closed, and a case may take gigabytes."""
+        self.result = None
+        self.measurer.drop()
+        self.overlays.forget()
+        self.controls.offer([], set())
+        self.classes.show_probabilities({})
+        self.table.clear(NO_REGIONS)
+        self.form.bar.say("")
+        self.spread.say("")
+        self.current.forget()
+
     def _selected(self) -> Selected:
         return Selected(self.result, self.overlays.shown_class, self.overlays.selected_region, self.controls.threshold)
 
@@ -167,6 +184,7 @@ class LesionLensWidget(QWidget):
     def _show_regions(self) -> None:
         """Show the regions of the shown class; where they belong to another threshold, measure first."""
         result, label, threshold = self.result, self.overlays.shown_class, self.controls.threshold
+        self.current.show(result, label, threshold)
         if result is None:
             return
         self.spread.say(spread_words(result, label))
@@ -212,6 +230,8 @@ class LesionLensWidget(QWidget):
             changed.connect(self._allow)
         self.controls.class_chosen.connect(self._show_class)
         self.controls.plane_chosen.connect(self._show_plane)
+        self.current.threshold_wanted.connect(self.controls.set_threshold)
+        self.destroyed.connect(self.current.forget)
         self.controls.keep.clicked.connect(self.overlays.keep)
         self.table.region_chosen.connect(self._go_to)
         self.measurer.measured.connect(self._measured)
@@ -219,9 +239,9 @@ class LesionLensWidget(QWidget):
         self.measurer.failed.connect(show_error)
 
     def _arrange(self) -> None:
-        shown = (self.window_controls, self.controls, self.looking_twice)
+        shown = (self.window_controls, self.controls, self.looking_twice, self.desk.keys)
         found = (self.classes, self.spread, self.diameters.box, self.table)
-        scrolled(self, self.form, line(), *shown, line(), *found, stretched=True)
+        scrolled(self, self.desk.hint, self.form, line(), *shown, line(), *found, stretched=True)
 
 
 def _unseen(result: CaseResult) -> list[str]:
