@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap
 from lesionlens.progress import Progress, silent
-from lesionlens.regions import NEIGHBOURHOOD
+from lesionlens.rules import RegionRules
 
 __all__ = ["THRESHOLDS", "Histogram", "ThresholdCurve", "intensity_limits", "split_histogram", "threshold_curve"]
 
@@ -109,7 +109,7 @@ def threshold_curve(
         values, inside = values[box], np.ascontiguousarray(inside[box])
         valid = None if valid is None else valid[box]
         voxels[step] = np.count_nonzero(inside)
-        count[step] = cc3d.connected_components(inside, connectivity=NEIGHBOURHOOD, return_N=True)[1]
+        count[step] = cc3d.connected_components(inside, connectivity=RegionRules().connectivity, return_N=True)[1]
     volume_mm3 = voxels.astype(np.float64) * heatmap.grid.voxel_volume_mm3
     return ThresholdCurve(steps, volume_mm3, count)
 

@@ -15,10 +15,11 @@ from lesionlens import sample
 from lesionlens.display import PLANES
 from lesionlens.errors import LesionLensError
 from lesionlens.recent import forget_cases
+from lesionlens.styles import ATTRIBUTION, PROBABILITY, REGIONS
 from lesionlens.ui.hint import Hint
 from lesionlens.ui.key_dialog import KeyDialog
 from lesionlens.ui.keys import KEYS
-from lesionlens.ui.layers import ATTRIBUTION, PROBABILITY, REGIONS, is_foreign_image, scan_of, volume_of
+from lesionlens.ui.layers import is_foreign_image, scan_of, volume_of
 from lesionlens.ui.napari_keys import napari_keys
 from lesionlens.ui.opening import Opening
 from lesionlens.ui.parts import Note, Section, column_of
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QMainWindow
 
-    from lesionlens.ui.layers import OverlayKind
+    from lesionlens.styles import OverlayKind
     from lesionlens.ui.widget import LesionLensWidget
 
 __all__ = ["Desk"]
@@ -94,7 +95,7 @@ class Desk(QObject):
 
     def _actions(self) -> dict[str, Callable[[], object]]:
         dock = self._dock
-        switches = {"probability": PROBABILITY, "attribution": ATTRIBUTION, "outlines": REGIONS}
+        switches: dict[str, OverlayKind] = {"probability": PROBABILITY, "attribution": ATTRIBUTION, "outlines": REGIONS}
         return {
             "run": lambda: dock.form.bar.run.click(),
             "stop": lambda: dock.cancel(),

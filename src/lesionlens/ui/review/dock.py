@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QMainWindow, QPushBut
 from lesionlens.errors import InputError, LesionLensError
 from lesionlens.pipeline import RunOptions
 from lesionlens.review.reading import seconds_to_verdict
+from lesionlens.ui.appearance import default_styles
 from lesionlens.ui.canvas import show_plane
-from lesionlens.ui.layers import default_styles
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
 from lesionlens.ui.parts import Note, Section, column_of, line, scrolled
