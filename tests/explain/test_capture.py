@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain.capture import cut_at, hookable, main_output, quiet, reading_logits, unwrapped
+from lesionlens.explain.calling import main_output
+from lesionlens.explain.capture import cut_at, hookable, quiet, reading_logits, unwrapped
 from tiny_networks import Checkpointed, Odd, Overwriting, OverwrittenBehind, SmallUNet, pooled_linear, state_of
 
 IMAGE = torch.linspace(-1, 1, 64).view(1, 1, 4, 4, 4)

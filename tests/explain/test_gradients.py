@@ -533,3 +533,28 @@ def test_settling_a_target_without_a_choice_gives_itself() -> None:
     target = ClassLogit(1)
 
     assert settled(target, torch.zeros(1, 2)) == target
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("saliency", {}),
+        ("smoothgrad", {"samples": 2}),
+        ("integrated_gradients", {"steps": 3}),
+        ("occlusion", {"size": 4}),
+    ],
+)
+def test_frozen_torchscript_gives_the_maps_of_its_network(method: str, options: dict[str, int]) -> None:
+    """Freezing makes constants of the weights and takes away ``training``; what can be asked stays the same."""
+    network = nn.Sequential(nn.ReLU(), pooled_linear([[1.0, 2.0], [3.0, -1.0]], bias=[0.5, 0.0])).eval()
+    frozen = torch.jit.freeze(torch.jit.script(network))
+    image = torch.linspace(-1, 1, 512).view(1, 1, 8, 8, 8)
+
+    found, known = (
+        apply_method(Inference(one, image), ClassLogit(1), method=method, options=options) for one in (frozen, network)
+    )
+
+    assert known.values.any()
+    torch.testing.assert_close(torch.from_numpy(found.values), torch.from_numpy(known.values), rtol=1e-5, atol=1e-7)
+    assert not hasattr(frozen, "training")

@@ -44,8 +44,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lesionlens.errors import ExplainError, LesionLensError
+from lesionlens.errors import ExplainError
 from lesionlens.explain.budget import AliveBytes, batches, peak_bytes
+from lesionlens.explain.calling import NetworkError
 from lesionlens.explain.capture import cut_at
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
 from lesionlens.explain.fusion import over_layers
@@ -176,12 +177,10 @@ def _what_follows(task: Task) -> tuple[bool, int]:
     try:
         with AliveBytes() as alive:
             found, _ = task.sweep.cut.forward(view.clone(), gradients=False, change=twice)
-    except LesionLensError:
-        raise
-    except _NO_FIT as error:
-        if _is_memory(error):
+    except NetworkError as error:
+        if not isinstance(error.__cause__, _NO_FIT):
             raise
-        return _whole_network(task, f"{type(error).__name__} with a batch of its own", whole)
+        return _whole_network(task, f"{type(error.__cause__).__name__} with a batch of its own", whole)
     # Beyond rounding, another result means that the network mixed the two up.
     if found.shape[0] == 2 and torch.allclose(found, expected.expand_as(found), rtol=1e-3, atol=1e-5):
         return True, (alive.highest - before) // 2
@@ -194,11 +193,6 @@ def _whole_network(task: Task, reason: str, each: int) -> tuple[bool, int]:
         f"The whole network ran for each channel, not its end alone: behind {task.layer!r} it gives {reason}."
     )
     return False, each
-
-
-def _is_memory(error: BaseException) -> bool:
-    """Whether memory ran out: of graphics cards an error of its own, of the CPU allocator a text."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _scorecam(task: Task) -> Tensor:

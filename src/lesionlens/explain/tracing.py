@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from lesionlens.explain.capture import FinalKind, hookable, main_output, quiet, watching_activations
+from lesionlens.explain.calling import called
+from lesionlens.explain.capture import FinalKind, hookable, quiet, watching_activations
 from lesionlens.explain.fingerprint import fingerprint
 
 __all__ = ["Call", "Trace", "probe_shapes", "small_trace", "trace_of", "zeros_for"]
@@ -135,7 +136,7 @@ def trace_of(network: nn.Module, shape: tuple[int, ...]) -> Trace:
     handles = [module.register_forward_hook(hook_for(name)) for name, module in network.named_modules() if name]
     try:
         with quiet(network), watching_activations(network) as final, torch.no_grad():
-            output = main_output(network(zeros_for(network, shape)))
+            output = called(network, zeros_for(network, shape))
             kind = final.kind(output)
     finally:
         for handle in handles:
