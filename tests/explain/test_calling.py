@@ -76,7 +76,7 @@ def test_a_stop_and_exhausted_memory_pass_through(error: BaseException) -> None:
 
 def test_the_cause_is_kept() -> None:
     """A developer looks for the line of the network that fails."""
-    with pytest.raises(NetworkError) as caught:
+    with pytest.raises(NetworkError, match="TwoInputs") as caught:
         called(TwoInputs(), IMAGE)
 
     assert isinstance(caught.value.__cause__, TypeError)

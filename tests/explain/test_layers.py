@@ -309,3 +309,13 @@ def test_a_first_layer_is_not_passed_off_as_the_last() -> None:
 
     assert layer == "patch"
     assert "everything comes after it" in reason
+
+
+def test_modules_that_give_one_tensor_are_known() -> None:
+    """Their maps are the same. What is written in place is another tensor's values, also where its address stays."""
+    inner = nn.Sequential(nn.Conv3d(1, 2, 1), nn.ReLU(inplace=True))
+    network = nn.Sequential(inner, nn.Dropout(), nn.Conv3d(2, 2, 1), nn.Upsample(scale_factor=1.5))
+
+    found = {layer.name: set(layer.same) for layer in list_layers(network, (1, 1, 8, 8, 8))}
+
+    assert found == {"0.0": set(), "0.1": {"0", "1"}, "0": {"0.1", "1"}, "1": {"0.1", "0"}, "2": set(), "3": set()}

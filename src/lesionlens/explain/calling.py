@@ -1,4 +1,4 @@
-"""The line between the methods and the code of a network: it is called here, and what it does wrong is said in words."""
+"""The line between the methods and the code of a network: what it does wrong is said in words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError, LesionLensError
 
-__all__ = ["NetworkError", "called", "described", "is_memory", "main_output", "with_classes"]
+__all__ = ["NetworkError", "called", "described", "is_memory", "main_output", "version", "with_classes"]
 
 
 class NetworkError(ExplainError):
@@ -54,6 +54,11 @@ def called(network: nn.Module, image: Tensor) -> Tensor:
 def with_classes(output: Tensor) -> Tensor:
     """Return what a network gave with an axis of classes: one number for each image, (N,), or alone, is one class."""
     return output.reshape(-1, 1) if output.ndim < 2 else output
+
+
+def version(tensor: Tensor) -> int:
+    """Return how often something was written into a tensor; of those of a network's own inference_mode always 0."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def is_memory(error: BaseException) -> bool:

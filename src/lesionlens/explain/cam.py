@@ -181,7 +181,7 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
             field.magnitudes[number] += gradient.abs().flatten(2).mean(dim=2).max().item() / len(sweep.plan)
         field.add(number, index, activation, weighting(activation, gradient, whole))
     values, coarse = field.maps()
-    below = [BELOW_ZERO_NOTE] * (request.method in READ_SUMS and sweep.lowest < 0)
+    below = [BELOW_ZERO_NOTE] * (request.method in READ_SUMS and sweep.lowest < 0) + sweep.below_zero()
     return [
         Explanation(
             values=plain(finite(values)[0, number]),
@@ -191,7 +191,12 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
             score=score,
             coarse=plain(coarse[0, number]) if sweep.plan.is_whole else None,
             weights=plain(field.weights[number]) if field.weights is not None else None,
-            notes=(*output_notes(logits), *below, *field.cancelled(number), *field.findings(number, values[0, number])),
+            notes=(
+                *output_notes(logits),
+                *below,
+                *field.cancelled(number),
+                *field.findings(number, values[0, number]),
+            ),
         )
         for number, (target, (score, _)) in enumerate(zip(targets, asked, strict=True))
     ]

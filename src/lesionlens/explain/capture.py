@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError, unknown_name
-from lesionlens.explain.calling import called, described, with_classes
+from lesionlens.explain.calling import called, described, version, with_classes
 from lesionlens.explain.frugal import FrugalConvolutions
 
 __all__ = [
@@ -175,8 +175,9 @@ def watching_activations(network: nn.Module) -> Iterator[FinalActivation]:
 def reading_logits(network: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
     """Yield a function that runs the network and returns its logits.
 
-    The logits are the network's output (see :func:`~lesionlens.explain.calling.called`), or the input of the softmax or sigmoid module that
-    produced the output: the gradient of a probability vanishes where the network is sure.
+    The logits are the network's output with an axis of classes (see :mod:`lesionlens.explain.calling`), or the input of
+    the softmax or sigmoid module that produced the output: the gradient of a probability vanishes where the network is
+    sure.
     """
     with watching_activations(network) as final:
 
@@ -184,7 +185,7 @@ def reading_logits(network: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
             final.forget()
             found = with_classes(final.before(called(network, image)))
             final.forget()
-            return found
+            return found.clone() if found.is_inference() else found  # the network's own inference_mode
 
         yield logits
 
@@ -199,18 +200,19 @@ class Cut:
     Parameters
     ----------
     layer
-        Dotted name of the layer, for messages.
+        Dotted name of the layer.
     logits
         Runs the network, see :func:`reading_logits`.
     """
 
     def __init__(self, layer: str, logits: Callable[[Tensor], Tensor]) -> None:
-        self._layer = layer
+        self.layer = layer
         self._logits = logits
         self._leaf: Tensor | None = None
         self._version = 0  # of the leaf when it was taken: autograd counts what is written in place
         self._input_shape: torch.Size | None = None  # while a forward pass runs
         self._stop = False
+        self._switched_off = False  # whether the network itself ran the layer without gradients
         self._change: Callable[[Tensor], Tensor] | None = None
 
     def forward(
@@ -239,18 +241,29 @@ class Cut:
         self._change = change
         with torch.set_grad_enabled(gradients), FrugalConvolutions(), self._running(image, stop=False) as fresh:
             logits = self._logits(fresh)
+        overwritten = self._leaf is not None and version(self._leaf) != self._version
         activation = self._taken()
-        if activation._version != self._version:
+        if overwritten:
             raise ExplainError(
-                f"The network overwrites the output of layer {self._layer!r} in place by a path around the layer; "
+                f"The network overwrites the output of layer {self.layer!r} in place by a path around the layer; "
                 "choose a layer before or after it."
             )
         if gradients and not logits.requires_grad:
-            raise ExplainError(
-                f"The output does not depend on layer {self._layer!r} through gradients (the layer's output is not "
-                "used, or the network detaches it or uses reentrant checkpointing); choose another layer."
-            )
+            raise self._unconnected()
         return logits, activation
+
+    def _unconnected(self) -> ExplainError:
+        if self._switched_off:
+            return ExplainError(
+                f"The network's forward switches gradients off (torch.no_grad or inference_mode) at layer"
+                f" {self.layer!r}, and this method needs them; run the network without that, or choose a method that"
+                " needs no gradients, such as ablationcam, scorecam or occlusion."
+            )
+        return ExplainError(
+            f"The output does not depend on layer {self.layer!r} through gradients (the layer's output is not used,"
+            " or the network detaches it, switches gradients off behind it or uses reentrant checkpointing); choose"
+            " another layer."
+        )
 
     def encode(self, image: Tensor) -> Tensor:
         """Run a batch up to the layer only and return its output (N, channels, *cells), without gradients."""
@@ -269,7 +282,9 @@ class Cut:
 
     def _taken(self) -> Tensor:
         if self._leaf is None:
-            raise ExplainError(f"Layer {self._layer!r} is not used when the network runs; choose another layer.")
+            raise ExplainError(f"Layer {self.layer!r} is not used when the network runs; choose another layer.")
+        if self._leaf.is_inference() and not torch.is_inference_mode_enabled():
+            self._leaf = self._leaf.clone()  # which other code may compute with
         return self._leaf
 
     def replace(self, _module: nn.Module, _args: object, output: object) -> Tensor:
@@ -279,13 +294,13 @@ class Cut:
             return self._going_on(self._taken())
         if self._leaf is not None:
             raise ExplainError(
-                f"Layer {self._layer!r} runs several times in one pass through the network, so it has no single map; "
+                f"Layer {self.layer!r} runs several times in one pass through the network, so it has no single map; "
                 "choose the block that contains it."
             )
-        self._leaf = _checked(output, self._input_shape, self._layer).detach()
+        self._leaf = _checked(output, self._input_shape, self.layer).detach()
         if self._stop:
             raise _Reached
-        self._version = self._leaf._version
+        self._version, self._switched_off = version(self._leaf), not torch.is_grad_enabled()
         if torch.is_grad_enabled():
             self._leaf.requires_grad_()
         # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.

@@ -53,6 +53,7 @@ from lesionlens.explain.fusion import over_layers
 from lesionlens.explain.perturbed import reached_windows
 from lesionlens.explain.sweep import Sweep, interpolated
 from lesionlens.explain.targets import Target, gradient_at, settled
+from lesionlens.explain.tracing import activation_behind
 
 __all__ = ["METHODS", "Rule", "Task", "run", "run_many"]
 
@@ -282,6 +283,14 @@ def _end_gradient(task: Task, seed: Tensor, change: Callable[[Tensor], Tensor] |
 
 
 def _no_cam(task: Task) -> ExplainError:
+    image = task.sweep.inference.image
+    function = activation_behind(task.sweep.inference.network, task.layer, (1, image.shape[1], *task.sweep.plan.size))
+    if function is not None:
+        return ExplainError(
+            f"CAM needs a network that averages layer {task.layer!r} over space and then decides linearly; in this one"
+            f" an activation that is not a module ({function}) follows the layer, so there is none to choose before the"
+            " pooling. Write the activation as a module, or choose another method, such as gradcam or hirescam."
+        )
     return ExplainError(
         f"CAM needs a network that averages layer {task.layer!r} over space and then decides linearly; what follows"
         f" {task.layer!r} in this one does something else. Choose the layer before the pooling, or Grad-CAM, which"
@@ -296,6 +305,9 @@ METHODS: dict[str, Rule] = {
     "eigencam": _eigencam,
     "scorecam": _scorecam,
 }
+
+# The others run under a network's own no_grad as well.
+NEED_GRADIENTS = {"cam", "eigencam"}
 
 
 def run(request: Request) -> Explanation:
@@ -316,12 +328,13 @@ def run_many(request: Request, targets: Sequence[Target]) -> list[Explanation]:
 
 def _of_layer(request: Request, targets: Sequence[Target], layer: str) -> list[Explanation]:
     with cut_at(request.inference.network, layer) as cut:
-        sweep = Sweep(request.inference, cut, request.progress)
+        sweep = Sweep(request.inference, cut, request.progress, graph=request.method in NEED_GRADIENTS)
         logits = sweep.logits() if request.logits is None else request.given_logits()
         scores = [gradient_at(target, logits)[0] for target in targets]
         task = Task(request, layer, sweep, [settled(target, logits) for target in targets], logits)
         weights = METHODS[request.method](task)
         values, coarse = sweep.blended(weights)
+    said = (*output_notes(logits), *task.notes, *sweep.below_zero())
     found = Explanation(
         values=plain(finite(values)[0, 0]),
         stride=sweep.stride(coarse),
@@ -336,7 +349,7 @@ def _of_layer(request: Request, targets: Sequence[Target], layer: str) -> list[E
             score=score,
             coarse=plain(coarse[0, number]) if sweep.plan.is_whole else None,
             weights=plain(weights[number]),
-            notes=(*output_notes(logits), *task.notes, *_findings(weights[number], values[0, number])),
+            notes=(*said, *_findings(weights[number], values[0, number])),
         )
         for number, (target, score) in enumerate(zip(targets, scores, strict=True))
     ]

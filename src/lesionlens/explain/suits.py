@@ -134,6 +134,8 @@ drop_weights or attn_drop). Choose 'attention_gates' for an Attention U-Net, els
             if problem is None or small == self.image_shape:
                 return problem
             return self._refusal(info, layers, options, self.image_shape)
+        except NetworkError:  # of no size that was tried: no method is to blame
+            raise
         except ExplainError as error:
             return str(error)
 
