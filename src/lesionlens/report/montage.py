@@ -326,10 +326,11 @@ def _draw_tile(axes: Axes, scene: _Scene, n: int, row: int) -> None:
     for spine in axes.spines.values():
         spine.set(edgecolor="0.3", linewidth=0.5)
     low, high = scene.window
-    scale, pictures = scene.overlays[row - 1] if row else (None, None)
-    white = high if scale is None else low + (high - low) / scale.grey
+    overlay = scene.overlays[row - 1] if row else None
+    white = high if overlay is None else low + (high - low) / overlay[0].grey
     axes.imshow(scene.scan[n].clip(max=high), cmap="gray", vmin=low, vmax=white, **_on(scene, "bilinear"))
-    if scale is not None:
+    if overlay is not None:
+        scale, pictures = overlay
         axes.imshow(scale.paint(pictures[n]), **_on(scene, "nearest"))
         if scene.labels is not None:
             paint.draw_outline(axes, scene.labels[n] > 0, scene.spacing_mm)
