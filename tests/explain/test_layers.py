@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain import tracing
+from lesionlens.explain.calling import NetworkError
 from lesionlens.explain.capture import cut_at
 from lesionlens.explain.layers import (
     check_layer,
@@ -197,7 +198,7 @@ def test_listing_leaves_the_network_as_it_was() -> None:
 
     list_layers(network, (1, 1, 8, 8, 8))
     default_layer(network, (1, 1, 8, 8, 8))
-    with pytest.raises(RuntimeError, match="channels"):
+    with pytest.raises(NetworkError, match="channels"):
         list_layers(network, (1, 5, 8, 8, 8))
 
     assert state_of(network) == before

@@ -255,9 +255,9 @@ class Cut:
     def _unconnected(self) -> ExplainError:
         if self._switched_off:
             return ExplainError(
-                "The network's forward switches gradients off (torch.no_grad, inference_mode or reentrant checkpointing)"
-                f" at layer {self.layer!r}, and this method needs them; run the network without that, or choose a"
-                " method that needs no gradients, such as ablationcam, scorecam or occlusion."
+                "The network's forward switches gradients off (torch.no_grad, inference_mode or reentrant"
+                f" checkpointing) at layer {self.layer!r}, and this method needs them; run the network without"
+                " that, or choose a method that needs no gradients, such as ablationcam, scorecam or occlusion."
             )
         return ExplainError(
             f"The output does not depend on layer {self.layer!r} through gradients (the layer's output is not used,"
