@@ -659,6 +659,27 @@ def test_layers_are_listed_with_what_a_choice_needs(tmp_path: Path, capsys: Capt
     assert "* default: 1, the coarsest features" in text
 
 
+def test_names_of_one_layer_are_listed_once(tmp_path: Path, capsys: Capture) -> None:
+    """A U-Net has four names for most of its tensors; the list would be four times as long and say no more."""
+    network = "$torch.nn.Sequential(torch.nn.Sequential(torch.nn.AvgPool3d(4), torch.nn.Conv3d(1, 2, 1)),"
+    network += " torch.nn.Dropout(), torch.nn.Upsample(scale_factor=4))"
+    state = {"0.1.weight": VOXELWISE_STATE["weight"], "0.1.bias": VOXELWISE_STATE["bias"]}
+    folder = str(write_bundle(tmp_path / "b", network=network, state=state, extra={"imports": ["$import torch"]}))
+
+    assert main(["layers", folder, "--trust"]) == 0
+    short = capsys.readouterr().out
+    assert main(["layers", folder, "--trust", "--all"]) == 0
+    long = capsys.readouterr().out
+
+    def names(text: str) -> list[str]:
+        return [line.strip("│ ").split()[0] for line in text.splitlines() if line.startswith("│")]
+
+    assert names(short) == ["0.0", "0", "2"]
+    assert names(long) == ["0.0", "0.1", "0", "1", "2"]
+    assert "2 further names of the same layers" in short
+    assert "further names" not in long
+
+
 def test_layers_of_an_untrusted_bundle_are_not_listed(bundle: str, capsys: Capture) -> None:
     """Listing runs the network, which is code."""
     assert main(["layers", bundle]) == 1

@@ -91,6 +91,16 @@ def test_examples_give_what_the_pages_show(repository: Path) -> None:
         assert doctest.testfile(str(page), module_relative=False, encoding="utf-8").failed == 0, page.name
 
 
+def test_the_example_for_any_network_runs_as_it_stands(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A reader pastes it and puts in a network; a name that is nowhere defined would be the first thing to meet."""
+    page = (repository / "docs" / "explanation" / "is-the-map-true.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+    exec(example, {})
+
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
 def test_the_gallery_shows_every_method_or_says_why_not(repository: Path) -> None:
     """A reader looks for the method at hand; a new one has to be drawn, or named among those that cannot be."""
     page = (repository / "docs" / "explanation" / "gallery.md").read_text("utf-8")

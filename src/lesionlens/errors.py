@@ -7,6 +7,7 @@ The command line prints the message and exits with 1; napari shows it as a notif
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 __all__ = [
     "AmbiguousSeriesError",
@@ -25,6 +26,9 @@ __all__ = [
     "printable",
     "unknown_name",
 ]
+
+# Names as alike as this, by difflib's ratio, are taken for one another: one wrong letter in four is too much to guess.
+LIKENESS = 0.75
 
 
 class LesionLensError(Exception):
@@ -136,7 +140,7 @@ def printable(text: str) -> str:
 
 
 def unknown_name(what: str, name: object, known: Iterable[str], *, limit: int = 30) -> str:
-    """Say that ``name`` does not exist and list those that do.
+    """Say that ``name`` does not exist, which one is probably meant, and list those that do.
 
     Parameters
     ----------
@@ -152,4 +156,17 @@ def unknown_name(what: str, name: object, known: Iterable[str], *, limit: int = 
     names = list(known)
     shown = ", ".join(names[:limit]) or "none"
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"There is no {what} {str(name)!r}; choose one of: {shown}{more}."
+    meant = _meant(str(name), names)
+    hint = f" (did you mean {meant!r}?)" if meant is not None else ""
+    return f"There is no {what} {str(name)!r}{hint}; choose one of: {shown}{more}."
+
+
+def _meant(name: str, known: Sequence[str]) -> str | None:
+    """Return the name that is the same but for case, hyphens and the like, or else the one that looks most like it."""
+
+    def plain(text: str) -> str:
+        return "".join(letter for letter in text.lower().replace("+", "p") if letter.isalnum())
+
+    by_plain = {plain(text): text for text in reversed(known) if plain(text)}
+    close = get_close_matches(plain(name), by_plain, n=1, cutoff=LIKENESS)
+    return by_plain[close[0]] if close else None

@@ -22,6 +22,7 @@ __all__ = [
     "default_method",
     "method_info",
     "method_options",
+    "method_title",
 ]
 
 #: Of methods that are made for layers behind a ReLU, where the layer is none.
@@ -325,6 +326,11 @@ def method_info(name: str) -> MethodInfo:
     if known not in METHODS:
         raise ExplainError(unknown_name("method", name, METHODS))
     return METHODS[known]
+
+
+def method_title(name: str) -> str:
+    """Return how people call a method, ``"Grad-CAM"``; of one that is not known here, its name."""
+    return METHODS[name].title if name in METHODS else name
 
 
 def default_method(task: str) -> tuple[str, str]:

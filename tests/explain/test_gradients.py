@@ -507,7 +507,32 @@ def test_cancelling_stops() -> None:
 
     with pytest.raises(Cancelled, match="enough"):
         apply_method(inference, RegionMargin(1), method="smoothgrad", options={"samples": 3}, progress=stop)
-    assert seen[-1][2] == 3 * len(inference.plan)
+    assert seen[-1][1] == 5
+
+
+@pytest.mark.parametrize("windows", [None, sliding()])
+def test_progress_counts_passes_through_the_network(windows: Windows | None) -> None:
+    """What is foretold from the first passes is true only if each step is one; windows off the target cost nothing."""
+    network = SmallUNet()
+    shape = SHAPE if windows else SIZE
+    inference = Inference(network, torch.randn(1, 1, *shape), windows)
+    region = torch.zeros(shape, dtype=torch.bool)
+    region[0, 0, 0] = True  # in the first window alone
+    passes: list[str] = []
+    stage = ""
+
+    def note(now: str, done: int, total: int) -> None:
+        nonlocal stage
+        stage, seen[now] = now, (done, total)
+
+    seen: dict[str, tuple[int, int]] = {}
+    network.register_forward_hook(lambda *_: passes.append(stage))
+    target = RegionMargin(1, region=region)
+    apply_method(inference, target, method="smoothgrad", options={"samples": 3}, progress=note)
+
+    expected = 3 if windows is None else 6
+    assert seen["Explaining"] == (expected, expected)
+    assert passes.count("Explaining") == expected
 
 
 @pytest.mark.parametrize(
@@ -533,3 +558,46 @@ def test_settling_a_target_without_a_choice_gives_itself() -> None:
     target = ClassLogit(1)
 
     assert settled(target, torch.zeros(1, 2)) == target
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("saliency", {}),
+        ("smoothgrad", {"samples": 2}),
+        ("integrated_gradients", {"steps": 3}),
+        ("occlusion", {"size": 4}),
+    ],
+)
+def test_frozen_torchscript_gives_the_maps_of_its_network(method: str, options: dict[str, int]) -> None:
+    """Freezing makes constants of the weights and takes away ``training``; what can be asked stays the same."""
+    network = nn.Sequential(nn.ReLU(), pooled_linear([[1.0, 2.0], [3.0, -1.0]], bias=[0.5, 0.0])).eval()
+    frozen = torch.jit.freeze(torch.jit.script(network))
+    image = torch.linspace(-1, 1, 512).view(1, 1, 8, 8, 8)
+
+    found, known = (
+        apply_method(Inference(one, image), ClassLogit(1), method=method, options=options) for one in (frozen, network)
+    )
+
+    assert known.values.any()
+    torch.testing.assert_close(torch.from_numpy(found.values), torch.from_numpy(known.values), rtol=1e-5, atol=1e-7)
+    assert not hasattr(frozen, "training")
+
+
+@pytest.mark.parametrize(("kind", "near"), [(torch.bfloat16, True), (torch.bfloat16, False), (torch.float32, False)])
+def test_a_map_that_low_precision_keeps_from_adding_up_names_the_type(kind: torch.dtype, *, near: bool) -> None:
+    """More steps do not help where the rise is as small as the distance of two numbers; in float32 they do."""
+    network = nn.Sequential(nn.Hardtanh(0.4, 0.6), pooled_linear([[1.0], [1.0]], bias=[0.0, 100.0 if near else 0.0]))
+    image = torch.full((1, 1, 4, 4, 4), 1.0)
+
+    found = apply_method(
+        Inference(network.to(kind), image.to(kind)),
+        ClassLogit(1),
+        method="integrated_gradients",
+        options={"steps": 1, "baseline": "zero"},
+    )
+
+    (advice,) = [note for note in found.notes if "does not add up" in note]
+    assert ("in bfloat16" in advice) == (kind == torch.bfloat16)
+    assert ("more steps" in advice) == (not near)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain import tracing
+from lesionlens.explain.calling import NetworkError
 from lesionlens.explain.capture import cut_at
 from lesionlens.explain.layers import (
     check_layer,
@@ -197,7 +198,7 @@ def test_listing_leaves_the_network_as_it_was() -> None:
 
     list_layers(network, (1, 1, 8, 8, 8))
     default_layer(network, (1, 1, 8, 8, 8))
-    with pytest.raises(RuntimeError, match="channels"):
+    with pytest.raises(NetworkError, match="channels"):
         list_layers(network, (1, 5, 8, 8, 8))
 
     assert state_of(network) == before
@@ -309,3 +310,13 @@ def test_a_first_layer_is_not_passed_off_as_the_last() -> None:
 
     assert layer == "patch"
     assert "everything comes after it" in reason
+
+
+def test_modules_that_give_one_tensor_are_known() -> None:
+    """Their maps are the same. What is written in place is another tensor's values, also where its address stays."""
+    inner = nn.Sequential(nn.Conv3d(1, 2, 1), nn.ReLU(inplace=True))
+    network = nn.Sequential(inner, nn.Dropout(), nn.Conv3d(2, 2, 1), nn.Upsample(scale_factor=1.5))
+
+    found = {layer.name: set(layer.same) for layer in list_layers(network, (1, 1, 8, 8, 8))}
+
+    assert found == {"0.0": set(), "0.1": {"0", "1"}, "0": {"0.1", "1"}, "1": {"0.1", "0"}, "2": set(), "3": set()}

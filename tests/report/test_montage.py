@@ -275,7 +275,7 @@ def test_the_picture_says_what_it_is() -> None:
 
     assert "Research use only — not a medical device" in text
     assert "phantom · tiny 1.2 · lesion" in text
-    assert "attribution: gradcam of margin of 'lesion' · layer model.2 · resolution ±4 × 4 × 8 mm" in text
+    assert "attribution: Grad-CAM of margin of 'lesion' · layer model.2 · resolution ±4 × 4 × 8 mm" in text
 
 
 def test_a_title_replaces_the_first_line_only() -> None:
@@ -287,7 +287,7 @@ def test_a_title_replaces_the_first_line_only() -> None:
 
     assert "My title" in text
     assert "phantom" not in text
-    assert "attribution: gradcam of lesion · resolution ±4 mm" in text
+    assert "attribution: Grad-CAM of lesion · resolution ±4 mm" in text
 
 
 @pytest.mark.parametrize(("degrees", "said"), [(15.0, True), (0.0, False)])
@@ -446,3 +446,17 @@ def test_distances_stay_true_in_flat_pictures() -> None:
     box, (left, right), (low, high) = axes.get_window_extent(), axes.get_xlim(), axes.get_ylim()
     assert abs((right - left) / (high - low)) > 1.5 / montage._FLATTEST  # flatter than the tile
     assert box.width / box.height == pytest.approx(abs((right - left) / (high - low)), rel=1e-3)
+
+
+def test_the_scan_is_darker_beneath_an_attribution_alone() -> None:
+    """Evidence mostly lies in bright lesions; its colours were pale on white, and nobody saw them."""
+    grid = Grid((20, 20, 8), np.diag([1, 1, 6.0, 1]))
+    evidence = np.zeros(grid.shape)
+    evidence[:3] = 1  # at the edge, not in the middle
+
+    picture = Picture(head(grid), make_map(np.zeros(grid.shape), grid), make_map(evidence, grid, "attribution"))
+
+    tiles = [picture.tile(picture.n_slices // 2, row) for row in range(3)]
+    bare, first, second = (tile[tile.shape[0] // 2, tile.shape[1] // 2].mean() for tile in tiles)
+    assert bare == first > 0.9
+    assert second == pytest.approx(paint.ATTRIBUTION_GREY * bare, abs=0.02)

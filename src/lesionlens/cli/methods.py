@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from lesionlens.cli.groups import Loading, spelt_out
-from lesionlens.cli.options import AsJson, BundleArgument, Command, print_json
+from lesionlens.cli.options import AsJson, BundleArgument, Command, Every, print_json
 
 __all__ = ["layers", "method_options", "methods", "register"]
 
@@ -45,8 +45,11 @@ def methods(as_json: AsJson = False) -> None:
             typer.echo(f"    options: {', '.join(f'{name}={value}' for name, value in found.options.items())}")
 
 
-def layers(bundle: BundleArgument, loading: Loading, as_json: AsJson = False) -> None:
-    """List the layers of a bundle that can be explained, from the input to the output, and the default with why."""
+def layers(bundle: BundleArgument, loading: Loading, every: Every = False, as_json: AsJson = False) -> None:
+    """List the layers of a bundle that can be explained, from the input to the output, and the default with why.
+
+    Of parts that give the same tensor, such as a block and the last part in it, one is shown; --all shows each.
+    """
     from dataclasses import asdict
 
     from lesionlens.model.layers import layers_of
@@ -58,6 +61,7 @@ def layers(bundle: BundleArgument, loading: Loading, as_json: AsJson = False) ->
         return
     from lesionlens.report.console import print_table
 
+    shown = found.layers if every else found.distinct()
     rows = [
         (
             layer.name + " *" * (layer.name == found.default),
@@ -66,9 +70,12 @@ def layers(bundle: BundleArgument, loading: Loading, as_json: AsJson = False) ->
             " x ".join(f"{n:g}" for n in layer.stride),
             " x ".join(f"{mm:g}" for mm in layer.size_mm) if layer.size_mm else "the scan's",
         )
-        for layer in found.layers
+        for layer in shown
     ]
     print_table(("layer", "kind", "channels, cells", "stride", "cell in mm"), rows)
     window = "x".join(map(str, found.window))
     typer.echo(f"For an input of {window} voxels. A map points no finer than half a cell.")
+    if len(shown) < len(found.layers):
+        hidden = len(found.layers) - len(shown)
+        typer.echo(f"{hidden} further names of the same layers, such as inner parts, are left out; --all shows them.")
     typer.echo(f"* default: {found.default}, {found.reason}.")

@@ -38,6 +38,7 @@ __all__ = [
     "Device",
     "Diagram",
     "Ensemble",
+    "Every",
     "FillHoles",
     "Gamma",
     "Identified",
@@ -139,6 +140,7 @@ OnIrregular = Annotated[
 Identified = Annotated[
     bool, typer.Option("--identified", help="Show and record the patient's name, identifiers and dates of DICOM.")
 ]
+Every = Annotated[bool, typer.Option("--all", help="Show every name, also those of the same layer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 BundleName = Annotated[str, typer.Option("--bundle", "-b", help="Embedded bundle, or path of a bundle folder or zip.")]
 BundleArgument = Annotated[
@@ -275,8 +277,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 @contextmanager
 def progress_bars(quiet: bool) -> Iterator[Progress]:
-    """Yield a callback that draws one bar per stage on standard error."""
-    from lesionlens.progress import silent
+    """Yield a callback that draws one bar per stage on standard error, and says beforehand what takes long."""
+    from lesionlens.progress import Forecast, silent
 
     if quiet:
         yield silent
@@ -287,11 +289,14 @@ def progress_bars(quiet: bool) -> Iterator[Progress]:
     columns = (TextColumn("{task.description:<20}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, Any] = {}
+        forecast = Forecast()
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total)
             bars.update(tasks[stage], completed=done, total=total)
+            if (said := forecast.told(stage, done, total)) is not None:
+                bars.console.print(f"{stage}: {total:,} steps, {said}.", markup=False, highlight=False)
 
         yield show
 

@@ -23,7 +23,8 @@ from typing import Any
 
 from lesionlens.explain.apply import apply_method, apply_to_targets
 from lesionlens.explain.boxes import Box, CoarseMap, painted
-from lesionlens.explain.capture import Cut, cut_at, main_output, watching_activations
+from lesionlens.explain.calling import main_output
+from lesionlens.explain.capture import Cut, cut_at, watching_activations
 from lesionlens.explain.detection import BoxScore, box_layer, chosen_layer
 from lesionlens.explain.detection_network import BoxRules, DetectionNetwork
 from lesionlens.explain.explanation import PROBABILITIES_NOTE, Explanation, Request

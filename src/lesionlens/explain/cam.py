@@ -181,7 +181,7 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
             field.magnitudes[number] += gradient.abs().flatten(2).mean(dim=2).max().item() / len(sweep.plan)
         field.add(number, index, activation, weighting(activation, gradient, whole))
     values, coarse = field.maps()
-    below = [BELOW_ZERO_NOTE] * (request.method in READ_SUMS and sweep.lowest < 0)
+    below = [BELOW_ZERO_NOTE] * (request.method in READ_SUMS and sweep.lowest < 0) + sweep.below_zero()
     return [
         Explanation(
             values=plain(finite(values)[0, number]),

@@ -10,7 +10,7 @@ Not safe for several threads that share one network: its flags and hooks change 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Literal
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError, unknown_name
+from lesionlens.explain.calling import called, described, version, with_classes
 from lesionlens.explain.frugal import FrugalConvolutions
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "cut_at",
     "has_activation_modules",
     "hookable",
-    "main_output",
     "quiet",
     "reading_logits",
     "unwrapped",
@@ -91,14 +91,15 @@ def quiet(network: nn.Module) -> Iterator[None]:
             "The network's weights were created under torch.inference_mode(), which rules out gradients; "
             "create or load the network outside of it."
         )
-    training = [module.training for module in modules]
+    # Of frozen TorchScript no module has the flag, and nothing is left that would read it.
+    training = [(module, module.training) for module in modules if hasattr(module, "training")]
     # Module.compile() leaves this on the module; the compiled code would not see hooks added later.
     compiled = [(module, module.__dict__["_compiled_call_impl"]) for module in modules if _is_compiled(module)]
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     gpus = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(gpus):
-            for module in modules:
+            for module, _ in training:
                 module.training = False  # not eval(): networks override train() to do other things
             for module, _ in compiled:
                 module.__dict__["_compiled_call_impl"] = None
@@ -110,7 +111,7 @@ def quiet(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
         for module, implementation in compiled:
             module.__dict__["_compiled_call_impl"] = implementation
-        for module, flag in zip(modules, training, strict=True):
+        for module, flag in training:
             module.training = flag
 
 
@@ -174,59 +175,19 @@ def watching_activations(network: nn.Module) -> Iterator[FinalActivation]:
 def reading_logits(network: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
     """Yield a function that runs the network and returns its logits.
 
-    The logits are the network's output (see :func:`main_output`), or the input of the softmax or sigmoid module that
-    produced the output: the gradient of a probability vanishes where the network is sure.
+    The logits are the network's output with an axis of classes (see :mod:`lesionlens.explain.calling`), or the input of
+    the softmax or sigmoid module that produced the output: the gradient of a probability vanishes where the network is
+    sure.
     """
     with watching_activations(network) as final:
 
         def logits(image: Tensor) -> Tensor:
             final.forget()
-            found = final.before(main_output(network(image)))
+            found = with_classes(final.before(called(network, image)))
             final.forget()
-            return found
+            return found.clone() if found.is_inference() else found  # the network's own inference_mode
 
         yield logits
-
-
-def main_output(output: object) -> Tensor:
-    """Return the main tensor of what a network gives: ``pred`` or else the first of a dictionary, the first of several.
-
-    Networks add hidden states, deep supervision or a reconstruction behind their answer.
-
-    Parameters
-    ----------
-    output
-        What the network returned: a tensor, or a dictionary, list or tuple of whatever it likes.
-
-    Returns
-    -------
-    torch.Tensor
-        As it is in there, with its graph; mostly (N, K, *spatial) or (N, K), of the network's own type.
-
-    Raises
-    ------
-    ExplainError
-        If there is no tensor.
-    """
-    found = output
-    if isinstance(found, Mapping):
-        found = found.get("pred", next(iter(found.values()), None))
-    if isinstance(found, tuple | list):
-        found = next((item for item in found if isinstance(item, Tensor)), None)
-    if not isinstance(found, Tensor):
-        raise ExplainError(
-            f"A network must return a tensor, several, or a dictionary of them; found {_describe(output)}. "
-            "Wrap it in a module that returns the one that is meant."
-        )
-    return found
-
-
-def _describe(output: object) -> str:
-    if isinstance(output, Tensor):
-        return f"a tensor of shape {tuple(output.shape)}"
-    if isinstance(output, tuple | list):
-        return f"a {type(output).__name__} of {', '.join(_describe(item) for item in output) or 'nothing'}"
-    return f"a {type(output).__name__}"
 
 
 class _Reached(BaseException):
@@ -251,6 +212,7 @@ class Cut:
         self._version = 0  # of the leaf when it was taken: autograd counts what is written in place
         self._input_shape: torch.Size | None = None  # while a forward pass runs
         self._stop = False
+        self._switched_off = False  # whether the network itself ran the layer without gradients
         self._change: Callable[[Tensor], Tensor] | None = None
 
     def forward(
@@ -279,18 +241,29 @@ class Cut:
         self._change = change
         with torch.set_grad_enabled(gradients), FrugalConvolutions(), self._running(image, stop=False) as fresh:
             logits = self._logits(fresh)
+        overwritten = self._leaf is not None and version(self._leaf) != self._version
         activation = self._taken()
-        if activation._version != self._version:
+        if overwritten:
             raise ExplainError(
                 f"The network overwrites the output of layer {self.layer!r} in place by a path around the layer; "
                 "choose a layer before or after it."
             )
         if gradients and not logits.requires_grad:
-            raise ExplainError(
-                f"The output does not depend on layer {self.layer!r} through gradients (the layer's output is not "
-                "used, or the network detaches it or uses reentrant checkpointing); choose another layer."
-            )
+            raise self._unconnected()
         return logits, activation
+
+    def _unconnected(self) -> ExplainError:
+        if self._switched_off:
+            return ExplainError(
+                "The network's forward switches gradients off (torch.no_grad, inference_mode or reentrant"
+                f" checkpointing) at layer {self.layer!r}, and this method needs them; run the network without"
+                " that, or choose a method that needs no gradients, such as ablationcam, scorecam or occlusion."
+            )
+        return ExplainError(
+            f"The output does not depend on layer {self.layer!r} through gradients (the layer's output is not used,"
+            " or the network detaches it, switches gradients off behind it or uses reentrant checkpointing); choose"
+            " another layer."
+        )
 
     def encode(self, image: Tensor) -> Tensor:
         """Run a batch up to the layer only and return its output (N, channels, *cells), without gradients."""
@@ -319,6 +292,8 @@ class Cut:
     def _taken(self) -> Tensor:
         if self._leaf is None:
             raise ExplainError(f"Layer {self.layer!r} is not used when the network runs; choose another layer.")
+        if self._leaf.is_inference() and not torch.is_inference_mode_enabled():
+            self._leaf = self._leaf.clone()  # which other code may compute with
         return self._leaf
 
     def replace(self, _module: nn.Module, _args: object, output: object) -> Tensor:
@@ -334,7 +309,7 @@ class Cut:
         self._leaf = _checked(output, self._input_shape, self.layer).detach()
         if self._stop:
             raise _Reached
-        self._version = self._leaf._version
+        self._version, self._switched_off = version(self._leaf), not torch.is_grad_enabled()
         if torch.is_grad_enabled():
             self._leaf.requires_grad_()
         # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.
@@ -349,7 +324,7 @@ def _checked(output: object, input_shape: torch.Size, layer: str) -> Tensor:
     axes = "(N, C, D, H, W)" if len(input_shape) == 5 else "(N, C, H, W)"
     if not isinstance(output, Tensor):
         raise ExplainError(
-            f"Layer {layer!r} must give one tensor {axes}; found {_describe(output)}. Choose another layer."
+            f"Layer {layer!r} must give one tensor {axes}; found {described(output)}. Choose another layer."
         )
     if output.ndim != len(input_shape) or output.shape[0] != input_shape[0]:
         raise ExplainError(

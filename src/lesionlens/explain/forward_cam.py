@@ -44,14 +44,16 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lesionlens.errors import ExplainError, LesionLensError
+from lesionlens.errors import ExplainError
 from lesionlens.explain.budget import AliveBytes, batches, peak_bytes
+from lesionlens.explain.calling import NetworkError
 from lesionlens.explain.capture import cut_at
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
 from lesionlens.explain.fusion import over_layers
 from lesionlens.explain.perturbed import reached_windows
 from lesionlens.explain.sweep import Sweep
 from lesionlens.explain.targets import Target, gradient_at, settled
+from lesionlens.explain.tracing import activation_behind
 
 __all__ = ["METHODS", "Rule", "Task", "run", "run_many"]
 
@@ -176,12 +178,10 @@ def _what_follows(task: Task) -> tuple[bool, int]:
     try:
         with AliveBytes() as alive:
             found, _ = task.sweep.cut.forward(view.clone(), gradients=False, change=twice)
-    except LesionLensError:
-        raise
-    except _NO_FIT as error:
-        if _is_memory(error):
+    except NetworkError as error:
+        if not isinstance(error.__cause__, _NO_FIT):
             raise
-        return _whole_network(task, f"{type(error).__name__} with a batch of its own", whole)
+        return _whole_network(task, f"{type(error.__cause__).__name__} with a batch of its own", whole)
     # Beyond rounding, another result means that the network mixed the two up.
     if found.shape[0] == 2 and torch.allclose(found, expected.expand_as(found), rtol=1e-3, atol=1e-5):
         return True, (alive.highest - before) // 2
@@ -194,11 +194,6 @@ def _whole_network(task: Task, reason: str, each: int) -> tuple[bool, int]:
         f"The whole network ran for each channel, not its end alone: behind {task.layer!r} it gives {reason}."
     )
     return False, each
-
-
-def _is_memory(error: BaseException) -> bool:
-    """Whether memory ran out: of graphics cards an error of its own, of the CPU allocator a text."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _scorecam(task: Task) -> Tensor:
@@ -288,6 +283,14 @@ def _end_gradient(task: Task, seed: Tensor, change: Callable[[Tensor], Tensor] |
 
 
 def _no_cam(task: Task) -> ExplainError:
+    image = task.sweep.inference.image
+    function = activation_behind(task.sweep.inference.network, task.layer, (1, image.shape[1], *task.sweep.plan.size))
+    if function is not None:
+        return ExplainError(
+            f"CAM needs a network that averages layer {task.layer!r} over space and then decides linearly; in this one"
+            f" an activation that is not a module ({function}) follows the layer, so there is none to choose before the"
+            " pooling. Write the activation as a module, or choose another method, such as gradcam or hirescam."
+        )
     return ExplainError(
         f"CAM needs a network that averages layer {task.layer!r} over space and then decides linearly; what follows"
         f" {task.layer!r} in this one does something else. Choose the layer before the pooling, or Grad-CAM, which"
@@ -302,6 +305,9 @@ METHODS: dict[str, Rule] = {
     "eigencam": _eigencam,
     "scorecam": _scorecam,
 }
+
+# The others run under a network's own no_grad as well.
+NEED_GRADIENTS = {"cam", "eigencam"}
 
 
 def run(request: Request) -> Explanation:
@@ -322,12 +328,13 @@ def run_many(request: Request, targets: Sequence[Target]) -> list[Explanation]:
 
 def _of_layer(request: Request, targets: Sequence[Target], layer: str) -> list[Explanation]:
     with cut_at(request.inference.network, layer) as cut:
-        sweep = Sweep(request.inference, cut, request.progress)
+        sweep = Sweep(request.inference, cut, request.progress, graph=request.method in NEED_GRADIENTS)
         logits = sweep.logits() if request.logits is None else request.given_logits()
         scores = [gradient_at(target, logits)[0] for target in targets]
         task = Task(request, layer, sweep, [settled(target, logits) for target in targets], logits)
         weights = METHODS[request.method](task)
         values, coarse = sweep.blended(weights)
+    said = (*output_notes(logits), *sweep.notes, *task.notes, *sweep.below_zero())
     found = Explanation(
         values=plain(finite(values)[0, 0]),
         stride=sweep.cells.stride,
@@ -343,7 +350,7 @@ def _of_layer(request: Request, targets: Sequence[Target], layer: str) -> list[E
             score=score,
             coarse=plain(coarse[0, number]) if sweep.plan.is_whole else None,
             weights=plain(weights[number]),
-            notes=(*output_notes(logits), *sweep.notes, *task.notes, *_findings(weights[number], values[0, number])),
+            notes=(*said, *_findings(weights[number], values[0, number])),
         )
         for number, (target, score) in enumerate(zip(targets, scores, strict=True))
     ]

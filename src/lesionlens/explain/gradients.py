@@ -47,10 +47,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from lesionlens.errors import ExplainError
+from lesionlens.explain.activations import NAMES, UNGUIDED
 from lesionlens.explain.capture import quiet, reading_logits
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, fitting, output_notes, plain
 from lesionlens.explain.fills import BASELINES
@@ -62,26 +62,6 @@ __all__ = ["METHODS", "run"]
 
 # A map whose sum misses the rise of the target by more than this share of it needs more steps.
 COMPLETENESS = 0.05
-
-# Functions whose gradients guided backprop holds above 0, and others that would need a rule of their own.
-_GUIDED = {
-    "relu": (functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
-    "relu6": (functional.relu6,),
-    "leaky_relu": (functional.leaky_relu, functional.leaky_relu_),
-    "prelu": (functional.prelu, torch.prelu, Tensor.prelu),
-    "rrelu": (functional.rrelu, functional.rrelu_, torch.rrelu, torch.rrelu_),
-    "elu": (functional.elu, functional.elu_, functional.selu, functional.selu_, functional.celu, functional.celu_),
-}
-_UNGUIDED = {
-    "gelu": (functional.gelu,),
-    "silu": (functional.silu,),
-    "mish": (functional.mish,),
-    "softplus": (functional.softplus,),
-    "hardswish": (functional.hardswish,),
-    "sigmoid": (torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_, functional.sigmoid),
-    "tanh": (torch.tanh, torch.tanh_, Tensor.tanh, Tensor.tanh_, functional.tanh),
-    "clamp": (torch.clamp, torch.clamp_, Tensor.clamp, Tensor.clamp_, torch.clamp_min, Tensor.clamp_min),
-}
 
 
 def run(request: Request) -> Explanation:
@@ -127,8 +107,9 @@ class _Subject:
         self._forward = forward
         self._known: tuple[float, Tensor] | None = None  # score and logits of the image itself
         self._target = request.target
-        self._passes = 1  # for progress
+        self._gradients = 1  # for progress: how many there will be, and how many there were
         self._done = 0
+        self.dtype = torch.float32  # of what the network gives
         self.watched_by: TorchFunctionMode | None = None  # while the network runs, and at no other time
 
     @property
@@ -141,9 +122,9 @@ class _Subject:
         """The blended logits of the image."""
         return self._settled()[1]
 
-    def expect(self, passes: int) -> None:
-        """Say how many gradients will be asked for."""
-        self._passes = passes
+    def expect(self, gradients: int) -> None:
+        """Say how many gradients, of changed images, will be asked for."""
+        self._gradients = gradients
 
     def score_of(self, image: Tensor) -> float:
         """Return the target's value for another image."""
@@ -160,25 +141,35 @@ class _Subject:
             If the network cannot be differentiated.
         """
         padded = self.plan.pad(self.image if image is None else image)
+        passes = 0  # of windows through the network, before those with gradients
+        if len(self.plan) > 1:
+            self._settled()  # before other images: it says which windows matter
+            passes = 0 if image is None else len(self._reached())
+        per_gradient = passes + len(self._reached())
+
+        def step(passes: int) -> None:
+            done = self._done * per_gradient + passes
+            self.request.progress("Explaining", done, self._gradients * per_gradient)
+
+        step(0)
         alone = self._connected(padded, 0) if len(self.plan) == 1 else None  # one pass serves for everything
-        seed = self._seed(image, alone)
+        seed = self._seed(image, alone, step)
         total = torch.zeros_like(padded, dtype=torch.float32)
-        for index, part in self.plan.split(seed):
-            self._step(index)
+        for number, (index, part) in enumerate(self.plan.split(seed)):
+            step(passes + number)
             total[self.plan.places[index]] += _differentiated(*(alone or self._connected(padded, index)), part)
         self._done += 1
-        self._step(0)
+        step(0)
         return self._unpadded(total)
 
-    def _seed(self, image: Tensor | None, alone: tuple[Tensor, Tensor] | None) -> Tensor:
+    def _seed(self, image: Tensor | None, alone: tuple[Tensor, Tensor] | None, step: Callable[[int], None]) -> Tensor:
         """Return the gradient of the target with respect to the blended logits."""
         if alone is not None:
             logits = self.plan.blend([alone[0].detach()])
             if image is None:
                 self._settle(logits)
         else:
-            self._settled()  # before other images: it says which windows matter
-            logits = self.logits if image is None else self._blended(image)
+            logits = self.logits if image is None else self._blended(image, step)
         self._settled()
         return gradient_at(self._target, logits)[1]
 
@@ -191,13 +182,17 @@ class _Subject:
             self._known = gradient_at(self._target, logits)[0], logits
         return self._known
 
-    def _blended(self, image: Tensor) -> Tensor:
+    def _reached(self) -> set[int]:
+        return reached_windows(self.plan, [self._target])
+
+    def _blended(self, image: Tensor, step: Callable[[int], None] = lambda _: None) -> Tensor:
         """Return the blended logits of another image; windows that the target does not look at count as 0."""
         padded = self.plan.pad(image)
-        reached = reached_windows(self.plan, [self._target])
+        passes = {index: number for number, index in enumerate(sorted(self._reached()))}
 
         def output(index: int) -> Tensor:
-            if index in reached:
+            if index in passes:
+                step(passes[index])
                 return self._run(self.plan.view(padded, index))
             return torch.zeros((), device=image.device).expand(1, self.logits.shape[1], *self.plan.size)
 
@@ -213,11 +208,9 @@ class _Subject:
         scripted = isinstance(self.request.inference.network, torch.jit.ScriptModule)
         watched = nullcontext() if self.watched_by is None else self.watched_by
         with nullcontext() if scripted else FrugalConvolutions(), watched:
-            return self._forward(view)
-
-    def _step(self, index: int) -> None:
-        windows = len(self.plan)
-        self.request.progress("Explaining", self._done * windows + index, self._passes * windows)
+            logits = self._forward(view)
+        self.dtype = logits.dtype
+        return logits
 
     def _unpadded(self, gradient: Tensor) -> Tensor:
         """Bring a gradient with respect to the padded image to the image: the transpose of padding."""
@@ -239,8 +232,9 @@ def _differentiated(logits: Tensor, view: Tensor, seed: Tensor) -> Tensor:
                 raise
     if gradient is None:
         raise ExplainError(
-            "The output does not depend on the image through gradients (the network detaches it, rounds it, or uses "
-            "reentrant checkpointing); choose a method without gradients, such as occlusion."
+            "The output does not depend on the image through gradients (the network switches gradients off, "
+            "detaches it, rounds it, or uses reentrant checkpointing); choose a method without gradients, such as "
+            "occlusion."
         )
     return gradient.float()
 
@@ -295,8 +289,23 @@ def _completeness(subject: _Subject, baseline: Tensor, name: str, found: float) 
         f"which misses it by {gap:.3g}{share}."
     ]
     if abs(gap) > COMPLETENESS * abs(rise):
-        notes.append("The map does not add up: take more steps, or another baseline.")
+        notes.append(_advice(subject, rise))
     return notes
+
+
+def _advice(subject: _Subject, rise: float) -> str:
+    """Say what to do about a map that does not add up."""
+    precision = torch.finfo(subject.dtype).eps
+    if precision <= torch.finfo(torch.float32).eps:
+        return "The map does not add up: take more steps, or another baseline."
+    largest = float(subject.logits.abs().max())
+    kind = str(subject.dtype).removeprefix("torch.")
+    told = (
+        f"The map does not add up: the network computes in {kind}, which tells values near {largest:.3g} apart by"
+        f" {precision * largest:.2g} at best; run it in float32."
+    )
+    near = precision * largest > COMPLETENESS * abs(rise)
+    return told if near else f"{told[:-1]}, or take more steps or another baseline."
 
 
 def _guided_backprop(subject: _Subject) -> tuple[Tensor, Sequence[str]]:
@@ -330,20 +339,15 @@ class _Guided(TorchFunctionMode):
     ) -> Any:
         """Run a function; hold the gradient of what it gives above 0 if it is one of them."""
         result = func(*args, **(kwargs or {}))
-        name = _NAMES.get(func)
+        name = NAMES.get(func)
         if name is None or not (isinstance(result, Tensor) and result.requires_grad):
             return result
-        if name in _UNGUIDED:
+        if name in UNGUIDED:
             self.passed.add(name)
         else:
             self.seen.add(name)
             result.register_hook(lambda gradient: gradient.clamp(min=0))  # type: ignore[no-untyped-call]  # torch's
         return result
-
-
-_NAMES: dict[Any, str] = {
-    function: name for name, functions in (*_GUIDED.items(), *_UNGUIDED.items()) for function in functions
-}
 
 
 # Name -> the map of each channel (1, C, *spatial) float32, and notes.

@@ -45,12 +45,16 @@ class LayerInfo:
         Its output (1, channels, *cells) for the image asked about.
     stride
         Voxels for each cell along each axis.
+    same
+        Names of the other modules that give this very tensor: outer ones that end in it, inner ones, and dropout behind
+        it. Their maps are the same.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     stride: tuple[float, ...]
+    same: tuple[str, ...] = ()
 
 
 def list_layers(network: nn.Module, image_shape: Sequence[int]) -> list[LayerInfo]:
@@ -333,6 +337,7 @@ def _explainable(trace: Trace) -> list[LayerInfo]:
             kind=call.kind,
             shape=call.out_shape,
             stride=tuple(n / cells for n, cells in zip(trace.shape[2:], call.out_shape[2:], strict=True)),
+            same=tuple(name for name in call.same if name != call.name),
         )
         for call in trace.calls
         if call.out_shape is not None

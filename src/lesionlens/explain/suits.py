@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
+from lesionlens.explain.calling import NetworkError
 from lesionlens.explain.capture import unwrapped
 from lesionlens.explain.detection import BoxScore, chosen_layer
 from lesionlens.explain.detection_network import DetectionNetwork
@@ -133,6 +134,8 @@ drop_weights or attn_drop). Choose 'attention_gates' for an Attention U-Net, els
             if problem is None or small == self.image_shape:
                 return problem
             return self._refusal(info, layers, options, self.image_shape)
+        except NetworkError:  # of no size that was tried: no method is to blame
+            raise
         except ExplainError as error:
             return str(error)
 
@@ -156,11 +159,13 @@ drop_weights or attn_drop). Choose 'attention_gates' for an Attention U-Net, els
         home = import_module(f"lesionlens.explain.{info.family}")
         try:
             getattr(home, "check", home.run)(request)
+        except NetworkError:  # a network may insist on its size: that is not the method's fault
+            return None
         except ExplainError as error:
             return str(error)
         except (MemoryError, torch.OutOfMemoryError):  # of the machine, and of the method as little as of the network
             raise
-        except Exception:  # a network is arbitrary code and may insist on its size: that is not the method's fault
+        except Exception:  # a network is arbitrary code, also where it is called by itself
             return None
         return None
 

@@ -18,6 +18,7 @@ from lesionlens.explain.capture import Cut
 from lesionlens.explain.cells import Cells, cells_of
 from lesionlens.explain.explanation import finite, fitting
 from lesionlens.explain.inference import Inference
+from lesionlens.explain.tracing import activation_behind
 from lesionlens.progress import Progress
 
 __all__ = ["Sweep"]
@@ -29,11 +30,24 @@ KEEP_BYTES = 256 * 2**20
 
 @dataclass
 class Sweep:
-    """The passes over the windows of an image, through a network that is cut at one layer."""
+    """The passes over the windows of an image, through a network that is cut at one layer.
+
+    Parameters
+    ----------
+    inference
+        The network, its image and its windows.
+    cut
+        The network, cut at the layer.
+    progress
+        Called as work advances.
+    graph
+        Whether gradients will be asked for: of a single window the first pass then serves for them too.
+    """
 
     inference: Inference
     cut: Cut
     progress: Progress
+    graph: bool = True
     kept: dict[int, Tensor] = field(default_factory=dict)
     kept_bytes: int = 0
     lowest: float = inf  # value of the layer that was read so far
@@ -49,8 +63,9 @@ class Sweep:
         return self.plan.blend(map(self._logits, self.steps("Predicting", range(len(self.plan)))))
 
     def _logits(self, index: int) -> Tensor:
-        single = len(self.plan) == 1
+        single = self.graph and len(self.plan) == 1
         logits, activation = self.cut.forward(self.view(index), gradients=single)
+        self.lowest = min(self.lowest, float(activation.detach().min()))
         self._keep(index, activation)
         if single:
             self.connected = logits, activation
@@ -76,6 +91,7 @@ class Sweep:
             self.progress("Explaining", index, count)
             logits, activation = self.connected or self.cut.forward(self.view(index))
             self._keep(index, activation)
+            self.lowest = min(self.lowest, float(activation.detach().min()))
             mine = [number for number, part in enumerate(parts) if bool(part.any())]
             for number in mine:
                 keep = self.connected is not None or number != mine[-1]
@@ -149,8 +165,19 @@ class Sweep:
         for index in self.steps("Reading the layer", range(len(self.plan))):
             activation = self.activation(index)
             self._keep(index, activation)
-            self.lowest = min(self.lowest, float(activation.min()))
+            self.lowest = min(self.lowest, float(activation.detach().min()))
             yield finite(activation.float())
+
+    def below_zero(self) -> list[str]:
+        """Say where the layer, as far as it was read, holds values below 0 that an activation behind it takes away."""
+        shape = (1, self.inference.image.shape[1], *self.plan.size)
+        function = activation_behind(self.inference.network, self.cut.layer, shape) if self.lowest < 0 else None
+        if function is None:
+            return []
+        return [
+            f"Layer {self.cut.layer!r} holds values below 0: an activation that is not a module ({function}) follows"
+            " this layer, and a map of what it gives cannot be made. Write it as a module to explain that."
+        ]
 
     def sums(self) -> Tensor:
         """Return the sum of each channel over all cells of all windows, (1, channels) float32."""

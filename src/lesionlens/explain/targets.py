@@ -18,7 +18,7 @@ from torch import Tensor
 from lesionlens.errors import ExplainError
 from lesionlens.explain.scores import Score
 
-__all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target", "reach", "settled"]
+__all__ = ["ClassLogit", "FromProbabilities", "RegionMargin", "Target", "check_logits", "reach", "settled"]
 
 # Where nothing is predicted, this share of the voxels (and at least one) stands in for the region: on a head at 1 mm
 # about 0.7 mL, the size of one small lesion.
@@ -235,7 +235,29 @@ def _columns(logits: Tensor) -> Tensor:
     return logits[0].reshape(logits.shape[1], -1)
 
 
+def check_logits(logits: Tensor) -> None:
+    """Refuse logits that are not those of one image.
+
+    Parameters
+    ----------
+    logits
+        What a network gave, or its windows together: (1, K) or (1, K, *spatial).
+
+    Raises
+    ------
+    ExplainError
+        If they have another number of images or no axis of classes.
+    """
+    if logits.ndim < 2 or logits.shape[0] != 1:
+        raise ExplainError(
+            "For one image a network must give (1, K) of a classifier, or (1, K, *spatial); "
+            f"found {tuple(logits.shape)}. Where the first axis is that of the classes, wrap the network in a module "
+            "that returns output[None]."
+        )
+
+
 def _check_class(index: int, logits: Tensor) -> None:
+    check_logits(logits)
     classes = logits.shape[1]
     if not 0 <= index < classes:
         raise ExplainError(f"There is no class {index}; the network's output has {classes} (0 to {classes - 1}).")
@@ -243,6 +265,7 @@ def _check_class(index: int, logits: Tensor) -> None:
 
 def gradient_at(target: Target, logits: Tensor) -> tuple[float, Tensor]:
     """Return a target's value and its gradient with respect to the logits, in their shape, float32."""
+    check_logits(logits)
     with torch.enable_grad():
         leaf = logits.detach().float().requires_grad_()
         score = target(leaf)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from lesionlens.explain.capture import FinalKind, hookable, main_output, quiet, watching_activations
+from lesionlens.explain.activations import Outputs
+from lesionlens.explain.calling import called
+from lesionlens.explain.capture import FinalKind, hookable, quiet, watching_activations
 from lesionlens.explain.fingerprint import fingerprint
 
-__all__ = ["Call", "Trace", "probe_shapes", "small_trace", "trace_of", "zeros_for"]
+__all__ = ["Call", "Trace", "activation_behind", "probe_shapes", "small_trace", "trace_of", "zeros_for"]
 
 # Small inputs that show a network's strides at a fraction of the cost of the real one; the true size is tried last. The
 # long axis tells a stage of stride 32 (2 cells) from what has been pooled to one cell.
@@ -40,12 +42,15 @@ class Trace:
         Shape of the network's main output, (1, K) or (1, K, *spatial).
     final
         The activation module that gave the output; None where none did.
+    activated_by
+        Of modules whose output goes straight into an activation function that is no module: its name.
     """
 
     shape: tuple[int, ...]
     calls: list[Call]
     output: tuple[int, ...]
     final: FinalKind | None
+    activated_by: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,9 @@ class Call:
         Second axis of its first argument; 0 where that is no tensor.
     out_shape
         Of its output; None unless that is one tensor of real numbers.
+    same
+        Names of the modules, in the order in which they ended, that gave this very tensor: its own, and those of outer
+        modules that end in it, or inner ones.
     """
 
     name: str
@@ -72,6 +80,7 @@ class Call:
     passes_on: bool
     in_channels: int
     out_shape: tuple[int, ...] | None
+    same: Sequence[str] = ()
 
 
 # Traces of networks that live, so that a network is probed once, not for every map.
@@ -107,6 +116,21 @@ def _traced_small(network: nn.Module, image_shape: tuple[int, ...]) -> Trace:
     return trace_of(network, image_shape)
 
 
+def activation_behind(network: nn.Module, layer: str, image_shape: tuple[int, ...]) -> str | None:
+    """Return the activation function that follows a layer and is no module, such as ``"relu"``, or None.
+
+    Parameters
+    ----------
+    network
+        Any module with one tensor in.
+    layer
+        Dotted name.
+    image_shape
+        (1, C, *spatial) of the input, or of one window, in voxels.
+    """
+    return small_trace(network, image_shape).activated_by.get(layer)
+
+
 def probe_shapes(image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Return the shapes of small images with unequal axes, from the smallest."""
     sizes = [_unequal(tuple(min(pair) for pair in zip(image_shape[2:], size, strict=False))) for size in _PROBE_SIZES]
@@ -125,22 +149,26 @@ def trace_of(network: nn.Module, shape: tuple[int, ...]) -> Trace:
     """Run the network on zeros (1, C, *spatial) of a shape and note what its modules gave; it stays as it was."""
     network = hookable(network)
     calls: list[Call] = []
+    outputs = Outputs()
 
     def hook_for(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
         def record(module: nn.Module, args: tuple[object, ...], output: object) -> None:
-            calls.append(_call(name, module, args, output))
+            if not module._modules and args:
+                outputs.took(args[0])
+            same = outputs.gave(name, output) if isinstance(output, Tensor) else [name]
+            calls.append(replace(_call(name, module, args, output), same=same))
 
         return record
 
     handles = [module.register_forward_hook(hook_for(name)) for name, module in network.named_modules() if name]
     try:
-        with quiet(network), watching_activations(network) as final, torch.no_grad():
-            output = main_output(network(zeros_for(network, shape)))
+        with quiet(network), watching_activations(network) as final, torch.no_grad(), outputs:
+            output = called(network, zeros_for(network, shape))
             kind = final.kind(output)
     finally:
         for handle in handles:
             handle.remove()
-    return Trace(shape, calls, tuple(output.shape), kind)
+    return Trace(shape, calls, tuple(output.shape), kind, outputs.activated_by)
 
 
 def zeros_for(network: nn.Module, shape: tuple[int, ...]) -> Tensor:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lesionlens.errors import InputError, LesionLensError
+from lesionlens.explain.calling import NetworkError
 
 if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle
@@ -34,13 +35,15 @@ def foreign_code(bundle: Bundle, prepared: Prepared | None = None) -> Iterator[N
     try:
         with bundle.lock:
             yield
+    except NetworkError as error:  # said better here, where the bundle is known
+        raise InputError(_sentence(bundle, prepared, error.__cause__ or error)) from error
     except (LesionLensError, MemoryError):
         raise
     except Exception as error:  # a network is arbitrary code
         raise InputError(_sentence(bundle, prepared, error)) from error
 
 
-def _sentence(bundle: Bundle, prepared: Prepared | None, error: Exception) -> str:
+def _sentence(bundle: Bundle, prepared: Prepared | None, error: BaseException) -> str:
     given = "its input" if prepared is None else f"an input of {tuple(prepared.tensor.shape[1:])} (channels, x, y, z)"
     lines = str(error).strip().splitlines()
     reason = (lines[0] if lines else type(error).__name__).rstrip(".")

@@ -36,6 +36,8 @@ class BundleLayer:
         Voxels for each cell along each axis.
     size_mm
         Size of a cell along the axes of the network's grid; None where the bundle keeps the scan's own voxels.
+    same
+        Names of the other modules that give this very tensor, and so the same maps.
     """
 
     name: str
@@ -44,6 +46,7 @@ class BundleLayer:
     cells: tuple[int, ...]
     stride: tuple[float, ...]
     size_mm: tuple[float, ...] | None
+    same: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,18 @@ class BundleLayers:
     reason: str
     layers: tuple[BundleLayer, ...]
 
+    def distinct(self) -> tuple[BundleLayer, ...]:
+        """Return one layer of each tensor: the default where it is among them, else the outermost, else the first."""
+        order = {layer.name: number for number, layer in enumerate(self.layers)}
+
+        def rank(name: str) -> tuple[bool, int, int]:
+            return name == self.default, -name.count("."), -order[name]
+
+        def chosen(layer: BundleLayer) -> bool:
+            return all(rank(name) < rank(layer.name) for name in layer.same if name in order)
+
+        return tuple(layer for layer in self.layers if chosen(layer))
+
 
 def layers_of(bundle: Bundle) -> BundleLayers:
     """List the layers of a bundle's network that can be explained; the network runs on zeros.
@@ -90,7 +105,7 @@ def layers_of(bundle: Bundle) -> BundleLayers:
 
 def _layer(layer: LayerInfo, spacing: tuple[float, ...] | None) -> BundleLayer:
     size = None if spacing is None else tuple(s * mm for s, mm in zip(layer.stride, spacing, strict=True))
-    return BundleLayer(layer.name, layer.kind, layer.shape[1], layer.shape[2:], layer.stride, size)
+    return BundleLayer(layer.name, layer.kind, layer.shape[1], layer.shape[2:], layer.stride, size, layer.same)
 
 
 def window_of(bundle: Bundle) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from lesionlens.display import AXIAL, CORONAL, SAGITTAL, DisplayView, Plane
 from lesionlens.heatmap import Heatmap
+from lesionlens.methods import method_title
 from lesionlens.regions import check_same_grid, label_regions
 from lesionlens.report import paint
 from lesionlens.report.slices import choose_slices, crop_box, head_mask, region_areas
@@ -185,7 +186,7 @@ def _detected(conclusion: Heatmap | None, threshold: float) -> str:
 def _making(attribution: Heatmap) -> str:
     """Say how an attribution map was made and how finely it can point."""
     made = attribution.provenance
-    parts = [f"{attribution.kind}: {made.method or 'map'} of {made.target or attribution.label}"]
+    parts = [f"{attribution.kind}: {method_title(made.method) or 'map'} of {made.target or attribution.label}"]
     if made.layer and made.layer not in attribution.label:
         parts.append(f"layer {made.layer}")
     if made.resolution_mm is not None:
@@ -326,10 +327,12 @@ def _draw_tile(axes: Axes, scene: _Scene, n: int, row: int) -> None:
     for spine in axes.spines.values():
         spine.set(edgecolor="0.3", linewidth=0.5)
     low, high = scene.window
-    axes.imshow(scene.scan[n], cmap="gray", vmin=low, vmax=high, extent=scene.box, interpolation="bilinear")
-    if row:
-        scale, pictures = scene.overlays[row - 1]
-        axes.imshow(scale.paint(pictures[n]), extent=scene.box, interpolation="nearest")
+    overlay = scene.overlays[row - 1] if row else None
+    white = high if overlay is None else low + (high - low) / overlay[0].grey
+    axes.imshow(scene.scan[n].clip(max=high), cmap="gray", vmin=low, vmax=white, **_on(scene, "bilinear"))
+    if overlay is not None:
+        scale, pictures = overlay
+        axes.imshow(scale.paint(pictures[n]), **_on(scene, "nearest"))
         if scene.labels is not None:
             paint.draw_outline(axes, scene.labels[n] > 0, scene.spacing_mm)
             if row == 1:
@@ -342,6 +345,10 @@ def _draw_tile(axes: Axes, scene: _Scene, n: int, row: int) -> None:
     paint.write(axes, scene.places[n], (0.01, 0.01), "left", "bottom")
     if n == 0 and row == 0:
         paint.draw_scale_bar(axes, _SCALE_BAR_MM, scene.size_mm)
+
+
+def _on(scene: _Scene, interpolation: str) -> dict[str, Any]:
+    return {"extent": scene.box, "interpolation": interpolation}
 
 
 def _draw_numbers(axes: Axes, scene: _Scene, n: int, labels: NDArray[Any]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionlens.heatmap import Heatmap
+from lesionlens.methods import method_title
 from lesionlens.report.slices import head_mask
 from lesionlens.volume import Volume
 
@@ -46,6 +47,10 @@ LIMIT_PERCENTILE = 99.0
 PROBABILITY_OPACITY = 0.65
 ATTRIBUTION_OPACITY = 0.75
 
+# The scan beneath an attribution is darkened to this share: a bright lesion, where evidence mostly lies, would leave
+# nothing but pale colours of it.
+ATTRIBUTION_GREY = 0.5
+
 # Seen on grey, on white and on the colours of probabilities and of attribution for a class.
 OUTLINE_COLOUR = "#00e5ff"
 
@@ -76,6 +81,8 @@ class Scale:
         Values to name on the bar, with their text.
     paint
         Turns (rows, columns) values into (rows, columns, 4) red, green, blue and opacity in [0, 1].
+    grey
+        Brightness of the scan beneath, as a share of its own, in (0, 1].
     """
 
     name: str
@@ -83,6 +90,7 @@ class Scale:
     limits: tuple[float, float]
     ticks: tuple[tuple[float, str], ...]
     paint: Callable[[NDArray[Any]], Floats]
+    grey: float = 1.0
 
 
 def scan_window(volume: Volume, *, head: NDArray[np.bool_] | None = None) -> tuple[float, float]:
@@ -135,7 +143,7 @@ def attribution_scale(attribution: Heatmap) -> Scale:
 
     ticks = ((0.0, "0"), (limit / 2, f"{limit / 2:.2g}"), (limit, f"{'≥' * (highest > limit)}{limit:.2g}"))
     caption = f"evidence for {attribution.label}, no unit" if positive.size else f"no evidence for {attribution.label}"
-    return Scale("attribution", caption, (0.0, limit), ticks, paint)
+    return Scale("attribution", caption, (0.0, limit), ticks, paint, ATTRIBUTION_GREY)
 
 
 def feature_scale(feature: Heatmap) -> Scale:
@@ -155,14 +163,15 @@ def feature_scale(feature: Heatmap) -> Scale:
 
     ticks = ((0.0, "0"), (limit, f"{more}{limit:.2g}"))
     lowest = ((-limit, f"{more.replace('≥', '≤')}{-limit:.2g}"),) if feature.signed else ()
-    caption = f"{feature.provenance.method or feature.kind} of {feature.label}, no unit"
-    return Scale(feature.kind, caption, (-limit if feature.signed else 0.0, limit), (*lowest, *ticks), paint)
+    caption = f"{method_title(feature.provenance.method) or feature.kind} of {feature.label}, no unit"
+    limits = (-limit if feature.signed else 0.0, limit)
+    return Scale(feature.kind, caption, limits, (*lowest, *ticks), paint, ATTRIBUTION_GREY)
 
 
 def draw_colour_bar(axes: Axes, scale: Scale) -> None:
     """Draw the scale as it looks over grey tissue, with its ticks and caption."""
     low, high = scale.limits
-    axes.set_facecolor("0.5")
+    axes.set_facecolor(str(0.5 * scale.grey))
     ramp = np.linspace(low, high, 256)[:, np.newaxis]
     axes.imshow(scale.paint(ramp), extent=(0, 1, low, high), origin="lower", aspect="auto", interpolation="nearest")
     axes.set(xticks=[], ylim=(low, high))

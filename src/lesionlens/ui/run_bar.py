@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from lesionlens.progress import Progress
+from lesionlens.progress import Forecast, Progress
 from lesionlens.ui.jobs import Job, start_job
 from lesionlens.ui.notices import show_failure
 from lesionlens.ui.parts import Note
@@ -42,6 +42,8 @@ class RunBar(QWidget):
     def __init__(self, verb: str, *others: QPushButton, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.job: Job | None = None
+        self._forecast = Forecast()
+        self._expected: dict[str, str] = {}  # by stage
         self._allowed = False
         self.run = QPushButton(verb)
         self.cancel = QPushButton("Cancel")
@@ -73,6 +75,7 @@ class RunBar(QWidget):
         self.progress.setRange(0, 0)
         self.progress.setVisible(True)
         self.say("Starting…")
+        self._forecast, self._expected = Forecast(), {}
         self.job = start_job(self, title, function, done=done, failed=self._fail)
         self.job.progressed.connect(self._show)
         self.job.cancelled.connect(lambda: self.say("Cancelled."))
@@ -92,7 +95,10 @@ class RunBar(QWidget):
     def _show(self, stage: str, done: int, total: int) -> None:
         self.progress.setRange(0, total)
         self.progress.setValue(done)
-        self.say(f"{stage}…" if total <= 0 else f"{stage}… {done} of {total}")
+        if (said := self._forecast.told(stage, done, total)) is not None:
+            self._expected[stage] = said
+        expected = f", {self._expected[stage]} in all" if stage in self._expected else ""
+        self.say(f"{stage}…" if total <= 0 else f"{stage}… {done} of {total}{expected}")
 
     def _fail(self, message: str) -> None:
         self.say(message)

@@ -1,0 +1,123 @@
+"""What ordinary mistakes at the torch-level interface end in: one sentence, never a traceback of torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lesionlens.errors import Cancelled, ExplainError, LesionLensError
+from lesionlens.explain import ClassLogit, Inference, apply_method
+from lesionlens.explain.calling import NetworkError, called
+from tiny_networks import pooled_linear, voxel_head
+
+IMAGE = torch.linspace(-1, 1, 512).view(1, 1, 8, 8, 8)
+
+
+class TwoInputs(nn.Module):
+    """A network that wants a second image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(1, 2, 1)
+
+    def forward(self, image: Tensor, other: Tensor) -> Tensor:
+        """Add the two."""
+        added: Tensor = self.conv(image + other).mean(dim=(2, 3, 4))
+        return added
+
+
+class Chosen(nn.Module):
+    """A classifier that gives one number for each image, in the shape that ``choose`` makes of its logits."""
+
+    def __init__(self, choose: str) -> None:
+        super().__init__()
+        self.network, self.choose, self.last = pooled_linear([[1.0, 2.0], [3.0, -1.0]]), choose, nn.Sigmoid()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logit of class 1, or all without their batch axis."""
+        logits: Tensor = self.network(image)
+        if self.choose == "classes":
+            return logits[0]
+        one = logits[:, 1].squeeze() if self.choose == "scalar" else logits[:, 1]
+        return self.last(one) if self.choose == "sigmoid" else one
+
+
+@pytest.mark.parametrize("method", ["saliency", "gradcam", "occlusion", "scorecam", "ablationcam", "activation_mean"])
+@pytest.mark.parametrize(
+    ("network", "image", "message"),
+    [
+        (voxel_head([[1.0]]), IMAGE.double(), r"float64: .*Its weights are torch.float32.*image\.to\(torch.float32\)"),
+        (voxel_head([[1.0]]), IMAGE.expand(1, 2, 8, 8, 8), r"\(1, 2, 8, 8, 8\).*to have 1 channels, but got 2"),
+        (voxel_head([[1.0]]), IMAGE[0], r"convolutions are in 3D.*no batch axis.*image\[None\]"),
+        (TwoInputs(), IMAGE, r"TwoInputs cannot process.*missing 1 required positional argument.*takes one tensor"),
+    ],
+    ids=["type", "channels", "batch axis", "two inputs"],
+)
+def test_mistakes_are_said_in_words(network: nn.Module, image: Tensor, message: str, method: str) -> None:
+    """The reference promises errors of LesionLens alone, and a user without a bundle has nobody else to explain."""
+    with pytest.raises(LesionLensError, match=message):
+        apply_method(Inference(network, image), ClassLogit(0), method=method)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), Cancelled("stopped"), torch.OutOfMemoryError()])
+def test_a_stop_and_exhausted_memory_pass_through(error: BaseException) -> None:
+    """They are no fault of the network, and whoever catches them looks for their type."""
+    network = voxel_head([[1.0]])
+
+    def fail(*_: object) -> None:
+        raise error
+
+    network.register_forward_hook(fail)
+
+    with pytest.raises(type(error)):
+        called(network, IMAGE)
+
+
+def test_the_cause_is_kept() -> None:
+    """A developer looks for the line of the network that fails."""
+    with pytest.raises(NetworkError, match="TwoInputs") as caught:
+        called(TwoInputs(), IMAGE)
+
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_convolutions_in_3d_within_a_network_of_2d_images_are_left_alone() -> None:
+    """The check of the batch axis must say no: a 2.5D network makes a volume of the channels by itself."""
+    network = nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv3d(1, 2, 1), nn.Flatten(2), nn.AdaptiveAvgPool1d(1))
+    network.append(nn.Flatten())
+
+    found = apply_method(Inference(network, torch.rand(1, 4, 8, 8)), ClassLogit(1), method="saliency")
+
+    assert found.channels is not None
+    assert found.channels.shape == (4, 8, 8)
+    assert not network[1]._forward_pre_hooks
+
+
+@pytest.mark.parametrize("method", ["saliency", "gradcam", "hirescam", "occlusion", "scorecam", "ablationcam", "cam"])
+@pytest.mark.parametrize("choose", ["vector", "scalar", "sigmoid"])
+def test_one_number_for_each_image_is_one_class(choose: str, method: str) -> None:
+    """``net(x)[:, 1]`` and a squeezed logit are common; their maps are those of the class in (1, K)."""
+    layer = None if method in {"saliency", "occlusion"} else "network.features"
+    options = {"size": "4"} if method == "occlusion" else {}
+    one = Inference(Chosen(choose), IMAGE)
+    every = Inference(one.network.network, IMAGE)
+
+    found = apply_method(one, ClassLogit(0), method=method, layer=layer, options=options)
+
+    known = apply_method(every, ClassLogit(1), method=method, layer=layer and "features", options=options)
+    assert known.values.any()
+    torch.testing.assert_close(torch.from_numpy(found.values), torch.from_numpy(known.values), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["saliency", "gradcam", "occlusion", "integrated_gradients", "scorecam"])
+def test_classes_without_a_batch_axis_are_refused(method: str) -> None:
+    """(K,) of one image would be K images of one class."""
+    with pytest.raises(ExplainError, match=r"must give \(1, K\).*found \(2, 1\).*output\[None\]"):
+        apply_method(Inference(Chosen("classes"), IMAGE), ClassLogit(0), method=method)
+
+
+def test_a_target_refuses_what_are_no_logits() -> None:
+    """A target can be asked without the engine."""
+    with pytest.raises(ExplainError, match=r"must give \(1, K\).*found \(1,\)"):
+        ClassLogit(0)(torch.zeros(1))

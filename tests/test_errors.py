@@ -1,0 +1,37 @@
+"""Messages that help: which name was probably meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from lesionlens.errors import ExplainError, unknown_name
+from lesionlens.methods import METHODS, method_info
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("grad-cam", "gradcam"),
+        ("Grad_CAM++", "gradcampp"),
+        ("integrated-gradients", "integrated_gradients"),
+        ("hirecam", "hirescam"),
+        ("Smooth Grad", "smoothgrad"),
+        ("oclusion", "occlusion"),
+    ],
+)
+def test_a_name_that_is_spelt_otherwise_is_understood(name: str, meant: str) -> None:
+    """Of 25 names in a line nobody finds the one that is meant."""
+    with pytest.raises(ExplainError, match=rf"\(did you mean '{meant}'\?\); choose one of: gradcam"):
+        method_info(name)
+
+
+@pytest.mark.parametrize("name", ["magic", "", "---", "9", "shap"])
+def test_a_name_like_none_is_not_guessed(name: str) -> None:
+    """A wrong guess sends people the wrong way."""
+    assert "did you mean" not in unknown_name("method", name, METHODS)
+
+
+def test_digits_are_told_apart() -> None:
+    """Layers and classes are often numbered; none of them is the other."""
+    assert "did you mean" not in unknown_name("layer", "9", ["0", "1"])
+    assert "did you mean" not in unknown_name("layer", "conv9", [])
