@@ -91,6 +91,7 @@ def picture_views(viewer: Any) -> None:
     viewer.reset_view()
     save(viewer, "viewer-views.png")
     viewer.window.remove_dock_widget(dock)
+    dock.shut()
     dock.deleteLater()
     settle()
 

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from lesionlens.compare import class_labels, compare_maps, confusion, correlations, difference, hottest, overlap
+from lesionlens.compare import compare_maps, correlations, difference, hottest, overlap
+from lesionlens.confusion import class_labels, confusion
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.volume import Grid, Volume

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lesionlens.confusion import check_maps, class_labels, confusion, map_words, method_of
 from lesionlens.errors import InputError, unknown_name
 from lesionlens.heatmap import Heatmap, Provenance
-from lesionlens.regions import check_same_grid
 from lesionlens.scales import scale_of
 
 __all__ = [
@@ -151,10 +151,10 @@ def compare_maps(
     InputError
         If the grids differ.
     """
-    _check(*first, *second)
+    check_maps(*first, *second)
     shown = [m for m in (*first, *second) if m.kind != "uncertainty"]
     n_first = sum(m.kind != "uncertainty" for m in first)
-    names = tuple(f"{'A' if n < n_first else 'B'}: {_words(m)}" for n, m in enumerate(shown))
+    names = tuple(f"{'A' if n < n_first else 'B'}: {map_words(m)}" for n, m in enumerate(shown))
     classes, counts = _class_confusion(first, second, thresholds)
     return Comparison(
         names=names,
@@ -185,7 +185,7 @@ def _paired(first: Sequence[Heatmap], second: Sequence[Heatmap]) -> list[tuple[H
 
 def _full_key(heatmap: Heatmap) -> tuple[str, ...]:
     """Return what a map is; softmax or sigmoid, a probability is one."""
-    return heatmap.kind, heatmap.label.lower(), "" if heatmap.kind == "probability" else _method(heatmap)
+    return heatmap.kind, heatmap.label.lower(), "" if heatmap.kind == "probability" else method_of(heatmap)
 
 
 def pair_of(first: Heatmap, second: Heatmap, *, thresholds: tuple[float, float] = (0.5, 0.5)) -> Pair:
@@ -204,7 +204,7 @@ def pair_of(first: Heatmap, second: Heatmap, *, thresholds: tuple[float, float] 
     InputError
         If the grids differ.
     """
-    _check(first, second)
+    check_maps(first, second)
     if first.kind == second.kind == "probability":
         a, b = (m.array >= np.float32(limit) for m, limit in zip((first, second), thresholds, strict=True))
         cut = f"at or above {thresholds[0]:g} and {thresholds[1]:g}"
@@ -246,7 +246,7 @@ def difference(first: Heatmap, second: Heatmap, *, scale: Scale | None = None) -
     InputError
         If the grids differ, or the scale does not exist.
     """
-    _check(first, second)
+    check_maps(first, second)
     if scale not in (None, *get_args(Scale)):
         raise InputError(unknown_name("scale", scale, get_args(Scale)))
     scale = scale or ("raw" if scale_of(first).name == scale_of(second).name else "largest")
@@ -255,7 +255,7 @@ def difference(first: Heatmap, second: Heatmap, *, scale: Scale | None = None) -
     made = Provenance(
         bundle=" and ".join(dict.fromkeys((first.provenance.bundle, second.provenance.bundle))),
         method="minus",
-        target=f"{_words(second)} minus {_words(first)}",
+        target=f"{map_words(second)} minus {map_words(first)}",
         options={"scale": scale},
         versions=second.provenance.versions,
         notes=() if scale == "raw" else ("Both maps were divided by their own largest magnitude first.",),
@@ -293,7 +293,7 @@ def correlations(maps: Sequence[Heatmap], *, kind: Correlation = "pearson") -> N
     """
     if kind not in get_args(Correlation):
         raise InputError(unknown_name("correlation", kind, get_args(Correlation)))
-    _check(*maps)
+    check_maps(*maps)
     inside = _valid(*maps)
     rows = [heatmap.array[inside] for heatmap in maps]
     centred = [_centred(_ranks(row) if kind == "spearman" else row.astype(np.float64)) for row in rows]
@@ -362,79 +362,6 @@ def hottest(heatmap: Heatmap, share: float) -> NDArray[np.bool_]:
         return inside
     limit = np.quantile(heatmap.array[inside], 1 - share, method="higher")
     return inside & (heatmap.array >= limit) & (heatmap.array > 0)
-
-
-def class_labels(probabilities: Sequence[Heatmap], *, threshold: float) -> NDArray[np.int64]:
-    """Return for each voxel the number of its class from 1, in the order of the maps; 0 below the threshold.
-
-    Where several reach it, the most probable one counts.
-
-    Parameters
-    ----------
-    probabilities
-        One map for each class, in [0, 1], on one grid.
-    threshold
-        Probability in (0, 1] from which a voxel belongs to a class.
-
-    Returns
-    -------
-    numpy.ndarray
-        (i, j, k) int64 from 0 to the number of maps.
-
-    Raises
-    ------
-    InputError
-        If there are no maps, or their grids differ.
-    """
-    _check(*probabilities)
-    stack = np.stack([heatmap.array for heatmap in probabilities])
-    return np.where(stack.max(axis=0) >= np.float32(threshold), stack.argmax(axis=0) + 1, 0)
-
-
-def confusion(first: ArrayLike, second: ArrayLike, n: int) -> NDArray[np.int64]:
-    """Count how often two readers, or two models, say what of the same things.
-
-    Parameters
-    ----------
-    first, second
-        Integers from 0 to n - 1 of one shape: what each says of every voxel, region or case.
-    n
-        Number of answers that there are.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n, n) counts: rows are the answers of the first, columns those of the second.
-
-    Raises
-    ------
-    InputError
-        If the shapes differ, or an answer is none of 0 to n - 1.
-    """
-    a, b = np.asarray(first), np.asarray(second)
-    if a.shape != b.shape:
-        raise InputError(f"Two readers answer the same questions; found answers of shape {a.shape} and {b.shape}.")
-    for answers in (a, b):
-        if answers.dtype.kind not in "iu" or (answers.size and not 0 <= answers.min() <= answers.max() < n):
-            raise InputError(f"Answers are integers from 0 to {n - 1}; found {answers.dtype} {np.unique(answers)[:5]}.")
-    flat = np.bincount(a.astype(np.int64).ravel() * n + b.astype(np.int64).ravel(), minlength=n * n)
-    return flat.reshape(n, n)
-
-
-def _check(*maps: Heatmap) -> None:
-    if not maps:
-        raise InputError("There is nothing to compare: expected at least one map, found none.")
-    for heatmap in maps[1:]:
-        check_same_grid(f"{_words(heatmap)}, to be compared with {_words(maps[0])},", heatmap.grid, maps[0].grid)
-
-
-def _words(heatmap: Heatmap) -> str:
-    method = "" if heatmap.kind == "probability" else f" by {_method(heatmap)}"
-    return f"{heatmap.kind} of {heatmap.label!r}{method}"
-
-
-def _method(heatmap: Heatmap) -> str:
-    return heatmap.provenance.method
 
 
 def _scaled(heatmap: Heatmap, scale: Scale) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from lesionlens.compare import confusion
+from lesionlens.confusion import confusion
 from lesionlens.errors import InputError
 from lesionlens.review import Act, CaseEntry, Finding, Session
 from lesionlens.review.agreement import MODEL, cohen_kappa, fleiss_kappa, session_agreement

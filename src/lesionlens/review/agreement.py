@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lesionlens.compare import confusion
+from lesionlens.confusion import confusion
 from lesionlens.errors import InputError
 from lesionlens.review.blinding import blinded_state, mode
 from lesionlens.review.events import VERDICTS, Verdict

@@ -61,7 +61,7 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
     brief
         Leave to the main canvas what has to be known of the scans: a small one has no room for it.
     bare
-        Leave notice and cursor to what is around the canvas.
+        Leave notice, legend and cursor to what is around the canvas.
     """
     overlays = viewer.canvas.overlays
     if _BANNER in overlays:
@@ -69,16 +69,17 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
     overlays[_BANNER] = TextOverlay(
         text=RESEARCH_USE_ONLY, position="bottom_center", font_size=_BANNER_POINTS, visible=not bare
     )
-    if not brief:
+    tells = not (brief or bare)
+    if tells:
         overlays[_LEGEND] = TextOverlay(position="top_left", font_size=_LEGEND_POINTS, visible=True)
-    overlays[_READOUT] = TextOverlay(position="top_left", font_size=_BANNER_POINTS)
+    overlays[_READOUT] = TextOverlay(position="top_left", font_size=_LEGEND_POINTS)
     overlays[_DISPLAY] = TextOverlay(position="top_right", font_size=_BANNER_POINTS)
     for side, position in _POSITIONS.items():
         overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=_LETTER_POINTS)
     steps = (partial(_turn, brief=brief), partial(_write, brief=brief), _read_out)
     turn, write, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in steps)
     viewer.layers.events.connect(partial(_when_visible, write))
-    if not brief:
+    if tells:
         viewer.layers.events.connect(partial(_when_told, partial(_with_viewer, weakref.ref(viewer), _tell)))
     viewer.dims.events.order.connect(turn)
     viewer.layers.events.inserted.connect(turn)

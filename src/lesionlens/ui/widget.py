@@ -31,9 +31,9 @@ from lesionlens.ui.overlays import Overlays
 from lesionlens.ui.parts import Note, Section, line, scrolled
 from lesionlens.ui.places import Places
 from lesionlens.ui.region_table import NO_REGIONS, RegionTable
+from lesionlens.ui.result_words import classes_of, rules_words, unseen_classes, without_regions
 from lesionlens.ui.run_form import RunForm
 from lesionlens.ui.scans import Request
-from lesionlens.ui.sight import unseen_words
 from lesionlens.ui.spread_words import spread_words
 from lesionlens.ui.viewing_keys import bind_keys
 from lesionlens.ui.window_controls import WindowControls
@@ -139,8 +139,8 @@ class LesionLensWidget(QWidget):
         self.diameters.hide()
         self.controls.set_threshold(result.threshold)
         self.form.regions.show_rules(result.rules)
-        self.form.bar.say(" ".join([f"Results of {result.bundle}.", *_unseen(result)]))
-        labels = _classes_of(result)
+        self.form.bar.say(" ".join([f"Results of {result.bundle}.", *unseen_classes(result)]))
+        labels = classes_of(result)
         self.overlays.show(result, labels[0] if labels else "")
         for heatmap in result.attributions:
             self.controls.kinds[ATTRIBUTION].propose_colours(colours_for(heatmap))
@@ -189,11 +189,11 @@ class LesionLensWidget(QWidget):
             return
         self.spread.say(spread_words(result, label))
         if label not in result.regions:
-            self.table.clear(_without_regions(result, threshold))
+            self.table.clear(without_regions(result, threshold))
         elif (result.threshold, result.rules) == (threshold, self.form.regions.rules):
             self.measurer.drop()
             spreads = result.volume_spreads.get(label, ())
-            said = _rules_words(result, label)
+            said = rules_words(result, label)
             self.table.show_regions(label, result.regions[label], threshold, spreads, said=said)
         else:
             self.table.show_measuring(threshold)
@@ -242,35 +242,3 @@ class LesionLensWidget(QWidget):
         shown = (self.window_controls, self.controls, self.looking_twice, self.desk.keys)
         found = (self.classes, self.spread, self.diameters.box, self.table)
         scrolled(self, self.desk.hint, self.form, line(), *shown, line(), *found, stretched=True)
-
-
-def _unseen(result: CaseResult) -> list[str]:
-    """Say of which classes the maps are no findings."""
-    maps = [heatmap for heatmap in result.attributions if heatmap.unseen]
-    return [f"{heatmap.label} is {unseen_words(heatmap)}." for heatmap in maps]
-
-
-def _classes_of(result: CaseResult) -> list[str]:
-    """Return the classes that there are maps of, the one to show first: explained, and with a probability if any."""
-    explained, predicted = (
-        [m.label for m in maps if m.of_class] for maps in (result.attributions, result.probabilities)
-    )
-    both = [label for label in explained if label in predicted]
-    return list(dict.fromkeys([*(both or predicted), *explained, *predicted]))
-
-
-def _rules_words(result: CaseResult, label: str) -> str:
-    """Say by which rules regions were made, and what that filled, merged and left out."""
-    steps = result.steps.get(label)
-    return ". ".join(filter(None, (result.rules.text, steps.text if steps else "")))
-
-
-def _without_regions(result: CaseResult, threshold: float) -> str:
-    """Say why there is no table of regions."""
-    if result.detections is None:
-        return "This bundle gives probabilities for the whole scan, so there are no regions."
-    sure = sum(one.confidence >= threshold for one in result.detections)
-    return (
-        f"This bundle finds boxes: {len(result.detections)}, of which {sure} have a confidence of"
-        f" {threshold:g} or more. A box is no contour, so there are no regions; detections.csv lists the boxes."
-    )

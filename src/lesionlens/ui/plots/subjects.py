@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lesionlens.calibration import Calibration, reliability
-from lesionlens.compare import class_labels, confusion, correlations
+from lesionlens.compare import correlations
+from lesionlens.confusion import class_labels, confusion
 from lesionlens.distributions import intensity_limits, split_histogram, threshold_curve
 from lesionlens.report.matrices import draw_matrix
 from lesionlens.report.plots import draw_histogram, draw_threshold_curve
