@@ -29,17 +29,8 @@ _VALUES = {
     "checks",
     "detections",
 }
-_CORE = _VALUES | {
-    "regions",
-    "spread",
-    "scales",
-    "compare",
-    "calibration",
-    "registration",
-    "trusted",
-    "distributions",
-    "io",
-}
+_CORE = _VALUES | {"regions", "spread", "scales", "confusion", "compare", "calibration", "distributions"}
+_CORE |= {"registration", "trusted", "io"}
 _WORK = _CORE | {"recent", "explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),

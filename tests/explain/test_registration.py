@@ -140,12 +140,20 @@ def test_what_knows_no_places_is_refused(layers: list[nn.Module], reason: str) -
 
 
 def test_images_of_other_strides_are_not_mixed() -> None:
-    """13 cells for 25 voxels are another stride than 16 for 32, and another offset."""
-    network = nn.Sequential(conv(3, 2, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
-    parts = [displacements(Inference(network, torch.randn(1, 1, n, n, n)), "0") for n in (25, 32)]
+    """8 cells for 24 voxels are another stride than 8 for 32, and another offset."""
+    network = nn.Sequential(conv(3, 1, 1), nn.AdaptiveAvgPool3d(8), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    parts = [displacements(Inference(network, torch.randn(1, 1, n, n, n)), "1") for n in (24, 32)]
 
     with pytest.raises(ExplainError, match="its stride depends on the size of the image"):
         cell_offset(parts, "0")
+
+
+def test_images_that_are_no_multiple_of_the_stride_measure_as_others_do() -> None:
+    """13 cells for 25 voxels lie where 16 for 32 do: kernels of 3 are centred on every second voxel from the first."""
+    network = nn.Sequential(conv(3, 2, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    parts = [displacements(Inference(network, torch.randn(1, 1, n, n, n)), "0") for n in (25, 32)]
+
+    assert cell_offset(parts, "0").voxels == pytest.approx((-0.5, -0.5, -0.5), abs=0.05)
 
 
 def test_the_same_seed_measures_the_same_and_leaves_the_network_alone() -> None:

@@ -189,7 +189,7 @@ def test_a_trial_run_that_fails_is_on_record(tmp_path: Path) -> None:
 
     decisions = load_bundle(folder, trust=True).info.decisions
 
-    assert any("taken for a segmentation" in decision and "RuntimeError" in decision for decision in decisions)
+    assert any("taken for a segmentation" in decision and "NetworkError" in decision for decision in decisions)
 
 
 def test_output_decides_what_the_metadata_do_not_say(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from qtpy.QtWidgets import QDialogButtonBox
 
 from lesionlens.display import CORONAL, SAGITTAL
 from lesionlens.errors import InputError
+from lesionlens.ui import viewing_keys
 from lesionlens.ui.key_dialog import KeyDialog
 from lesionlens.ui.keys import KEYS, KeyAction, KeyTable, plain_key
 from lesionlens.ui.napari_keys import napari_keys
+from lesionlens.ui.review import keys as review_keys
 from ui_cases import phantom, result_of
 from ui_window import WAIT_MS, Window
 
@@ -179,3 +181,17 @@ def test_keys_work_in_the_window(visible_window: Window) -> None:
     assert window.widget.controls.threshold == 0.51
     qtbot.keyClick(canvas, Qt.Key.Key_Comma)
     assert window.widget.controls.threshold == 0.5
+
+
+def test_no_key_means_two_things_in_different_docks() -> None:
+    """Docks are open beside each other: what hides the overlays must not reject a finding."""
+    looking = {name: key.replace("-", "+") for name, key in viewing_keys.KEYS.items()}
+    tables = {"window": KeyTable().keys, "looking": looking, "review": review_keys.KEYS}
+
+    owners: dict[str, list[str]] = {}
+    for table, keys in tables.items():
+        for action, key in keys.items():
+            owners.setdefault(plain_key(key), []).append(f"{table}: {action}")
+
+    assert len(owners) > 40
+    assert {key: found for key, found in owners.items() if len(found) > 1} == {}

@@ -92,8 +92,8 @@ def wait_for_end(window: Window) -> None:
 
 
 def banner(window: Window) -> str:
-    """Return what is written at the bottom of the canvas."""
-    return str(window.viewer.canvas.overlays["lesionlens_research_use_only"].text)
+    """Return what is written at the bottom of the canvas, however its lines are broken."""
+    return " ".join(str(window.viewer.canvas.overlays["lesionlens_research_use_only"].text).split())
 
 
 def test_the_middle_slice_is_seen_before_all_are_read(window: Window, tmp_path: Path, gate: Gate) -> None:

@@ -48,6 +48,9 @@ def test_the_manifest_offers_what_the_menus_need(repository: Path) -> None:
         "LesionLens",
         "Trust",
         "Compare",
+        "Views",
+        "Review",
+        "Plots",
     ]
 
 

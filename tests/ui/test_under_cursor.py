@@ -10,17 +10,10 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 
 from lesionlens.heatmap import LabelMap, Provenance
+from lesionlens.styles import ATTRIBUTION, PROBABILITY, REGIONS
+from lesionlens.ui.appearance import default_styles
 from lesionlens.ui.canvas import annotate
-from lesionlens.ui.layers import (
-    ATTRIBUTION,
-    PROBABILITY,
-    REGIONS,
-    default_styles,
-    heatmap_layer,
-    labels_layer,
-    overlay_layer,
-    volume_layer,
-)
+from lesionlens.ui.layers import heatmap_layer, labels_layer, overlay_layer, volume_layer
 from lesionlens.ui.slab import set_slab
 from lesionlens.ui.under_cursor import spot_at
 from lesionlens.volume import Grid, Volume

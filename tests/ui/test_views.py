@@ -18,9 +18,11 @@ from qtpy.QtWidgets import QApplication
 from lesionlens.display import CORONAL, PLANES, DisplayView
 from lesionlens.io.early import EarlySlice
 from lesionlens.report.preview import Preview
+from lesionlens.styles import PROBABILITY, REGIONS
 from lesionlens.ui import convention
+from lesionlens.ui.appearance import default_styles
 from lesionlens.ui.canvas import annotate, show_plane
-from lesionlens.ui.layers import PROBABILITY, REGIONS, default_styles, heatmap_layer, labels_layer, loading_layer
+from lesionlens.ui.layers import heatmap_layer, labels_layer, loading_layer
 from lesionlens.ui.navigation import go_to
 from lesionlens.ui.open import settle
 from lesionlens.ui.side_by_side import Linked

@@ -105,7 +105,7 @@ class Command(TyperCommand):
 def _with_trust_hash(args: list[str]) -> list[str]:
     follows = [*args[1:], ""]
     return [
-        "--trust-sha256" if a == "--trust" and _HASH.fullmatch(b) else a for a, b in zip(args, follows, strict=True)
+        "--trust-sha256" if a == "--trust" and _HASH.fullmatch(b) else a for a, b in zip(args, follows, strict=False)
     ]
 
 

@@ -170,8 +170,8 @@ def _found(cut: Cut, view: Tensor, shape: tuple[int, ...], *, padded: bool) -> C
         lost = [_LENGTH - s * n for s, n in zip(stride, first, strict=True)]
         here = [n - s * m for n, s, m in zip(size, stride, shape, strict=True)]
         if all(abs(a - b) < s for a, b, s in zip(lost, here, stride, strict=True)):
-            # Padded networks begin at the first voxel, unless they have a cell more than the image holds.
-            border = tuple(min(0, n) / 2 if padded else m / 2 for n, m in zip(here, lost, strict=True))
+            # Padded networks begin at the first voxel, whatever the length of the image.
+            border = tuple(0.0 if padded else n / 2 for n in lost)
             return Cells(tuple(map(float, stride)), border, _note(stride, border, here))
     return None
 

@@ -54,6 +54,8 @@ class Sweep:
     # Of the only window: logits still connected to the activation, so that one forward pass serves for everything.
     connected: tuple[Tensor, Tensor] | None = None
 
+    known_cells: Cells | None = None
+
     def __post_init__(self) -> None:
         self.plan = self.inference.plan
         self.padded = self.plan.pad(self.inference.image)
@@ -141,10 +143,15 @@ class Sweep:
         """Number of channels of the layer."""
         return self.activation(0).shape[1]
 
-    @cached_property
+    @property
     def cells(self) -> Cells:
         """Where the layer's cells lie on a window."""
-        return cells_of(self.inference.network, self.cut, self.view(0), self.activation(0).shape[2:])
+        return self._cells_for(self.activation(0)) if self.known_cells is None else self.known_cells
+
+    def _cells_for(self, coarse: Tensor) -> Cells:
+        if self.known_cells is None:
+            self.known_cells = cells_of(self.inference.network, self.cut, self.view(0), coarse.shape[2:])
+        return self.known_cells
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -153,7 +160,7 @@ class Sweep:
 
     def to_voxels(self, coarse: Tensor) -> Tensor:
         """Bring maps of a window (N, T, *cells) to its voxels (N, T, *size)."""
-        return self.cells.to_voxels(coarse, self.plan.size)
+        return self._cells_for(coarse).to_voxels(coarse, self.plan.size)
 
     def activation(self, index: int) -> Tensor:
         """Return the layer's output (1, channels, *cells) for one window, without graph."""

@@ -470,7 +470,9 @@ def test_a_policy_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     """A mistyped policy is no reason to fall back to another one, even where it would not matter."""
     make_series(tmp_path)
 
-    with pytest.raises(InputError, match="irregular slices 'resampled'; choose one of: refuse, resample, as-is"):
+    with pytest.raises(
+        InputError, match=r"'resampled' \(did you mean 'resample'\?\); choose one of: refuse, resample, as-is"
+    ):
         read(tmp_path, irregular="resampled")  # type: ignore[arg-type]
 
 
