@@ -7,6 +7,7 @@ import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from lesionlens.explain import RegionMargin
 from lesionlens.explain.budget import AliveBytes
@@ -178,3 +179,49 @@ def test_convolutions_of_every_kind_keep_what_their_gradients_need(how: str) -> 
 
     assert torch.equal(found, expected)
     assert bool(found.any())
+
+
+class Watching(TorchFunctionMode):
+    """A mode that changes nothing and counts what runs in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = 0
+
+    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count a function and run it."""
+        self.convolutions += func is torch.conv3d
+        return func(*args, **(kwargs or {}))
+
+
+class WithModes(nn.Module):
+    """Two convolutions in a mode of the network's own, and one behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = (nn.Conv3d(1, 1, 3, padding=1) for _ in range(3))
+        self.mode = Watching()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits (N, 1, *spatial)."""
+        with self.mode:
+            inner = self.second(self.first(image))
+        return self.head(inner)
+
+
+@pytest.mark.parametrize("layer", ["first", "second", "head"])
+def test_modes_of_the_network_end_as_they_began(layer: str) -> None:
+    """Memory is saved from the layer on; where that lies within another mode, nothing may be left of either."""
+    network, image = WithModes(), torch.rand(1, 1, 6, 6, 6)
+    plain = network(image)
+    network.mode.convolutions = 0
+    depth = torch._C._len_torch_function_stack()
+
+    with cut_at(network, layer) as cut:
+        logits, activation = cut.forward(image)
+        (gradient,) = torch.autograd.grad(logits.sum(), activation)
+
+    assert torch.equal(logits, plain)
+    assert network.mode.convolutions == 2
+    assert torch._C._len_torch_function_stack() == depth
+    assert bool(gradient.any())

@@ -11,7 +11,7 @@ Not safe for several threads that share one network: its flags and hooks change 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from typing import Literal
 
@@ -214,6 +214,7 @@ class Cut:
         self._stop = False
         self._switched_off = False  # whether the network itself ran the layer without gradients
         self._change: Callable[[Tensor], Tensor] | None = None
+        self._save_memory: Callable[[], None] | None = None
 
     def forward(
         self, image: Tensor, *, gradients: bool = True, change: Callable[[Tensor], Tensor] | None = None
@@ -239,7 +240,9 @@ class Cut:
             values alone.
         """
         self._change = change
-        with torch.set_grad_enabled(gradients), FrugalConvolutions(), self._running(image, stop=False) as fresh:
+        with torch.set_grad_enabled(gradients), ExitStack() as later, self._running(image, stop=False) as fresh:
+            # From the layer on, where there is a graph; it costs time at every function.
+            self._save_memory = FrugalConvolutions().beginning_later(later) if gradients else None
             logits = self._logits(fresh)
         overwritten = self._leaf is not None and version(self._leaf) != self._version
         activation = self._taken()
@@ -312,6 +315,8 @@ class Cut:
         self._version, self._switched_off = version(self._leaf), not torch.is_grad_enabled()
         if torch.is_grad_enabled():
             self._leaf.requires_grad_()
+            if self._save_memory is not None:
+                self._save_memory()
         # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.
         return self._going_on(self._leaf)
 

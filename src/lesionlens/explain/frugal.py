@@ -8,6 +8,7 @@ a U-Net that is about a third of everything that is stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,21 @@ class FrugalConvolutions(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._hooks = _stored_tensor_hooks()
+
+    def beginning_later(self, until: ExitStack) -> Callable[[], None]:
+        """Return what begins the mode in the midst of a forward pass; it ends with ``until``.
+
+        It does nothing where the network has begun a mode of its own meanwhile: modes end in the reverse order of
+        their beginning, so one must not begin inside another that ends before it.
+        """
+        depth = torch._C._len_torch_function_stack
+        begun = depth()
+
+        def begin() -> None:
+            if depth() == begun:
+                until.enter_context(self)
+
+        return begin
 
     def __torch_function__(
         self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
