@@ -12,10 +12,10 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QApplication, QDialogButtonBox
 
 from lesionlens.errors import InputError
+from lesionlens.ui.napari_keys import napari_keys
 from lesionlens.ui.review.dock import ReviewWidget
 from lesionlens.ui.review.key_dialog import KeyDialog
 from lesionlens.ui.review.keys import KEYS, TITLES, check_keys, keys_file, load_keys, save_keys
-from lesionlens.ui.review.napari_keys import napari_keys
 from lesionlens.ui.review.panel import JudgingPanel
 
 

@@ -42,11 +42,11 @@ def napari_keys(window: QMainWindow | None = None) -> dict[str, str]:
         The window whose menus count as well.
     """
     found: dict[str, str] = {}
-    for table in (default_shortcuts, get_settings().shortcuts.shortcuts):
-        for name, bindings in table.items():
-            found |= {_as_qt(str(key)): _words(name) for key in bindings}
     for owner in _OWNERS:
         found |= {_as_qt(str(key)): f"a key of {owner.__name__}" for key in owner.class_keymap}
+    for table in (default_shortcuts, get_settings().shortcuts.shortcuts):  # which say more than that
+        for name, bindings in table.items():
+            found |= {_as_qt(str(key)): _words(name) for key in bindings}
     if window is not None:
         for action in _actions(window.menuBar().actions()):
             found |= {plain_key(key.toString()): action.text().replace("&", "") for key in action.shortcuts()}

@@ -16,6 +16,7 @@ from lesionlens.pipeline import RunOptions
 from lesionlens.review.reading import seconds_to_verdict
 from lesionlens.ui.appearance import default_styles
 from lesionlens.ui.canvas import show_plane
+from lesionlens.ui.napari_keys import napari_keys
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
 from lesionlens.ui.parts import Note, Section, column_of, line, scrolled
@@ -25,7 +26,6 @@ from lesionlens.ui.review.close_guard import CloseGuard
 from lesionlens.ui.review.key_dialog import KeyDialog
 from lesionlens.ui.review.keys import KEYS, load_keys
 from lesionlens.ui.review.lists import CaseList, FindingTable
-from lesionlens.ui.review.napari_keys import napari_keys
 from lesionlens.ui.review.panel import JudgingPanel
 from lesionlens.ui.review.reviewer import Reviewer
 from lesionlens.ui.review.shortcuts import Shortcuts
