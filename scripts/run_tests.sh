@@ -1,9 +1,9 @@
 #!/bin/sh
 # Run pytest without a screen, with the arguments given.
 #
-# Where xvfb-run is installed the whole suite runs on one virtual X display, so that the tests marked xvfb see real
-# pixels. Elsewhere Qt draws offscreen and those tests are skipped by name. Where Qt cannot start at all, its tests are
-# left out, and a line says so.
+# Where xvfb-run is installed the whole suite runs on virtual X displays, so that the tests marked xvfb see real pixels;
+# of several test processes each has one of its own (tests/screens.py). Elsewhere Qt draws offscreen and those tests are
+# skipped by name. Where Qt cannot start at all, its tests are left out, and a line says so.
 set -eu
 
 BIN=${VENV:-.venv}/bin
@@ -17,10 +17,6 @@ if ! "$BIN/python" -c 'from PySide6 import QtOpenGLWidgets' 2>/dev/null; then
     echo "GUI tests are left out: Qt does not start on this machine (see 'lesionlens setup' above for what is missing)."
     set -- "$@" -p no:pytest-qt -p no:napari --ignore=tests/ui
 fi
-
-# In the order of the files: two tests of windows fail in some other orders, and nobody has found out why yet.
-# Take this away to look for it.
-set -- --randomly-dont-reorganize "$@"
 
 if command -v xvfb-run >/dev/null 2>&1 && command -v xauth >/dev/null 2>&1; then
     export QT_QPA_PLATFORM=xcb

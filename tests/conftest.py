@@ -1,10 +1,11 @@
-"""Fixtures and rules of the whole suite: test data, seeds, one thread for each test process, screens."""
+"""Fixtures and rules of the whole suite: test data, seeds, one thread and one screen for each test process."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 # Before numpy and torch are loaded: each test process has one core, and threads would only fight over it.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -14,12 +15,34 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import numpy as np  # noqa: E402 - the settings above count only before numpy is loaded
 import pytest  # noqa: E402 - likewise
 
+import screens  # noqa: E402 - likewise
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SEED = 20260801
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each of several test processes a display of its own."""
+    if _has_screen() and screens.can_open():
+        screen = screens.open_screen()
+        node.config.add_cleanup(screen.close)
+        node.workerinput |= {"screen": screen.name, "screen_of_all": os.environ.get("DISPLAY", "")}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the display that this process was given."""
+    given = getattr(config, "workerinput", {})
+    if "screen" in given:
+        os.environ["DISPLAY"] = given["screen"]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, by name, the tests that look at pixels where nothing can show any."""
+    """Begin with what takes long, and skip, by name, the tests that look at pixels where nothing can show any.
+
+    A slow test that comes last keeps one process busy while the others have nothing left to do.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if _has_screen():
         return
     skip = pytest.mark.skip(reason="needs an X display: install xvfb and xauth, or run on a desktop")

@@ -57,6 +57,7 @@ class Desk:
     def press(self, *keys: str) -> None:
         """Press keys wherever the focus is, as a keyboard does."""
         for key in keys:
+            assert QApplication.activeWindow() is not None, "another program has the keyboard: keys would do nothing"
             QTest.keySequence(QApplication.focusWidget() or self.window, QKeySequence(key))
 
     def type(self, text: str) -> None:

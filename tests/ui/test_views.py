@@ -55,9 +55,11 @@ def dock(shared_viewer: Any) -> Iterator[ViewsWidget]:
 def views(dock: ViewsWidget, viewer: Any) -> Iterator[ViewsWidget]:
     """Return the dock in an empty viewer, as it is when it was just opened."""
     assert dock.viewer is viewer
+    thickness_mm = dock.controls.thickness.value()
     yield dock
     convention.set_convention(convention.RADIOLOGICAL)
     dock.controls.mode.setCurrentIndex(0)
+    dock.controls.thickness.setValue(thickness_mm)
     dock.controls.linked.setChecked(True)
     dock.controls.crosshair.setChecked(True)
 
