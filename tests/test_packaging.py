@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import core_environment
 import lesionlens
 
 # One worker builds the wheel and installs it once; a second one would only do it again.
@@ -45,15 +45,9 @@ def wheel(archives: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def empty_environment(wheel: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the program folder of a new environment that holds the wheel, its core dependencies and npe2."""
-    folder = tmp_path_factory.mktemp("empty")
-    venv.create(folder, with_pip=True)
-    programs = folder / "bin"
-    constraints = repository / "constraints.txt"
-    install = ("install", "-q", "--no-compile", "-c", constraints)
-    run(programs / "python", "-m", "pip", *install, wheel, "npe2", folder=folder)
-    return programs
+    return core_environment.build(tmp_path_factory.mktemp("empty"), wheel, "npe2")
 
 
 def test_the_wheel_carries_its_data(wheel: Path, repository: Path) -> None:
@@ -120,6 +114,13 @@ def test_every_public_name_works_without_napari(empty_environment: Path, tmp_pat
     assert version == lesionlens.__version__
     assert names == sorted(lesionlens.__all__)
     assert extra == []
+
+
+def test_what_is_not_declared_is_not_there(empty_environment: Path, tmp_path: Path) -> None:
+    """An environment that held whatever the tests have would hide a dependency that the wheel does not name."""
+    code = "from importlib.util import find_spec\nprint([m for m in ('torch', 'captum', 'pip') if find_spec(m)])"
+
+    assert run(empty_environment / "python", "-c", code, folder=tmp_path).strip() == "['torch']"
 
 
 def test_the_plugin_is_discovered(empty_environment: Path, tmp_path: Path) -> None:
