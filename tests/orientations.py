@@ -14,6 +14,13 @@ Orientation = tuple[tuple[int, int, int], tuple[bool, bool, bool]]
 
 ORIENTATIONS: tuple[Orientation, ...] = tuple(product(permutations(range(3)), product((False, True), repeat=3)))
 
+# Twelve of them: every order of the axes, and in each order every axis both ways. For what takes long and comes back to
+# the scan's grid by code that other tests see with all 48.
+_FLIPS = list(product((False, True), repeat=3))
+COVERING: tuple[Orientation, ...] = tuple(
+    (order, flips) for n, order in enumerate(permutations(range(3))) for flips in (_FLIPS[n], _FLIPS[7 - n])
+)
+
 
 def reoriented(array: NDArray[Any], grid: Grid, orientation: Orientation) -> tuple[NDArray[Any], Grid]:
     """Store the same voxels at the same places in the world in another axis order and direction."""

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 import lesionlens
+from stroke_bundle import at_the_size_of_the_head
 
 pytestmark = pytest.mark.slow
 
@@ -139,11 +140,12 @@ def test_a_flair_goes_in_and_lesions_come_out(shared_data: Path, tmp_path: Path,
 
 def test_a_bundle_from_outside_finds_the_stroke_on_the_left(shared_data: Path, tmp_path: Path) -> None:
     """The stroke of this patient is in the left hemisphere: a flip anywhere on the way would show it on the right."""
-    bundle = shared_data / STROKE_BUNDLE
+    bundle = at_the_size_of_the_head(shared_data / STROKE_BUNDLE, tmp_path / "bundle")
     scan = shared_data / "stroke" / "M2208_T2w.nii.gz"
+    weights = shared_data / STROKE_BUNDLE / "models" / "model.pt"
     options = ("--bundle", str(bundle), "--trust")
 
-    done = run(scan, tmp_path / "out", *options, weights=bundle / "models" / "model.pt", slug="stroke-lesion")
+    done = run(scan, tmp_path / "out", *options, weights=weights, slug="stroke-lesion")
 
     assert_all(done)
     image = nib.load(scan)

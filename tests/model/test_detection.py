@@ -27,7 +27,7 @@ from lesionlens.model.preprocess import prepare
 from lesionlens.model.run import run_model
 from lesionlens.pipeline import RunOptions, run_case
 from lesionlens.volume import Grid, Volume
-from orientations import ORIENTATIONS, reoriented
+from orientations import COVERING, reoriented
 from tiny_bundles import RAS, classifier, oblique_grid, straight_grid, write_bundle
 
 CELLS = ((3, 2, 5), (7, 5, 2))  # of stride (4, 4, 2)
@@ -84,7 +84,7 @@ def test_boxes_lie_where_the_cells_are(bundle: ll.Bundle, grid: Grid) -> None:
         assert np.allclose(one.bbox_ras, (corners.min(axis=0), corners.max(axis=0)), atol=1e-3)
 
 
-@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("orientation", COVERING)
 def test_however_a_scan_is_stored_its_boxes_stay(upright: ll.Bundle, orientation: Any) -> None:
     """The network sees the same voxels, padded to multiples of 8; boxes and maps must come back to this storage."""
     grid = Grid((37, 30, 21), straight_grid().affine)

@@ -15,7 +15,7 @@ from monai.transforms import Compose, Invertd
 from lesionlens.errors import BundleError, Cancelled, ExplainError, InputError
 from lesionlens.model import classify, explain, load_bundle, predict
 from lesionlens.volume import Volume
-from orientations import ORIENTATIONS, reoriented
+from orientations import COVERING, ORIENTATIONS, reoriented
 from tiny_bundles import (
     CENTRE,
     LOAD,
@@ -57,8 +57,10 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("orientation", ORIENTATIONS, ids=str)
-@pytest.mark.parametrize("make_grid", [straight_grid, oblique_grid])
+@pytest.mark.parametrize(
+    ("make_grid", "orientation"),
+    [*((straight_grid, one) for one in COVERING), *((oblique_grid, one) for one in ORIENTATIONS)],
+)
 def test_probability_lies_on_the_lesion_in_every_orientation(
     bundles: dict[str, Any], orientation: Any, make_grid: Any
 ) -> None:
