@@ -19,6 +19,7 @@ help:
 	@echo "make demo       set up, run the sample scan through the embedded bundle, show it"
 	@echo "make test       set up, run the tests that take less than 20 s each, without a screen"
 	@echo "make test-slow  the tests that take longer"
+	@echo "make test-all   both, in less time than one after the other"
 	@echo "make lint       ruff, format and types (mypy --strict)"
 	@echo "make format     bring the code into the project's format"
 	@echo "make reference  write docs/reference/command-line.md from the program"
@@ -40,7 +41,9 @@ test: $(READY)
 test-slow: $(READY)
 	sh scripts/run_tests.sh -n $(WORKERS) --dist loadgroup -m slow
 
-test-all: test test-slow
+# In one go: test processes start and collect once, and the slow tests, which begin, run beside the others.
+test-all: $(READY)
+	sh scripts/run_tests.sh -n $(WORKERS) --dist loadgroup
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
