@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -49,6 +50,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xvfb"):
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Look no more for garbage in what has been imported.
+
+    napari collects garbage whenever a layer is removed, and with all of torch and MONAI that takes half a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _has_screen() -> bool:

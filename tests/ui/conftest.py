@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -32,6 +33,8 @@ def shared_viewer(qapp: QApplication) -> Iterator[napari.Viewer]:
     """Return the one hidden viewer of this process."""
     assert qapp is not None
     viewer = napari.Viewer(show=False, show_welcome_screen=False)
+    gc.collect()
+    gc.freeze()  # as in the other conftest: what the viewer has imported
     yield viewer
     viewer.close()
 

@@ -46,6 +46,7 @@ for dock in docks:
 shape = (128, 128, 96)
 array = np.zeros(shape, dtype=np.float32)
 array[20:40, 20:40, 20:40] = 0.9
+gc.freeze()  # napari collects garbage with every layer that goes: no need to look through all that is imported
 sizes = []
 for number in range(20):
     scan = Volume(array * (100 + number), grid(shape), f"case {{number}}")
