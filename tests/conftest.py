@@ -41,15 +41,21 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, and skip, by name, the tests that look at pixels where nothing can show any.
 
-    A slow test that comes last keeps one process busy while the others have nothing left to do.
+    Whole modules go to one test process each: a long one that came last would leave the others with nothing to do.
     """
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=_place)
     if _has_screen():
         return
     skip = pytest.mark.skip(reason="needs an X display: install xvfb and xauth, or run on a desktop")
     for item in items:
         if item.get_closest_marker("xvfb"):
             item.add_marker(skip)
+
+
+def _place(item: pytest.Item) -> int:
+    if item.get_closest_marker("slow"):
+        return 0
+    return 1 if item.path.parent.name == "ui" else 2  # windows take longer than most
 
 
 def pytest_collection_finish() -> None:

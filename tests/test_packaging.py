@@ -15,8 +15,7 @@ import pytest
 import core_environment
 import lesionlens
 
-# One worker builds the wheel and installs it once; a second one would only do it again.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("packaging")]
+pytestmark = pytest.mark.slow
 
 BUNDLES = ("flair-lesions", "flair-lesion-load")
 
