@@ -225,6 +225,10 @@ def test_a_failed_write_is_said_and_keeps_everything_on_the_screen(desk: Desk, t
         assert dock.banners.again.isVisible()
         other.execute("ROLLBACK")
     other.close()
+    desk.viewer.scene.camera.zoom *= 1.5
+    dock.reviewer.keep_view()  # as it is when the view has rested: that this can be stored does not store the stroke
+    assert dock.reviewer.unsaved
+    assert "NOT SAVED" in dock.banners.failure.text()
     desk.press(KEYS["save_again"])
     assert not dock.reviewer.unsaved
     assert not dock.banners.failure.isVisible()

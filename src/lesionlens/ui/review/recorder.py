@@ -135,7 +135,8 @@ class Recorder(QObject):
         except LesionLensError as error:
             self.failed.emit(str(error))
             return False
-        self.failed.emit("")
+        if words or not self.unsaved:  # where somebody looks is stored in silence, and no stroke with it
+            self.failed.emit("")
         if event is not None:
             self.stored.emit(event, words)
         self.changed.emit()
