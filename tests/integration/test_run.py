@@ -128,10 +128,17 @@ def world_x(mask: NDArray[np.bool_], affine: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.argwhere(mask) @ affine[0, :3] + affine[0, 3])
 
 
+def middle_of(path: Path, folder: Path) -> Path:
+    """Write the middle three fifths of a scan along each axis, where the lesions are, and return the path."""
+    image = nib.load(path)
+    nib.save(image.slicer[tuple(slice(n // 5, n - n // 5) for n in image.shape)], folder / path.name)
+    return folder / path.name
+
+
 @pytest.mark.parametrize("patient", ["patient07", "patient19"])
 def test_a_flair_goes_in_and_lesions_come_out(shared_data: Path, tmp_path: Path, patient: str) -> None:
-    """The embedded bundle, as it is typed without any option."""
-    scan = shared_data / "ms" / f"{patient}_FLAIR.nii.gz"
+    """The embedded bundle, as it is typed without any option; the whole head would only be many more windows."""
+    scan = middle_of(shared_data / "ms" / f"{patient}_FLAIR.nii.gz", tmp_path)
 
     done = run(scan, tmp_path / "out", weights=EMBEDDED / "models" / "model.pt", slug="lesion")
 
