@@ -1,4 +1,7 @@
-"""One napari window per test process, emptied between tests: building a window costs seconds, emptying it none."""
+"""Two napari windows per test process, one that is drawn and one that is not, emptied between tests.
+
+Building a window costs seconds, emptying it none.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +46,18 @@ def shared_viewer(qapp: QApplication) -> Iterator[napari.Viewer]:
 def viewer(shared_viewer: napari.Viewer) -> Iterator[napari.Viewer]:
     """Return an empty viewer without a dock of ours."""
     yield shared_viewer
-    for dock in list(shared_viewer.window.dock_widgets):
+    _empty(shared_viewer)
+
+
+def _empty(viewer: napari.Viewer) -> None:
+    """Bring a viewer to what it was before the test."""
+    for dock in list(viewer.window.dock_widgets):
         if "LesionLens" in dock:
-            shared_viewer.window.remove_dock_widget(shared_viewer.window.dock_widgets[dock])
-    shared_viewer.layers.clear()
-    shared_viewer.dims.ndisplay = 2
-    shared_viewer.dims.order = tuple(range(shared_viewer.dims.ndim))
-    shared_viewer.scene.camera.orientation = ("towards", "down", "right")
+            viewer.window.remove_dock_widget(viewer.window.dock_widgets[dock])
+    viewer.layers.clear()
+    viewer.dims.ndisplay = 2
+    viewer.dims.order = tuple(range(viewer.dims.ndim))
+    viewer.scene.camera.orientation = ("towards", "down", "right")
 
 
 @pytest.fixture
@@ -60,24 +68,28 @@ def window(viewer: napari.Viewer, qtbot: Any) -> Iterator[Window]:
     close_dock(found)
 
 
-@pytest.fixture
-def visible_window(qapp: QApplication, qtbot: Any) -> Iterator[Window]:
-    """Return a window of its own that is drawn; its tests are marked xvfb.
-
-    Pixels are compared between pictures, so nothing may be left of an earlier test, and the canvas keeps its size
-    whatever the docks around it show.
-    """
+@pytest.fixture(scope="session")
+def shared_visible_viewer(qapp: QApplication) -> Iterator[napari.Viewer]:
+    """Return the one viewer of this process that is drawn; its canvas keeps its size whatever the docks show."""
     assert qapp is not None
     viewer = napari.Viewer(show=False, show_welcome_screen=False)
+    viewer.window._qt_viewer.canvas.native.setFixedSize(*_CANVAS)
+    viewer.window.show()
+    yield viewer
+    viewer.close()
+
+
+@pytest.fixture
+def visible_window(shared_visible_viewer: napari.Viewer, qtbot: Any) -> Iterator[Window]:
+    """Return an empty window that is drawn, with the dock; its tests are marked xvfb."""
+    viewer = shared_visible_viewer
+    viewer.window.resize(*_SIZE)
     found = dock_into(viewer, qtbot)
     found.widget.glances.legend.setChecked(False)  # its text lies over the picture, and changes with what is shown
-    viewer.window._qt_viewer.canvas.native.setFixedSize(*_CANVAS)
-    viewer.window.resize(*_SIZE)
-    viewer.window.show()
     settle()
     yield found
     close_dock(found)
-    viewer.close()
+    _empty(viewer)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from lesionlens.ui.canvas import show_plane
 from lesionlens.ui.navigation import go_to
 from lesionlens.volume import Volume
 from lesionlens.windowing import CT_WINDOWS
-from orientations import ORIENTATIONS, Orientation, reoriented
+from orientations import COVERING, reoriented
 from ui_cases import BLOB, SPACING_MM, attribution_of, phantom, result_of
 from ui_window import Window
 
@@ -74,9 +74,9 @@ SIDES = {
 @pytest.mark.parametrize("plane", list(PLANES))
 def test_right_front_and_head_are_where_a_radiologist_expects_them(visible_window: Window, plane: str) -> None:
     """The blob to the patient's right, front and head is drawn at the left and top, however the scan is stored."""
-    # Twelve of the 48 between the three planes: the layer tests show that all 48 give one and the same array.
-    chosen: tuple[Orientation, ...] = ORIENTATIONS[4 * list(PLANES).index(plane) :: 13]
-    for orientation in chosen:
+    # Every order of the axes once between the three planes: of all 48 the layer tests show that the array is the same.
+    first = 4 * list(PLANES).index(plane)
+    for orientation in COVERING[first], COVERING[first + 3]:
         original = phantom()
         array, grid = reoriented(original.array, original.grid, orientation)
         voxel = grid.voxel(original.grid.world(CENTRE))
