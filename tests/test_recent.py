@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lesionlens.config import config_folder
 from lesionlens.errors import OutputError
-from lesionlens.recent import MOST, RecentCase, config_folder, forget_cases, recent_cases, remember_case
+from lesionlens.recent import MOST, RecentCase, forget_cases, recent_cases, remember_case
 
 
 @pytest.fixture(autouse=True)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from lesionlens.config import config_folder
 from lesionlens.errors import OutputError
 from lesionlens.io.atomic import atomic_path
 
-__all__ = ["MOST", "SCHEMA", "RecentCase", "config_folder", "forget_cases", "recent_cases", "remember_case"]
+__all__ = ["MOST", "SCHEMA", "RecentCase", "forget_cases", "recent_cases", "remember_case"]
 
 # Version of recent.json; another one is left alone, and its cases are not listed.
 SCHEMA: Final = 1
@@ -46,18 +46,6 @@ class RecentCase:
     def is_there(self) -> bool:
         """Whether the file or folder still is where it was."""
         return os.path.exists(self.path)  # unlike Path.exists, answers False where it may not look
-
-
-def config_folder() -> Path:
-    """Return the user's folder for settings; ``LESIONLENS_CONFIG`` names another."""
-    if own := os.environ.get("LESIONLENS_CONFIG"):
-        return Path(own)
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA") or home / "AppData" / "Roaming") / "LesionLens"
-    if sys.platform == "darwin":
-        return home / "Library" / "Preferences" / "lesionlens"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "lesionlens"
 
 
 def recent_cases() -> tuple[RecentCase, ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from lesionlens.config import config_folder
 from lesionlens.errors import InputError, OutputError, ReadError, unknown_name
 from lesionlens.io.atomic import atomic_path
 
@@ -98,18 +97,7 @@ StyleSheet = Mapping[OverlayKind, Style]
 
 def styles_file() -> Path:
     """Return the file with the user's styles; ``LESIONLENS_CONFIG`` names another folder."""
-    return _config_folder() / "overlay-styles.json"
-
-
-def _config_folder() -> Path:
-    if own := os.environ.get("LESIONLENS_CONFIG"):
-        return Path(own)
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA") or home / "AppData" / "Roaming") / "LesionLens"
-    if sys.platform == "darwin":
-        return home / "Library" / "Application Support" / "LesionLens"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "lesionlens"
+    return config_folder() / "overlay-styles.json"
 
 
 def read_styles(path: Path) -> dict[str, dict[OverlayKind, Style]]:

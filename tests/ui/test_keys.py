@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QDialogButtonBox
 from lesionlens.display import CORONAL, SAGITTAL
 from lesionlens.errors import InputError
 from lesionlens.ui import viewing_keys
-from lesionlens.ui.key_dialog import KeyDialog
+from lesionlens.ui.key_dialog import window_key_dialog
 from lesionlens.ui.keys import KEYS, KeyAction, KeyTable, plain_key
 from lesionlens.ui.napari_keys import napari_keys
 from lesionlens.ui.review import keys as review_keys
@@ -133,7 +133,7 @@ def test_keys_that_napari_took_later_are_said() -> None:
 
 def test_keys_are_changed_in_a_dialog(window: Window, qtbot: Any) -> None:
     """Press the key, save, and the list in the dock and the window follow; what is taken is said, and stays."""
-    dialog = KeyDialog({"V": "toggle visibility"}, None)
+    dialog = window_key_dialog({"V": "toggle visibility"})
     qtbot.addWidget(dialog)
     save = dialog.buttons.button(QDialogButtonBox.StandardButton.Save)
     for key in (Qt.Key.Key_V, Qt.Key.Key_F9):

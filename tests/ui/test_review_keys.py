@@ -12,10 +12,10 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QApplication, QDialogButtonBox
 
 from lesionlens.errors import InputError
+from lesionlens.ui.key_dialog import KeyDialog
 from lesionlens.ui.napari_keys import napari_keys
 from lesionlens.ui.review.dock import ReviewWidget
-from lesionlens.ui.review.key_dialog import KeyDialog
-from lesionlens.ui.review.keys import KEYS, TITLES, check_keys, keys_file, load_keys, save_keys
+from lesionlens.ui.review.keys import ACTIONS, KEYS, TITLES, check_keys, keep_keys, keys_file, load_keys, save_keys
 from lesionlens.ui.review.panel import JudgingPanel
 
 
@@ -65,7 +65,7 @@ def test_changed_keys_are_kept_in_the_users_own_file() -> None:
 
 def test_the_dialog_refuses_what_is_taken_and_keeps_what_is_not(qtbot: Any) -> None:
     """The reader is told what a key does already, and nothing is written until it is free."""
-    dialog = KeyDialog(KEYS, {"P": "the paint brush"})
+    dialog = KeyDialog(ACTIONS, KEYS, lambda keys: keep_keys(keys, {"P": "the paint brush"}))
     qtbot.addWidget(dialog)
     save = dialog.buttons.button(QDialogButtonBox.StandardButton.Save)
     dialog.edits["accept"].setKeySequence(QKeySequence("P"))

@@ -17,7 +17,7 @@ from lesionlens.errors import LesionLensError
 from lesionlens.recent import forget_cases
 from lesionlens.styles import ATTRIBUTION, PROBABILITY, REGIONS
 from lesionlens.ui.hint import Hint
-from lesionlens.ui.key_dialog import KeyDialog
+from lesionlens.ui.key_dialog import window_key_dialog
 from lesionlens.ui.keys import KEYS
 from lesionlens.ui.layers import is_foreign_image, scan_of, volume_of
 from lesionlens.ui.napari_keys import napari_keys
@@ -89,7 +89,7 @@ class Desk(QObject):
 
     def change_keys(self) -> None:
         """Ask for other keys."""
-        dialog = KeyDialog(napari_keys(self._main_window()), self._main_window())
+        dialog = window_key_dialog(napari_keys(self._main_window()), self._main_window())
         dialog.exec()
         dialog.deleteLater()
 

@@ -13,9 +13,9 @@ from typing import Final
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QKeySequence
 
+from lesionlens.config import config_folder
 from lesionlens.errors import InputError, OutputError
 from lesionlens.io.atomic import atomic_path
-from lesionlens.recent import config_folder
 
 __all__ = ["KEYS", "SCHEMA", "KeyAction", "KeyTable", "plain_key"]
 

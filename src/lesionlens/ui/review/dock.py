@@ -16,6 +16,7 @@ from lesionlens.pipeline import RunOptions
 from lesionlens.review.reading import seconds_to_verdict
 from lesionlens.ui.appearance import default_styles
 from lesionlens.ui.canvas import show_plane
+from lesionlens.ui.key_dialog import KeyDialog
 from lesionlens.ui.napari_keys import napari_keys
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
@@ -23,8 +24,7 @@ from lesionlens.ui.parts import Note, Section, column_of, line, scrolled
 from lesionlens.ui.review.actions import Actions
 from lesionlens.ui.review.banner import Banners
 from lesionlens.ui.review.close_guard import CloseGuard
-from lesionlens.ui.review.key_dialog import KeyDialog
-from lesionlens.ui.review.keys import KEYS, load_keys
+from lesionlens.ui.review.keys import ACTIONS, KEYS, keep_keys, load_keys
 from lesionlens.ui.review.lists import CaseList, FindingTable
 from lesionlens.ui.review.panel import JudgingPanel
 from lesionlens.ui.review.reviewer import Reviewer
@@ -170,7 +170,8 @@ class ReviewWidget(QWidget):
         self.banners.again.setText(f"Try again to save  {keys['save_again']}")
 
     def _edit_keys(self) -> None:
-        dialog = KeyDialog(self.keys, napari_keys(self.window_of_viewer), self)
+        taken = napari_keys(self.window_of_viewer)
+        dialog = KeyDialog(ACTIONS, self.keys, lambda keys: keep_keys(keys, taken), parent=self)
         if dialog.exec():
             self._take_keys()
         dialog.deleteLater()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from qtpy.QtCore import QStandardPaths
 from qtpy.QtGui import QKeySequence
 
+from lesionlens.config import config_folder
 from lesionlens.errors import InputError, OutputError
 from lesionlens.io.atomic import atomic_path
+from lesionlens.ui.keys import KeyAction, plain_key
 
-__all__ = ["KEYS", "TITLES", "check_keys", "keys_file", "load_keys", "save_keys", "shown"]
+__all__ = ["ACTIONS", "KEYS", "TITLES", "check_keys", "keep_keys", "keys_file", "load_keys", "save_keys", "shown"]
 
 # Action, what it does, its key. None of these keys means anything to napari, in any kind of layer.
 _TABLE = (
@@ -43,14 +43,14 @@ _TABLE = (
     ("previous_case", "Previous case", "Shift+G"),
     ("save_again", "Try again to save", "Shift+R"),
 )
+ACTIONS = tuple(KeyAction(action, title, key) for action, title, key in _TABLE)
 KEYS: Mapping[str, str] = {action: key for action, _, key in _TABLE}
 TITLES: Mapping[str, str] = {action: title for action, title, _ in _TABLE}
 
 
 def keys_file() -> Path:
     """Return where a user's own keys are kept; ``LESIONLENS_CONFIG`` names another folder."""
-    standard = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericConfigLocation)
-    return Path(os.environ.get("LESIONLENS_CONFIG") or Path(standard, "lesionlens")) / "review-keys.json"
+    return config_folder() / "review-keys.json"
 
 
 def load_keys() -> dict[str, str]:
@@ -93,6 +93,18 @@ def save_keys(keys: Mapping[str, str]) -> Path:
     return path
 
 
+def keep_keys(keys: Mapping[str, str], taken: Mapping[str, str]) -> None:
+    """Keep keys in the user's file, after making sure that every one does one thing.
+
+    Raises
+    ------
+    InputError, OutputError
+        As :func:`check_keys` and :func:`save_keys`.
+    """
+    check_keys(keys, taken)
+    save_keys(keys)
+
+
 def check_keys(keys: Mapping[str, str], taken: Mapping[str, str]) -> None:
     """Make sure that every key does one thing.
 
@@ -109,9 +121,9 @@ def check_keys(keys: Mapping[str, str], taken: Mapping[str, str]) -> None:
         If a key is none, stands there twice, or is taken.
     """
     used: dict[str, str] = {}
-    elsewhere = {_normal(key): what for key, what in taken.items()}
+    elsewhere = {plain_key(key): what for key, what in taken.items()}
     for action, key in keys.items():
-        normal = _normal(key)
+        normal = plain_key(key)
         if key and not normal:
             raise InputError(f"{key!r} is no key; choose one for {TITLES[action]!r} such as 'K' or 'Shift+K'.")
         other = TITLES.get(used.get(normal, ""), elsewhere.get(normal, "")) if normal else ""
@@ -123,7 +135,3 @@ def check_keys(keys: Mapping[str, str], taken: Mapping[str, str]) -> None:
 def shown(key: str) -> str:
     """Return a key as this system writes it."""
     return QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)
-
-
-def _normal(key: str) -> str:
-    return QKeySequence(key).toString(QKeySequence.SequenceFormat.PortableText)
