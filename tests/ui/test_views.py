@@ -23,9 +23,9 @@ from lesionlens.ui import convention
 from lesionlens.ui.appearance import default_styles
 from lesionlens.ui.canvas import annotate, show_plane
 from lesionlens.ui.layers import heatmap_layer, labels_layer, loading_layer
+from lesionlens.ui.links import Linked
 from lesionlens.ui.navigation import go_to
 from lesionlens.ui.open import settle
-from lesionlens.ui.side_by_side import Linked
 from lesionlens.ui.slab import slab_of
 from lesionlens.ui.views import linkage
 from lesionlens.ui.views.dock import ViewsWidget

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
@@ -17,65 +13,18 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.compared_layers import side_layers
 from lesionlens.ui.layers import heatmap_of, volume_layer
+from lesionlens.ui.links import Linked
 
 if TYPE_CHECKING:
     from lesionlens.ui.comparing import Compared
     from lesionlens.volume import Volume
 
-__all__ = ["Linked", "SideBySide"]
+__all__ = ["SideBySide"]
 
 _DIMS = ("ndisplay", "order", "point")
 _CAMERA = ("center", "zoom", "angles")
 _LOOKS = ("contrast_limits", "colormap", "opacity", "gamma", "visible")
 _HEIGHT = 330
-
-
-class Linked:
-    """Attributes of several napari models that are kept the same, whichever of them changes.
-
-    Parameters
-    ----------
-    models
-        With an event for each attribute.
-    names
-        Of the attributes.
-    """
-
-    def __init__(self, models: Sequence[Any], names: Sequence[str]) -> None:
-        self._models = [weakref.ref(model) for model in models]
-        self._busy = False
-        self._ends: list[tuple[Any, Any]] = []
-        for model in models:
-            for name in names:
-                event = getattr(model.events, name)
-                follow = partial(self._follow, weakref.ref(model), name)
-                event.connect(follow)
-                self._ends.append((event, follow))
-
-    def stop(self) -> None:
-        """Let go of the models."""
-        for event, follow in self._ends:
-            event.disconnect(follow)
-        self._ends = []
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Let the models differ for a while."""
-        before, self._busy = self._busy, True
-        try:
-            yield
-        finally:
-            self._busy = before
-
-    def _follow(self, reference: weakref.ref[Any], name: str, _event: object = None) -> None:
-        source = reference()
-        if self._busy or source is None:
-            return
-        value = getattr(source, name)
-        with self.paused():  # what follows tells of its change too
-            for other in (model() for model in self._models):
-                if other is not None and other is not source:
-                    setattr(other, name, value)
 
 
 class SideBySide(QWidget):

@@ -6,9 +6,11 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from lesionlens.ui.links import Connections
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -38,20 +40,16 @@ class Cameras:
         self._zooms = [float(viewer.scene.camera.zoom) for viewer in viewers]
         self._points = [tuple(viewer.dims.point) for viewer in viewers]
         self._busy = False
-        self._ends: list[tuple[Any, Any]] = []
+        self._ends = Connections()
         for number, viewer in enumerate(viewers):
             camera = viewer.scene.camera.events
             steps = ((camera.center, self._centre), (camera.zoom, self._zoom), (viewer.dims.events.point, self._keep))
             for event, step in steps:
-                follow = partial(step, number)
-                event.connect(follow)
-                self._ends.append((event, follow))
+                self._ends.add(event, partial(step, number))
 
     def stop(self) -> None:
         """Let go of the cameras."""
-        for event, follow in self._ends:
-            event.disconnect(follow)
-        self._ends = []
+        self._ends.stop()
 
     @contextmanager
     def apart(self) -> Iterator[None]:

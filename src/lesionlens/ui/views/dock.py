@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QSplitter, QVBoxLayout, QWidget
 from lesionlens.display import PLANES
 from lesionlens.ui import convention
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY, annotate
+from lesionlens.ui.links import Connections
 from lesionlens.ui.parts import Note
 from lesionlens.ui.slab import slab_of
 from lesionlens.ui.under_cursor import spot_at
@@ -53,7 +54,7 @@ class ViewsWidget(QWidget):
         self._splitter = QSplitter(Qt.Orientation.Vertical)
         self._later = _soon(self, self._write)
         self._fit_later = _soon(self, self.linkage.fit_again)
-        self._ends: list[tuple[Any, Any]] = []
+        self._ends = Connections()
         self._arrange()
         self._connect()
         # Where napari's window is closed, Qt deletes what is in it without a word.
@@ -70,9 +71,7 @@ class ViewsWidget(QWidget):
         if not self._ends:
             return
         self._window.removeEventFilter(self)
-        for event, step in self._ends:
-            event.disconnect(step)
-        self._ends = []
+        self._ends.stop()
         self.linkage.stop()
         for pane in self.panes:
             pane.close()
@@ -104,11 +103,10 @@ class ViewsWidget(QWidget):
         viewers = [self.viewer, *(pane.model for pane in self.panes)]
         for viewer in viewers:
             for event in (viewer.cursor.events.position, viewer.events.mouse_over_canvas, viewer.dims.events.point):
-                self._ends.append((event, self._write_later))
-        self._ends.append((self.viewer.layers.events, self._write_later))
-        self._ends += [(pane.model.canvas.events.size, self._resized) for pane in self.panes]
-        for event, step in self._ends:
-            event.connect(step)
+                self._ends.add(event, self._write_later)
+        self._ends.add(self.viewer.layers.events, self._write_later)
+        for pane in self.panes:
+            self._ends.add(pane.model.canvas.events.size, self._resized)
         convention.follow(self, _show_convention)
         self.controls.slab_changed.connect(self.linkage.set_slab)
         self.controls.slab_changed.connect(self._write_later)

@@ -9,7 +9,7 @@ from napari.qt import QtViewer
 from qtpy.QtWidgets import QApplication
 
 from lesionlens.errors import InputError
-from lesionlens.ui.side_by_side import Linked
+from lesionlens.ui.links import Connections, Linked
 from lesionlens.ui.slab import THIN, set_slab
 from lesionlens.ui.views.cameras import Cameras
 from lesionlens.ui.views.crosshair import Crosshair
@@ -70,10 +70,10 @@ class Linkage:
         for model in self._models:
             lead(model, self.move_to)
         events = viewer.layers.events
-        self._ends: list[tuple[Any, Any]] = [(event, self._align) for event in (events.inserted, events.removed)]
-        self._ends.append((viewer.events.reset_view, self._fit_with_main))
-        for event, step in self._ends:
-            event.connect(step)
+        self._ends = Connections()
+        for event in (events.inserted, events.removed):
+            self._ends.add(event, self._align)
+        self._ends.add(viewer.events.reset_view, self._fit_with_main)
         self._align()
         self.fit()
 
@@ -114,9 +114,7 @@ class Linkage:
 
     def stop(self) -> None:
         """Let go of all viewers; the main viewer is left as if there had been no views."""
-        for event, step in self._ends:
-            event.disconnect(step)
-        self._ends = []
+        self._ends.stop()
         self._unlisten()
         if self._slab[0] != THIN:
             set_slab([self._viewer], THIN, 0.0)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Layer
 
+from lesionlens.ui.links import Connections
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
@@ -63,22 +65,17 @@ class Mirror:
         self._copies: dict[Layer, Layer] = {}
         self._drawn: dict[Layer, Any] = {}
         events = viewer.layers.events
-        self._ends = [
-            (events.inserted, self._insert),
-            (events.removed, self._remove),
-            (events.reordered, self._sort),
-            (events, self._follow),
-        ]
-        for event, step in self._ends:
-            event.connect(step)
+        self._ends = Connections()
+        self._ends.add(events.inserted, self._insert)
+        self._ends.add(events.removed, self._remove)
+        self._ends.add(events.reordered, self._sort)
+        self._ends.add(events, self._follow)
         for layer in viewer.layers:
             self._add(layer)
 
     def stop(self) -> None:
         """Follow no more, and let go of the layers."""
-        for event, step in self._ends:
-            event.disconnect(step)
-        self._ends = []
+        self._ends.stop()
         with self._quietly():
             self._model.layers.clear()
         self._copies.clear()
