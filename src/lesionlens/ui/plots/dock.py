@@ -20,7 +20,8 @@ from lesionlens.ui.jobs import Job, start_job
 from lesionlens.ui.layers import heatmap_of
 from lesionlens.ui.parts import Note, scrolled, wide_combo
 from lesionlens.ui.plots.canvas import FigureView, palette_of
-from lesionlens.ui.plots.subjects import MOST_MAPS, PLOTS, Plot, Subject
+from lesionlens.ui.plots.subject import Plot, Subject
+from lesionlens.ui.plots.subjects import MOST_MAPS, PLOTS
 from lesionlens.ui.plots.truth import TruthForm
 
 if TYPE_CHECKING:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,103 +15,22 @@ from lesionlens.report.matrices import draw_matrix
 from lesionlens.report.plots import draw_histogram, draw_threshold_curve
 from lesionlens.report.reliability import draw_frequencies, draw_reliability
 from lesionlens.report.trust import draw_charts
+from lesionlens.ui.plots.subject import Plot, Subject
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lesionlens.checks import TrustReport
-    from lesionlens.heatmap import Heatmap, LabelMap
+    from lesionlens.heatmap import Heatmap
     from lesionlens.progress import Progress
     from lesionlens.results import CaseResult
 
-__all__ = ["MOST_MAPS", "PLOTS", "Plot", "Subject"]
+__all__ = ["MOST_MAPS", "PLOTS"]
 
 # A matrix of more has cells that a dock has no room for.
 MOST_MAPS = 6
 _WIDTH_INCHES = 4.6
 _RUN_FIRST = "Run a bundle, or open results, first."
 _NO_MAP = "This class has no probability map: such a bundle gives no probability for each voxel."
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What there is to plot.
-
-    Parameters
-    ----------
-    result
-        The results that are shown; None where there are none.
-    label
-        The class that is shown.
-    threshold
-        Probability from which it is shown.
-    maps
-        Names and maps over the scan.
-    mask
-        What a reader marked on the scan; None where nothing is chosen.
-    calibration
-        What ``lesionlens calibrate`` found; None where nothing is chosen.
-    report
-        The latest checks of a map; None where there are none.
-    """
-
-    result: CaseResult | None = None
-    label: str = ""
-    threshold: float = 0.5
-    maps: tuple[tuple[str, Heatmap], ...] = ()
-    mask: LabelMap | None = None
-    calibration: Calibration | None = None
-    report: TrustReport | None = None
-
-    @property
-    def probability(self) -> Heatmap | None:
-        """The probability map of the class that is shown."""
-        found = () if self.result is None else self.result.probabilities
-        return next((heatmap for heatmap in found if heatmap.label == self.label), None)
-
-    @property
-    def regions_threshold(self) -> float:
-        """The threshold that the regions were measured at."""
-        return self.threshold if self.result is None else self.result.threshold
-
-    @property
-    def title(self) -> str:
-        """Class and bundle, for the head of a figure."""
-        return f"{self.label}, {self.result.bundle}" if self.result is not None else self.label
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One kind of plot.
-
-    Parameters
-    ----------
-    title
-        As people choose it.
-    lacks
-        Says what is missing, and what to do; empty where nothing is.
-    key
-        What the numbers depend on: they are counted again only when it changes.
-    count
-        Makes the numbers, in the background.
-    draw
-        Makes a figure of them.
-    wants
-        Whether a mask (``"mask"``) or also a calibration (``"reliability"``) is chosen for it; empty for neither.
-    words
-        One line below the figure.
-    draggable
-        Whether it has a line at the threshold that can be moved.
-    """
-
-    title: str
-    lacks: Callable[[Subject], str]
-    key: Callable[[Subject], tuple[object, ...]]
-    count: Callable[[Subject, Progress], Any]
-    draw: Callable[[Any, Subject], Figure]
-    wants: str = ""
-    words: Callable[[Any, Subject], str] = lambda _found, _subject: ""
-    draggable: bool = False
 
 
 def _of(subject: Subject) -> tuple[CaseResult, Heatmap]:
