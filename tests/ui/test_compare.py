@@ -113,6 +113,43 @@ def test_lesions_of_both_maps_are_listed_with_what_became_of_them(dock: CompareW
     assert not dock.lesion_table.isHidden()
 
 
+def test_figures_of_another_choice_do_not_stay(dock: CompareWidget, qtbot: Any, scan: Volume) -> None:
+    """A number beside two names is taken for theirs; one of other maps, or of another threshold, must go."""
+    array, options, kind = heatmap_layer(two_models(scan)[0], scan, STYLE)
+    dock.viewer.add_layer(Layer.create(array, {**options, "name": "third"}, kind))
+    changes = (
+        lambda: dock.second.setCurrentText("third"),
+        lambda: dock.threshold.setValue(0.3),
+        lambda: dock.viewer.layers.remove("after"),
+    )
+    for change in changes:
+        press(dock, qtbot)
+        qtbot.mouseClick(dock.lesions, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: dock.bar.job is None, timeout=WAIT_MS)
+        assert "Pearson" in dock.numbers.text()
+        assert not dock.lesion_table.isHidden()
+
+        change()
+
+        assert dock.compared is None
+        assert not dock.numbers.text()
+        assert dock.lesion_table.isHidden()
+        assert dock._pictures.count() == 0
+
+
+def test_side_by_side_compares_what_is_chosen(dock: CompareWidget, qtbot: Any) -> None:
+    """One click, and the pictures are of the names that stand in the boxes."""
+    dock.first.setCurrentText("after")
+    dock.second.setCurrentText("before")
+    qtbot.mouseClick(dock.side_by_side, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.bar.job is None, timeout=WAIT_MS)
+
+    assert dock.side is not None
+    assert [model.layers[-1].name for model in dock.side.models] == ["after", "before"]
+    dock.threshold.setValue(0.3)
+    assert dock.side is None
+
+
 def test_comparing_again_replaces_the_difference(dock: CompareWidget, qtbot: Any) -> None:
     """Layers that pile up are taken for different things; and a difference is not offered as a map itself."""
     press(dock, qtbot)

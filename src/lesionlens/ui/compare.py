@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.layers import Layer
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
@@ -14,7 +12,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout
 from lesionlens.ui import work
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.compared_layers import difference_layer, difference_name
-from lesionlens.ui.comparing import LETTERS
+from lesionlens.ui.compared_words import compared_words
 from lesionlens.ui.layers import heatmap_of, scan_of
 from lesionlens.ui.lesion_table import LesionTable
 from lesionlens.ui.parts import Note, scrolled, wide_combo
@@ -48,6 +46,8 @@ class CompareWidget(QWidget):
         super().__init__()
         self.viewer = viewer
         self.compared: Compared | None = None
+        self._of: tuple[Any, ...] = ()  # what the figures are of: layers and threshold
+        self._wants_sides = False
         self.side: SideBySide | None = None
         self._scan: Volume | None = None
         self.first = wide_combo("What is subtracted")
@@ -77,7 +77,9 @@ class CompareWidget(QWidget):
         if self.bar.job is not None or first is None or second is None:
             return
         layers = self._layers()
+        self._forget()
         self._scan = scan_of(first)
+        self._of = self._chosen()
         maps = [(layer.name, heatmap) for layer in layers if (heatmap := heatmap_of(layer)) is not None]
         numbers = (layers.index(first), layers.index(second))
         self.bar.start(
@@ -91,6 +93,7 @@ class CompareWidget(QWidget):
         layers = [box.currentData() for box in (self.first, self.second)]
         maps = [heatmap for layer in layers if layer is not None and (heatmap := heatmap_of(layer)) is not None]
         if self.bar.job is None and len(maps) == 2:
+            self._of = self._chosen()
             self.bar.start(
                 "LesionLens: comparing lesions",
                 partial(work.compare_lesions, maps[0], maps[1], self.threshold.value()),
@@ -99,6 +102,8 @@ class CompareWidget(QWidget):
 
     def _show_lesions(self, found: LesionChanges) -> None:
         self.bar.say("")
+        if self._of != self._chosen():
+            return
         self.lesion_table.show_changes(found)
 
     def cancel(self) -> None:
@@ -106,25 +111,27 @@ class CompareWidget(QWidget):
         self.bar.stop()
 
     def show_compared(self, compared: Compared) -> None:
-        """Show the difference over the scan, and the figures."""
-        self.compared = compared
+        """Show the difference over the scan, and the figures; nothing where other maps were chosen meanwhile."""
         self.bar.say("")
+        if self._of != self._chosen():
+            return
+        self.compared = compared
         if self._scan is not None:
             self._show_difference(compared, self._scan)
-        self.numbers.say(_words(compared))
-        if self._picture is not None:
-            self._pictures.removeWidget(self._picture)
-            self._picture.deleteLater()
+        self.numbers.say(compared_words(compared))
         self._picture = Picture(compared.matrix)
         self._pictures.addWidget(self._picture)
-        if self.side is not None:
+        if self.side is not None or self._wants_sides:
             self.show_side_by_side()
         self._allow()
 
     def show_side_by_side(self) -> None:
-        """Show the maps that were compared beside each other, in a dock of their own."""
+        """Show the chosen maps beside each other, in a dock of their own; they are compared first, where need be."""
         if self.compared is None or self._scan is None:
+            self._wants_sides = True
+            self.run()
             return
+        self._wants_sides = False
         self.hide_side_by_side()
         self.side = SideBySide(self.viewer, self.compared, self._scan)
         self.viewer.window.add_dock_widget(self.side, name="LesionLens side by side", area="bottom")
@@ -147,6 +154,26 @@ class CompareWidget(QWidget):
         layer = Layer.create(*difference_layer(compared, scan))
         self.viewer.add_layer(layer)
 
+    def _chosen(self) -> tuple[Any, ...]:
+        return self.first.currentData(), self.second.currentData(), self.threshold.value()
+
+    def _forget(self) -> None:
+        """Take away figures: of other maps, or of another threshold, they would be taken for those of the chosen."""
+        self.compared = None
+        self.numbers.say("")
+        self.lesion_table.clear()
+        picture, self._picture = self._picture, None
+        if picture is not None:
+            self._pictures.removeWidget(picture)
+            picture.deleteLater()
+
+    def _choice_changed(self, _value: object = None) -> None:
+        if self._of and self._of != self._chosen():
+            self._of = ()
+            self._forget()
+            self.hide_side_by_side()
+        self._allow()
+
     def _layers(self) -> list[Any]:
         found = [(layer, heatmap_of(layer)) for layer in self.viewer.layers]
         return [layer for layer, heatmap in found if heatmap is not None and heatmap.kind != "difference"]
@@ -160,13 +187,13 @@ class CompareWidget(QWidget):
         fill_with_layers(self.second, layers, "no map yet")
         if chosen not in layers and len(layers) > 1:
             self.second.setCurrentIndex(1)
-        self._allow()
+        self._choice_changed()
 
     def _allow(self) -> None:
         first, second = self.first.currentData(), self.second.currentData()
         ready = first is not None and second is not None and first is not second
         self.bar.allow(ready)
-        self.side_by_side.setEnabled(self.compared is not None)
+        self.side_by_side.setEnabled(ready and self.bar.job is None)
         kinds = [heatmap.kind for layer in (first, second) if layer is not None and (heatmap := heatmap_of(layer))]
         self.lesions.setEnabled(ready and kinds == ["probability"] * 2)
         if len(self._layers()) < 2:
@@ -178,8 +205,10 @@ class CompareWidget(QWidget):
         self.bar.run_clicked.connect(self.run)
         self.lesions.clicked.connect(self.run_lesions)
         self.side_by_side.clicked.connect(self.show_side_by_side)
+        self.bar.ended.connect(self._allow)
         for box in (self.first, self.second):
-            box.currentIndexChanged.connect(lambda _: self._allow())
+            box.currentIndexChanged.connect(self._choice_changed)
+        self.threshold.valueChanged.connect(self._choice_changed)
         events = self.viewer.layers.events
         for changed in (events.inserted, events.removed, events.reordered):
             changed.connect(self._offer)
@@ -195,34 +224,3 @@ class CompareWidget(QWidget):
         pictures.setLayout(self._pictures)
         self._pictures.setContentsMargins(0, 0, 0, 0)
         scrolled(self, rows, self.bar, self.lesion_table, self.numbers, pictures)
-
-
-def _words(compared: Compared) -> str:
-    """Say in a table what was found."""
-    pair = compared.pair
-    found, both = pair.difference, pair.overlap
-    raw = found.heatmap.provenance.options["scale"] == "raw"
-    unit = "" if raw else " of the largest"
-    rows = (
-        ("mean of B − A", f"{found.mean:+.3g}{unit}"),
-        ("mean of |B − A|", f"{found.mean_absolute:.3g}{unit}"),
-        ("largest", f"{found.largest:.3g}{unit}"),
-        ("colours end at", f"±{found.limit:.3g}{unit}"),
-        ("Pearson correlation", _number(compared.pearson)),
-        ("Spearman correlation", _number(compared.spearman)),
-        ("Dice", _number(both.dice)),
-        ("Jaccard", _number(both.jaccard)),
-        ("voxels in A, B, both", f"{both.first:,}, {both.second:,}, {both.both:,}"),
-    )
-    table = "".join(f"<tr><td>{name}&nbsp;&nbsp;</td><td>{value}</td></tr>" for name, value in rows)
-    names = zip(LETTERS, compared.names, strict=False)  # there are more letters
-    key = "<br>".join(f"<b>{letter}:</b> {escape(name)}" for letter, name in names)
-    notes = "".join(f"<br>{escape(note)}" for note in found.heatmap.provenance.notes)
-    return (
-        f"{key}<table>{table}</table>"
-        f"Overlap of the voxels {escape(pair.cut)}. Blue: B is lower; orange: B is higher.{notes}"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or np.isnan(value) else f"{value:.3f}"

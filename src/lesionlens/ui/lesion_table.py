@@ -50,6 +50,11 @@ class LesionTable(QWidget):
         layout.addWidget(self.table)
         self.setVisible(False)
 
+    def clear(self) -> None:
+        """Show nothing."""
+        self.table.setRowCount(0)
+        self.setVisible(False)
+
     def show_changes(self, found: LesionChanges) -> None:
         """Show what became of each lesion, the largest first."""
         counts = Counter(change.trend or change.match for change in found.changes)
