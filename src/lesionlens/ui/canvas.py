@@ -14,6 +14,7 @@ from lesionlens.display import PLANES, DisplayView, Plane
 from lesionlens.ui import convention
 from lesionlens.ui.layers import heatmap_of, is_foreign_image, is_loading, volume_of
 from lesionlens.ui.legend import legend
+from lesionlens.ui.preferred_convention import prefer_convention
 from lesionlens.ui.sight import unseen_words
 from lesionlens.ui.slab import slab_of
 from lesionlens.ui.under_cursor import canvas_words
@@ -40,8 +41,8 @@ _LETTER_POINTS = 16
 # In napari's font the letter I is a bar like many others on a screen; a word is none.
 _SPELT_OUT = {"I": "Inf"}
 _BANNER_POINTS = 10
-# A line that a small window can hold beside the scale.
-_BANNER_CHARACTERS = 48
+# What a canvas of 500 pixels can hold beside the letter in the middle.
+_BANNER_CHARACTERS = 24
 _LEGEND_POINTS = 8
 # Slices of scans that are meant to be straight are often turned by a fraction of a degree.
 _TILT_DEG = 1.0
@@ -66,10 +67,11 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
     overlays = viewer.canvas.overlays
     if _BANNER in overlays:
         return
-    overlays[_BANNER] = TextOverlay(
-        text=RESEARCH_USE_ONLY, position="bottom_center", font_size=_BANNER_POINTS, visible=not bare
-    )
+    prefer_convention()
     tells = not (brief or bare)
+    # On the main canvas napari's notifications come up on the right, and would lie over it in the middle.
+    place = "bottom_left" if tells else "bottom_center"
+    overlays[_BANNER] = TextOverlay(text=RESEARCH_USE_ONLY, position=place, font_size=_BANNER_POINTS, visible=not bare)
     if tells:
         overlays[_LEGEND] = TextOverlay(position="top_left", font_size=_LEGEND_POINTS, visible=True)
     overlays[_READOUT] = TextOverlay(position="top_left", font_size=_LEGEND_POINTS)
@@ -180,18 +182,17 @@ def _notices(viewer: ViewerModel) -> list[str]:
     for volume in filter(None, map(volume_of, viewer.layers)):
         tilt_deg = DisplayView(volume.grid).tilt_deg
         if tilt_deg >= _TILT_DEG:
-            oblique = f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes"
-            lines += textwrap.wrap(oblique, _BANNER_CHARACTERS)
+            lines.append(f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes")
         if not volume.source.verdict.regular:
-            lines += textwrap.wrap(f"{volume.name}: geometry {volume.source.verdict.in_short}", _BANNER_CHARACTERS)
+            lines.append(f"{volume.name}: geometry {volume.source.verdict.in_short}")
     for layer in viewer.layers:
         heatmap = heatmap_of(layer)
         if heatmap is not None and heatmap.unseen and layer.visible:
-            lines += textwrap.wrap(f"{heatmap.label}: {unseen_words(heatmap)}", _BANNER_CHARACTERS)
+            lines.append(f"{heatmap.label}: {unseen_words(heatmap)}")
     # The letters hold for scans of LesionLens; beside them they would seem to hold for every picture on the canvas.
     foreign = (layer.name for layer in viewer.layers if is_foreign_image(layer))
     lines += [f"{name}: not opened by LesionLens, sides unknown" for name in foreign]
-    return lines
+    return [part for line in lines for part in textwrap.wrap(line, _BANNER_CHARACTERS, break_on_hyphens=False)]
 
 
 def _shows_volume(viewer: ViewerModel) -> bool:
