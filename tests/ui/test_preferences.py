@@ -12,6 +12,7 @@ from napari.settings import get_plugin_settings
 from npe2 import PluginManifest
 
 from lesionlens.recent import RecentCase, recent_cases, remember_case
+from lesionlens.ui import convention
 from lesionlens.ui import preferences as module
 from lesionlens.ui.preferences import GROUPS, Preferences, preferences, set_preference
 from ui_cases import phantom, result_of
@@ -131,3 +132,19 @@ def test_a_plugin_that_is_switched_off_has_defaults(monkeypatch: pytest.MonkeyPa
     assert preferences() == Preferences()
     set_preference("opacity", 0.1)
     assert preferences() == Preferences()
+
+
+def test_the_preferred_sides_are_those_of_all_canvases(window: Window) -> None:
+    """A reader who is used to one convention must not find the other after each start; a toggle holds till the next."""
+    window.open(phantom())
+    letters = window.viewer.canvas.overlays
+
+    set_preference("convention", "neurological")
+    preferred = letters["lesionlens_edge_left"].text, letters["lesionlens_display"].text
+    convention.swap()
+    set_preference("opacity", 0.7)
+    toggled = letters["lesionlens_edge_left"].text
+    set_preference("convention", "radiological")
+
+    assert preferred == ("L", "neurological")
+    assert toggled == letters["lesionlens_edge_left"].text == "R"

@@ -12,6 +12,7 @@ from napari.settings import get_plugin_settings
 from lesionlens.methods import METHODS
 from lesionlens.pipeline import RunOptions
 from lesionlens.ui.colours import ATTRIBUTION_COLOURS, PROBABILITY_COLOURS
+from lesionlens.ui.convention import RADIOLOGICAL, Convention
 
 __all__ = ["GROUPS", "Preferences", "preferences", "set_preference", "when_preferences_change"]
 
@@ -30,6 +31,8 @@ class Preferences:
         Of overlays, in [0, 1].
     probability_colours, attribution_colours
         Names of colour maps.
+    convention
+        On which side of the screen the patient's right is, when napari starts and after each change here.
     show_hint
         Show what to do first.
     remember_cases
@@ -42,6 +45,7 @@ class Preferences:
     opacity: float = 0.5
     probability_colours: str = PROBABILITY_COLOURS
     attribution_colours: str = ATTRIBUTION_COLOURS
+    convention: Convention = RADIOLOGICAL
     show_hint: bool = True
     remember_cases: bool = True
     budget_mib: int = int(METHODS["occlusion"].options["budget_mib"])
@@ -53,6 +57,7 @@ GROUPS = {
     "opacity": "overlays",
     "probability_colours": "overlays",
     "attribution_colours": "overlays",
+    "convention": "window",
     "show_hint": "window",
     "remember_cases": "privacy",
     "budget_mib": "computing",
@@ -76,12 +81,17 @@ def set_preference(name: str, value: object) -> None:
         setattr(getattr(settings, GROUPS[name]), name, value)
 
 
-def when_preferences_change(step: Callable[[Any], object]) -> None:
-    """Call a bound method after each change, for as long as its object exists; napari keeps a weak reference."""
+def when_preferences_change(step: Callable[[Any], object]) -> bool:
+    """Call a bound method after each change, for as long as its object exists; napari keeps a weak reference.
+
+    Return whether there are preferences that can change.
+    """
     settings = _settings()
-    if settings is not None:
-        for group in dict.fromkeys(GROUPS.values()):
-            getattr(settings, group).events.connect(step)
+    if settings is None:
+        return False
+    for group in dict.fromkeys(GROUPS.values()):
+        getattr(settings, group).events.connect(step)
+    return True
 
 
 def _settings() -> Any:
