@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from lesionlens.pipeline import RunOptions
 from lesionlens.target import Point
 from lesionlens.ui import consent, work
 from lesionlens.ui.facts import BundleFacts
-from lesionlens.ui.method_form import WORDS
+from lesionlens.ui.method_options import WORDS
 from ui_cases import BLOB, SMALL_BLOB, phantom, result_of, write_bundle
 from ui_window import WAIT_MS, Window
 
@@ -151,6 +152,55 @@ def test_a_chosen_method_that_turns_out_not_to_serve_cannot_be_run(window: Windo
     assert form.bar.run.isEnabled()
 
 
+def test_a_method_waits_until_it_is_known_to_serve(
+    window: Window, trusted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was bound to fail must not be started in the seconds before that is known; the default one may."""
+    found = BundleFacts((), "", "none", {"attention": "it has no attention matrices"}, "")
+    go_on = threading.Event()
+
+    def look_at(*_: object) -> BundleFacts:
+        go_on.wait(WAIT_MS / 1000)
+        return found
+
+    monkeypatch.setattr(work, "look_at", look_at)
+    window.open(phantom())
+    form = window.widget.form
+    form.scan.open_bundle(str(trusted))
+    window.click(form.method_section.heading)
+    allowed = [form.bar.run.isEnabled()]
+    said = []
+    for name in ("attention", "smoothgrad"):
+        choose(form.explaining.method, name)
+        allowed.append(form.bar.run.isEnabled())
+        said.append(form.bar.why_not.text())
+    go_on.set()
+    window.qtbot.waitUntil(lambda: not form.looker.busy, timeout=WAIT_MS)
+
+    assert allowed == [True, False, False]
+    assert "Attention works" in said[0]
+    assert form.bar.run.isEnabled()  # SmoothGrad serves
+    assert not form.bar.why_not.text()
+    form.explaining.choose("attention")
+    assert not form.bar.run.isEnabled()
+    assert "choose another method" in form.bar.why_not.text()
+
+
+def test_a_field_is_there_where_it_means_something(window: Window) -> None:
+    """A field that is grey makes a reader look for what to do about it; an empty one says what it stands for."""
+    form = window.widget.form.explaining
+    window.click(window.widget.form.method_section.heading)
+    shown = []
+    for name in ("gradcam", "occlusion", "layercam"):
+        form.choose(name)
+        shown.append(form.layer.isVisibleTo(form))
+
+    assert shown == [True, False, True]
+    form.choose("occlusion")
+    assert form.options["stride"].lineEdit().placeholderText() == "half of the size"
+    assert form.choice().method_options == {}
+
+
 def test_a_bundle_from_outside_is_not_looked_at_before_it_may_run(window: Window, tmp_path: Path) -> None:
     """Looking at its layers executes its code."""
     mark = tmp_path / "executed"
@@ -184,6 +234,25 @@ def test_layers_are_listed_and_can_be_joined(window: Window, asked: list[RunOpti
 
     assert rows[2] == ["encoder.2", "32", "4", "6"]
     assert asked[0].layer == "encoder.1+encoder.2"
+
+
+def test_channels_are_stepped_through_to_the_last(window: Window) -> None:
+    """Numbers that no channel has would end in an error after a minute; another layer has another number of them."""
+    form = window.widget.form.explaining
+    layers = tuple(BundleLayer(f"encoder.{n}", "Conv3d", 8 * 2**n, (4,) * 3, (1.0,) * 3, None) for n in range(2))
+    form.choose("activation_channel")
+    free = form.options["channel"].maximum()
+
+    form.show_facts(BundleFacts(layers, "encoder.1", "it is the deepest", {}, ""))
+    default = form.options["channel"].maximum(), form.options["channel"].suffix().strip()
+    form.layer.setText("encoder.0")
+    named = form.options["channel"].maximum()
+    form.choose("activation_strongest")
+
+    assert free > 1000
+    assert default == (15, "(0 to 15)")
+    assert named == 7
+    assert (form.options["rank"].minimum(), form.options["rank"].maximum()) == (1, 8)
 
 
 def test_everything_that_is_chosen_arrives(window: Window, trusted: Path, asked: list[RunOptions]) -> None:

@@ -23,7 +23,7 @@ class BundleFacts:
     Parameters
     ----------
     layers
-        Those that can be explained, in the order in which they run.
+        Those that can be explained, in the order in which they run; one of each that give the same tensor.
     default, reason
         The layer that is explained when none is named, and why; or why there is none.
     refused
@@ -68,7 +68,7 @@ def look_at(bundle: str, progress: Progress, *, trust: bool) -> BundleFacts:
     progress("Looking at the network", 1, 3)
     try:
         found = layers_of(loaded)
-        layers, default, reason = found.layers, found.default, found.reason
+        layers, default, reason = found.distinct(), found.default, found.reason
     except ExplainError as error:
         layers, default, reason = (), "", str(error)
     progress("Looking at the network", 2, 3)

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QFormLayout,
-    QLineEdit,
-    QSpinBox,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QWidget,
-)
+from qtpy.QtWidgets import QFormLayout, QLineEdit, QWidget
 
 from lesionlens.methods import METHODS, MethodInfo, Value, default_method
 from lesionlens.ui.facts import BundleFacts
+from lesionlens.ui.layer_list import LayerList
+from lesionlens.ui.method_options import bound_by_channels, option_field, option_title, option_value
 from lesionlens.ui.parts import Note, enable_item, wide_combo
-from lesionlens.ui.preferences import preferences
 
-__all__ = ["WORDS", "MethodChoice", "MethodForm"]
+__all__ = ["MethodChoice", "MethodForm"]
 
 _FAMILIES = {
     "cam": "Class activation maps",
@@ -34,43 +24,6 @@ _FAMILIES = {
     "features": "Features of a layer",
     "attention": "Attention",
 }
-#: Words that an option with a text may have, by method and option; numbers and lengths can be typed.
-WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("integrated_gradients", "baseline"): ("minimum", "mean", "blur", "zero"),
-    ("occlusion", "fill"): ("surroundings", "blur", "minimum", "mean", "zero"),
-    ("occlusion", "size"): ("32", "16", "20mm"),
-    ("occlusion", "stride"): ("", "16", "10mm"),
-    ("attention", "head"): ("mean", "0"),
-    ("attention", "query"): ("auto", "class", "target", "all"),
-    ("attention_rollout", "query"): ("auto", "class", "target", "all"),
-}
-_TIPS = {
-    "budget_mib": "Memory for what is tried at a time, in MiB",
-    "samples": "How many noisy copies of the image",
-    "noise": "Standard deviation of the noise, as a part of that of the image",
-    "seed": "The same gives the same noise",
-    "steps": "How many images between baseline and scan",
-    "baseline": "What the scan is compared with",
-    "size": "Of the boxes, in voxels or mm: 32, 32x32x16, 20mm",
-    "stride": "From box to box, as the size; half of it while empty",
-    "fill": "What boxes are covered with",
-    "softmax": "Weigh channels by a softmax of their scores, as the paper does",
-    "channel": "Number of the channel, from 0",
-    "rank": "1 is the strongest channel",
-    "component": "1 is the first principal component",
-    "block": "Number of the block from 0, or from -1 backwards",
-    "head": "mean, or the number of a head from 0",
-    "query": "Whose view it is: auto, class, target or all",
-    "gate": "Number of the gate from 0, or from -1 backwards",
-}
-_LARGEST = 1_000_000
-_LAYERS_HEIGHT = 130
-# napari's themes colour the boxes of lists as their background.
-_BOXES = """
-QTreeView::indicator { width: 9px; height: 9px; border: 1px solid #8a8f99; border-radius: 2px; }
-QTreeView::indicator:checked { background: #5a7bff; }
-"""
-_COLUMNS = ("Layer", "Channels", "Stride", "Cell in mm")
 
 
 @dataclass(frozen=True)
@@ -102,19 +55,22 @@ class MethodForm(QWidget):
         super().__init__(parent)
         self._facts: BundleFacts | None = None
         self._named = False  # until somebody chooses, the method follows the task of the bundle
+        self._default = ""
+        self._looking = False
         self.method = wide_combo("How the model's decision is explained")
         self.about = Note()
         self.options: dict[str, QWidget] = {}
         self._options_form = QFormLayout()
+        self._form = QFormLayout(self)
         self.layer = QLineEdit()
         self.layer.setPlaceholderText("default")
         self.layer.setToolTip("Dotted name of the network layer to explain; several joined by +")
-        self.layers = _layer_list()
+        self.layers = LayerList()
         self.layer_note = Note()
         self._arrange()
         self.method.currentIndexChanged.connect(self._method_chosen)
         self.layer.textChanged.connect(self._check_layers)
-        self.layers.itemChanged.connect(self._write_layers)
+        self.layers.names_changed.connect(lambda names: self.layer.setText("+".join(names)))
         self._offer(of_class=of_class)
         self.follow("segmentation")
 
@@ -128,26 +84,39 @@ class MethodForm(QWidget):
         """Why the chosen method cannot explain the bundle; empty where it may."""
         return self._facts.refused.get(self.info.name, "") if self._facts else ""
 
+    @property
+    def why_not(self) -> str:
+        """Why nothing should be run with the chosen method now; empty where it may."""
+        if self.problem:
+            return f"{self.info.title} does not work with this bundle: choose another method."
+        if self._looking and self.info.name != self._default:
+            return f"Whether {self.info.title} works with this bundle is being found out…"
+        return ""
+
     def choice(self) -> MethodChoice:
         """Return what was chosen; options that were left alone are left out."""
         layer = self.layer.text().strip() if self.info.takes_layer else ""
-        found = {name: _value(editor) for name, editor in self.options.items()}
+        found = {name: option_value(editor) for name, editor in self.options.items()}
         changed = {name: value for name, value in found.items() if value != self.info.options[name]}
         return MethodChoice(self.info.name if self._named else None, layer or None, changed)
 
     def follow(self, task: str) -> None:
         """Show the method that a run takes for bundles of a task, unless somebody chose one."""
+        self._default = default_method(task)[0]
         if not self._named:
-            self.choose(default_method(task)[0])
+            self.choose(self._default)
             self._named = False
 
     def choose(self, name: str) -> None:
         """Choose a method."""
         self.method.setCurrentIndex(self.method.findData(name))
 
-    def show_facts(self, facts: BundleFacts | None, message: str = "") -> None:
-        """Offer the layers of a bundle, and disable the methods that cannot explain it; None forgets them."""
-        self._facts = facts
+    def show_facts(self, facts: BundleFacts | None, message: str = "", *, looking: bool = False) -> None:
+        """Offer the layers of a bundle, and disable the methods that cannot explain it; None forgets them.
+
+        While it is still looked at, methods other than that of its task have to wait.
+        """
+        self._facts, self._looking = facts, looking
         if facts is not None:
             self.follow(facts.task)
         for index in range(self.method.count()):
@@ -156,26 +125,10 @@ class MethodForm(QWidget):
                 reason = facts.refused.get(info.name, "") if facts else ""
                 enable_item(self.method, index, enabled=not reason)
                 self.method.setItemData(index, _tip(info, reason), Qt.ItemDataRole.ToolTipRole)
-        self._list_layers(facts)
+        self.layers.offer(facts.layers, facts.default, facts.reason) if facts else self.layers.clear()
+        self._check_layers(self.layer.text())
         self.layer_note.say(message)
         self._describe()
-
-    def _list_layers(self, facts: BundleFacts | None) -> None:
-        self.layers.blockSignals(True)
-        self.layers.clear()
-        for layer in facts.layers if facts else ():
-            stride, size = (_by(values) for values in (layer.stride, layer.size_mm or ()))
-            item = QTreeWidgetItem([layer.name, str(layer.channels), stride, size])
-            item.setToolTip(0, f"{layer.name}, {layer.kind}, {_by(layer.cells)} cells")
-            item.setCheckState(0, Qt.CheckState.Unchecked)
-            if facts and layer.name == facts.default:
-                font = item.font(0)
-                font.setBold(True)
-                item.setFont(0, font)
-                item.setToolTip(0, f"{layer.name}, the default: {facts.reason}")
-            self.layers.addTopLevelItem(item)
-        self.layers.blockSignals(False)
-        self._check_layers(self.layer.text())
 
     def _offer(self, *, of_class: bool) -> None:
         family = ""
@@ -195,10 +148,9 @@ class MethodForm(QWidget):
         self._named = True
         while self._options_form.rowCount():
             self._options_form.removeRow(0)
-        self.options = {name: _editor(self.info, name) for name in self.info.options}
+        self.options = {name: option_field(self.info, name) for name in self.info.options}
         for name, editor in self.options.items():
-            editor.setToolTip(_TIPS.get(name, name))
-            self._options_form.addRow(name, editor)
+            self._options_form.addRow(option_title(name), editor)
         self._describe()
 
     def _describe(self) -> None:
@@ -206,28 +158,25 @@ class MethodForm(QWidget):
         words = f"<b>Not with this bundle:</b> {problem}" if problem else f"{_sentence(info.summary)}"
         self.about.say(f"{words}<br><i>Cost:</i> {info.cost}.<br><i>Beware:</i> {info.caveat}.")
         self.method.setToolTip(_tip(info, problem))
-        self.layer.setEnabled(info.takes_layer)
-        self.layer.setPlaceholderText("default" if info.takes_layer else "the whole network")
+        self._form.setRowVisible(self.layer, info.takes_layer)  # other methods look at the whole network
         self.layers.setVisible(info.takes_layer and self.layers.topLevelItemCount() > 0)
+        self._bound_options()
         self.changed.emit()
 
-    def _write_layers(self) -> None:
-        items = (self.layers.topLevelItem(i) for i in range(self.layers.topLevelItemCount()))
-        names = [item.text(0) for item in items if item is not None and item.checkState(0) == Qt.CheckState.Checked]
-        self.layer.setText("+".join(names))
+    def _bound_options(self) -> None:
+        """Let options that count channels end where those of the layer do, so that one can step through all of them."""
+        wanted = self.layer.text().strip() or (self._facts.default if self._facts else "")
+        layers = self._facts.layers if self._facts else ()
+        channels = next((layer.channels for layer in layers if wanted in (layer.name, *layer.same)), None)
+        for name, editor in self.options.items():
+            bound_by_channels(name, editor, channels)
 
     def _check_layers(self, text: str) -> None:
-        names = {name.strip() for name in text.split("+")}
-        self.layers.blockSignals(True)
-        for i in range(self.layers.topLevelItemCount()):
-            item = self.layers.topLevelItem(i)
-            if item is not None:
-                checked = item.text(0) in names
-                item.setCheckState(0, Qt.CheckState.Checked if checked else Qt.CheckState.Unchecked)
-        self.layers.blockSignals(False)
+        self.layers.check({name.strip() for name in text.split("+")})
+        self._bound_options()
 
     def _arrange(self) -> None:
-        form = QFormLayout(self)
+        form = self._form
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Method", self.method)
         form.addRow(self.about)
@@ -238,50 +187,6 @@ class MethodForm(QWidget):
         form.addRow(self.layer_note)
 
 
-def _layer_list() -> QTreeWidget:
-    found = QTreeWidget()
-    found.setHeaderLabels(list(_COLUMNS))
-    found.setRootIsDecorated(False)
-    found.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names differ in their ends
-    found.setStyleSheet(_BOXES)
-    found.setFixedHeight(_LAYERS_HEIGHT)
-    found.setToolTip("Layers from the input to the output; the default is bold. A map points no finer than half a cell")
-    header = found.header()
-    header.setStretchLastSection(False)
-    header.setSectionResizeMode(0, header.ResizeMode.Stretch)
-    for column in range(1, len(_COLUMNS)):
-        header.setSectionResizeMode(column, header.ResizeMode.ResizeToContents)
-    return found
-
-
-def _editor(info: MethodInfo, name: str) -> QWidget:
-    """Return a field for an option, by the type of its default."""
-    default = preferences().budget_mib if name == "budget_mib" else info.options[name]
-    if isinstance(default, bool):
-        box = QCheckBox()
-        box.setChecked(default)
-        return box
-    if isinstance(default, int | float):
-        spin: Any = QSpinBox() if isinstance(default, int) else QDoubleSpinBox()
-        spin.setRange(-_LARGEST, _LARGEST)
-        spin.setValue(default)
-        return spin  # type: ignore[no-any-return]  # both are widgets
-    combo = QComboBox()
-    combo.setEditable(True)
-    combo.addItems(WORDS.get((info.name, name), (default,)))
-    combo.setCurrentText(default)
-    return combo
-
-
-def _value(editor: QWidget) -> Value:
-    if isinstance(editor, QCheckBox):
-        return editor.isChecked()
-    if isinstance(editor, QComboBox):
-        return editor.currentText().strip()
-    assert isinstance(editor, QSpinBox | QDoubleSpinBox)
-    return editor.value()
-
-
 def _tip(info: MethodInfo, problem: str = "") -> str:
     start = f"Not with this bundle: {problem}\n\n" if problem else ""
     return f"{start}{info.title}: {info.summary}.\nCost: {info.cost}.\nBeware: {info.caveat}."
@@ -289,10 +194,3 @@ def _tip(info: MethodInfo, problem: str = "") -> str:
 
 def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}."
-
-
-def _by(values: tuple[float, ...] | tuple[int, ...]) -> str:
-    """Return values along the axes in short: one where all are the same."""
-    if len(set(values)) == 1:
-        return f"{values[0]:g}"
-    return "×".join(f"{value:g}" for value in values) or "the scan's"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from functools import partial
 from typing import Any
 
@@ -12,13 +13,36 @@ from qtpy.QtWidgets import QApplication, QDialog, QDialogButtonBox, QPlainTextEd
 from lesionlens.ui.dialogs import main_window
 from lesionlens.ui.parts import Note
 
-__all__ = ["DetailsDialog", "show_failure"]
+__all__ = ["DetailsDialog", "in_short", "show_details", "show_failure"]
+
+# Two or three lines of a dock.
+_SHORT = 120
 
 
 def show_failure(message: str, details: str) -> None:
     """Tell the user what went wrong in a sentence; a button beside it shows the details, where there are any."""
-    actions = (("Details", partial(_show_details, message, details)),) if details else ()
-    notification_manager.dispatch(Notification(message, NotificationSeverity.ERROR, actions))
+    actions = (("Details", partial(show_details, message, details)),) if details else ()
+    notification_manager.dispatch(_Failure(message, NotificationSeverity.ERROR, actions))
+
+
+def in_short(message: str) -> str:
+    """Return the beginning of a message that is too long for a dock, which ends in "…"; others as they are."""
+    return textwrap.shorten(message, _SHORT, placeholder=" …") if len(message) > _SHORT else message
+
+
+def show_details(message: str, details: str, _notice: Any = None) -> None:
+    """Show in a dialog all that is known of what went wrong."""
+    dialog = DetailsDialog(message, details, main_window())
+    dialog.exec()
+    dialog.deleteLater()
+
+
+class _Failure(Notification):
+    """An error whose source people can read: napari shows it."""
+
+    @property
+    def source(self) -> str:
+        return "LesionLens"
 
 
 class DetailsDialog(QDialog):
@@ -35,7 +59,9 @@ class DetailsDialog(QDialog):
     def __init__(self, message: str, details: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("LesionLens: what went wrong")
+        self.message = Note(message)
         self.lines = QPlainTextEdit(details)
+        self.lines.setVisible(bool(details))
         self.lines.setReadOnly(True)
         self.lines.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.lines.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
@@ -44,13 +70,7 @@ class DetailsDialog(QDialog):
         self.copy.clicked.connect(lambda: QApplication.clipboard().setText(f"{message}\n\n{details}"))
         self.buttons.rejected.connect(self.reject)
         column = QVBoxLayout(self)
-        column.addWidget(Note(message))
+        column.addWidget(self.message)
         column.addWidget(self.lines, 1)
         column.addWidget(self.buttons)
         self.resize(760, 460)
-
-
-def _show_details(message: str, details: str, _notice: Any = None) -> None:
-    dialog = DetailsDialog(message, details, main_window())
-    dialog.exec()
-    dialog.deleteLater()

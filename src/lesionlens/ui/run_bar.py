@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import Signal
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from lesionlens.progress import Forecast, Progress
 from lesionlens.ui.jobs import Job, start_job
-from lesionlens.ui.notices import show_failure
+from lesionlens.ui.notices import in_short, show_details, show_failure
 from lesionlens.ui.parts import Note
 
 __all__ = ["RunBar"]
@@ -45,26 +46,34 @@ class RunBar(QWidget):
         self._forecast = Forecast()
         self._expected: dict[str, str] = {}  # by stage
         self._allowed = False
+        self._failure = ("", "")  # message and details of the latest
         self.run = QPushButton(verb)
         self.cancel = QPushButton("Cancel")
         self.progress = QProgressBar()
         self.status = Note()
+        self.why_not = Note()
+        self.details = QPushButton("Details")
+        self.details.setToolTip("Show the whole message, and where in the program it went wrong")
         buttons = QHBoxLayout()
         for button in (self.run, self.cancel, *others):
             buttons.addWidget(button)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(buttons)
-        column.addWidget(self.progress)
-        column.addWidget(self.status)
+        for part in (self.why_not, self.progress, self.status):
+            column.addWidget(part)
+        column.addWidget(self.details, alignment=Qt.AlignmentFlag.AlignLeft)
         self.run.clicked.connect(self.run_clicked)
         self.cancel.clicked.connect(self.stop)
+        self.details.clicked.connect(lambda: show_details(*self._failure))
+        self.details.setVisible(False)
         self.progress.setVisible(False)
         self._fit()
 
-    def allow(self, allowed: bool) -> None:
-        """Say whether there is everything that a run needs."""
+    def allow(self, allowed: bool, *, why_not: str = "") -> None:
+        """Say whether there is everything that a run needs, and where that is not plain, what lacks."""
         self._allowed = allowed
+        self.why_not.say(why_not)
         self._fit()
 
     def start(self, title: str, function: Callable[[Progress], object], done: Callable[[Any], None]) -> None:
@@ -91,6 +100,18 @@ class RunBar(QWidget):
     def say(self, message: str) -> None:
         """Show one line below the buttons."""
         self.status.say(message)
+        self.details.setVisible(False)
+
+    def refuse(self, message: str) -> None:
+        """Say why nothing was started."""
+        self._tell(message, "")
+        show_warning(message)
+
+    def _tell(self, message: str, details: str) -> None:
+        """Show the beginning of a message, and offer the rest."""
+        self.say(in_short(message))
+        self._failure = message, details
+        self.details.setVisible(bool(details) or in_short(message) != message)
 
     def _show(self, stage: str, done: int, total: int) -> None:
         self.progress.setRange(0, total)
@@ -101,8 +122,9 @@ class RunBar(QWidget):
         self.say(f"{stage}…" if total <= 0 else f"{stage}… {done} of {total}{expected}")
 
     def _fail(self, message: str) -> None:
-        self.say(message)
-        show_failure(message, "" if self.job is None else self.job.details)
+        details = "" if self.job is None else self.job.details
+        self._tell(message, details)
+        show_failure(message, details)
 
     def _end(self) -> None:
         self.job = None

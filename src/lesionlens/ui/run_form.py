@@ -134,7 +134,7 @@ class RunForm(QWidget):
 
     def _tell(self) -> None:
         info, facts = self.scan.info, self.looker.facts
-        self.explaining.show_facts(facts, self.looker.message)
+        self.explaining.show_facts(facts, self.looker.message, looking=self.looker.busy)
         if info is not None:
             self.sampling.offer(info, self.scan.bundles, facts)
 
@@ -145,6 +145,6 @@ class RunForm(QWidget):
         of_what = (f" of {target}" if target else "") if method.takes_target else ""
         self.method_section.set_title(f"Method and target: {method.title}{of_what}")
         ready = self.scan.volume_layer is not None
-        problem = self.explaining.problem or self.sampling.problem
-        self.bar.allow(ready and info is not None and not problem)
+        problem = self.explaining.why_not or self.sampling.problem
+        self.bar.allow(ready and info is not None and not problem, why_not=problem)
         self.results.setEnabled(ready and self.bar.job is None)

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_warning
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
 
@@ -81,8 +80,7 @@ class TrustWidget(QWidget):
         try:
             options = self._options()
         except InputError as error:
-            self.bar.say(str(error))
-            show_warning(str(error))
+            self.bar.refuse(str(error))
             return
         self.results.clear()
         title = f"LesionLens: checking {info.name} on {layer.name}"
@@ -133,7 +131,7 @@ class TrustWidget(QWidget):
             self._tell()
 
     def _tell(self) -> None:
-        self.explaining.show_facts(self.looker.facts, self.looker.message)
+        self.explaining.show_facts(self.looker.facts, self.looker.message, looking=self.looker.busy)
 
     def _offer_masks(self, _event: Any = None) -> None:
         if isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed
@@ -147,7 +145,7 @@ class TrustWidget(QWidget):
         others = [other for other in METHODS.values() if other.takes_target and other.name != info.name]
         self.also.offer([other.name for other in others], [other.title for other in others])
         ready = self.scan.volume_layer is not None and self.scan.info is not None
-        self.bar.allow(ready and not self.explaining.problem)
+        self.bar.allow(ready and not self.explaining.why_not, why_not=self.explaining.why_not)
 
     def _open_scan(self, path: str) -> None:
         Opening(self.viewer, Request(Path(path)))

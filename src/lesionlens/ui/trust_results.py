@@ -16,13 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrustResults"]
 
-# Words that say what to do with a verdict, and colours that are told apart on dark and on light.
-_VERDICTS = {
-    "passes": ("PASS", "#3aa76d"),
-    "fails": ("FLAGGED", "#e0524a"),
-    "unclear": ("UNCLEAR", "#c99a2e"),
-}
-_NOT_APPLICABLE = ("NOT APPLICABLE", "#8a8f99")
+# Colours that are told apart on dark and on light, by the words of the command line.
+_COLOURS = {"passes": "#3aa76d", "fails": "#e0524a", "unclear": "#c99a2e", "not applicable": "#8a8f99"}
 
 
 class TrustResults(QWidget):
@@ -57,9 +52,9 @@ class TrustResults(QWidget):
             self._add(name, found.get(name), checked)
 
     def _add(self, name: str, check: Check | None, checked: Checked) -> None:
-        verdict, colour = _VERDICTS[check.verdict] if check else _NOT_APPLICABLE
+        verdict = check.verdict if check else "not applicable"
         words = (check.sentence, *check.notes) if check else (checked.missing[name],)
-        badge = f"<span style='color: {colour}'><b>{verdict}</b></span>"
+        badge = f"<span style='color: {_COLOURS[verdict]}'><b>{verdict}</b></span>"
         self.parts[name] = Note(f"<hr>{badge} {escape(CHECKS[name])}<br>{'<br>'.join(map(escape, words))}")
         self._column.addWidget(self.parts[name])
         if name in checked.pictures:

@@ -102,8 +102,7 @@ class LesionLensWidget(QWidget):
         try:
             options = run_options(choices, self._selected())
         except InputError as error:
-            self.form.bar.say(str(error))
-            show_warning(str(error))
+            self.form.bar.refuse(str(error))
             return
         if is_foreign_image(choices.volume_layer):
             show_info(
