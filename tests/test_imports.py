@@ -31,7 +31,7 @@ _VALUES = {
 }
 _CORE = _VALUES | {"regions", "spread", "scales", "confusion", "compare", "calibration", "distributions"}
 _CORE |= {"registration", "trusted", "io"}
-_WORK = _CORE | {"recent", "explain", "model", "sample", "display", "review", "report"}
+_WORK = _CORE | {"config", "recent", "explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
@@ -49,13 +49,14 @@ MAY_IMPORT = {
     "calibration": _VALUES,
     "scales": _VALUES | {"regions", "spread"},
     "contours": set(),
-    "styles": {"errors", "io"},
+    "config": set(),
+    "styles": {"errors", "io", "config"},
     "registration": _VALUES | {"io"},
     "trusted": _VALUES | {"io", "registration"},
     "confusion": _VALUES | {"regions"},
     "compare": _VALUES | {"regions", "scales", "confusion"},
     "distributions": _VALUES | {"regions"},
-    "recent": {"errors", "io"},
+    "recent": {"errors", "io", "config"},
     "display": {"errors", "volume"},
     "io": _VALUES,
     "sample": _VALUES | {"io"},
@@ -72,7 +73,7 @@ MAY_IMPORT = {
     "handover": _WORK | {"results", "sessions"},
     "batch": _WORK | {"results", "pipeline"},
     "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "handover", "batch"},
-    "ui": _WORK | {"results", "pipeline", "sessions", "batch", "contours", "styles"},
+    "ui": _WORK | {"results", "pipeline", "importance", "sessions", "batch", "contours", "styles"},
     "__main__": {"cli"},
 }
 

@@ -47,6 +47,7 @@ def test_the_manifest_offers_what_the_menus_need(repository: Path) -> None:
     assert [widget.display_name for widget in manifest.contributions.widgets or []] == [
         "LesionLens",
         "Trust",
+        "Importance",
         "Compare",
         "Views",
         "Review",

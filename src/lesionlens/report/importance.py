@@ -23,7 +23,8 @@ MOST_BARS = 40
 _FOR, _AGAINST = "#e08214", "#2b6cb0"
 
 _WIDTH, _BAR, _MARGIN, _DPI = 8.0, 0.28, 1.9, 150
-_NAME_CHARACTERS, _TITLE_CHARACTERS = 40, 85
+# For each inch of the width.
+_NAME_CHARACTERS, _TITLE_CHARACTERS, _LABEL_CHARACTERS = 5, 10.5, 9
 
 
 def write_falls(found: Importance, path: Path | str) -> Path:
@@ -41,8 +42,15 @@ def write_bars(found: Importance, path: Path | str) -> Path:
     return Path(path)
 
 
-def draw_bars(found: Importance) -> Figure:
+def draw_bars(found: Importance, *, width: float = _WIDTH) -> Figure:
     """Draw one bar for each feature, the largest falls on top; permutations with their standard deviation.
+
+    Parameters
+    ----------
+    found
+        What was measured.
+    width
+        Of the figure, in inches.
 
     Returns
     -------
@@ -53,7 +61,7 @@ def draw_bars(found: Importance) -> Figure:
     from matplotlib.figure import Figure
 
     shown = sorted(found.falls, key=lambda fall: -abs(fall.fall))[:MOST_BARS]
-    figure = Figure(figsize=(_WIDTH, _MARGIN + _BAR * len(shown)), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(width, _MARGIN + _BAR * len(shown)), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     places = range(len(shown))
@@ -64,12 +72,15 @@ def draw_bars(found: Importance) -> Figure:
         color=[_FOR if fall.fall >= 0 else _AGAINST for fall in shown],
         ecolor="0.3",
     )
-    axes.set_yticks(places, [textwrap.shorten(fall.name, _NAME_CHARACTERS, placeholder=" …") for fall in shown])
+    axes.set_yticks(
+        places, [textwrap.shorten(fall.name, int(_NAME_CHARACTERS * width), placeholder=" …") for fall in shown]
+    )
     axes.invert_yaxis()
     axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.set_xlabel(f"fall of the target without the feature (it is {found.score:.4g} with all)")
+    label = f"fall of the target without the feature (it is {found.score:.4g} with all)"
+    axes.set_xlabel(textwrap.fill(label, int(_LABEL_CHARACTERS * width)))
     made = found.provenance
     more = f" · {len(shown)} of {len(found.falls)} features" if len(shown) < len(found.falls) else ""
-    axes.set_title(textwrap.fill(f"{made.target} · {made.bundle}{more}", _TITLE_CHARACTERS), fontsize=9)
+    axes.set_title(textwrap.fill(f"{made.target} · {made.bundle}{more}", int(_TITLE_CHARACTERS * width)), fontsize=9)
     figure.supxlabel(NOTICE, fontsize=8, color="#b36b00", fontweight="bold")
     return figure

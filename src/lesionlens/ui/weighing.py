@@ -1,0 +1,73 @@
+"""Feature importance in the background, with its picture: no Qt, no viewer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlens.heatmap import Importance, LabelMap
+from lesionlens.importance import feature_importance
+from lesionlens.progress import Progress
+from lesionlens.report.importance import draw_bars
+from lesionlens.ui.drawn import DOCK_INCHES, pixels_of
+
+if TYPE_CHECKING:
+    from lesionlens.volume import Volume
+
+__all__ = ["ImportanceOptions", "Weighed", "weigh"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImportanceOptions:
+    """What to take away; the parameters are those of :func:`lesionlens.importance.feature_importance`.
+
+    ``bundle`` is a name or path, ``allowed`` says that it may execute its config.
+    """
+
+    bundle: str
+    features: LabelMap | Literal["channels", "regions"]
+    target: str | None = None
+    how: Literal["ablate", "permute"] = "ablate"
+    threshold: float = 0.5
+    budget_mib: int = 1024
+    allowed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """What was found.
+
+    Parameters
+    ----------
+    found
+        Falls and heatmap.
+    scan
+        What was looked at.
+    bars
+        Picture of the falls: (rows, columns, 4) uint8, RGBA.
+    """
+
+    found: Importance
+    scan: Volume
+    bars: NDArray[np.uint8]
+
+
+def weigh(options: ImportanceOptions, scan: Volume, progress: Progress) -> Weighed:
+    """Take features of a scan away one by one, and draw how far the target falls."""
+    from lesionlens.model.bundle import load_bundle
+
+    progress("Loading the bundle", 0, 1)
+    found = feature_importance(
+        load_bundle(options.bundle, trust=options.allowed),
+        scan,
+        features=options.features,
+        target=options.target,
+        how=options.how,
+        budget_mib=options.budget_mib,
+        threshold=options.threshold,
+        progress=progress,
+    )
+    return Weighed(found, scan, pixels_of(draw_bars(found, width=DOCK_INCHES)))
