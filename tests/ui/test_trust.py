@@ -16,7 +16,7 @@ from qtpy.QtCore import Qt
 
 from lesionlens.checks import CHECKS
 from lesionlens.progress import Progress
-from lesionlens.ui import consent, work
+from lesionlens.ui import consent, scan_form, work
 from lesionlens.ui.layers import volume_layer
 from lesionlens.ui.trust import TrustWidget
 from ui_cases import phantom, write_bundle
@@ -132,3 +132,13 @@ def test_cancel_and_closing_stop_the_checks(
     viewer.window.remove_dock_widget(bright)
     bright.deleteLater()
     qtbot.waitUntil(lambda: ends == [1, 1], timeout=WAIT_MS)
+
+
+def test_scans_open_from_this_dock_too(dock: TrustWidget, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry of a menu that does nothing is taken for a program that hangs."""
+    asked: list[Any] = []
+    monkeypatch.setattr(scan_form, "open_recent", asked.append)
+
+    dock.scan.recent.trigger()
+
+    assert asked == [dock.viewer]

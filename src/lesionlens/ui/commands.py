@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import napari
 
 from lesionlens.errors import InputError
+from lesionlens.ui import opening
 
 if TYPE_CHECKING:
     from lesionlens.ui.widget import LesionLensWidget
@@ -92,7 +93,7 @@ def lower_threshold() -> None:
 
 def open_recent() -> None:
     """Open a case that was opened before."""
-    _dock().desk.open_recent()
+    opening.open_recent(_dock().viewer)
 
 
 def open_results() -> None:

@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
-from qtpy.compat import isalive
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from lesionlens.ui import work
+from lesionlens.ui.alive import follow_layers, is_alive, while_alive
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.compared_layers import difference_layer, difference_name
 from lesionlens.ui.compared_words import compared_words
@@ -139,7 +139,7 @@ class CompareWidget(QWidget):
     def hide_side_by_side(self) -> None:
         """Close the dock with both maps."""
         side, self.side = self.side, None
-        if side is None or not isalive(side):  # type: ignore[no-untyped-call]  # the user may have closed it
+        if side is None or not is_alive(side):  # the user may have closed it
             return
         side.shut()
         self.viewer.window.remove_dock_widget(side)
@@ -178,9 +178,8 @@ class CompareWidget(QWidget):
         found = [(layer, heatmap_of(layer)) for layer in self.viewer.layers]
         return [layer for layer, heatmap in found if heatmap is not None and heatmap.kind != "difference"]
 
+    @while_alive
     def _offer(self, _event: Any = None) -> None:
-        if not isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed
-            return
         layers = self._layers()
         chosen = self.second.currentData()
         fill_with_layers(self.first, layers, "no map yet")
@@ -209,9 +208,7 @@ class CompareWidget(QWidget):
         for box in (self.first, self.second):
             box.currentIndexChanged.connect(self._choice_changed)
         self.threshold.valueChanged.connect(self._choice_changed)
-        events = self.viewer.layers.events
-        for changed in (events.inserted, events.removed, events.reordered):
-            changed.connect(self._offer)
+        follow_layers(self.viewer, self._offer)
 
     def _arrange(self) -> None:
         rows = QWidget()

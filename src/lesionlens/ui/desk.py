@@ -21,11 +21,9 @@ from lesionlens.ui.key_dialog import window_key_dialog
 from lesionlens.ui.keys import KEYS
 from lesionlens.ui.layers import is_foreign_image, scan_of, volume_of
 from lesionlens.ui.napari_keys import napari_keys
-from lesionlens.ui.opening import Opening
+from lesionlens.ui.opening import open_path
 from lesionlens.ui.parts import Note, Section, column_of
 from lesionlens.ui.preferences import Preferences, preferences, set_preference, when_preferences_change
-from lesionlens.ui.recent_dialog import RecentDialog
-from lesionlens.ui.scans import Request
 from lesionlens.ui.shortcuts import Shortcuts
 
 if TYPE_CHECKING:
@@ -71,21 +69,11 @@ class Desk(QObject):
         self.change.clicked.connect(self.change_keys)
         KEYS.changed.connect(self._list_keys)
         dock.current.changed.connect(self._show_hint)
-        dock.form.scan.recent_wanted.connect(self.open_recent)
         self._closing = QTimer(self, singleShot=True, interval=0)
         self._closing.timeout.connect(self._close_case)
         dock.viewer.layers.events.removed.connect(self._look_at_case)
         when_preferences_change(self.prefer)
         self._list_keys()
-
-    def open_recent(self) -> None:
-        """Ask for a case that was opened lately, and open it."""
-        dialog = RecentDialog(self._main_window())
-        dialog.exec()
-        request = dialog.request
-        dialog.deleteLater()
-        if request is not None:
-            Opening(self._dock.viewer, request)
 
     def change_keys(self) -> None:
         """Ask for other keys."""
@@ -119,7 +107,7 @@ class Desk(QObject):
         slider.setValue(slider.value() + by)
 
     def _open_sample(self) -> None:
-        Opening(self._dock.viewer, Request(sample.sample_scan()))
+        open_path(self._dock.viewer, str(sample.sample_scan()))
 
     def _hide_hint(self) -> None:
         set_preference("show_hint", value=False)

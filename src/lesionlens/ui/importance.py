@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
-from qtpy.compat import isalive
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
 from lesionlens.errors import InputError
-from lesionlens.pipeline import RunOptions
 from lesionlens.styles import DIVERGING, Style
-from lesionlens.ui import weighing, work
+from lesionlens.ui import weighing
+from lesionlens.ui.alive import follow_layers, while_alive
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.consent import may_run
 from lesionlens.ui.current import current_of
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.layers import heatmap_layer
 from lesionlens.ui.masks import anatomy_of, labels_on, scan_in
-from lesionlens.ui.opening import Opening
 from lesionlens.ui.parts import Note, scrolled, wide_combo
 from lesionlens.ui.pictures import Picture
 from lesionlens.ui.preferences import preferences
 from lesionlens.ui.run_bar import RunBar
 from lesionlens.ui.scan_form import ScanForm
-from lesionlens.ui.scans import Request
 from lesionlens.ui.target_form import DEFAULT_TARGET, fill_with_layers
 
 if TYPE_CHECKING:
@@ -69,7 +65,7 @@ class ImportanceWidget(QWidget):
         self._arrange()
         self._connect()
         annotate(viewer)
-        self.scan.set_bundles(work.bundles(), default=RunOptions(input=Path()).bundle)
+        self.scan.start()
         self._offer_labels()
 
     def run(self) -> None:
@@ -141,11 +137,11 @@ class ImportanceWidget(QWidget):
             self.target.addItems([DEFAULT_TARGET, *info.foreground])
         self._allow()
 
+    @while_alive
     def _offer_labels(self, _event: Any = None) -> None:
-        if isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed
-            layers = labels_on(self.viewer.layers, self.scan.volume_layer)
-            fill_with_layers(self.labels, layers, "no labels layer lies on the scan")
-            self._allow()
+        layers = labels_on(self.viewer.layers, self.scan.volume_layer)
+        fill_with_layers(self.labels, layers, "no labels layer lies on the scan")
+        self._allow()
 
     def _allow(self, _index: int = 0) -> None:
         features, info = self.features.currentData(), self.scan.info
@@ -157,19 +153,13 @@ class ImportanceWidget(QWidget):
             lacks = "This bundle finds no regions: take the labels of a layer, or input channels."
         self.bar.allow(self.scan.volume_layer is not None and info is not None and not lacks, why_not=lacks)
 
-    def _open_scan(self, path: str) -> None:
-        Opening(self.viewer, Request(Path(path)))
-
     def _connect(self) -> None:
         self.bar.run_clicked.connect(self.run)
-        self.scan.scan_chosen.connect(self._open_scan)
         self.scan.bundle_changed.connect(self._offer)
         self.scan.volume_changed.connect(self._offer_labels)
         self.features.currentIndexChanged.connect(self._allow)
         self.labels.currentIndexChanged.connect(self._allow)
-        events = self.viewer.layers.events
-        for changed in (events.inserted, events.removed, events.reordered):
-            changed.connect(self._offer_labels)
+        follow_layers(self.viewer, self._offer_labels)
 
     def _arrange(self) -> None:
         for box, titles in ((self.features, _FEATURES), (self.how, _HOW)):

@@ -7,6 +7,7 @@ the scan when that was read whole; nothing can be run on it.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.layers import Layer
@@ -20,13 +21,13 @@ from lesionlens.ui.layers import loading_layer
 from lesionlens.ui.navigation import show_as_taken, show_slice
 from lesionlens.ui.notices import show_failure
 from lesionlens.ui.questions import ask
-from lesionlens.ui.recent_dialog import remember
+from lesionlens.ui.recent_dialog import RecentDialog, remember
 from lesionlens.ui.scans import Opened, Question, Request, open_scan
 
 if TYPE_CHECKING:
     import napari.viewer
 
-__all__ = ["Opening"]
+__all__ = ["Opening", "open_path", "open_recent"]
 
 # The first picture is wanted at once. Drawing a later one takes as long as decoding some slices, and as much of the
 # processor, so there are not many.
@@ -34,6 +35,21 @@ _FIRST_LOOK_MS = 50
 _LOOK_MS = 1000
 _BAR_WIDTH = 150
 _TEXT_WIDTH = 230
+
+
+def open_path(viewer: napari.viewer.Viewer, path: str) -> None:
+    """Read a scan in the background; its layer is in the viewer when it is there."""
+    Opening(viewer, Request(Path(path)))
+
+
+def open_recent(viewer: napari.viewer.Viewer) -> None:
+    """Ask for a case that was opened lately, and open it."""
+    dialog = RecentDialog(_main_window(viewer))
+    dialog.exec()
+    request = dialog.request
+    dialog.deleteLater()
+    if request is not None:
+        Opening(viewer, request)
 
 
 class Opening(QObject):

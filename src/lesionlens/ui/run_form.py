@@ -20,7 +20,7 @@ from lesionlens.ui.target_form import TargetChoice, TargetForm
 from lesionlens.ui.uncertainty_form import UncertaintyChoice, UncertaintyForm
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
+    import napari.viewer
     from napari.layers import Layer
 
     from lesionlens.model.catalogue import BundleInfo
@@ -69,7 +69,7 @@ class RunForm(QWidget):
     run_clicked = Signal()
     results_clicked = Signal()
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.scan = ScanForm(viewer)
         self.explaining = MethodForm()

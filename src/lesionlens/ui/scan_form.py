@@ -7,29 +7,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
-from qtpy.compat import isalive
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QMenu, QPushButton, QWidget
 
 from lesionlens.errors import LesionLensError
+from lesionlens.pipeline import RunOptions
 from lesionlens.ui import work
+from lesionlens.ui.alive import follow_layers, while_alive
 from lesionlens.ui.layers import is_foreign_image, volume_of
+from lesionlens.ui.opening import open_path, open_recent
 from lesionlens.ui.parts import wide_combo
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
+    import napari.viewer
     from napari.layers import Layer
 
     from lesionlens.model.catalogue import BundleInfo
 
 __all__ = ["ScanForm"]
 
+# RunOptions holds every default; the input is filled in when something runs.
+_DEFAULTS = RunOptions(input=Path())
 BROWSE_FOLDER = "Open a bundle folder…"
 BROWSE_ZIP = "Open a bundle zip file…"
 
 
 class ScanForm(QWidget):
-    """Asks for a volume of the viewer and for a bundle.
+    """Asks for a volume of the viewer and for a bundle; opens scans that are not there yet.
 
     Parameters
     ----------
@@ -38,20 +42,14 @@ class ScanForm(QWidget):
 
     Attributes
     ----------
-    scan_chosen : Signal(str)
-        The user wants to open this scan.
-    recent_wanted : Signal()
-        The user wants to see the cases that were opened lately.
     bundle_changed, volume_changed : Signal()
         Another one was chosen, or none is any more.
     """
 
-    scan_chosen = Signal(str)
-    recent_wanted = Signal()
     bundle_changed = Signal()
     volume_changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self.volume = wide_combo("The scan to run the bundle on")
@@ -60,7 +58,7 @@ class ScanForm(QWidget):
         menu = QMenu(self.open)
         menu.addAction("DICOM folder…", self._browse_folder)
         menu.addAction("File…", self._browse_file)
-        self.recent = menu.addAction("Recent case…", self.recent_wanted.emit)
+        self.recent = menu.addAction("Recent case…", lambda: open_recent(viewer))
         self.open.setMenu(menu)
         self.bundle = wide_combo("A MONAI bundle: network, weights and what they were trained for")
         self._bundle_index = 0
@@ -69,9 +67,7 @@ class ScanForm(QWidget):
         self.bundle.currentIndexChanged.connect(self._bundle_chosen)
         self.volume.currentIndexChanged.connect(lambda _: self.volume_changed.emit())
         self._offer_volumes()
-        events = viewer.layers.events
-        for changed in (events.inserted, events.removed, events.reordered):
-            changed.connect(self._offer_volumes)
+        follow_layers(viewer, self._offer_volumes)
 
     @property
     def volume_layer(self) -> Layer | None:
@@ -105,6 +101,10 @@ class ScanForm(QWidget):
         if index >= 0:
             self.volume.setCurrentIndex(index)
 
+    def start(self) -> None:
+        """Offer the embedded bundles and choose the default one; whoever listens is told."""
+        self.set_bundles(work.bundles(), default=_DEFAULTS.bundle)
+
     def set_bundles(self, bundles: Sequence[BundleInfo], *, default: str) -> None:
         """Offer the embedded bundles, and to open another."""
         self.bundle.clear()
@@ -136,10 +136,8 @@ class ScanForm(QWidget):
         found = (self.bundle.itemData(i) for i in range(self.bundle.count()))
         return [info for info in found if info is not None]
 
+    @while_alive
     def _offer_volumes(self, event: Any = None) -> None:
-        # napari's events do not know that the dock was closed.
-        if not isalive(self):  # type: ignore[no-untyped-call]  # qtpy.compat has no hints
-            return
         layers = [layer for layer in self._viewer.layers if volume_of(layer) is not None or is_foreign_image(layer)]
         self.set_volumes(layers)
         if event is not None and event.type == "inserted":
@@ -172,7 +170,7 @@ class ScanForm(QWidget):
 
     def _choose_scan(self, path: str) -> None:
         if path:
-            self.scan_chosen.emit(path)
+            open_path(self._viewer, path)
 
     def _bundle_chosen(self, index: int) -> None:
         info = self.bundle.itemData(index)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.compat import isalive
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
 
 from lesionlens.checks import CHECKS
 from lesionlens.errors import InputError
 from lesionlens.methods import METHODS
-from lesionlens.pipeline import RunOptions
 from lesionlens.ui import work
+from lesionlens.ui.alive import follow_layers, while_alive
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.checking import Checked, TrustOptions
 from lesionlens.ui.consent import may_run
@@ -22,11 +20,9 @@ from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.looking import Looker
 from lesionlens.ui.masks import labels_on, mask_of, scan_in
 from lesionlens.ui.method_form import MethodForm
-from lesionlens.ui.opening import Opening
 from lesionlens.ui.parts import CheckMenu, Section, column_of, scrolled, wide_combo
 from lesionlens.ui.run_bar import RunBar
 from lesionlens.ui.scan_form import ScanForm
-from lesionlens.ui.scans import Request
 from lesionlens.ui.target_form import DEFAULT_TARGET, fill_with_layers
 from lesionlens.ui.trust_results import TrustResults
 
@@ -34,8 +30,6 @@ if TYPE_CHECKING:
     import napari.viewer
 
 __all__ = ["TrustWidget"]
-
-_DEFAULTS = RunOptions(input=Path())
 
 
 class TrustWidget(QWidget):
@@ -69,7 +63,7 @@ class TrustWidget(QWidget):
         self._connect()
         annotate(viewer)
         self.checks.offer(tuple(CHECKS), [f"{name}: {question}" for name, question in CHECKS.items()])
-        self.scan.set_bundles(work.bundles(), default=_DEFAULTS.bundle)
+        self.scan.start()
         self._offer_masks()
 
     def run(self) -> None:
@@ -133,11 +127,11 @@ class TrustWidget(QWidget):
     def _tell(self) -> None:
         self.explaining.show_facts(self.looker.facts, self.looker.message, looking=self.looker.busy)
 
+    @while_alive
     def _offer_masks(self, _event: Any = None) -> None:
-        if isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed
-            layers = labels_on(self.viewer.layers, self.scan.volume_layer)
-            fill_with_layers(self.mask_layer, layers, "none", optional=True)
-            self._allow()
+        layers = labels_on(self.viewer.layers, self.scan.volume_layer)
+        fill_with_layers(self.mask_layer, layers, "none", optional=True)
+        self._allow()
 
     def _allow(self) -> None:
         info = self.explaining.info
@@ -147,21 +141,15 @@ class TrustWidget(QWidget):
         ready = self.scan.volume_layer is not None and self.scan.info is not None
         self.bar.allow(ready and not self.explaining.why_not, why_not=self.explaining.why_not)
 
-    def _open_scan(self, path: str) -> None:
-        Opening(self.viewer, Request(Path(path)))
-
     def _connect(self) -> None:
         self.bar.run_clicked.connect(self.run)
         self.bar.ended.connect(self._look)  # a bundle from outside may be executed from now on
-        self.scan.scan_chosen.connect(self._open_scan)
         self.scan.bundle_changed.connect(self._offer)
         self.scan.volume_changed.connect(self._offer_masks)
         self.explaining.changed.connect(self._allow)
         self.looker.told.connect(self._tell)
         self.method_section.opened.connect(self.looker.look)
-        events = self.viewer.layers.events
-        for changed in (events.inserted, events.removed, events.reordered):
-            changed.connect(self._offer_masks)
+        follow_layers(self.viewer, self._offer_masks)
 
     def _rows(self, *labels: str) -> QWidget:
         fields = {

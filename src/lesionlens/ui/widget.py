@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.compat import isalive
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from lesionlens.errors import InputError
 from lesionlens.pipeline import RunOptions
 from lesionlens.styles import ATTRIBUTION, PROBABILITY
 from lesionlens.ui import work
+from lesionlens.ui.alive import while_alive
 from lesionlens.ui.appearance import colours_for, default_styles
 from lesionlens.ui.canvas import annotate, show_plane
 from lesionlens.ui.class_probabilities import ClassProbabilities
@@ -24,7 +24,7 @@ from lesionlens.ui.diameters import Diameters
 from lesionlens.ui.glance_form import GlanceForm
 from lesionlens.ui.layers import is_foreign_image
 from lesionlens.ui.measuring import Measurer
-from lesionlens.ui.opening import Opening
+from lesionlens.ui.opening import open_path
 from lesionlens.ui.options import Selected, run_options
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
@@ -33,7 +33,6 @@ from lesionlens.ui.places import Places
 from lesionlens.ui.region_table import NO_REGIONS, RegionTable
 from lesionlens.ui.result_words import classes_of, rules_words, unseen_classes, without_regions
 from lesionlens.ui.run_form import RunForm
-from lesionlens.ui.scans import Request
 from lesionlens.ui.spread_words import spread_words
 from lesionlens.ui.viewing_keys import bind_keys
 from lesionlens.ui.window_controls import WindowControls
@@ -85,7 +84,7 @@ class LesionLensWidget(QWidget):
         self.desk.prefer()
         annotate(viewer)
         bind_keys(viewer, self.glances)
-        self.form.scan.set_bundles(work.bundles(), default=_DEFAULTS.bundle)
+        self.form.scan.start()
 
     @property
     def job(self) -> Job | None:
@@ -117,7 +116,7 @@ class LesionLensWidget(QWidget):
 
     def open_scan(self, path: str) -> None:
         """Read a scan in the background; its layer is offered and chosen when it is there."""
-        Opening(self.viewer, Request(Path(path)))
+        open_path(self.viewer, path)
 
     def open_results(self, folder: str) -> None:
         """Show what an earlier run wrote about the chosen volume."""
@@ -171,9 +170,9 @@ class LesionLensWidget(QWidget):
         if kind == PROBABILITY and "threshold" in changes:
             self._show_regions()
 
+    @while_alive
     def _allow(self, _event: Any = None) -> None:
-        if isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed
-            self.controls.allow(self.overlays.kinds)
+        self.controls.allow(self.overlays.kinds)
 
     def _show_class(self, label: str) -> None:
         self.overlays.show_class(label)
@@ -218,7 +217,6 @@ class LesionLensWidget(QWidget):
     def _connect(self) -> None:
         self.form.run_clicked.connect(self.run)
         self.form.results_clicked.connect(self._browse_results)
-        self.form.scan.scan_chosen.connect(self.open_scan)
         self.destroyed.connect(self.overlays.looks.stop)
         self.controls.restyled.connect(self._restyle)
         self.form.regions.changed.connect(self._show_regions)
