@@ -15,7 +15,9 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 
 from lesionlens.checks import CHECKS
+from lesionlens.errors import ExplainError
 from lesionlens.progress import Progress
+from lesionlens.target import Point
 from lesionlens.ui import consent, scan_form, work
 from lesionlens.ui.layers import volume_layer
 from lesionlens.ui.trust import TrustWidget
@@ -132,6 +134,33 @@ def test_cancel_and_closing_stop_the_checks(
     viewer.window.remove_dock_widget(bright)
     bright.deleteLater()
     qtbot.waitUntil(lambda: ends == [1, 1], timeout=WAIT_MS)
+
+
+def test_the_map_of_any_question_can_be_checked(
+    bright: TrustWidget, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked in the LesionLens dock, over a mask or a clicked voxel, is not to be believed unseen."""
+    asked: list[Any] = []
+
+    def check(options: Any, *_: object) -> None:
+        asked.append(options)
+        raise ExplainError("That is enough.")
+
+    monkeypatch.setattr(work, "check", check)
+    form = bright.asking
+    form.score.setCurrentIndex(form.score.findData("logit"))
+    form.over.setCurrentIndex(form.over.findData("mask"))
+    press(bright, qtbot)
+    form.over.setCurrentIndex(form.over.findData("voxel"))
+    press(bright, qtbot)  # nothing was clicked
+    form.show_point((1.0, 2.0, 3.0))
+    press(bright, qtbot)
+
+    assert len(asked) == 2
+    assert asked[0].score == "logit"
+    assert asked[0].over.label == "marks"
+    assert asked[1].over == Point((1.0, 2.0, 3.0))
+    assert form.over.findData("table") == -1
 
 
 def test_scans_open_from_this_dock_too(dock: TrustWidget, monkeypatch: pytest.MonkeyPatch) -> None:

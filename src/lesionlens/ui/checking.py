@@ -14,6 +14,7 @@ from lesionlens.heatmap import LabelMap
 from lesionlens.methods import Value
 from lesionlens.progress import Progress
 from lesionlens.report.trust import draw_charts
+from lesionlens.target import Over, ScoreName
 from lesionlens.ui.drawn import DOCK_INCHES, pixels_of
 from lesionlens.ui.masks import scan_in
 
@@ -33,6 +34,10 @@ class TrustOptions:
     bundle: str
     method: str | None
     target: str | None = None
+    score: ScoreName | None = None
+    over: Over | str = "predicted"
+    against: tuple[str, ...] = ()
+    gamma: float = 1.0
     layer: str | None = None
     method_options: Mapping[str, Value] = field(default_factory=dict)
     mask: LabelMap | None = None
@@ -72,6 +77,10 @@ def check(options: TrustOptions, layer: Layer, progress: Progress) -> Checked:
         scan_in(layer),
         method=options.method,
         target=options.target,
+        score=options.score,
+        over=options.over,
+        against=options.against,
+        gamma=options.gamma,
         layer=options.layer,
         options=options.method_options,
         mask=options.mask,

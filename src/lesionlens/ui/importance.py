@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.layers import Layer
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
@@ -12,19 +12,20 @@ from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 from lesionlens.errors import InputError
 from lesionlens.styles import DIVERGING, Style
 from lesionlens.ui import weighing
-from lesionlens.ui.alive import follow_layers, while_alive
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.consent import may_run
 from lesionlens.ui.current import current_of
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.layers import heatmap_layer
-from lesionlens.ui.masks import anatomy_of, labels_on, scan_in
-from lesionlens.ui.parts import Note, scrolled, wide_combo
+from lesionlens.ui.masks import anatomy_of, scan_in
+from lesionlens.ui.options import over_of
+from lesionlens.ui.parts import Note, Section, scrolled, wide_combo
 from lesionlens.ui.pictures import Picture
+from lesionlens.ui.places import Places
 from lesionlens.ui.preferences import preferences
 from lesionlens.ui.run_bar import RunBar
 from lesionlens.ui.scan_form import ScanForm
-from lesionlens.ui.target_form import DEFAULT_TARGET, fill_with_layers
+from lesionlens.ui.target_form import TargetForm, fill_with_layers
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -56,17 +57,18 @@ class ImportanceWidget(QWidget):
         self.features = wide_combo("What is taken away, one after another")
         self.labels = wide_combo("A labels layer on the scan, such as anatomy: each of its numbers is taken away")
         self.how = wide_combo("Replaced by what is just around it (a channel by its mean), or its voxels shuffled")
-        self.target = wide_combo("The class whose number falls; 'default' is the one found most")
+        self.asking = TargetForm(single=True)
+        self.target_section = Section("Target", self.asking)
         self.bar = RunBar("Measure")
         self.words = Note()
         self._picture: Picture | None = None
         self._pictures = QVBoxLayout()
         self._rows = QFormLayout()
         self._arrange()
+        self.places = Places(viewer, self.scan, self.asking, self._offer_labels)
         self._connect()
         annotate(viewer)
         self.scan.start()
-        self._offer_labels()
 
     def run(self) -> None:
         """Measure, after asking where the bundle is not known to be safe."""
@@ -111,11 +113,15 @@ class ImportanceWidget(QWidget):
         layer, info, labels = self.scan.volume_layer, self.scan.info, self.labels.currentData()
         assert layer is not None
         assert info is not None
-        features = self.features.currentData()
+        features, asked = self.features.currentData(), self.asking.choice()
         return weighing.ImportanceOptions(
             bundle=bundle_name(info),
             features=anatomy_of(labels, scan_in(layer)) if features == "labels" else features,
-            target=None if self.target.currentIndex() <= 0 else self.target.currentText(),
+            target=asked.target,
+            score=asked.score,
+            over=over_of(asked, layer),
+            against=asked.against,
+            gamma=asked.gamma,
             how=self.how.currentData(),
             threshold=current_of(self.viewer).threshold,
             budget_mib=preferences().budget_mib,
@@ -133,13 +139,10 @@ class ImportanceWidget(QWidget):
     def _offer(self) -> None:
         info = self.scan.info
         if info is not None:
-            self.target.clear()
-            self.target.addItems([DEFAULT_TARGET, *info.foreground])
+            self.asking.offer_classes(info)
         self._allow()
 
-    @while_alive
-    def _offer_labels(self, _event: Any = None) -> None:
-        layers = labels_on(self.viewer.layers, self.scan.volume_layer)
+    def _offer_labels(self, layers: list[Layer]) -> None:
         fill_with_layers(self.labels, layers, "no labels layer lies on the scan")
         self._allow()
 
@@ -156,10 +159,9 @@ class ImportanceWidget(QWidget):
     def _connect(self) -> None:
         self.bar.run_clicked.connect(self.run)
         self.scan.bundle_changed.connect(self._offer)
-        self.scan.volume_changed.connect(self._offer_labels)
+        self.scan.volume_changed.connect(self._allow)
         self.features.currentIndexChanged.connect(self._allow)
         self.labels.currentIndexChanged.connect(self._allow)
-        follow_layers(self.viewer, self._offer_labels)
 
     def _arrange(self) -> None:
         for box, titles in ((self.features, _FEATURES), (self.how, _HOW)):
@@ -174,7 +176,6 @@ class ImportanceWidget(QWidget):
             ("Take away", self.features),
             ("Labels", self.labels),
             ("They are", self.how),
-            ("Target class", self.target),
         ):
             self._rows.addRow(label, box)
-        scrolled(self, self.scan, rows, self.bar, self.words, pictures)
+        scrolled(self, self.scan, rows, self.target_section, self.bar, self.words, pictures)

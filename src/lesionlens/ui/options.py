@@ -15,12 +15,15 @@ from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.masks import anatomy_of, mask_of, scan_in
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
+
     from lesionlens.heatmap import LabelMap
     from lesionlens.results import CaseResult
     from lesionlens.target import Over
     from lesionlens.ui.run_form import Choices
+    from lesionlens.ui.target_form import TargetChoice
 
-__all__ = ["Selected", "run_options"]
+__all__ = ["Selected", "over_of", "run_options"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def run_options(choices: Choices, selected: Selected) -> RunOptions:
     )
     if asked.place == "table":
         return replace(options, over=_region(choices, selected), target=selected.label)
-    return replace(options, over=_over(choices))
+    return replace(options, over=over_of(asked, choices.volume_layer))
 
 
 def _anatomy(choices: Choices) -> LabelMap | None:
@@ -84,12 +87,18 @@ def _anatomy(choices: Choices) -> LabelMap | None:
     return None if layer is None else anatomy_of(layer, scan_in(choices.volume_layer))
 
 
-def _over(choices: Choices) -> Over | str:
-    asked = choices.target
+def over_of(asked: TargetChoice, layer: Layer) -> Over | str:
+    """Return over which voxels of the scan that a layer shows something is asked.
+
+    Raises
+    ------
+    InputError
+        If that was not chosen, with what to do.
+    """
     if asked.place == "mask":
         if asked.mask_layer is None:
             raise InputError("There is no mask: paint one in a new labels layer, or open one that lies on the scan.")
-        return mask_of(asked.mask_layer, scan_in(choices.volume_layer))
+        return mask_of(asked.mask_layer, scan_in(layer))
     if asked.place in ("voxel", "region"):
         if asked.point is None:
             raise InputError("Click on the scan first: the voxel there is what is asked about.")

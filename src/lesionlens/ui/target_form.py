@@ -68,6 +68,11 @@ class TargetChoice:
 class TargetForm(QWidget):
     """Asks what is explained of which class.
 
+    Parameters
+    ----------
+    single
+        Ask of one class, and not of a region in a table: for docks that have none.
+
     Attributes
     ----------
     changed : Signal()
@@ -76,15 +81,17 @@ class TargetForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, *, single: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._single = single
         self.target = wide_combo("The class whose evidence is shown; 'default' is the one found most")
         self.score = wide_combo("Which number of the class is explained")
         for name, title in _SCORES.items():
             self.score.addItem(title, name)
         self.over = wide_combo("Over which voxels its mean is taken")
         for place, title in _PLACES.items():
-            self.over.addItem(title, place)
+            if not (single and place == "table"):
+                self.over.addItem(title, place)
         self.mask_layer = wide_combo("Labels layers that lie on the scan; everything above 0 counts")
         self.clicked = Note()
         self.against = CheckMenu("nothing", "Competing classes, whose mean is subtracted: what tells them apart")
@@ -131,7 +138,8 @@ class TargetForm(QWidget):
         """Offer the classes of a bundle, and the places that its task has."""
         self.target.clear()
         classes = [DEFAULT_TARGET, *info.foreground]
-        self.target.addItems([*classes, "all"] if len(info.foreground) > 1 and "all" not in classes else classes)
+        every = len(info.foreground) > 1 and "all" not in classes and not self._single
+        self.target.addItems([*classes, "all"] if every else classes)
         others = [name for name in info.outputs if name != _SIMILAR]
         self.against.offer((_SIMILAR, *others), ("the most similar classes", *others))
         self.over.setEnabled(info.task == "segmentation")

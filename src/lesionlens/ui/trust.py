@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
 
@@ -11,23 +11,25 @@ from lesionlens.checks import CHECKS
 from lesionlens.errors import InputError
 from lesionlens.methods import METHODS
 from lesionlens.ui import work
-from lesionlens.ui.alive import follow_layers, while_alive
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.checking import Checked, TrustOptions
 from lesionlens.ui.consent import may_run
 from lesionlens.ui.current import current_of
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.looking import Looker
-from lesionlens.ui.masks import labels_on, mask_of, scan_in
+from lesionlens.ui.masks import mask_of, scan_in
 from lesionlens.ui.method_form import MethodForm
+from lesionlens.ui.options import over_of
 from lesionlens.ui.parts import CheckMenu, Section, column_of, scrolled, wide_combo
+from lesionlens.ui.places import Places
 from lesionlens.ui.run_bar import RunBar
 from lesionlens.ui.scan_form import ScanForm
-from lesionlens.ui.target_form import DEFAULT_TARGET, fill_with_layers
+from lesionlens.ui.target_form import TargetForm, fill_with_layers
 from lesionlens.ui.trust_results import TrustResults
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Layer
 
 __all__ = ["TrustWidget"]
 
@@ -48,23 +50,23 @@ class TrustWidget(QWidget):
         self.scan = ScanForm(viewer)
         self.mask_layer = wide_combo("A labels layer that a reader painted on the scan: does the map lie on it?")
         self.explaining = MethodForm(of_class=True)
-        self.target = wide_combo("The class that the map is of; 'default' is the one found most")
+        self.asking = TargetForm(single=True)
         self.checks = CheckMenu("all that can be made", "Make these checks alone")
         self.also = CheckMenu("none", "Other methods: do they say the same?")
         self.whole = QCheckBox("in all windows, not in the one with most of the class")
         self.whole.setToolTip("Exact, and as many times slower as there are windows")
         self.bar = RunBar("Check")
         self.results = TrustResults()
-        self.method_section = Section("Method and target", column_of(self.explaining, self._rows("Target class")))
+        self.method_section = Section("Method and target", column_of(self.explaining, self.asking))
         self.checks_section = Section("Checks", self._rows("Only", "Also", "Look"))
         self.looker = Looker(self.scan, self)
         mask = self._rows("Mask")
         scrolled(self, self.scan, mask, self.method_section, self.checks_section, self.bar, self.results)
+        self.places = Places(viewer, self.scan, self.asking, self._offer_masks)
         self._connect()
         annotate(viewer)
         self.checks.offer(tuple(CHECKS), [f"{name}: {question}" for name, question in CHECKS.items()])
         self.scan.start()
-        self._offer_masks()
 
     def run(self) -> None:
         """Check the chosen map, after asking where the bundle is not known to be safe."""
@@ -93,14 +95,19 @@ class TrustWidget(QWidget):
         current_of(self.viewer).checked(checked.report)
 
     def _options(self) -> TrustOptions:
-        layer, info, how = self.scan.volume_layer, self.scan.info, self.explaining.choice()
+        layer, info = self.scan.volume_layer, self.scan.info
+        how, asked = self.explaining.choice(), self.asking.choice()
         assert layer is not None
         assert info is not None
         mask = self.mask_layer.currentData()
         return TrustOptions(
             bundle=bundle_name(info),
             method=how.method,
-            target=None if self.target.currentIndex() <= 0 else self.target.currentText(),
+            target=asked.target,
+            score=asked.score,
+            over=over_of(asked, layer),
+            against=asked.against,
+            gamma=asked.gamma,
             layer=how.layer,
             method_options=how.method_options,
             mask=None if mask is None else mask_of(mask, scan_in(layer)),
@@ -114,8 +121,7 @@ class TrustWidget(QWidget):
         info = self.scan.info
         if info is not None:
             self.explaining.follow(info.task)
-            self.target.clear()
-            self.target.addItems([DEFAULT_TARGET, *info.foreground])
+            self.asking.offer_classes(info)
             self._look()
 
     def _look(self) -> None:
@@ -127,9 +133,7 @@ class TrustWidget(QWidget):
     def _tell(self) -> None:
         self.explaining.show_facts(self.looker.facts, self.looker.message, looking=self.looker.busy)
 
-    @while_alive
-    def _offer_masks(self, _event: Any = None) -> None:
-        layers = labels_on(self.viewer.layers, self.scan.volume_layer)
+    def _offer_masks(self, layers: list[Layer]) -> None:
         fill_with_layers(self.mask_layer, layers, "none", optional=True)
         self._allow()
 
@@ -145,16 +149,13 @@ class TrustWidget(QWidget):
         self.bar.run_clicked.connect(self.run)
         self.bar.ended.connect(self._look)  # a bundle from outside may be executed from now on
         self.scan.bundle_changed.connect(self._offer)
-        self.scan.volume_changed.connect(self._offer_masks)
         self.explaining.changed.connect(self._allow)
         self.looker.told.connect(self._tell)
         self.method_section.opened.connect(self.looker.look)
-        follow_layers(self.viewer, self._offer_masks)
 
     def _rows(self, *labels: str) -> QWidget:
         fields = {
             "Mask": self.mask_layer,
-            "Target class": self.target,
             "Only": self.checks,
             "Also": self.also,
             "Look": self.whole,

@@ -12,6 +12,7 @@ from lesionlens.heatmap import Importance, LabelMap
 from lesionlens.importance import feature_importance
 from lesionlens.progress import Progress
 from lesionlens.report.importance import draw_bars
+from lesionlens.target import Over, ScoreName
 from lesionlens.ui.drawn import DOCK_INCHES, pixels_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class ImportanceOptions:
     bundle: str
     features: LabelMap | Literal["channels", "regions"]
     target: str | None = None
+    score: ScoreName | None = None
+    over: Over | str = "predicted"
+    against: tuple[str, ...] = ()
+    gamma: float = 1.0
     how: Literal["ablate", "permute"] = "ablate"
     threshold: float = 0.5
     budget_mib: int = 1024
@@ -65,6 +70,10 @@ def weigh(options: ImportanceOptions, scan: Volume, progress: Progress) -> Weigh
         scan,
         features=options.features,
         target=options.target,
+        score=options.score,
+        over=options.over,
+        against=options.against,
+        gamma=options.gamma,
         how=options.how,
         budget_mib=options.budget_mib,
         threshold=options.threshold,

@@ -22,7 +22,7 @@ from lesionlens.ui.current import current_of
 from lesionlens.ui.desk import Desk
 from lesionlens.ui.diameters import Diameters
 from lesionlens.ui.glance_form import GlanceForm
-from lesionlens.ui.layers import is_foreign_image
+from lesionlens.ui.layers import THRESHOLD_KEY, is_foreign_image
 from lesionlens.ui.measuring import Measurer
 from lesionlens.ui.opening import open_path
 from lesionlens.ui.options import Selected, run_options
@@ -39,6 +39,7 @@ from lesionlens.ui.window_controls import WindowControls
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Layer
 
     from lesionlens.display import Plane
     from lesionlens.regions import Region
@@ -69,7 +70,7 @@ class LesionLensWidget(QWidget):
         self.overlays = Overlays(viewer, styles)
         self.measurer = Measurer(self)
         self.form = RunForm(viewer)
-        self.places = Places(viewer, self.form)
+        self.places = Places(viewer, self.form.scan, self.form.asking, self._offer_anatomy)
         self.controls = OverlayControls(styles)
         self.window_controls = WindowControls(viewer)
         self.glances = GlanceForm(viewer, styles)
@@ -173,6 +174,9 @@ class LesionLensWidget(QWidget):
     @while_alive
     def _allow(self, _event: Any = None) -> None:
         self.controls.allow(self.overlays.kinds)
+
+    def _offer_anatomy(self, layers: list[Layer]) -> None:
+        self.form.regions.offer([layer for layer in layers if THRESHOLD_KEY not in layer.metadata])
 
     def _show_class(self, label: str) -> None:
         self.overlays.show_class(label)
