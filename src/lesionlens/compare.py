@@ -210,7 +210,7 @@ def pair_of(first: Heatmap, second: Heatmap, *, thresholds: tuple[float, float] 
         cut = f"at or above {thresholds[0]:g} and {thresholds[1]:g}"
     else:
         a, b = hottest(first, HOTTEST_SHARE), hottest(second, HOTTEST_SHARE)
-        cut = f"the highest {100 * HOTTEST_SHARE:g} % of the voxels, above 0"
+        cut = f"among the highest {100 * HOTTEST_SHARE:g} % and above 0"
     return Pair(first, second, difference(first, second), overlap(a, b), cut)
 
 

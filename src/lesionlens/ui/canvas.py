@@ -41,7 +41,7 @@ _LETTER_POINTS = 16
 # In napari's font the letter I is a bar like many others on a screen; a word is none.
 _SPELT_OUT = {"I": "Inf"}
 _BANNER_POINTS = 10
-# What a canvas of 500 pixels can hold beside the letter in the middle.
+# What a canvas of 450 pixels can hold beside the letter in the middle.
 _BANNER_CHARACTERS = 24
 _LEGEND_POINTS = 8
 # Slices of scans that are meant to be straight are often turned by a fraction of a degree.
@@ -69,9 +69,10 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
         return
     prefer_convention()
     tells = not (brief or bare)
-    # On the main canvas napari's notifications come up on the right, and would lie over it in the middle.
-    place = "bottom_left" if tells else "bottom_center"
-    overlays[_BANNER] = TextOverlay(text=RESEARCH_USE_ONLY, position=place, font_size=_BANNER_POINTS, visible=not bare)
+    # On the left: on the right are the scale and, on the main canvas, napari's notifications.
+    overlays[_BANNER] = TextOverlay(
+        text=_in_lines([RESEARCH_USE_ONLY]), position="bottom_left", font_size=_BANNER_POINTS, visible=not bare
+    )
     if tells:
         overlays[_LEGEND] = TextOverlay(position="top_left", font_size=_LEGEND_POINTS, visible=True)
     overlays[_READOUT] = TextOverlay(position="top_left", font_size=_LEGEND_POINTS)
@@ -192,7 +193,13 @@ def _notices(viewer: ViewerModel) -> list[str]:
     # The letters hold for scans of LesionLens; beside them they would seem to hold for every picture on the canvas.
     foreign = (layer.name for layer in viewer.layers if is_foreign_image(layer))
     lines += [f"{name}: not opened by LesionLens, sides unknown" for name in foreign]
-    return [part for line in lines for part in textwrap.wrap(line, _BANNER_CHARACTERS, break_on_hyphens=False)]
+    return lines
+
+
+def _in_lines(notices: list[str]) -> str:
+    """Return notices as short lines."""
+    parts = (textwrap.wrap(notice, _BANNER_CHARACTERS, break_on_hyphens=False) for notice in notices)
+    return "\n".join(line for part in parts for line in part)
 
 
 def _shows_volume(viewer: ViewerModel) -> bool:
@@ -215,7 +222,7 @@ def _turn(viewer: ViewerModel, *, brief: bool) -> None:
 
 
 def _write(viewer: ViewerModel, *, brief: bool) -> None:
-    viewer.canvas.overlays[_BANNER].text = RESEARCH_USE_ONLY if brief else "\n".join(_notices(viewer))
+    viewer.canvas.overlays[_BANNER].text = _in_lines([RESEARCH_USE_ONLY] if brief else _notices(viewer))
     shown = _shows_volume(viewer) and viewer.dims.ndisplay == 2
     vertical, horizontal = (str(direction) for direction in viewer.scene.camera.orientation2d)
     letters = edge_letters(tuple(viewer.dims.displayed), vertical, horizontal) if shown else {}
