@@ -28,7 +28,7 @@ def while_alive(
     """Make a method of a widget do nothing once the widget was deleted."""
 
     @wraps(step)
-    def guarded(self: Owner, *args: Parameters.args, **options: Parameters.kwargs) -> None:
+    def guarded(self: Owner, /, *args: Parameters.args, **options: Parameters.kwargs) -> None:
         if is_alive(self):
             step(self, *args, **options)
 
