@@ -97,5 +97,7 @@ def _field(info: MethodInfo, name: str) -> QWidget:
     combo.setEditable(True)
     combo.addItems(WORDS.get((info.name, name), (default,)))
     combo.setCurrentText(default)
-    combo.lineEdit().setPlaceholderText(_EMPTY.get(name, ""))
+    line = combo.lineEdit()
+    assert line is not None  # it is editable
+    line.setPlaceholderText(_EMPTY.get(name, ""))
     return combo

@@ -37,7 +37,7 @@ def show_details(message: str, details: str, _notice: Any = None) -> None:
     dialog.deleteLater()
 
 
-class _Failure(Notification):
+class _Failure(Notification):  # type: ignore[misc]  # napari has no hints
     """An error whose source people can read: napari shows it."""
 
     @property
