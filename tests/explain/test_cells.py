@@ -142,6 +142,17 @@ def test_networks_that_insist_on_a_size_keep_the_even_placing() -> None:
     fixed = nn.Sequential(*front, nn.Flatten(), nn.Linear(225, 2))
     even = apply_method(Inference(fixed, torch.rand(1, 1, 32, 32)), ClassLogit(1), layer="3")
     assert even.stride == even_cells((32, 32), (15, 15)).stride
+    assert any("could not be tried, as the network takes no image of another size" in note for note in even.notes)
+    assert not any("could not be tried" in note for note in explained.notes)
+
+
+def test_cells_that_follow_no_stride_are_noted() -> None:
+    """A layer that is resized to a number of cells lies evenly at best, and a reader must know that nobody looked."""
+    network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.AdaptiveAvgPool2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(25, 2))
+
+    explained = apply_method(Inference(network, torch.rand(1, 1, 32, 32)), ClassLogit(1), layer="2")
+
+    assert any("could not be tried, as no stride fits" in note for note in explained.notes)
 
 
 def test_unpadded_convolutions_through_windows() -> None:

@@ -11,7 +11,7 @@ Neural Networks, Distill 2019).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -43,7 +43,7 @@ class Cells:
         Voxels by which all cells lie further than the half-voxel convention puts them: cell ``c`` is centred on voxel
         ``stride * c + (stride - 1) / 2 + border``.
     note
-        A sentence for the reader where they do not cover the image evenly; else empty.
+        A sentence for the reader where they do not cover the image evenly, or nobody could try; else empty.
     """
 
     stride: tuple[float, ...]
@@ -119,7 +119,7 @@ def cells_of(network: nn.Module, cut: Cut, view: Tensor, shape: Sequence[int]) -
     key = (fingerprint(network), cut.layer, size, tuple(shape))
     known = _KNOWN.setdefault(network, {})
     if key not in known:
-        known[key] = _found(cut, view, tuple(shape), padded=padded) or even
+        known[key] = _found(cut, view, tuple(shape), padded=padded)
     return known[key]
 
 
@@ -155,14 +155,16 @@ def _is_power_of_two(value: float) -> bool:
     return value > 0 and log2(value).is_integer()
 
 
-def _found(cut: Cut, view: Tensor, shape: tuple[int, ...], *, padded: bool) -> Cells | None:
-    """Measure stride and border; None where the network takes no other image, or the numbers contradict each other."""
+def _found(cut: Cut, view: Tensor, shape: tuple[int, ...], *, padded: bool) -> Cells:
+    """Measure stride and border; even cells, and why, where the network takes no other image or nothing fits."""
     size = tuple(view.shape[2:])
     first = _count(cut, view, _LENGTH)
-    for longer in _LONGER if first is not None else ():
+    if first is None:
+        return _assumed(size, shape, "the network takes no image of another size")
+    for longer in _LONGER:
         second = _count(cut, view, _LENGTH + longer)
-        if first is None or second is None:
-            return None
+        if second is None:
+            return _assumed(size, shape, "the network takes no image of another size")
         more = [b - a for a, b in zip(first, second, strict=True)]
         if any(n <= 0 or longer % n for n in more):
             continue
@@ -173,7 +175,18 @@ def _found(cut: Cut, view: Tensor, shape: tuple[int, ...], *, padded: bool) -> C
             # Padded networks begin at the first voxel, whatever the length of the image.
             border = tuple(0.0 if padded else n / 2 for n in lost)
             return Cells(tuple(map(float, stride)), border, _note(stride, border, here))
-    return None
+    return _assumed(size, shape, "no stride fits its numbers of cells for images of other sizes")
+
+
+def _assumed(size: Sequence[int], shape: Sequence[int], reason: str) -> Cells:
+    """Return even cells with a note that this is no more than the convention."""
+    even = even_cells(size, shape)
+    steps = " x ".join(f"{value:g}" for value in even.stride)
+    note = (
+        f"Where the layer's cells lie could not be tried, as {reason}: they are taken to cover the image evenly, every"
+        f" {steps} voxels, and the map may lie beside its evidence by more than half of that."
+    )
+    return replace(even, note=note)
 
 
 def _count(cut: Cut, view: Tensor, length: int) -> tuple[int, ...] | None:
