@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from monai.networks.nets import (
+    UNETR,
     AttentionUnet,
     BasicUNet,
     DenseNet121,
@@ -102,6 +103,12 @@ CHOICES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str, tuple[in
         (1, 32, 32, 32),
         "model.1.submodule.1.submodule",
         (8, 8, 8),
+    ),
+    "unetr": (
+        lambda: UNETR(1, 2, (32, 48), feature_size=2, hidden_size=8, mlp_dim=8, num_heads=2, spatial_dims=2),
+        (1, 32, 48),
+        "decoder5",
+        (4, 6),
     ),
     "meshnet": (meshnet, (1, 16, 16, 16), "3", (16, 16, 16)),
     "pooled linear": (lambda: pooled_linear([[1.0]]), (1, 4, 4, 4), "features", (4, 4, 4)),

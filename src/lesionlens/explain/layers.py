@@ -108,10 +108,17 @@ def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, 
         reason = "the last layer before positions are pooled"
         return _with_doubt(calls, (unpooled or layers)[-1].name, reason)
     if min(prod(layer.shape[2:]) for layer in layers) == prod(shape[2:]):
-        return _before_head(calls, layers), "the last layer before the head of a network without downsampling"
-    layer = _bottleneck(calls, layers)
+        front = _before_head(calls, layers) or layers[:1]
+        return front[-1].name, "the last layer before the head of a network without downsampling"
+    layer, where = _bottleneck(calls, layers), ""
+    if _is_first_of_many(calls, layer.name):  # an embedding of patches: what has been learned comes after it
+        later = [one for one in _before_head(calls, layers) if not _is_first_of_many(calls, one.name)]
+        if later and min(prod(one.shape[2:]) for one in later) < prod(shape[2:]):
+            layer, where = _bottleneck(calls, later), " behind the embedding"
     stride = " x ".join(f"{s:g}" for s in layer.stride)
-    return _with_doubt(calls, layer.name, f"the coarsest features (stride {stride}); later layers repeat the output")
+    return _with_doubt(
+        calls, layer.name, f"the coarsest features{where} (stride {stride}); later layers repeat the output"
+    )
 
 
 def coarsest_first(network: nn.Module, image_shape: Sequence[int]) -> tuple[list[LayerInfo], tuple[int, ...]]:
@@ -141,10 +148,15 @@ def coarsest_first(network: nn.Module, image_shape: Sequence[int]) -> tuple[list
 
 def _with_doubt(calls: list[Call], name: str, reason: str) -> tuple[str, str]:
     """Say where the chosen layer is the first of three or more: what it knows of the image is little."""
-    heads = [call.name for call in calls if call.is_head]
-    if len(heads) > 2 and (name == heads[0] or heads[0].startswith(f"{name}.")):
+    if _is_first_of_many(calls, name):
         reason = "it is the only one that keeps positions in a form that is understood; everything comes after it"
     return name, reason
+
+
+def _is_first_of_many(calls: list[Call], name: str) -> bool:
+    """Say whether a layer is, or ends in, the first of three or more modules that mix channels."""
+    heads = [call.name for call in calls if call.is_head]
+    return len(heads) > 2 and (name == heads[0] or heads[0].startswith(f"{name}."))
 
 
 def misread_layers(network: nn.Module, image_shape: Sequence[int]) -> set[str]:
@@ -348,12 +360,11 @@ def _explainable(trace: Trace) -> list[LayerInfo]:
     ]
 
 
-def _before_head(calls: list[Call], layers: list[LayerInfo]) -> str:
-    """Return the last layer that is complete before the last module that mixes channels, the head."""
+def _before_head(calls: list[Call], layers: list[LayerInfo]) -> list[LayerInfo]:
+    """Return the layers that are complete before the last module that mixes channels."""
     head = max((i for i, call in enumerate(calls) if call.is_head), default=len(calls))
     done = {call.name for call in calls[:head]}
-    before = [layer.name for layer in layers if layer.name in done]
-    return before[-1] if before else layers[0].name
+    return [layer for layer in layers if layer.name in done]
 
 
 def _bottleneck(calls: list[Call], layers: list[LayerInfo]) -> LayerInfo:
