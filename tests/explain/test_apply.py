@@ -257,3 +257,18 @@ def test_a_layer_that_keeps_its_channels_last_is_refused(name: str) -> None:
     assert state_of(inference.network) == before
     if name != "cam":  # what follows the layer is a ReLU
         assert apply_method(inference, ClassLogit(1), method=name, layer="patch").stride == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("targets", "layer", "message"),
+    [
+        ([1], None, r"A target is such as ClassLogit\(1\).*found 1\."),
+        (ClassLogit(1), None, r"several are a list; found ClassLogit\(index=1"),
+        ([], None, "at least one target"),
+        ([ClassLogit(0)], nn.Conv3d(1, 2, 1), r"named as in network.named_modules\(\).*found Conv3d"),
+    ],
+)
+def test_what_is_no_target_and_no_name_of_a_layer_is_refused(targets: Any, layer: Any, message: str) -> None:
+    """Other packages take class numbers and modules; a traceback of Python would not say what is wanted here."""
+    with pytest.raises(ExplainError, match=message):
+        apply_to_targets(Inference(pooled_linear([[1.0]]), torch.rand(1, 1, 4, 4, 4)), targets, layer=layer)

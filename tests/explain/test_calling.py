@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import Cancelled, ExplainError, LesionLensError
-from lesionlens.explain import ClassLogit, Inference, apply_method
+from lesionlens.explain import ClassLogit, Inference, RegionMargin, apply_method
 from lesionlens.explain.calling import NetworkError, called
 from tiny_networks import pooled_linear, voxel_head
 
@@ -106,6 +109,68 @@ def test_one_number_for_each_image_is_one_class(choose: str, method: str) -> Non
     found = apply_method(one, ClassLogit(0), method=method, layer=layer, options=options)
 
     known = apply_method(every, ClassLogit(1), method=method, layer=layer and "features", options=options)
+    assert known.values.any()
+    torch.testing.assert_close(torch.from_numpy(found.values), torch.from_numpy(known.values), rtol=1e-4, atol=1e-6)
+
+
+class Several(nn.Module):
+    """A classifier that gives something else beside its logits, in some container."""
+
+    def __init__(self, give: Callable[[Tensor, Tensor], object]) -> None:
+        super().__init__()
+        self.network, self.give = pooled_linear([[1.0], [2.0]]), give
+
+    def forward(self, image: Tensor) -> object:
+        """Return what ``give`` makes of the logits and the mean."""
+        return self.give(self.network(image), image.mean(dim=(2, 3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("give", "note"),
+    [
+        (lambda logits, features: (logits, features), "gives 2 tensors; the first is explained"),
+        (lambda logits, features: {"out": logits, "aux": features}, "dictionary of 'out', 'aux'; 'out' is explained"),
+        (lambda logits, features: {"loss": None, "logits": logits}, ""),
+        (lambda logits, features: {"aux": features, "pred": logits}, ""),
+        (lambda logits, features: (logits, [features]), ""),
+        (lambda logits, features: [logits], ""),
+        (lambda logits, features: logits, ""),
+    ],
+)
+@pytest.mark.parametrize("method", ["saliency", "gradcam"])
+def test_which_of_several_outputs_is_explained_is_said(give: Any, note: str, method: str) -> None:
+    """Auxiliary heads and deep supervision look like answers; a choice that nobody made must be seen."""
+    found = apply_method(Inference(Several(give), IMAGE.abs()), ClassLogit(1), method=method)
+
+    assert found.score == pytest.approx(2 * float(IMAGE.abs().mean()))
+    said = " ".join(found.notes)
+    assert note in said
+    assert ("is explained" in said) == bool(note)
+
+
+def test_an_error_says_which_of_several_outputs_was_explained() -> None:
+    """The first output of deep supervision may not depend on the deepest layer, and the layer is not to blame."""
+    network = Several(lambda logits, features: (features.detach(), logits))
+
+    with pytest.raises(ExplainError, match=r"another layer\. The network gives 2 tensors; the first is explained"):
+        apply_method(Inference(network, IMAGE), ClassLogit(0), layer="network.features")
+
+
+@pytest.mark.parametrize("method", ["saliency", "gradcam", "hirescam", "occlusion", "ablationcam"])
+def test_one_number_for_each_voxel_is_one_class(method: str) -> None:
+    """(1, D, H, W) must not be taken for D classes of an image in 2D: class 0 would be the first slice."""
+    torch.manual_seed(0)
+    whole = nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.Tanh(), nn.Conv3d(3, 1, 1))
+    squeezed = nn.Sequential(whole, nn.Flatten(0, 1))
+    layer = None if method in {"saliency", "occlusion"} else "1"
+    options = {"size": "4"} if method == "occlusion" else {}
+
+    found = apply_method(
+        Inference(squeezed, IMAGE), RegionMargin(0), method=method, layer=layer and "0.1", options=options
+    )
+
+    known = apply_method(Inference(whole, IMAGE), RegionMargin(0), method=method, layer=layer, options=options)
+    assert found.target == known.target
     assert known.values.any()
     torch.testing.assert_close(torch.from_numpy(found.values), torch.from_numpy(known.values), rtol=1e-4, atol=1e-6)
 

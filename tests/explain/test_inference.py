@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -24,6 +27,20 @@ def test_anything_but_one_image_is_refused(image: torch.Tensor) -> None:
     """A batch, a missing axis or whole numbers are mistakes that would give a map of something else."""
     with pytest.raises(ExplainError, match=r"One image .* found shape"):
         Inference(pooled_linear([[1.0]]), image)
+
+
+@pytest.mark.parametrize(
+    ("network", "image", "found"),
+    [
+        (pooled_linear([[1.0]]), np.zeros((1, 1, 4, 4, 4), dtype=np.float32), "Sequential and ndarray"),
+        (lambda image: image.mean(dim=(2, 3, 4)), torch.zeros(1, 1, 4, 4, 4), "function and Tensor"),
+    ],
+    ids=["array", "function"],
+)
+def test_arrays_and_functions_are_refused_in_words(network: Any, image: Any, found: str) -> None:
+    """What is wanted instead is one call away, and no traceback says so."""
+    with pytest.raises(ExplainError, match=rf"found {found}\. Wrap a function in a module"):
+        Inference(network, image)
 
 
 def test_windows_of_another_image_are_refused() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from lesionlens.errors import ExplainError
+from lesionlens.explain.calling import noting_choices
 from lesionlens.explain.detection import chosen_layer
 from lesionlens.explain.explanation import Explanation, Request
 from lesionlens.explain.inference import Inference
@@ -100,11 +101,28 @@ def apply_to_targets(
     ['logit of class 0', 'logit of class 1']
     """
     info = method_info(method)
-    if not targets:
-        raise ExplainError("There is nothing to explain: give at least one target.")
+    _check_asked(targets, layer)
     check_hooks(inference.network, info)
+    with noting_choices() as choices:
+        try:
+            found = _applied(inference, targets, info, layer, method_options(info, options or {}), logits, progress)
+        except ExplainError as error:
+            error.args = (" ".join((str(error), *sorted(choices))),)  # it may be for the choice that it fails
+            raise
+    return [replace(one, notes=(*sorted(choices), *one.notes)) for one in found]
+
+
+def _applied(
+    inference: Inference,
+    targets: Sequence[Target],
+    info: MethodInfo,
+    layer: str | None,
+    options: dict[str, Value],
+    logits: Tensor | None,
+    progress: Progress,
+) -> list[Explanation]:
     layers, notes = _layers(info, inference, layer)
-    request = Request(inference, targets[0], info.name, layers, method_options(info, options or {}), logits, progress)
+    request = Request(inference, targets[0], info.name, layers, options, logits, progress)
     home = _home(info)
     if hasattr(home, "run_many"):
         found: list[Explanation] = home.run_many(request, targets)
@@ -113,6 +131,19 @@ def apply_to_targets(
             request = replace(request, logits=request.known_logits())
         found = [home.run(replace(request, target=target)) for target in targets]
     return [replace(one, notes=(*notes, *one.notes)) for one in found]
+
+
+def _check_asked(targets: object, layer: object) -> None:
+    """Refuse what is no target or no name of a layer, as a class number or a module is."""
+    if not isinstance(targets, Sequence) or not all(callable(one) and hasattr(one, "describe") for one in targets):
+        wrong = ", ".join(map(repr, targets)) if isinstance(targets, Sequence) else repr(targets)
+        raise ExplainError(f"A target is such as ClassLogit(1) or RegionMargin(1), several are a list; found {wrong}.")
+    if not targets:
+        raise ExplainError("There is nothing to explain: give at least one target.")
+    if layer is not None and not isinstance(layer, str):
+        raise ExplainError(
+            f"A layer is named as in network.named_modules(), such as 'encoder.2'; found {type(layer).__name__}."
+        )
 
 
 def _layers(info: MethodInfo, inference: Inference, layer: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError, LesionLensError
 
-__all__ = ["NetworkError", "called", "described", "is_memory", "main_output", "version", "with_classes"]
+__all__ = [
+    "NetworkError",
+    "called",
+    "described",
+    "is_memory",
+    "main_output",
+    "noting_choices",
+    "version",
+    "with_classes",
+]
+
+# Sentences about outputs that were chosen among several, where somebody listens.
+_CHOICES: ContextVar[set[str] | None] = ContextVar("choices", default=None)
 
 
 class NetworkError(ExplainError):
@@ -48,12 +61,51 @@ def called(network: nn.Module, image: Tensor) -> Tensor:
             if is_memory(error):
                 raise
             raise NetworkError(_sentence(network, image, error)) from error
-    return main_output(output)
+    listening, found = _CHOICES.get(), main_output(output)
+    if listening is not None:
+        listening.update(_choice(output))
+    return found
 
 
-def with_classes(output: Tensor) -> Tensor:
-    """Return what a network gave with an axis of classes: one number for each image, (N,), or alone, is one class."""
-    return output.reshape(-1, 1) if output.ndim < 2 else output
+@contextmanager
+def noting_choices() -> Iterator[set[str]]:
+    """Collect, while the context lasts, a sentence for each output of a network that was chosen among several."""
+    found: set[str] = set()
+    token = _CHOICES.set(found)
+    try:
+        yield found
+    finally:
+        _CHOICES.reset(token)
+
+
+def _choice(output: object) -> list[str]:
+    """Say which tensor of several is the main output, where it does not go without saying."""
+    if isinstance(output, Mapping):
+        names = [repr(name) for name, item in output.items() if _holds_a_tensor(item)]
+        what, which = f"a dictionary of {', '.join(names)}", "" if "pred" in output else (names or [""])[0]
+    elif isinstance(output, tuple | list):
+        names = [str(item.shape) for item in output if isinstance(item, Tensor)]
+        what, which = f"{len(names)} tensors", "the first"
+    else:
+        return []
+    if len(names) < 2 or not which:
+        return []
+    return [f"The network gives {what}; {which} is explained. For another, wrap it in a module that returns that one."]
+
+
+def with_classes(output: Tensor, image: Tensor) -> Tensor:
+    """Return what a network gave with an axis of classes, where it left that of its only class away.
+
+    Parameters
+    ----------
+    output
+        One number for each image, (N,) or alone, or for each voxel, (N, *spatial); anything else is returned as it is.
+    image
+        (N, C, *spatial).
+    """
+    if output.ndim < 2:
+        return output.reshape(-1, 1)
+    return output[:, None] if output.shape[1:] == image.shape[2:] else output
 
 
 def version(tensor: Tensor) -> int:
@@ -105,7 +157,7 @@ def _batch_axis(network: nn.Module, image: Tensor) -> Iterator[None]:
 
 
 def main_output(output: object) -> Tensor:
-    """Return the main tensor of what a network gives: ``pred`` or else the first of a dictionary, the first of several.
+    """Return the main tensor of what a network gives: ``pred`` or the first of a dictionary, the first of several.
 
     Networks add hidden states, deep supervision or a reconstruction behind their answer.
 
@@ -126,7 +178,7 @@ def main_output(output: object) -> Tensor:
     """
     found = output
     if isinstance(found, Mapping):
-        found = found.get("pred", next(iter(found.values()), None))
+        found = found.get("pred", next(filter(_holds_a_tensor, found.values()), None))
     if isinstance(found, tuple | list):
         found = next((item for item in found if isinstance(item, Tensor)), None)
     if not isinstance(found, Tensor):
@@ -135,6 +187,10 @@ def main_output(output: object) -> Tensor:
             "Wrap it in a module that returns the one that is meant."
         )
     return found
+
+
+def _holds_a_tensor(item: object) -> bool:
+    return isinstance(item, Tensor) or (isinstance(item, tuple | list) and any(isinstance(x, Tensor) for x in item))
 
 
 def described(output: object) -> str:

@@ -183,7 +183,7 @@ def reading_logits(network: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
 
         def logits(image: Tensor) -> Tensor:
             final.forget()
-            found = with_classes(final.before(called(network, image)))
+            found = with_classes(final.before(called(network, image)), image)
             final.forget()
             return found.clone() if found.is_inference() else found  # the network's own inference_mode
 

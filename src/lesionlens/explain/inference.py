@@ -34,7 +34,8 @@ class Inference:
     Raises
     ------
     ExplainError
-        If the image is not one image of 2 or 3 axes, or the windows or the spacing are those of another shape.
+        If there is no network or no tensor, the image is not one image of 2 or 3 axes, or the windows or the spacing
+        are those of another shape.
     """
 
     network: nn.Module
@@ -43,6 +44,12 @@ class Inference:
     spacing_mm: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.network, nn.Module) or not isinstance(self.image, Tensor):
+            raise ExplainError(
+                "A torch.nn.Module and the torch.Tensor that it sees are explained; found"
+                f" {type(self.network).__name__} and {type(self.image).__name__}. Wrap a function in a module, and take"
+                " torch.from_numpy() of an array."
+            )
         image = self.image.detach().as_subclass(Tensor)  # MONAI's MetaTensor would carry its metadata into every result
         if image.ndim not in (4, 5) or image.shape[0] != 1 or not image.is_floating_point():
             raise ExplainError(
