@@ -85,7 +85,7 @@ def feature_importance(
     """
     from lesionlens.model import Wish, channel_importance, label_importance
 
-    spec = TargetSpec(score, over, against if isinstance(against, str | int) else tuple(against), gamma, threshold)
+    spec = TargetSpec(score, over, against, gamma, threshold)
     wish = Wish(target=target, spec=spec)
     options: dict[str, Value] = {"how": how, "repeats": repeats, "seed": seed, "budget_mib": budget_mib}
     if fill is not None:

@@ -6,6 +6,7 @@ The API, the command line and the widget fill the same :class:`TargetSpec`. Noth
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -79,7 +80,7 @@ class TargetSpec:
 
     score: ScoreName | None = None
     over: Over | str | tuple[float, float, float] = "predicted"
-    against: str | int | tuple[str | int, ...] = ()
+    against: str | int | Sequence[str | int] = ()
     gamma: float = 1.0
     threshold: float = 0.5
     rules: RegionRules = DEFAULT_RULES

@@ -158,9 +158,8 @@ def explain(
     """
     several = target == "all" or (target is not None and not isinstance(target, str | int))
     wanted = target if target is None or isinstance(target, str | int) else tuple(target)
-    others = against if isinstance(against, str | int) else tuple(against)
     name, why = method_of(bundle, method)
-    spec = TargetSpec(score, over, others, gamma)
+    spec = TargetSpec(score, over, against, gamma)
     wish = Wish(name, wanted, layer, options or {}, spec, registration, why)
     check_wish(bundle, wish)
     check_suits(bundle, wish)

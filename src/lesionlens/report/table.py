@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, product, repeat
 from pathlib import Path
 
@@ -77,12 +77,7 @@ def write_table(
     pathlib.Path
         The file.
     """
-    target = Path(path)
-    with target.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMN_NAMES)
-        writer.writerows([_text(cell) for cell in row.values()] for row in region_rows(regions, spreads))
-    return target
+    return _written(path, COLUMN_NAMES, (row.values() for row in region_rows(regions, spreads)))
 
 
 def write_detections(detections: Sequence[Detection], path: str | Path) -> Path:
@@ -100,13 +95,20 @@ def write_detections(detections: Sequence[Detection], path: str | Path) -> Path:
     pathlib.Path
         The file.
     """
+    return _written(path, DETECTION_COLUMNS, map(_cells, detections))
+
+
+def _cells(one: Detection) -> tuple[Cell, ...]:
+    place = (*one.centre_ras, *one.size_mm, *one.centre_ijk, *chain(*one.bbox_ijk), *chain(*one.bbox_ras))
+    return (one.label, one.number, one.confidence, *place, one.level)
+
+
+def _written(path: str | Path, header: Sequence[str], rows: Iterable[Iterable[Cell]]) -> Path:
     target = Path(path)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(DETECTION_COLUMNS)
-        for one in detections:
-            place = (*one.centre_ras, *one.size_mm, *one.centre_ijk, *chain(*one.bbox_ijk), *chain(*one.bbox_ras))
-            writer.writerow((one.label, one.number, one.confidence, *place, one.level))
+        writer.writerow(header)
+        writer.writerows([_text(cell) for cell in row] for row in rows)
     return target
 
 
