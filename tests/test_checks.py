@@ -28,7 +28,7 @@ def report(*verdicts: tuple[str, Verdict], **numbers: float) -> TrustReport:
         (
             (("seen", "unclear"), ("stability", "fails")),
             "fails",
-            "Do not rely on this map. It fails: Does the map stay",
+            "Do not rely on this map. Flagged: Does the map stay",
         ),
         ((), "unclear", "Nothing was checked"),
     ],

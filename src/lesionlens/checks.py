@@ -14,9 +14,12 @@ from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap
 from lesionlens.volume import frozen_mapping
 
-__all__ = ["CHECKS", "Chart", "Check", "Curve", "TrustReport", "Verdict"]
+__all__ = ["CHECKS", "VERDICT_WORDS", "Chart", "Check", "Curve", "TrustReport", "Verdict"]
 
 Verdict = Literal["passes", "fails", "unclear"]
+
+#: What readers see of each verdict, in the terminal, in pictures and on screens.
+VERDICT_WORDS: Mapping[str, str] = frozen_mapping({"passes": "PASS", "fails": "FLAGGED", "unclear": "UNCLEAR"})
 
 #: The checks by name, with what each asks.
 CHECKS: Mapping[str, str] = frozen_mapping(
@@ -157,7 +160,7 @@ class TrustReport:
         failed = _questions(self.checks, "fails")
         doubtful = _questions(self.checks, "unclear")
         if failed:
-            return f"Do not rely on this map. It fails: {failed}"
+            return f"Do not rely on this map. Flagged: {failed}"
         if doubtful:
             return f"Nothing speaks against this map, but it is not settled: {doubtful}"
         if not self.checks:

@@ -118,6 +118,19 @@ def test_a_class_that_is_not_seen_is_said_on_the_map(bundle: Any, scan: Volume) 
     assert not any("does not see" in note for note in ll.explain(bundle, scan, layer="1").provenance.notes)
 
 
+def test_a_map_that_is_the_same_everywhere_leaves_its_checks_unclear(tmp_path: Path, scan: Volume) -> None:
+    """A scan in which nothing is found has such a map, and whoever asks wants to know that nothing was found."""
+    state = {**_state(), "2.weight": torch.zeros(2, 6, 1, 1, 1)}
+    imports = {"imports": ["$import torch"]}
+    folder = write_bundle(tmp_path / "b", network=NETWORK, state=state, steps=[RAS], inferer=None, extra=imports)
+
+    report = ll.trust(ll.load_bundle(folder, trust=True), scan, layer="1", checks=["seen", "stability", "perturbation"])
+
+    assert [check.verdict for check in report.checks] == ["fails", "unclear", "unclear"]
+    assert all("the same value everywhere" in check.sentence for check in report.checks[1:])
+    assert any("All gradients are zero" in note for note in report.heatmap.provenance.notes)
+
+
 def test_a_classifier_is_judged_by_its_class(tmp_path: Path, scan: Volume) -> None:
     """Of three classes the strongest may have less than one half; the others are not seen."""
     folder = write_bundle(

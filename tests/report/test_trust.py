@@ -11,6 +11,7 @@ import lesionlens as ll
 from lesionlens.checks import Chart, Check, Curve, TrustReport
 from lesionlens.errors import Cancelled, OutputError
 from lesionlens.heatmap import Heatmap, Provenance
+from lesionlens.report.console import print_trust
 from lesionlens.report.montage import NOTICE
 from lesionlens.report.trust import draw_trust, write_trust
 from lesionlens.results import RESEARCH_USE
@@ -74,7 +75,7 @@ def test_the_picture_shows_the_numbers(report: TrustReport) -> None:
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["own", "random order"]
     words = [row.get_suptitle() for row in figure.subfigs]
-    assert "Does the map change when the weights are destroyed? FAILS" in words[1]
+    assert "Does the map change when the weights are destroyed? FLAGGED" in words[1]
 
 
 def test_nothing_is_overwritten_or_left_half_written(report: TrustReport, tmp_path: Path) -> None:
@@ -91,3 +92,17 @@ def test_nothing_is_overwritten_or_left_half_written(report: TrustReport, tmp_pa
         write_trust(stopped, tmp_path / "other")
     assert not (tmp_path / "other").exists()
     write_trust(report, out, overwrite=True)
+
+
+def test_a_verdict_has_one_word_in_the_terminal_and_in_the_picture(
+    report: TrustReport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two words for one verdict make a reader look for a difference that is not there."""
+    print_trust(report)
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0].startswith("gradcam: layer 'top'")
+    rows = [row.get_suptitle() for row in draw_trust(report).subfigs]
+
+    for word, check, row in zip(("PASS", "FLAGGED", "UNCLEAR"), report.checks, rows, strict=True):
+        assert row.startswith(f"{check.question} {word}\n")
+        assert word in next(line for line in printed.splitlines() if check.question in line)

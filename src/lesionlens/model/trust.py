@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from lesionlens.checks import CHECKS, Check, TrustReport
 from lesionlens.errors import ExplainError, InputError, unknown_name
@@ -22,6 +24,7 @@ from lesionlens.explain.trust import (
     stability,
 )
 from lesionlens.explain.trust.seen import SEEN_FROM
+from lesionlens.explain.trust.subject import FlatMapError
 from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.methods import Value, method_info
 from lesionlens.model.boundary import foreign_code
@@ -93,13 +96,12 @@ def trust(
     Raises
     ------
     ExplainError
-        If the method, class, layer or check does not exist, the method explains no class, or the map is constant.
+        If the method, class, layer or check does not exist, or the method explains no class.
     InputError
         If the volume does not suit the bundle, or the mask not the volume.
     """
-    others = against if isinstance(against, str | int) else tuple(against)
     name, why = method_of(bundle, method)
-    wish = Wish(name, target, layer, options or {}, TargetSpec(score, over, others, gamma), why=why)
+    wish = Wish(name, target, layer, options or {}, TargetSpec(score, over, against, gamma), why=why)
     bundle.refuse_detection("the checks of a map")
     wanted = _wanted(checks, mask, also)
     _check_methods(bundle, wish, also)
@@ -175,7 +177,6 @@ class _Work:
         """Make the checks."""
         found = [first] if "seen" in wanted else []
         seconds = {}
-        subject: Subject | None = None
         for name in wanted:
             if name == "seen":
                 continue
@@ -184,19 +185,28 @@ class _Work:
                 found.append(self._localisation())
             else:
                 with foreign_code(self.bundle, self.plan.prepared):
-                    subject = subject or self._subject()
-                    found.append(self._noted(_MAKERS[name](self, subject), subject))
+                    found.append(self._checked(name))
             seconds[name] = round(time.perf_counter() - start, 3)
         return TrustReport(self.heatmap, tuple(found), seconds)
 
-    def _subject(self) -> Subject:
+    def _checked(self, name: str) -> Check:
+        subject = self._subject
+        if subject is None:
+            return Check(name, "unclear", "The map has the same value everywhere, so this check cannot tell.")
+        return self._noted(_MAKERS[name](self, subject), subject)
+
+    @cached_property
+    def _subject(self) -> Subject | None:
+        """What is checked; None where the map has the same value everywhere, as where nothing is found in a scan."""
         inference, _ = subject_of(self.bundle, self.plan)
         target = self.target
         if not self.whole:
             inference, target = focused(inference, target) or (inference, target)
         make = self.maker(self.plan.wish.method, self.plan.wish.options)
         stride = self.heatmap.provenance.options["stride_voxels"]
-        return Subject(inference, target, make, make(inference, target, self.progress), tuple(stride))
+        with suppress(FlatMapError):
+            return Subject(inference, target, make, make(inference, target, self.progress), tuple(stride))
+        return None
 
     def maker(self, method: str, options: Mapping[str, Value] | None = None) -> MapMaker:
         """Return what makes the map of a method, of the same layer where it takes one, moved as that was measured."""

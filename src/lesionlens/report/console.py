@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from lesionlens.checks import TrustReport
+from lesionlens.checks import VERDICT_WORDS, TrustReport
 from lesionlens.detections import Detection
+from lesionlens.heatmap import Heatmap
 from lesionlens.regions import Region
 
 if TYPE_CHECKING:
@@ -48,18 +49,25 @@ def print_result(case: CaseResult) -> None:
     for label, found in (case.record.get("uncertainty") or {}).get("classes", {}).items():
         console.print(f"probability of {label!r} over all predictions: {found['mean']:.3f}, SD {found['sd']:.3f}")
     for attribution in case.attributions:
-        made = attribution.provenance
-        layer = f"layer {made.layer!r}" if made.layer else ""
-        exact = f"±{' x '.join(f'{mm:.3g}' for mm in made.resolution_mm)} mm" if made.resolution_mm else ""
-        console.print(f"{made.method}: {', '.join(filter(None, (made.target, layer, exact)))}")
-        for note in made.notes:
-            console.print(f"  note: {note}")
+        _print_map(console, attribution)
+
+
+def _print_map(console: Console, attribution: Heatmap) -> None:
+    """Print what a map is of, how finely it can point, and what a reader must know."""
+    made = attribution.provenance
+    layer = f"layer {made.layer!r}" if made.layer else ""
+    exact = f"±{' x '.join(f'{mm:.3g}' for mm in made.resolution_mm)} mm" if made.resolution_mm else ""
+    console.print(f"{made.method}: {', '.join(filter(None, (made.target, layer, exact)))}")
+    for note in made.notes:
+        console.print(f"  note: {note}")
 
 
 def print_trust(report: TrustReport) -> None:
-    """Print the checks of a map: questions and verdicts as a table, then what was found in words."""
+    """Print what was checked, questions and verdicts as a table, then what was found in words."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    print_table(("check", "question", "verdict"), [(c.name, c.question, c.verdict) for c in report.checks])
+    _print_map(console, report.heatmap)
+    rows = [(check.name, check.question, VERDICT_WORDS[check.verdict]) for check in report.checks]
+    print_table(("check", "question", "verdict"), rows)
     for check in report.checks:
         console.print(f"{check.name}: {check.sentence}")
         for note in check.notes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesionlens import __version__
-from lesionlens.checks import Chart, Check, TrustReport
+from lesionlens.checks import VERDICT_WORDS, Chart, Check, TrustReport
 from lesionlens.io import write
 from lesionlens.io.atomic import atomic_folder
 from lesionlens.report.montage import NOTICE
@@ -138,7 +138,7 @@ def draw_charts(check: Check, *, width: float = _WIDTH / 3) -> Figure | None:
 
 def _draw_check(check: Check, row: Figure) -> None:
     words = textwrap.fill(check.sentence, _LINE)
-    row.suptitle(f"{check.question} {check.verdict.upper()}\n{words}", fontsize=9, color=_COLOURS[check.verdict])
+    row.suptitle(f"{check.question} {VERDICT_WORDS[check.verdict]}\n{words}", fontsize=9, color=_COLOURS[check.verdict])
     if check.charts:
         axes = row.subplots(1, _COLUMNS, squeeze=False)[0]
         for chart, place in zip(check.charts, axes, strict=False):

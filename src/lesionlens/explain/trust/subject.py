@@ -20,7 +20,7 @@ from lesionlens.explain.targets import FromProbabilities, RegionMargin, Target
 from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
 
-__all__ = ["MapMaker", "Subject", "edges", "focused", "inside_of", "map_of", "stages_of"]
+__all__ = ["FlatMapError", "MapMaker", "Subject", "edges", "focused", "inside_of", "map_of", "stages_of"]
 
 #: Makes a map (*spatial) of a target, of the numbers of the image that the network saw.
 MapMaker = Callable[[Inference, Target, Progress], NDArray[np.float32]]
@@ -28,6 +28,10 @@ MapMaker = Callable[[Inference, Target, Progress], NDArray[np.float32]]
 # One value that so much of an image has is its surroundings (air that was set to zero, padding). They are left out:
 # a map that is flat there would be like any other that is.
 BACKGROUND_SHARE = 0.1
+
+
+class FlatMapError(ExplainError):
+    """A map has the same value everywhere, so there is nothing to check."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,7 @@ class Subject:
     Raises
     ------
     ExplainError
-        If the map is the same everywhere: there is nothing to check.
+        If the map has another shape, or (:class:`FlatMapError`) is the same everywhere: there is nothing to check.
     """
 
     inference: Inference
@@ -67,7 +71,7 @@ class Subject:
             )
         object.__setattr__(self, "grain", self.grain or (1.0,) * self.values.ndim)
         if not np.ptp(self.values[self.inside]) > 0:
-            raise ExplainError("The map has the same value everywhere, so there is nothing to check.")
+            raise FlatMapError("The map has the same value everywhere, so there is nothing to check.")
 
     @cached_property
     def inside(self) -> NDArray[np.bool_]:
