@@ -65,6 +65,20 @@ def test_overlapping_boxes_are_averaged() -> None:
     assert "2 boxes of 2 x 1 x 1 voxels, one every 1 x 1 x 1, covered by: zero." in found.notes
 
 
+@pytest.mark.parametrize("fill", ["mean", "minimum"])
+def test_each_channel_is_covered_with_its_own_value(fill: str) -> None:
+    """MONAI's patch is one mean over the channels; a T1 covered with the mean of a FLAIR would be a new finding."""
+    image = torch.rand(1, 2, 3, 4, 5) + torch.tensor([0.0, 1.0]).view(1, 2, 1, 1, 1)
+    network = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 1, bias=False))
+    weights = network[2].weight.detach()[0].numpy()
+
+    found = occlusion(Inference(network, image), ClassLogit(0), size="1", fill=fill)
+
+    channels = image[0].numpy()
+    covers = (channels.mean(axis=(1, 2, 3)) if fill == "mean" else channels.min(axis=(1, 2, 3)))[:, None, None, None]
+    np.testing.assert_allclose(found.values, np.tensordot(weights, channels - covers, axes=1) / 60, atol=1e-6)
+
+
 def test_the_surroundings_hide_what_stands_out_and_nothing_else() -> None:
     """A lesion in even tissue takes its contrast with it; a box of even tissue changes nothing, whatever its value."""
     image = torch.full((1, 1, 9, 9, 9), 5.0)
