@@ -18,6 +18,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "lesionlens"
 # Each part of the package with the parts it may import. A part may always import itself.
 _VALUES = {
     "errors",
+    "blocks",
     "progress",
     "rules",
     "windowing",
@@ -34,6 +35,7 @@ _CORE |= {"registration", "trusted", "io"}
 _WORK = _CORE | {"config", "recent", "explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),
+    "blocks": set(),
     "progress": set(),
     "method_info": {"errors"},
     "methods": {"errors", "method_info"},

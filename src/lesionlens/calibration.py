@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionlens.blocks import blocks
 from lesionlens.errors import InputError, ReadError, unknown_name
 
 __all__ = ["Calibration", "Reliability", "brier", "fit_temperature", "probabilities", "read_calibration", "reliability"]
@@ -222,16 +223,26 @@ def reliability(
     InputError
         If the numbers of probabilities and truths differ, or there are none.
     """
-    p, y = np.asarray(probability, dtype=np.float64).ravel(), np.asarray(truth, dtype=np.float64).ravel()
-    if p.shape != y.shape or not p.size:
+    p, y = np.atleast_1d(probability), np.atleast_1d(truth)
+    if p.size != y.size or not p.size:
         raise InputError(f"A reliability needs as many probabilities as truths; found {p.size} and {y.size}.")
-    place = np.clip((p * n_bins).astype(np.int64), 0, n_bins - 1)
-    w = np.ones(p.shape) if weights is None else np.asarray(weights, dtype=np.float64).ravel()
-    counts = np.bincount(place, weights=w, minlength=n_bins).astype(np.float64)
+    if p.shape != y.shape:
+        p, y = p.ravel(), y.ravel()
+    w = None if weights is None else np.asarray(weights).reshape(p.shape)
+    sums = np.zeros((3, n_bins))
+    for part in blocks(p):
+        sums += _binned(p[part], y[part], None if w is None else w[part], n_bins)
+    counts = sums[0]
     held = np.where(counts > 0, counts, np.nan)
-    sums = (np.bincount(place, weights=w * values, minlength=n_bins) for values in (p, y))
-    mean, frequency = (total / held for total in sums)
-    return Reliability(mean, frequency, counts)
+    return Reliability(sums[1] / held, sums[2] / held, counts)
+
+
+def _binned(probability: NDArray[Any], truth: NDArray[Any], weights: NDArray[Any] | None, n_bins: int) -> Floats:
+    """Return, per bin, the sums of the weights, of the weighted probabilities and of what came true."""
+    p, y = (np.asarray(values, dtype=np.float64).ravel() for values in (probability, truth))
+    w = np.ones(p.shape) if weights is None else np.asarray(weights, dtype=np.float64).ravel()
+    place = np.clip((p * n_bins).astype(np.int64), 0, n_bins - 1)
+    return np.stack([np.bincount(place, weights=w * values, minlength=n_bins) for values in (1.0, p, y)])
 
 
 def brier(probability: NDArray[Any], truth: NDArray[Any], *, weights: NDArray[Any] | None = None) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lesionlens.blocks import blocks
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap
 from lesionlens.regions import check_same_grid
@@ -14,7 +16,7 @@ from lesionlens.regions import check_same_grid
 __all__ = ["check_maps", "class_labels", "confusion", "map_words", "method_of"]
 
 
-def class_labels(probabilities: Sequence[Heatmap], *, threshold: float) -> NDArray[np.int64]:
+def class_labels(probabilities: Sequence[Heatmap], *, threshold: float) -> NDArray[np.unsignedinteger[Any]]:
     """Return for each voxel the number of its class from 1, in the order of the maps; 0 below the threshold.
 
     Where several reach it, the most probable one counts.
@@ -29,7 +31,7 @@ def class_labels(probabilities: Sequence[Heatmap], *, threshold: float) -> NDArr
     Returns
     -------
     numpy.ndarray
-        (i, j, k) int64 from 0 to the number of maps.
+        (i, j, k) from 0 to the number of maps, of the smallest unsigned type that holds it.
 
     Raises
     ------
@@ -37,8 +39,14 @@ def class_labels(probabilities: Sequence[Heatmap], *, threshold: float) -> NDArr
         If there are no maps, or their grids differ.
     """
     check_maps(*probabilities)
-    stack = np.stack([heatmap.array for heatmap in probabilities])
-    return np.where(stack.max(axis=0) >= np.float32(threshold), stack.argmax(axis=0) + 1, 0)
+    highest = np.array(probabilities[0].array)
+    found = np.ones_like(highest, dtype=np.min_scalar_type(len(probabilities)))
+    for n, heatmap in enumerate(probabilities[1:], start=2):
+        above = heatmap.array > highest
+        found[above] = n
+        np.copyto(highest, heatmap.array, where=above)
+    found[highest < np.float32(threshold)] = 0
+    return found
 
 
 def confusion(first: ArrayLike, second: ArrayLike, n: int) -> NDArray[np.int64]:
@@ -67,8 +75,11 @@ def confusion(first: ArrayLike, second: ArrayLike, n: int) -> NDArray[np.int64]:
     for answers in (a, b):
         if answers.dtype.kind not in "iu" or (answers.size and not 0 <= answers.min() <= answers.max() < n):
             raise InputError(f"Answers are integers from 0 to {n - 1}; found {answers.dtype} {np.unique(answers)[:5]}.")
-    flat = np.bincount(a.astype(np.int64).ravel() * n + b.astype(np.int64).ravel(), minlength=n * n)
-    return flat.reshape(n, n)
+    counts = np.zeros(n * n, np.int64)
+    for part in blocks(np.atleast_1d(a)):
+        first_part, second_part = (np.atleast_1d(answers)[part].astype(np.int64).ravel() for answers in (a, b))
+        counts += np.bincount(first_part * n + second_part, minlength=n * n)
+    return counts.reshape(n, n)
 
 
 def check_maps(*maps: Heatmap) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 import lesionlens as ll
 from lesionlens.cli import main
+from lesionlens.report.review import NOTICE_OF_TABLES
 from lesionlens.report.table import COLUMN_NAMES
 from lesionlens.review import Act, Session
 from lesionlens.review.voxels import labelled, pack
@@ -115,6 +116,7 @@ def test_masks_and_statistics_are_those_of_the_readers(home: Path, tmp_path: Pat
     inside = scan.array.reshape(-1)[voxels["lesion-1"]]
     assert float(again["intensity_mean"]) == pytest.approx(float(inside.mean()), rel=1e-6)
     assert again["diameter_mm"] != ""
+    assert {row["notice"] for row in (*rows.values(), *statistics.values())} == {NOTICE_OF_TABLES}
 
 
 def test_the_models_regions_stay_beside_byte_by_byte(home: Path, tmp_path: Path, run: Run) -> None:
@@ -281,6 +283,7 @@ def test_agreement_is_written_with_detections_and_heatmaps(home: Path, tmp_path:
     rows = {(row["first"], row["second"]): row for row in table(out / "agreement.csv")}
     assert (rows["Ann", "Bob"]["accept_accept"], rows["Ann", "Bob"]["accept_reject"]) == ("1", "1")
     assert rows["Bob", "model"]["lesions_second_only"] == "1"
+    assert {row["notice"] for row in (*rows.values(), *table(out / "lesions.csv"))} == {NOTICE_OF_TABLES}
     for name in ("ann_bob", "ann_model", "bob_model"):
         assert (out / f"confusion_{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "Research use only" in (out / f"confusion_{name}.svg").read_text("utf-8")

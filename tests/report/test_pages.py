@@ -114,6 +114,16 @@ def test_a_page_says_what_it_is_in_words() -> None:
     assert "A note." in text
 
 
+def test_figures_that_readers_share_stand_there_once() -> None:
+    """Three readers of one outline are no three measurements, and a page of many findings stays readable."""
+    drawn, other = {"volume": "12.0 mm³"}, {"volume": "13.0 mm³"}
+    said = [("as the model drew it", drawn), ("as the model drew it", drawn), ("edited once", other), ("drawn", {})]
+    parts = [ReaderPart(f"R{n}", "accept", None, None, [], *words) for n, words in enumerate(said)]
+    text = Elements(case_html(CasePage("case-001", [], [FindingPart("lesion-1", "the model", parts)], {}))).text
+
+    assert (text.count("12.0 mm³"), text.count("13.0 mm³"), text.count("with the same figures")) == (1, 1, 1)
+
+
 def test_the_page_of_a_session_lists_cases_and_readers() -> None:
     """Progress, verdicts, agreement, and a link to the page of each case."""
     cases = [

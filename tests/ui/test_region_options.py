@@ -29,6 +29,10 @@ def measured(volume: Volume, array: Any) -> CaseResult:
     )
 
 
+# Pixels of a table in a dock that leaves room for the scan.
+NARROW_DOCK = 300
+
+
 @pytest.fixture
 def result() -> CaseResult:
     """Return a result with a large and a small region."""
@@ -103,7 +107,7 @@ def test_headings_say_the_definitions_of_the_reference(window: Window, result: C
 
 
 def test_flags_are_words_in_the_table_and_absent_where_none_is_raised(window: Window) -> None:
-    """A region at the face and of one slice, and one of which nothing is to be said."""
+    """A region at the face and of one slice, and one of which nothing is to be said; seen without scrolling."""
     volume = phantom()
     array = np.full(volume.grid.shape, 0.1, np.float32)
     array[BLOB] = 0.9
@@ -111,9 +115,13 @@ def test_flags_are_words_in_the_table_and_absent_where_none_is_raised(window: Wi
     shown(window, measured(volume, array))
     model = window.widget.table.table.model()
 
-    cells = [model.index(row, model.columnCount() - 1).data() for row in range(model.rowCount())]
+    headings = [model.headerData(n, Qt.Orientation.Horizontal) for n in range(model.columnCount())]
+    place = headings.index("flags")
+    header = window.widget.table.table.horizontalHeader()
+    cells = [model.index(row, place).data() for row in range(model.rowCount())]
 
     assert cells == ["", "border, one slice, few voxels"]
+    assert header.sectionPosition(place) + header.sectionSize(place) <= NARROW_DOCK
 
 
 @pytest.mark.parametrize("grid", [phantom().grid, oblique((24, 30, 18), (0.8, 1.1, 2.0))], ids=["straight", "oblique"])

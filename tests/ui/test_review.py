@@ -160,6 +160,52 @@ def test_strokes_are_stored_one_by_one_and_taken_back(desk: Desk, tmp_path: Path
     np.testing.assert_array_equal(shown_mask(desk), original)
 
 
+def test_a_finding_is_measured_with_a_line(desk: Desk, tmp_path: Path) -> None:
+    """Its length is that of the drag in mm; it is stored at once, stays with its finding, and can be taken back."""
+    path = make_session(tmp_path, blobs(3))
+    dock = desk.open(path)
+    desk.press(KEYS["brush"], KEYS["measure"])
+    assert dock.panel.buttons["measure"].isChecked()
+    assert not dock.panel.buttons["brush"].isChecked()
+
+    desk.drag((-20, 0), (10, 30), (40, 80))
+    (act,) = events(desk, "measured")
+
+    zoom = desk.viewer.scene.camera.zoom
+    assert act.finding == "lesion-1"
+    assert act.value["length_mm"] == pytest.approx(100 / zoom, abs=2 / zoom)  # 60 by 80 pixels, each end within one
+    first, last = np.array(act.value["ends_ras"])
+    assert np.linalg.norm(last - first) == pytest.approx(act.value["length_mm"])
+    assert (last - first) * zoom == pytest.approx([-60, -80, 0], abs=2)  # to the left of the patient, and to the back
+    assert "measured" in dock.saved.text()
+    length = f"{act.value['length_mm']:.1f} mm"
+    assert length in dock.panel.comments.text()
+    lines = dock.reviewer.view.lines  # type: ignore[union-attr]  # a case is shown
+    assert lines.in_use
+    assert (lines.layer.nshapes, lines.layer.text.values.tolist()) == (1, [length])
+
+    desk.qtbot.mouseClick(desk.viewer.window._qt_viewer.canvas.native, Qt.MouseButton.LeftButton)
+    settle()
+    assert (len(events(desk, "measured")), lines.layer.nshapes) == (1, 1)  # a click is no line
+    desk.press(KEYS["measure"])
+    assert not lines.in_use
+    desk.press(KEYS["hide"])
+    assert [layer.name for layer in desk.viewer.layers if layer.visible] == [desk.viewer.layers[0].name]  # the scan
+    assert dock.panel.buttons["hide"].isChecked()
+    desk.press(KEYS["next_finding"])  # nobody judges the next one without seeing it
+    assert dock.reviewer.view.drawing.layer.visible  # type: ignore[union-attr]
+    assert not dock.panel.buttons["hide"].isChecked()
+    assert lines.layer is None
+    desk.close()
+    dock = desk.open(path)
+    desk.press(KEYS["previous_finding"])
+    lines = dock.reviewer.view.lines  # type: ignore[union-attr]
+    np.testing.assert_allclose(lines._ends(lines.layer.data[0]), [first, last], atol=1e-6)
+    desk.press(KEYS["undo"])
+    assert lines.layer is None
+    assert length not in dock.panel.comments.text()
+
+
 def test_findings_are_drawn_split_and_merged_by_keys(desk: Desk, tmp_path: Path) -> None:
     """A finding of one's own comes with its first stroke, needs a verdict, and can be joined with another."""
     path = make_session(tmp_path, blobs(2))
@@ -246,7 +292,7 @@ def test_a_second_window_reads_only_and_says_so(desk: Desk, tmp_path: Path) -> N
         desk.press(KEYS["accept"], KEYS["next_finding"], KEYS["brush"], KEYS["flag"])
 
         enabled = {action for action, button in dock.panel.buttons.items() if button.isEnabled()}
-        assert enabled == {"next_finding", "previous_finding", "next_case", "previous_case"}
+        assert enabled == {"next_finding", "previous_finding", "next_case", "previous_case", "hide"}
         assert dock.reviewer.at.finding == "lesion-2"
         assert dock.reviewer.view.drawing.tool == "pan_zoom"  # type: ignore[union-attr]  # a case is shown
         assert not dock.reviewer.view.drawing.layer.editable  # type: ignore[union-attr]

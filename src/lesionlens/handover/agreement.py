@@ -12,7 +12,7 @@ from lesionlens.errors import LesionLensError
 from lesionlens.handover.export import file_names
 from lesionlens.handover.images import read_regions
 from lesionlens.report.matrices import write_matrix
-from lesionlens.report.review import agreement_summary, detection_summary
+from lesionlens.report.review import NOTICE_COLUMN, NOTICE_OF_TABLES, agreement_summary, detection_summary
 from lesionlens.results import RESEARCH_USE
 from lesionlens.review import Session
 from lesionlens.review.agreement import Agreement, session_agreement
@@ -80,8 +80,8 @@ def _write_lesions(detections: Iterable[Detection], path: Path) -> None:
 def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(head)
-        writer.writerows(rows)
+        writer.writerow((*head, NOTICE_COLUMN))
+        writer.writerows((*row, NOTICE_OF_TABLES) for row in rows)
 
 
 def _draw(agreement: Agreement, folder: Path) -> None:

@@ -14,7 +14,7 @@ from lesionlens.handover.measuring import Read, mask_of, measure_reads
 from lesionlens.heatmap import slug
 from lesionlens.io import write_labels
 from lesionlens.progress import Progress, silent
-from lesionlens.report.review import write_findings
+from lesionlens.report.review import NOTICE_COLUMN, NOTICE_OF_TABLES, write_findings
 from lesionlens.report.table import COLUMN_NAMES, Cell
 from lesionlens.results import CaseResult
 from lesionlens.review import Session
@@ -107,7 +107,7 @@ def _keep_model(session: Session, case: str, start: Path) -> None:
 def _write_statistics(rows: Iterable[tuple[Place, Mapping[str, Cell]]], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("case", "reader", "finding", *COLUMN_NAMES))
+        writer.writerow(("case", "reader", "finding", *COLUMN_NAMES, NOTICE_COLUMN))
         for place, row in rows:
             cells = (row[name] for name in COLUMN_NAMES)
-            writer.writerow([*place, *(str(c).lower() if isinstance(c, bool) else c for c in cells)])
+            writer.writerow([*place, *(str(c).lower() if isinstance(c, bool) else c for c in cells), NOTICE_OF_TABLES])

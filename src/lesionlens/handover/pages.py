@@ -26,6 +26,7 @@ from lesionlens.review.blinding import mode
 from lesionlens.review.drawn import model_voxels
 from lesionlens.review.events import VERDICTS
 from lesionlens.review.portable import Cleaner, case_codes, cleaner
+from lesionlens.review.rules import MODEL
 from lesionlens.review.voxels import Voxels
 
 __all__ = ["MOST_PICTURES", "write_pages"]
@@ -218,10 +219,11 @@ def _session_page(
         drawn = sum(row["origin"] == "reader" for row in own)
         counts.append({"reader": reader, **said, "none": open_, "drawn": drawn})
     about = session.about
-    pairs = [
-        {"first": p.first, "second": p.second, "n": p.n, "share": _number(p.share), "kappa": _number(p.kappa)}
-        for p in session_agreement(session).pairs
-    ]
+    pairs = []
+    for pair in session_agreement(session).pairs:
+        kappa = "–" if pair.second == MODEL else _number(pair.kappa)
+        agreed = {"share": _number(pair.share), "kappa": kappa}
+        pairs.append({"first": pair.first, "second": pair.second, "n": pair.n, **agreed})
     provenance = {"Session": about.get("uid", ""), "Created": about.get("created", ""), "LesionLens": __version__}
     notes = [f"Pictures of the first {MOST_PICTURES} cases are shown here."] if len(cases) > MOST_PICTURES else []
     title = words.clean(about.get("title", ""))

@@ -12,8 +12,19 @@ from lesionlens.review import CaseState, Event, FindingState, Session, reading_s
 from lesionlens.review.agreement import Agreement
 from lesionlens.review.detection import Detection
 
-__all__ = ["REVIEW_COLUMNS", "agreement_summary", "detection_summary", "finding_rows", "write_findings"]
+__all__ = [
+    "NOTICE_COLUMN",
+    "NOTICE_OF_TABLES",
+    "REVIEW_COLUMNS",
+    "agreement_summary",
+    "detection_summary",
+    "finding_rows",
+    "write_findings",
+]
 
+# The last one of every table that leaves a session: a row that was copied out of it still says what it is not for.
+NOTICE_COLUMN = "notice"
+NOTICE_OF_TABLES = "Research use only. Not a medical device; not a diagnosis."
 REVIEW_COLUMNS = (
     "case",
     "case_name",
@@ -121,11 +132,11 @@ def write_findings(
     rows = list(finding_rows(session, measured=measured))
     with (folder / "findings.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(REVIEW_COLUMNS)
-        writer.writerows([_text(row[name]) for name in REVIEW_COLUMNS] for row in rows)
+        writer.writerow((*REVIEW_COLUMNS, NOTICE_COLUMN))
+        writer.writerows([*(_text(row[name]) for name in REVIEW_COLUMNS), NOTICE_OF_TABLES] for row in rows)
     content = {
         "schema_version": 1,
-        "notice": "Research use only. Not a medical device; not a diagnosis.",
+        "notice": NOTICE_OF_TABLES,
         "session": session.about,
         "findings": rows,
         "trail": [_trail(event) for event in session.events()],

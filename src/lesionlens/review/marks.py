@@ -7,18 +7,21 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lesionlens.errors import InputError, ReadError
 from lesionlens.review.cases import Finding
 from lesionlens.review.drawn import changes_of
 from lesionlens.review.events import Act, Event, counting
+from lesionlens.review.state import Measurement, fold
 from lesionlens.review.voxels import Voxels, changed, labelled, pack, pieces, statistics_of
 from lesionlens.volume import Grid
 
-__all__ = ["added", "edited", "merged", "original", "split", "voxels_of"]
+__all__ = ["added", "edited", "lines_of", "measured", "merged", "original", "split", "voxels_of"]
 
 _EMPTY: Voxels = np.empty(0, np.int64)
+# Nobody measures less than a tenth of the finest voxel; a hand that shakes at a click draws as much.
+_LEAST_LINE_MM = 0.05
 
 
 def original(finding: Finding, labels: Mapping[str, NDArray[Any]]) -> Voxels:
@@ -72,6 +75,34 @@ def edited(finding: str, before: Voxels, after: Voxels, grid: Grid) -> Act:
 def added(finding: str, voxels: Voxels, grid: Grid) -> Act:
     """Return a new finding as an act."""
     return Act("added", finding, {"statistics": statistics_of(voxels, grid)}, pack(voxels, grid.shape))
+
+
+def measured(finding: str, ends_ras: ArrayLike) -> Act:
+    """Return a line over a finding as an act.
+
+    Parameters
+    ----------
+    finding
+        Its name.
+    ends_ras
+        (2, 3) its ends in world mm, RAS+.
+
+    Raises
+    ------
+    InputError
+        If it has no length, as after a click without a drag.
+    """
+    ends = np.asarray(ends_ras, dtype=np.float64)
+    length = float(np.linalg.norm(ends[1] - ends[0]))
+    if not length >= _LEAST_LINE_MM:
+        raise InputError("A line goes from one point to another: press, drag, and let go.")
+    return Act("measured", finding, {"length_mm": length, "ends_ras": ends.tolist()})
+
+
+def lines_of(finding: str, events: Sequence[Event]) -> tuple[Measurement, ...]:
+    """Return the lines over a finding that a reader drew and did not take back."""
+    state = fold([finding], events).findings.get(finding)
+    return () if state is None else state.measurements
 
 
 def split(finding: str, voxels: Voxels, names: Iterable[str], grid: Grid) -> list[Act]:

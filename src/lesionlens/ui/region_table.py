@@ -34,6 +34,12 @@ _COLUMNS: tuple[_Column, ...] = (
     ("#", column_of("label").tip, lambda r: r.label, "{}"),
     ("mL", column_of("volume_mm3").tip + "\nShown in mL.", lambda r: r.volume_mm3 / 1000, "{:.3f}"),
     (
+        "flags",
+        "Why not to lean on the figures:\n" + "\n".join(f"{word}: {column_of(name).meaning}" for name, word in _FLAGS),
+        lambda r: ", ".join(word for name, word in _FLAGS if getattr(r, name)),
+        "{}",
+    ),
+    (
         "axial mm",
         "\n\n".join(column_of(name).tip for name in ("axial_diameter_mm", "axial_perpendicular_mm")),
         lambda r: (
@@ -50,12 +56,6 @@ _COLUMNS: tuple[_Column, ...] = (
         lambda r: r.centroid_ras,
         "{0[0]:.0f}, {0[1]:.0f}, {0[2]:.0f}",
     ),
-    (
-        "flags",
-        "Why not to lean on the figures:\n" + "\n".join(f"{word}: {column_of(name).meaning}" for name, word in _FLAGS),
-        lambda r: ", ".join(word for name, word in _FLAGS if getattr(r, name)),
-        "{}",
-    ),
 )
 # After the volume, where several predictions were made. Heading, meaning, value, format of the value.
 _SPREAD_COLUMNS: tuple[tuple[str, str, Callable[[VolumeSpread], Value], str], ...] = (
@@ -63,9 +63,9 @@ _SPREAD_COLUMNS: tuple[tuple[str, str, Callable[[VolumeSpread], Value], str], ..
     ("found", "Share of the samples that have it", lambda s: s.found, "{:.0%}"),
 )
 _SPREAD_AT = 2
-# Narrow enough for a dock; the last column takes what is left.
-_WIDTHS = (30, 54, 84, 54, 50, 50, 84, 90)
-_SPREAD_WIDTHS = (30, 54, 46, 48, 84, 54, 50, 50, 84, 90)
+# Narrow enough for a dock, with the flags in sight; the last column takes what is left.
+_WIDTHS = (30, 54, 92, 84, 54, 50, 50, 84)
+_SPREAD_WIDTHS = (30, 54, 46, 48, 92, 84, 54, 50, 50, 84)
 _ROW_PIXELS = 22
 _SORT_ROLE = Qt.ItemDataRole.UserRole
 

@@ -132,7 +132,7 @@ def _count_confusion(subject: Subject, progress: Progress) -> Any:
     valid = heatmap.volume.valid
     held = slice(None) if valid is None else valid
     model = class_labels([heatmap], threshold=subject.threshold)
-    return confusion((mask.array > 0).astype(np.int64)[held], model[held], 2)
+    return confusion((mask.array > 0)[held].view(np.uint8), model[held], 2)
 
 
 def _draw_confusion(found: Any, subject: Subject) -> Figure:

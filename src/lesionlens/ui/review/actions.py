@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from qtpy.QtCore import QObject, Signal
 
@@ -15,10 +16,10 @@ from lesionlens.ui.review.reviewer import Reviewer
 __all__ = ["Actions"]
 
 # What may be done where nothing can be recorded, and what where no case is shown.
-_LOOKING = frozenset({"next_finding", "previous_finding", "next_case", "previous_case"})
+_LOOKING = frozenset({"next_finding", "previous_finding", "next_case", "previous_case", "hide"})
 _BETWEEN_CASES = frozenset({"next_case", "previous_case"})
 # Between the two findings of a merge one may look around; anything else calls it off.
-_WHILE_MERGING = frozenset({"merge", "next_finding", "previous_finding"})
+_WHILE_MERGING = frozenset({"merge", "next_finding", "previous_finding", "hide"})
 
 
 class Actions(QObject):
@@ -47,11 +48,13 @@ class Actions(QObject):
         self._does: dict[str, Callable[[], object]] = {
             "next_finding": partial(self._step, 1),
             "previous_finding": partial(self._step, -1),
+            "hide": self._hide,
             "comment": partial(self.text_wanted.emit, "comment"),
             "category": partial(self.text_wanted.emit, "category"),
             "brush": partial(self._use, "paint"),
             "erase": partial(self._use, "erase"),
             "lasso": partial(self._use, "polygon"),
+            "measure": partial(self._use, "add_line"),
             "new_finding": self._begin_new,
             "split": self._split,
             "merge": self._merge,
@@ -111,9 +114,15 @@ class Actions(QObject):
         else:
             reviewer.open_case(case)
 
-    def _use(self, tool: Tool) -> None:
+    def _use(self, tool: Tool | Literal["add_line"]) -> None:
         if self._reviewer.view is not None:
-            self._reviewer.view.drawing.use(tool)
+            self._reviewer.view.use(tool)
+            self._reviewer.changed.emit()
+
+    def _hide(self) -> None:
+        if self._reviewer.view is not None:
+            self._reviewer.view.hide_overlays()
+            self._reviewer.changed.emit()
 
     def _begin_new(self) -> None:
         reviewer = self._reviewer
@@ -122,7 +131,7 @@ class Actions(QObject):
         reviewer.drawing_new = True
         reviewer.view.begin_new()
         if reviewer.view.drawing.tool not in ("paint", "polygon"):
-            reviewer.view.drawing.use("paint")
+            reviewer.view.use("paint")
         reviewer.noted.emit("Draw the new finding; its first stroke makes it.")
         reviewer.changed.emit()
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from napari.layers import Layer
 from qtpy.QtCore import QObject
 
 from lesionlens.review import Act, CaseEntry, Event
-from lesionlens.review.marks import added, edited, original, voxels_of
+from lesionlens.review.marks import added, edited, lines_of, original, voxels_of
 from lesionlens.review.voxels import Voxels, box_of, middle
 from lesionlens.ui.canvas import annotate
+from lesionlens.ui.glances import Curtain
 from lesionlens.ui.layers import scan_of, volume_of
-from lesionlens.ui.review.drawing import FindingLayer
+from lesionlens.ui.review.drawing import FindingLayer, Tool
+from lesionlens.ui.review.lines import LineLayer
 from lesionlens.ui.review.looking import bring_back, look_at, view_of
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class CaseView(QObject):
     ----------
     voxels : numpy.ndarray
         Those of the finding that is shown, as the session has them.
+    bare : bool
+        All overlays are hidden, until another finding is shown or a tool is taken.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class CaseView(QObject):
         self.volume: Volume = opened.volume
         self.voxels: Voxels = np.empty(0, np.int64)
         self._finding = ""
+        self._curtain = Curtain(viewer)
+        self.bare = False
         self._viewer = viewer
         self._overlays = overlays
         self._opened = opened
@@ -74,7 +80,13 @@ class CaseView(QObject):
         if not bare:
             self.show_model()
         self.drawing = FindingLayer(viewer, opened.volume, self)
+        self.lines = LineLayer(viewer, opened.volume, self)
         viewer.layers.selection.active = next(layer for layer in viewer.layers if volume_of(layer) is opened.volume)
+
+    @property
+    def tool(self) -> str:
+        """What the mouse does."""
+        return "add_line" if self.lines.in_use else self.drawing.tool
 
     def show_model(self) -> None:
         """Show what the model made of the scan."""
@@ -102,12 +114,15 @@ class CaseView(QObject):
 
     def refresh(self, finding: str, events: Sequence[Event]) -> None:
         """Show the voxels of a finding as events say, without looking elsewhere."""
+        if finding != self._finding:
+            self._show_again()
         entry = self._findings.get(finding)
         start = np.empty(0, np.int64) if entry is None else self._original(finding)
         self.voxels = voxels_of(finding, start, events, self.volume.grid)
         if self.drawing.layer not in self._viewer.layers:
             self._viewer.add_layer(self.drawing.layer)  # somebody has removed it
         self.drawing.show(finding, self.voxels)
+        self.lines.show(lines_of(finding, events))
         self._finding = finding
         if entry is not None and self._overlays.shown_class != entry.label_class:
             self._overlays.show_class(entry.label_class)
@@ -118,11 +133,36 @@ class CaseView(QObject):
         start = self._original(finding) if finding in self._findings else np.empty(0, np.int64)
         return voxels_of(finding, start, events, self.volume.grid)
 
+    def hide_overlays(self) -> None:
+        """Show the scan alone, or the overlays again."""
+        if self.bare:
+            self._show_again()
+        else:
+            self._curtain.draw()
+            self.bare = True
+
+    def _show_again(self) -> None:
+        self._curtain.open()
+        self.bare = False
+
+    def use(self, tool: Tool | Literal["add_line"]) -> None:
+        """Take a tool, or put it down if it is the one in use; the mouse does one thing at a time."""
+        self._show_again()
+        if tool == "add_line":
+            if self.drawing.tool != "pan_zoom":
+                self.drawing.use("pan_zoom")
+            self.lines.use()
+        else:
+            self.lines.put_down()
+            self.drawing.use(tool)
+
     def begin_new(self) -> None:
         """Show an empty finding, to be drawn."""
+        self._show_again()
         self.voxels = np.empty(0, np.int64)
         self._finding = ""
         self._show_original()
+        self.lines.show(())
         self.drawing.show("new", self.voxels)
 
     def change(self, name: str, *, new: bool) -> Act | None:

@@ -120,10 +120,17 @@ class ReviewWidget(QWidget):
             states, current = [], ""
         self._categories |= {state.category: None for state in states if state.category}
         seconds = seconds_to_verdict(reading.events)
-        self.findings.show_findings(states, reading.volumes_mm3, seconds, reading.others, current)
-        tool = "" if reviewer.view is None else reviewer.view.drawing.tool
-        state = reading.state.findings.get(current)
-        self.panel.show_finding(state, flagged=reading.state.flagged, tool=tool, categories=list(self._categories))
+        others = reading.others
+        self.findings.show_findings(states, reading.volumes_mm3, seconds, others, current)
+        view, words = reviewer.view, others.get(current, "")
+        self.panel.show_finding(
+            reading.state.findings.get(current),
+            flagged=reading.state.flagged,
+            hidden=view is not None and view.bare,
+            tool="" if view is None else view.tool,
+            categories=list(self._categories),
+            others=words,
+        )
 
     def _show_case(self, result: CaseResult | None) -> None:
         if result is not None:

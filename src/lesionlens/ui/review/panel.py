@@ -21,11 +21,13 @@ _BUTTONS = (
     ("reject", "Reject", 0, 10, 10),
     ("unsure", "Unsure", 0, 20, 10),
     *((f"confidence_{n}", str(n), 2, 6 * (n - 1), 6) for n in range(1, 6)),
-    ("previous_finding", "◂ Finding", 5, 0, 15),
-    ("next_finding", "Finding ▸", 5, 15, 15),
-    ("brush", "Brush", 6, 0, 10),
-    ("erase", "Erase", 6, 10, 10),
-    ("lasso", "Lasso", 6, 20, 10),
+    ("previous_finding", "◂ Finding", 5, 0, 11),
+    ("hide", "Hide", 5, 11, 8),
+    ("next_finding", "Finding ▸", 5, 19, 11),
+    ("brush", "Brush", 6, 0, 7),
+    ("erase", "Erase", 6, 7, 7),
+    ("lasso", "Lasso", 6, 14, 7),
+    ("measure", "Measure", 6, 21, 9),
     ("new_finding", "New", 7, 0, 10),
     ("split", "Split", 7, 10, 10),
     ("merge", "Merge", 7, 20, 10),
@@ -36,10 +38,10 @@ _BUTTONS = (
     ("done", "Close case, go on", 9, 8, 14),
     ("next_case", "Case ▸", 9, 22, 8),
 )
-_CHECKABLE = {"accept", "reject", "unsure", "brush", "erase", "lasso", "flag"} | {
+_CHECKABLE = {"accept", "reject", "unsure", "hide", "brush", "erase", "lasso", "measure", "flag"} | {
     f"confidence_{n}" for n in range(1, 6)
 }
-_TOOLS = {"paint": "brush", "erase": "erase", "polygon": "lasso"}
+_TOOLS = {"paint": "brush", "erase": "erase", "polygon": "lasso", "add_line": "measure"}
 
 
 class _Field(QLineEdit):
@@ -112,14 +114,25 @@ class JudgingPanel(QWidget):
         self.comment.setEnabled(allowed("comment"))
         self.category.setEnabled(allowed("category"))
 
-    def show_finding(self, state: FindingState | None, *, flagged: bool, tool: str, categories: Sequence[str]) -> None:
-        """Show what was said about a finding; what is being written stays."""
-        checked = {_TOOLS.get(tool, ""), "flag" if flagged else ""}
+    def show_finding(
+        self,
+        state: FindingState | None,
+        *,
+        flagged: bool,
+        hidden: bool,
+        tool: str,
+        categories: Sequence[str],
+        others: str = "",
+    ) -> None:
+        """Show what was said about a finding, by others too where that was revealed; what is being written stays."""
+        checked = {_TOOLS.get(tool, ""), "flag" if flagged else "", "hide" if hidden else ""}
         if state is not None:
             checked |= {state.verdict or "", f"confidence_{state.confidence}"}
         for action in _CHECKABLE:
             self.buttons[action].setChecked(action in checked)
-        self.comments.say("\n".join(f"• {text}" for text in state.comments) if state else "")
+        lines = [f"{line.length_mm:.1f} mm" for line in state.measurements] if state else []
+        said = [*state.comments, *([f"measured {', '.join(lines)}"] if lines else [])] if state else []
+        self.comments.say("\n".join(f"• {text}" for text in [*said, *([f"others: {others}"] if others else [])]))
         if not self.category.hasFocus():
             self._categories.setStringList(list(categories))
             self.category.setText((state.category or "") if state else "")

@@ -10,9 +10,13 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from lesionlens.errors import InputError, LesionLensError
 from lesionlens.review import Act, Event
+from lesionlens.review.marks import lines_of, measured
 from lesionlens.review.reading import Reading
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from lesionlens.ui.review.case_view import CaseView
 
 __all__ = ["Recorder"]
@@ -92,6 +96,17 @@ class Recorder(QObject):
             return False
         words = "comment" if kind == "comment" else str(value) if kind == "verdict" else f"{kind} {value}"
         return self.store(partial(self.at.judge, kind, value), f"{finding}: {words}")
+
+    def measure(self, ends_ras: NDArray[np.float64] | None) -> None:
+        """Record a line over the finding; the screen shows the lines that are stored, and no others."""
+        finding, view = self.at.finding, self.view
+        if view is None or not self.flush():
+            return
+        if self.drawing_new or not finding:
+            self.noted.emit("There is no finding to measure yet; draw one first.")
+        elif ends_ras is not None and not self.read_only and self.ready:
+            self.store(lambda: self.at.record(measured(finding, ends_ras)), f"{finding}: line measured")
+        view.lines.show(() if self.drawing_new else lines_of(finding, self.at.events))
 
     def flush(self) -> bool:
         """Store what was drawn since the last time; say whether all that the screen shows is stored."""

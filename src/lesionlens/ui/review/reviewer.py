@@ -144,6 +144,7 @@ class Reviewer(Recorder):
             bare = self.at.model_hidden
             self.view = CaseView(self._viewer, self._overlays, entry, loaded.answer, self, bare=bare)
             self.view.drawing.drawn.connect(self.flush)
+            self.view.lines.drawn.connect(self.measure)
             self.view.drawing.lock(locked=self.read_only)
             if not self.read_only:
                 self.store(partial(self.at.record, Act("opened")), "")
