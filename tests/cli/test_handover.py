@@ -154,9 +154,11 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_written(home: Path, tmp_pat
     shutil.copy(home / "doe_jane.nii.gz", home / "smith_john.nii.gz")
     (home / "doe_jane-results" / "regions_lesion.nii.gz").write_bytes(b"other")
 
-    code, _, err = run("review", "export", home / "trial.session", "--out", tmp_path / "out", "-q")
+    code, text, err = run("review", "export", home / "trial.session", "--out", tmp_path / "out", "-q")
 
     assert code == 0
+    assert "findings.csv" in text
+    assert "masks" not in text  # none were written
     assert "case-001: no masks" in err
     assert "is not the one" in err
     assert "case-002" in err

@@ -15,7 +15,7 @@ import pytest
 
 from lesionlens.errors import InputError, OutputError, ReadError, SessionError
 from lesionlens.review import Act, CaseEntry, Finding, Session
-from lesionlens.review.file import BACKUPS
+from lesionlens.review.file import BACKUPS, check
 
 N_FINDINGS = 3
 
@@ -323,6 +323,19 @@ def test_a_write_that_the_system_refuses_is_said_and_loses_nothing(path: Path) -
     with Session.open(path) as session:
         state = session.state("case-1", "Ann")
         assert [state.findings[f"lesion-{n}"].verdict for n in (1, 2, 3)] == ["accept", None, "unsure"]
+
+
+def test_what_cannot_be_read_now_is_not_called_damaged(path: Path) -> None:
+    """A full disk or a lost network drive says nothing about the content; nobody shall throw a whole session away."""
+
+    class Refusing:
+        def execute(self, _query: str) -> None:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+            raise error
+
+    with pytest.raises(ReadError, match=r"cannot be read now: disk I/O error.*make room"):
+        check(Refusing(), path)  # type: ignore[arg-type]  # the part of a connection that is asked
 
 
 @pytest.fixture

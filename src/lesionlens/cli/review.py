@@ -262,6 +262,8 @@ def review_export(
             return
         with atomic_folder(out, overwrite=overwrite) as folder, progress_bars(quiet) as progress:
             problems = write_export(found, folder, masks=masks, progress=progress)
-    typer.echo(f"{out}: findings.csv, findings.json" + (", statistics.csv, masks" if masks else ""))
+    written = [", statistics.csv"] if (out / "statistics.csv").exists() else []
+    written += [", masks"] if any(out.glob("mask_*.nii.gz")) else []
+    typer.echo(f"{out}: findings.csv, findings.json" + "".join(written))
     for problem in problems:
         typer.echo(f"Warning: {problem}", err=True)

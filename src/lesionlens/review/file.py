@@ -16,6 +16,9 @@ __all__ = ["BACKUPS", "back_up", "check", "connect", "copies", "in_memory", "set
 
 # Copies of a session that are kept beside it, the newest as .backup-1.
 BACKUPS = 3
+# What SQLite says of a file whose content is wrong; a full disk, a lock or a lost network drive say nothing about that.
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PRIMARY = 0xFF  # extended codes have the primary one in their lowest byte
 
 
 def take(path: Path) -> FileLock | None:
@@ -61,6 +64,11 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
             raise ReadError(f"{path} is no LesionLens session; choose a file that 'lesionlens review start' made.")
         problems = [text for (text,) in connection.execute("PRAGMA integrity_check(1)") if text != "ok"]
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & _PRIMARY not in _DAMAGED:
+            raise ReadError(
+                f"The session {path} cannot be read now: {error}. Nothing says that it is damaged: make room where the"
+                f" disk is full, close what holds it, and open it again. {copies(path)}"
+            ) from None
         problems = [str(error)]
     if problems:
         raise ReadError(f"The session {path} is damaged: {problems[0]}. {copies(path)}")
