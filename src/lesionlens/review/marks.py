@@ -20,7 +20,7 @@ from lesionlens.volume import Grid
 __all__ = ["added", "edited", "lines_of", "measured", "merged", "original", "split", "voxels_of"]
 
 _EMPTY: Voxels = np.empty(0, np.int64)
-# Nobody measures less than a tenth of the finest voxel; a hand that shakes at a click draws as much.
+# Less than a tenth of the finest voxel is a click, not a line.
 _LEAST_LINE_MM = 0.05
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class LineLayer(QObject):
         self._viewer = viewer
         self._volume = volume
         self._shown: tuple[Measurement, ...] = ()
+        self._dragged: tuple[tuple[float, ...], tuple[float, ...]] | None = None
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.timeout.connect(self._tell)
@@ -119,6 +120,7 @@ class LineLayer(QObject):
         layer.current_edge_width = _WIDTH_MM / min(view.scale)
         self._viewer.add_layer(layer)
         layer.events.data.connect(self._changed)
+        layer.mouse_drag_callbacks.append(self._follow)
         self.layer, self._shown = layer, tuple(lines)
 
     def _take_away(self) -> None:
@@ -137,10 +139,22 @@ class LineLayer(QObject):
         layer = self.layer
         if layer is None or layer._is_creating:  # napari has no public name for it
             return
-        if layer.nshapes == len(self._shown) + 1:
-            self.drawn.emit(self._ends(layer.data[-1]))
+        ends, self._dragged = self._dragged, None
+        if ends is not None:
+            self.drawn.emit(self._ends(np.array([layer.world_to_data(end) for end in ends])))
         elif layer.nshapes != len(self._shown):
-            self.drawn.emit(None)
+            self.drawn.emit(None)  # somebody has changed the layer in another way
+
+    def _follow(self, layer: Shapes, event: Any) -> Iterator[None]:
+        """Take note where the mouse was pressed and let go: napari's line ends where it saw the mouse move last."""
+        if layer.mode != "add_line":
+            return
+        first = event.position
+        yield
+        while event.type == "mouse_move":
+            yield
+        self._dragged = first, event.position
+        self._later.start(0)
 
     def _ends(self, line: NDArray[Any]) -> NDArray[np.float64]:
         ijk = DisplayView(self._volume.grid).voxel_index(np.asarray(line, dtype=np.float64))
