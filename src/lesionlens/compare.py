@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lesionlens.blocks import blocks
+from lesionlens.blocks import pearson
 from lesionlens.confusion import check_maps, class_labels, confusion, map_words, method_of
 from lesionlens.errors import InputError, unknown_name
 from lesionlens.heatmap import Heatmap, Provenance
@@ -297,7 +297,7 @@ def correlations(maps: Sequence[Heatmap], *, kind: Correlation = "pearson") -> N
     check_maps(*maps)
     inside = _valid(*maps)
     if kind == "pearson":
-        return _pearson([heatmap.array for heatmap in maps], inside).clip(-1, 1)
+        return pearson([heatmap.array for heatmap in maps], inside, constant=_CONSTANT).clip(-1, 1)
     centred = [_centred(_ranks(heatmap.array[inside])) for heatmap in maps]
     found = np.array([[a @ b for b in centred] for a in centred])
     return found.clip(-1, 1)
@@ -383,27 +383,6 @@ def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     from scipy.stats import rankdata
 
     return np.asarray(rankdata(values), dtype=np.float64)
-
-
-def _pearson(arrays: Sequence[NDArray[Any]], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Correlate arrays where they are inside, part by part: first the means, then what lies around them."""
-    parts = list(blocks(arrays[0]))
-    count = np.count_nonzero(inside)
-    if not count:
-        return np.full((len(arrays), len(arrays)), np.nan)
-    mean = np.zeros(len(arrays))
-    for part in parts:
-        mean += [float(array[part][inside[part]].sum(dtype=np.float64)) / count for array in arrays]
-    products, squares = np.zeros((len(arrays), len(arrays))), np.zeros(len(arrays))
-    for part in parts:
-        rows = np.stack([array[part][inside[part]] for array in arrays], dtype=np.float64)
-        squares += (rows**2).sum(axis=1)
-        rows -= mean[:, None]
-        products += rows @ rows.T
-    length = np.sqrt(np.diagonal(products))
-    limit = _CONSTANT * np.maximum(np.sqrt(squares), np.finfo(np.float64).tiny)
-    length = np.where(length <= limit, np.nan, length)
-    return np.asarray(products / np.outer(length, length))
 
 
 def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
