@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from lesionlens.heatmap import Heatmap, Importance, LabelMap, Provenance
     from lesionlens.importance import feature_importance, write_importance
     from lesionlens.io import list_series, read, read_overlay, write
-    from lesionlens.model import Bundle, classify, detect, explain, list_bundles, load_bundle, predict, uncertainty
+    from lesionlens.model import (
+        Bundle,
+        classify,
+        detect,
+        explain,
+        list_bundles,
+        load_bundle,
+        predict,
+        score_anomaly,
+        uncertainty,
+    )
     from lesionlens.model.trust import trust
     from lesionlens.pipeline import RunOptions, run_case
     from lesionlens.regions import Region, measure
@@ -52,6 +62,7 @@ _HOME = {
     "list_bundles": "model",
     "load_bundle": "model",
     "predict": "model",
+    "score_anomaly": "model",
     "TrustReport": "checks",
     "trust": "model.trust",
     "uncertainty": "model",
@@ -102,6 +113,7 @@ __all__ = [
     "read_case",
     "read_overlay",
     "run_case",
+    "score_anomaly",
     "trust",
     "uncertainty",
     "write",

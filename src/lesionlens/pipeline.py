@@ -84,7 +84,7 @@ def run_case(
         spec = replace(spec, over=mask)
     anatomy = _anatomy(options, volume, progress)
     method, why = method_of(bundles[0], options.method)
-    options = replace(options, method=method)  # as the record is to say it
+    options = replace(options, method=None if bundles[0].info.anomaly else method)  # as the record is to say it
     asked = (options.target, options.layer, options.method_options, spec, options.registration)
     wish = Wish(method, *asked, why=why)
     output = run_model(bundles[0], volume, wish, progress=progress)

@@ -6,20 +6,33 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lesionlens.cli.options import AsJson, BundleArgument, Command, print_json
+from lesionlens.cli.groups import Loading, Reading, spelt_out
+from lesionlens.cli.options import (
+    AsJson,
+    BundleArgument,
+    Command,
+    FeatureSeed,
+    HealthyScans,
+    Overwrite,
+    Quiet,
+    print_json,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
     from lesionlens.model.check import BundleCheck
 
-__all__ = ["bundles_check", "bundles_list", "bundles_show", "register"]
+__all__ = ["bundles_check", "bundles_list", "bundles_reference", "bundles_show", "register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module, as a group of their own."""
-    group = typer.Typer(help="List, show and check bundles.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="List, show, check and complete bundles.", no_args_is_help=True, rich_markup_mode=None)
     group.command("list", cls=Command, epilog="Example:  lesionlens bundles list")(bundles_list)
     group.command("show", cls=Command, epilog="Example:  lesionlens bundles show flair-lesions")(bundles_show)
     group.command("check", cls=Command, epilog="Example:  lesionlens bundles check my_bundle/")(bundles_check)
+    example = "Example:  lesionlens bundles reference my_bundle/ healthy/*.nii.gz"
+    group.command("reference", cls=Command, epilog=example)(spelt_out(bundles_reference))
     app.add_typer(group, name="bundles")
 
 
@@ -71,6 +84,37 @@ def bundles_check(bundle: BundleArgument, as_json: AsJson = False) -> None:
         typer.echo("\n".join(_check_lines(found)))
     if found.bundle is None:
         raise typer.Exit(1)
+
+
+def bundles_reference(
+    bundle: BundleArgument,
+    scans: HealthyScans,
+    *,
+    seed: FeatureSeed = 0,
+    reading: Reading,
+    loading: Loading,
+    overwrite: Overwrite = False,
+    silent: Quiet = False,
+) -> None:
+    """Give an anomaly bundle its scale, from scans in which nothing is wrong; needed once for each bundle.
+
+    It is written beside the bundle's weights, as models/reference.npz.
+    """
+    from lesionlens.errors import InputError
+    from lesionlens.model.anomaly.fitting import fit_reference
+    from lesionlens.model.anomaly.reference import reference_path, write_reference
+
+    loading.permitted(bundle)
+    loaded = loading.bundle(bundle)
+    if loaded.info.embedded or not loaded.info.root.is_dir():
+        kind = "ships with LesionLens" if loaded.info.embedded else "is a zip file"
+        raise InputError(f"{bundle} {kind} and keeps the reference it has; give the folder of a bundle of your own.")
+    with progress_bars(silent) as progress:
+        volumes = [reading.scan(path, progress) for path in scans]
+        reference = fit_reference(loaded, volumes, seed=seed, progress=progress)
+    path = reference_path(loaded.info.root)
+    write_reference(reference, path, overwrite=overwrite)
+    typer.echo(f"{path}: {reference.n_voxels:,} voxels of {reference.n_scans} scans set the scale.")
 
 
 def _check_summary(found: BundleCheck) -> dict[str, Any]:

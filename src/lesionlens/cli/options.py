@@ -39,8 +39,10 @@ __all__ = [
     "Diagram",
     "Ensemble",
     "Every",
+    "FeatureSeed",
     "FillHoles",
     "Gamma",
+    "HealthyScans",
     "Identified",
     "Input",
     "Layer",
@@ -270,6 +272,11 @@ Mask = Annotated[
 ]
 OtherFrame = Annotated[bool, typer.Option("--other-frame", help="Accept overlays of another frame of reference.")]
 Screenshot = Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.", **_PATH)]
+HealthyScans = Annotated[
+    list[Path],
+    typer.Argument(help="Scans in which nothing is wrong: NIfTI files or DICOM folders.", show_default=False),
+]
+FeatureSeed = Annotated[int, typer.Option("--seed", help="Of the features that are drawn.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that the folder holds.")]
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lesionlens.model.anomaly.scoring import score_anomaly
     from lesionlens.model.bundle import Bundle, load_bundle
     from lesionlens.model.catalogue import BundleInfo, list_bundles
     from lesionlens.model.detection import detect
@@ -30,6 +31,7 @@ _HOME = {
     "list_bundles": "catalogue",
     "load_bundle": "bundle",
     "predict": "prediction",
+    "score_anomaly": "anomaly.scoring",
     "uncertainty": "sampling",
 }
 
@@ -45,6 +47,7 @@ __all__ = [
     "list_bundles",
     "load_bundle",
     "predict",
+    "score_anomaly",
     "uncertainty",
 ]
 

@@ -17,6 +17,7 @@ from lesionlens.explain import DetectionNetwork, Suits, chosen_layer, final_acti
 from lesionlens.explain.capture import FinalKind
 from lesionlens.explain.layers import output_shape
 from lesionlens.model.activation import Activation
+from lesionlens.model.anomaly.reference import Reference, read_reference, reference_path
 from lesionlens.model.catalogue import (
     BundleInfo,
     Task,
@@ -62,6 +63,8 @@ class Bundle:
         Where the network runs.
     bundle_sha256, weights_sha256
         Hashes of all files (see :func:`~lesionlens.model.catalogue.hash_files`) and of the weights file.
+    reference
+        What an anomaly bundle knows of scans in which nothing is wrong; None of others, and where it has none yet.
     lock
         Held while the network runs: an explanation watches its layers, so threads must take turns.
     """
@@ -75,6 +78,7 @@ class Bundle:
     device: torch.device
     bundle_sha256: str
     weights_sha256: str
+    reference: Reference | None = None
     lock: RLock = field(default_factory=RLock, repr=False)
     _default_layers: dict[tuple[int, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
     _final_activations: dict[tuple[int, ...], FinalKind | None] = field(default_factory=dict, repr=False)
@@ -120,18 +124,23 @@ class Bundle:
         """The network of a detection bundle; None of any other."""
         return self.network if isinstance(self.network, DetectionNetwork) else None
 
-    def refuse_detection(self, what: str) -> None:
-        """Refuse what is not made of boxes.
+    def require_classes(self, what: str) -> None:
+        """Refuse what is not made of classes, each with a probability.
 
         Raises
         ------
         lesionlens.errors.BundleError
-            If this is a detection bundle.
+            If this is a detection or an anomaly bundle.
         """
         if self.detector is not None:
             raise BundleError(
                 f"{self.name} is a detection bundle, which finds boxes: {what} is for segmentation and classification."
                 " Use detect(), or explain() for maps."
+            )
+        if self.info.anomaly is not None:
+            raise BundleError(
+                f"{self.name} is an anomaly bundle, which says how far voxels lie from healthy ones: {what} is for"
+                " segmentation and classification. Use score_anomaly()."
             )
 
     @property
@@ -207,10 +216,11 @@ def load_permitted(permission: Permission, *, device: str | None = None) -> Bund
 def _load(folder: Path, permission: Permission, device: torch.device) -> Bundle:
     require_configs(folder, permission.path)
     info = describe(folder, embedded=permission.embedded, root=permission.path)
-    weights = find_weights(folder)
+    weights = None if info.anomaly and info.anomaly.method == "template" else find_weights(folder)
     parts = read_parts(folder, device, len(info.outputs), trusted=permission.trusted)
     detector = parts.network if isinstance(parts.network, DetectionNetwork) else None
-    load_weights(parts.network if detector is None else detector.network, weights)
+    if weights is not None:
+        load_weights(parts.network if detector is None else detector.network, weights)
     info = replace(info, decisions=(*info.decisions, *parts.notices))
     network = _placed(parts.network, device)
     if detector is not None:
@@ -230,7 +240,8 @@ def _load(folder: Path, permission: Permission, device: torch.device) -> Bundle:
         activation=parts.activation,
         device=device,
         bundle_sha256=hash_files(folder),
-        weights_sha256=hash_file(weights),
+        weights_sha256=hash_file(weights) if weights else "",
+        reference=read_reference(folder) if info.anomaly and reference_path(folder).exists() else None,
     )
 
 

@@ -50,7 +50,7 @@ def calibrated(bundle: Bundle, calibration: Calibration) -> Bundle:
     BundleError
         If the calibration was made for other weights.
     """
-    bundle.refuse_detection("a calibration")
+    bundle.require_classes("a calibration")
     if calibration.weights_sha256 != bundle.weights_sha256:
         raise BundleError(
             f"The calibration is for {calibration.bundle} with other weights, not for {bundle.title} as it is here;"
@@ -82,7 +82,7 @@ def calibrate(bundle: Bundle, cases: Iterable[Case], *, progress: Progress = sil
     InputError
         If there are no cases, or a label does not suit the bundle.
     """
-    bundle.refuse_detection("a calibration")
+    bundle.require_classes("a calibration")
     whole: list[_Labelled] = []
     band: list[_Labelled] = []
     kinds = set()

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from lesionlens.errors import BundleError, unknown_name
 from lesionlens.heatmap import slug
+from lesionlens.model.anomaly.spec import AnomalySpec, anomaly_spec
 from lesionlens.model.archive import extract_zip
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
     "with_task",
 ]
 
-Task = Literal["segmentation", "classification", "detection"]
+Task = Literal["segmentation", "classification", "detection", "anomaly"]
 
 # What a channel that stands for "nothing found" is called in channel_def; also every name that begins with "no ".
 _PLAIN_BACKGROUND = frozenset({"background", "bg", "other", "none"})
@@ -64,8 +65,8 @@ class BundleInfo:
     name, version, description
         As in ``metadata.json``; the name falls back to the folder's.
     task
-        ``"segmentation"`` (one probability map per class), ``"classification"`` (one probability per class) or
-        ``"detection"`` (boxes of each class).
+        ``"segmentation"`` (one probability map per class), ``"classification"`` (one probability per class),
+        ``"detection"`` (boxes of each class) or ``"anomaly"`` (how far each voxel lies from healthy ones).
     inputs
         Names of the input channels, in order.
     outputs
@@ -87,6 +88,8 @@ class BundleInfo:
     target_layer
         Layer to explain when none is named, as ``lesionlens.target_layer`` in ``metadata.json``; None where the bundle
         leaves the choice to LesionLens.
+    anomaly
+        How an anomaly bundle scores, as ``lesionlens.anomaly`` in ``metadata.json``; None of any other.
     """
 
     name: str
@@ -103,6 +106,7 @@ class BundleInfo:
     task_stated: bool = True
     decisions: tuple[str, ...] = ()
     target_layer: str | None = None
+    anomaly: AnomalySpec | None = None
 
     @property
     def foreground(self) -> tuple[str, ...]:
@@ -201,8 +205,9 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
     output = _main_entry(formats["outputs"], "pred")
     source = _main_entry(formats.get("inputs") or {}, "image")
     root = root or folder
-    task = _stated_task(metadata, output)
-    outputs, renamed = _distinct(_channel_names(output, "class"))
+    anomaly = anomaly_spec(metadata)
+    task: Task | None = "anomaly" if anomaly else _stated_task(metadata, output)
+    outputs, renamed = _distinct((anomaly.label,) if anomaly else _channel_names(output, "class"))
     info = BundleInfo(
         name=_name(metadata, folder, root, embedded=embedded),
         version=str(metadata.get("version", "unknown")),
@@ -218,6 +223,7 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
         task_stated=task is not None,
         decisions=renamed,
         target_layer=_target_layer(metadata),
+        anomaly=anomaly,
     )
     return with_background(info)
 

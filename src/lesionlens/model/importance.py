@@ -91,7 +91,7 @@ class _Found:
 
 
 def _prepared(bundle: Bundle, volume: Volume | Sequence[Volume], wish: Wish) -> Prepared:
-    bundle.refuse_detection("feature importance")
+    bundle.require_classes("feature importance")
     check_wish(bundle, wish)  # a wrong class is refused before any work
     return prepare(bundle, volume)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
@@ -20,7 +20,7 @@ from lesionlens.model.bundle import Bundle
 from lesionlens.model.preprocess import Prepared
 from lesionlens.progress import Progress, silent
 
-__all__ = ["Inference", "checked", "infer", "windows_of"]
+__all__ = ["Inference", "checked", "infer", "through_inferer", "windows_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,23 +81,44 @@ def infer(bundle: Bundle, prepared: Prepared, *, progress: Progress = silent) ->
             f"{bundle.name} is a classifier behind a {type(bundle.inferer).__name__}, whose windows' answers cannot be"
             " joined into one; its config needs a SimpleInferer, or a preprocessing that gives the size it wants."
         )
-    total = _n_windows(bundle.inferer, prepared.tensor.shape[2:])
-    done = 0
-
     kinds: set[FinalKind | None] = set()
 
     def network(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        nonlocal done
-        progress("Predicting", min(done, total), total)
         output = main_output(bundle.network(window, *args, **kwargs))
         kinds.add(final.kind(output))
+        return output
+
+    with watching_activations(bundle.network) as final:
+        output = through_inferer(bundle, prepared, network, progress=progress)
+    return checked(bundle, prepared, output, kinds.pop() if len(kinds) == 1 else None)
+
+
+def through_inferer(
+    bundle: Bundle, prepared: Prepared, network: Callable[..., torch.Tensor], *, progress: Progress = silent
+) -> torch.Tensor:
+    """Join what ``network`` gives for the windows of a bundle's inferer: (1, K, D, H, W), or (1, K).
+
+    Raises
+    ------
+    InputError
+        If the image does not fit the network.
+    Cancelled
+        If ``progress`` raises it.
+    """
+    total = _n_windows(bundle.inferer, prepared.tensor.shape[2:])
+    done = 0
+
+    def counted(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        nonlocal done
+        progress("Predicting", min(done, total), total)
+        output = network(window, *args, **kwargs)
         done += window.shape[0]
         return output
 
-    with foreign_code(bundle, prepared), torch.no_grad(), watching_activations(bundle.network) as final:
-        output = torch.as_tensor(bundle.inferer(prepared.tensor.to(bundle.device), network))
+    with foreign_code(bundle, prepared), torch.no_grad():
+        output = torch.as_tensor(bundle.inferer(prepared.tensor.to(bundle.device), counted))
     progress("Predicting", total, total)
-    return checked(bundle, prepared, output, kinds.pop() if len(kinds) == 1 else None)
+    return output
 
 
 def checked(

@@ -50,6 +50,7 @@ def predict(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Prog
     InputError
         If the volume does not suit the bundle.
     """
+    bundle.require_classes("a probability for each voxel")
     return probabilities(bundle, infer(bundle, prepare(bundle, volume), progress=progress))
 
 
@@ -68,12 +69,12 @@ def classify(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Pro
     InputError
         If the volume does not suit the bundle.
     """
+    bundle.require_classes("a probability for each class")
     return class_probabilities(bundle, infer(bundle, prepare(bundle, volume), progress=progress))
 
 
 def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
     """Bring the probabilities of an inference to the scan's grid; see :func:`predict`."""
-    bundle.refuse_detection("a probability for each voxel")
     if bundle.info.task != "segmentation":
         raise BundleError(
             f"{bundle.name} is a {bundle.info.task} bundle: it gives one probability per class, not per voxel;"
@@ -97,7 +98,6 @@ def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
 
 def class_probabilities(bundle: Bundle, inference: Inference) -> dict[str, float]:
     """Return the probability of each class of an inference; see :func:`classify`."""
-    bundle.refuse_detection("a probability for each class")
     if bundle.info.task != "classification":
         raise BundleError(f"{bundle.name} is a {bundle.info.task} bundle: use predict().")
     values = inference.probabilities.tolist()

@@ -12,6 +12,7 @@ from lesionlens.errors import ExplainError
 from lesionlens.heatmap import Heatmap
 from lesionlens.methods import method_info
 from lesionlens.model.activation import Activation
+from lesionlens.model.anomaly.scoring import anomaly_map
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.detection import detections
 from lesionlens.model.explanation import explained
@@ -35,7 +36,8 @@ class ModelOutput:
     probabilities
         One map per foreground class; empty for classification bundles.
     attributions
-        Attribution maps, one per explained class; of a detection bundle also the boxes of every class.
+        Attribution maps, one per explained class; of a detection bundle also the boxes of every class; of an anomaly
+        bundle its map.
     class_probabilities
         Per class, for classification bundles; otherwise empty.
     activation
@@ -74,6 +76,8 @@ def run_model(
     ExplainError
         If what was asked for does not exist, or does not suit the network.
     """
+    if bundle.info.anomaly is not None:
+        return _anomaly(bundle, volume, wish, progress)
     check_wish(bundle, wish)
     warnings = _unsuited(bundle, wish)
     times = [time.perf_counter()]
@@ -99,6 +103,22 @@ def run_model(
     spent = [round(end - start, 3) for start, end in pairwise(times)]
     seconds = dict(zip(("preprocess", "network", "probabilities"), spent, strict=True))
     return ModelOutput(maps, attributions, classes, inference.activation, found, warnings, seconds)
+
+
+def _anomaly(bundle: Bundle, volume: Volume | Sequence[Volume], wish: Wish, progress: Progress) -> ModelOutput:
+    """Score anomaly, which has neither classes nor anything else to explain."""
+    title, named = method_info(wish.method).title, not wish.why
+    warnings = (f"{bundle.name} has no classes, so there is no {title} map, only that of anomaly.",) if named else ()
+    times = [time.perf_counter()]
+    progress("Preprocessing", 0, 1)
+    prepared = prepare(bundle, volume)
+    progress("Preprocessing", 1, 1)
+    times.append(time.perf_counter())
+    scored = anomaly_map(bundle, prepared, progress=progress)
+    times.append(time.perf_counter())
+    spent = [round(end - start, 3) for start, end in pairwise(times)]
+    seconds = dict(zip(("preprocess", "network"), spent, strict=True))
+    return ModelOutput((), (scored,), {}, bundle.activation, warnings=warnings, seconds=seconds)
 
 
 def _unsuited(bundle: Bundle, wish: Wish, prepared: Prepared | None = None) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ def check_sampling(bundles: Sequence[Bundle], method: str, samples: int | None) 
         See :func:`uncertainty`.
     """
     for bundle in bundles:
-        bundle.refuse_detection("uncertainty")
+        bundle.require_classes("uncertainty")
     if method not in get_args(Sampling):
         raise InputError(unknown_name("kind of uncertainty", method, get_args(Sampling)))
     if method == "ensemble":

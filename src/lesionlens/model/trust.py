@@ -102,7 +102,7 @@ def trust(
     """
     name, why = method_of(bundle, method)
     wish = Wish(name, target, layer, options or {}, TargetSpec(score, over, against, gamma), why=why)
-    bundle.refuse_detection("the checks of a map")
+    bundle.require_classes("the checks of a map")
     wanted = _wanted(checks, mask, also)
     _check_methods(bundle, wish, also)
     grid = volume.grid if isinstance(volume, Volume) else volume[0].grid

@@ -56,6 +56,11 @@ def check_wish(bundle: Bundle, wish: Wish) -> None:
     ExplainError
         The message lists what exists.
     """
+    if bundle.info.anomaly is not None:
+        raise ExplainError(
+            f"{bundle.name} is an anomaly bundle: it has no classes, and its map is made by score_anomaly(), or by a"
+            " run without --method."
+        )
     info = method_info(wish.method)
     method_options(info, wish.options)
     channels_of(bundle, wish.target)
