@@ -31,7 +31,7 @@ _VALUES = {
     "detections",
 }
 _CORE = _VALUES | {"regions", "spread", "scales", "confusion", "compare", "calibration", "distributions"}
-_CORE |= {"registration", "trusted", "io"}
+_CORE |= {"registration", "anomaly_reference", "trusted", "io"}
 _WORK = _CORE | {"config", "recent", "explain", "model", "sample", "display", "review", "report"}
 MAY_IMPORT = {
     "errors": set(),
@@ -54,6 +54,7 @@ MAY_IMPORT = {
     "config": set(),
     "styles": {"errors", "io", "config"},
     "registration": _VALUES | {"io"},
+    "anomaly_reference": _VALUES | {"io"},
     "trusted": _VALUES | {"io", "registration"},
     "confusion": _VALUES | {"regions"},
     "compare": _VALUES | {"regions", "scales", "confusion"},
@@ -63,7 +64,7 @@ MAY_IMPORT = {
     "io": _VALUES,
     "sample": _VALUES | {"io"},
     "explain": _VALUES,
-    "model": _VALUES | {"regions", "spread", "calibration", "registration", "trusted", "explain"},
+    "model": _VALUES | {"regions", "spread", "calibration", "registration", "anomaly_reference", "trusted", "explain"},
     "review": _CORE,
     "report": _CORE | {"display", "review"},
     "results": _CORE | {"display", "report"},

@@ -31,7 +31,7 @@ from subjects import PATIENTS
 BUNDLE = Path(__file__).parents[1] / "src/lesionlens/bundles/flair-anomaly"
 
 #: Share of the run from which patches have the second size: patches in a step and their edge in voxels.
-PHASES = ((0.6, 6, 48), (1.0, 3, 64))
+PHASES = ((0.6, 4, 48), (1.0, 2, 64))
 #: Where the patches lie: a third on tissue brighter than white matter, where false findings come from.
 PLACES = Shares(lesion=0.0, bright=0.35)
 #: Value of air and dark CSF after the preprocessing; nothing is spoilt there.

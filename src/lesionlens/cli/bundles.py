@@ -100,9 +100,9 @@ def bundles_reference(
 
     It is written beside the bundle's weights, as models/reference.npz.
     """
+    from lesionlens.anomaly_reference import reference_path, write_reference
     from lesionlens.errors import InputError
     from lesionlens.model.anomaly.fitting import fit_reference
-    from lesionlens.model.anomaly.reference import reference_path, write_reference
 
     loading.permitted(bundle)
     loaded = loading.bundle(bundle)

@@ -13,9 +13,10 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import mahalanobis
 
 import lesionlens as ll
+from lesionlens.anomaly_reference import Reference, read_reference, reference_path, write_reference
+from lesionlens.cli import main
 from lesionlens.errors import BundleError, ExplainError, InputError
 from lesionlens.model.anomaly.fitting import coreset, fit_reference, gaussian_of
-from lesionlens.model.anomaly.reference import Reference, read_reference, reference_path, write_reference
 from lesionlens.model.anomaly.score import FeatureDistance, Features
 from lesionlens.model.bundle import Bundle
 from lesionlens.volume import Grid, Volume
@@ -229,7 +230,9 @@ def _flipped(grid: Grid) -> np.ndarray[Any, Any]:
 
 def test_a_gaussian_is_that_of_numpy() -> None:
     """The precision is the inverse of the covariance, but for the ridge that keeps it invertible."""
-    rows = np.random.default_rng(0).standard_normal((5000, 3)).astype(np.float32) @ np.diag([1, 2, 3]).astype(np.float32)
+    rows = np.random.default_rng(0).standard_normal((5000, 3)).astype(np.float32) @ np.diag([1, 2, 3]).astype(
+        np.float32
+    )
     covariance = np.cov(rows.T)
     ridge = 0.01 * np.trace(covariance) / 3
 
@@ -303,5 +306,31 @@ def test_a_reference_survives_writing_and_reading(tmp_path: Path) -> None:
     np.savez(reference_path(tmp_path), schema=np.array(1), levels=np.array([{}], dtype=object))
     with pytest.raises(BundleError, match="is no anomaly reference"):
         read_reference(tmp_path)
-    with pytest.raises(BundleError, match="knows levels from 0.5 to 0.9"):
+    with pytest.raises(BundleError, match=r"knows levels from 0\.5 to 0\.9"):
         found.unit(0.95)
+
+
+def test_a_run_writes_the_map_and_reads_it_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through the command line: a reference, a run, and the same map as the Python interface gives."""
+    path = _bundle(tmp_path / "mine", {"method": "reconstruction", "label": "odd"})
+    for number in range(2):
+        ll.write(_noise(number), tmp_path / f"healthy{number}.nii.gz")
+    scan = blob(straight_grid(), CENTRE)
+    ll.write(scan, tmp_path / "scan.nii.gz")
+    healthy = [str(tmp_path / f"healthy{number}.nii.gz") for number in range(2)]
+
+    assert main(["bundles", "reference", str(path), *healthy, "--trust", "--quiet"]) == 0
+    assert "72,960 voxels of 2 scans set the scale" in capsys.readouterr().out.replace("\n", " ")
+    assert (
+        main(["run", str(tmp_path / "scan.nii.gz"), "--bundle", str(path), "--trust", "--out", f"{tmp_path}/out"]) == 0
+    )
+
+    volume = ll.read(tmp_path / "scan.nii.gz")
+    found = ll.read_case(tmp_path / "out", volume)
+    (heatmap,) = found.attributions
+    assert (tmp_path / "out" / "anomaly_reconstruction_odd.nii.gz").is_file()
+    assert (tmp_path / "out" / "overlay_odd.png").is_file()
+    assert (heatmap.kind, heatmap.volume.unit, found.warnings) == ("anomaly", "reference units", ())
+    expected = ll.score_anomaly(ll.load_bundle(path, trust=True), volume)
+    np.testing.assert_array_equal(heatmap.array, expected.array)
+    assert found.record["options"]["method"] is None

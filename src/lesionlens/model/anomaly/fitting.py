@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lesionlens.anomaly_reference import Reference
 from lesionlens.errors import InputError
-from lesionlens.model.anomaly.reference import Reference
 from lesionlens.model.anomaly.score import Features, foreground
 from lesionlens.model.anomaly.scoring import judged_part, raw_scores, spec_of
 from lesionlens.model.bundle import Bundle

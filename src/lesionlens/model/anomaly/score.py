@@ -112,7 +112,7 @@ class FeatureDistance(nn.Module):
         What is compared.
     arrays
         ``mean`` and ``precision``, or ``features``, ``mean`` and ``sd``: see
-        :class:`~lesionlens.model.anomaly.reference.Reference`.
+        :class:`~lesionlens.anomaly_reference.Reference`.
     """
 
     def __init__(self, features: Features, arrays: Mapping[str, Array]) -> None:

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lesionlens.anomaly_reference import Reference
 from lesionlens.errors import BundleError
 from lesionlens.heatmap import Heatmap, Provenance
-from lesionlens.model.anomaly.reference import Reference
 from lesionlens.model.anomaly.score import (
     FeatureDistance,
     Features,
@@ -94,7 +94,7 @@ def raw_scores(
     bundle, prepared
         What runs on what.
     arrays
-        What the reference compares with; see :class:`~lesionlens.model.anomaly.reference.Reference`.
+        What the reference compares with; see :class:`~lesionlens.anomaly_reference.Reference`.
     progress
         Called after each window.
 
@@ -121,9 +121,7 @@ def judged_part(bundle: Bundle, prepared: Prepared) -> NDArray[np.bool_]:
     return judged if prepared.real is None else judged & prepared.real
 
 
-def _assembled(
-    bundle: Bundle, prepared: Prepared, network: nn.Module, progress: Progress, *, channels: int
-) -> Tensor:
+def _assembled(bundle: Bundle, prepared: Prepared, network: nn.Module, progress: Progress, *, channels: int) -> Tensor:
     output = through_inferer(bundle, prepared, network, progress=progress)[0].float().cpu()
     expected = (channels, *prepared.grid.shape)
     if tuple(output.shape) != expected:
@@ -170,4 +168,3 @@ def _provenance(bundle: Bundle, spec: AnomalySpec, reference: Reference, unit: f
             " probability, and says nothing about what is there.",
         ),
     )
-

@@ -83,7 +83,9 @@ def anomaly_spec(metadata: Mapping[str, Any]) -> AnomalySpec | None:
             f" found {stated!r}."
         )
     try:
-        numbers = {name: float(stated[name]) for name in ("smooth_mm", "above", "level") if stated.get(name) is not None}
+        numbers = {
+            name: float(stated[name]) for name in ("smooth_mm", "above", "level") if stated.get(name) is not None
+        }
         layers = tuple(map(str, stated.get("layers", ())))
     except (TypeError, ValueError) as error:
         raise BundleError(f"lesionlens.anomaly in metadata.json holds no numbers where they belong: {error}.") from None
@@ -92,4 +94,6 @@ def anomaly_spec(metadata: Mapping[str, Any]) -> AnomalySpec | None:
 
 def _check_choice(name: str, found: object, choices: tuple[str, ...]) -> None:
     if found not in choices:
-        raise BundleError(f"lesionlens.anomaly.{name} in metadata.json is one of {', '.join(choices)}; found {found!r}.")
+        raise BundleError(
+            f"lesionlens.anomaly.{name} in metadata.json is one of {', '.join(choices)}; found {found!r}."
+        )
