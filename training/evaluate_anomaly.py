@@ -1,6 +1,6 @@
 """Evaluate ``flair-anomaly`` through its bundle, as a user runs it, against the best trivial map.
 
-``python training/evaluate_anomaly.py --data DIR --bundle BUNDLE --out figures/flair-anomaly.json --card CARD``
+``python training/evaluate_anomaly.py --data DIR --bundle flair-anomaly --out figures/flair-anomaly.json``
 
 The trivial map is the intensity itself, in the bundle's own normalisation, in which white matter is 1: on FLAIR lesions
 are bright, and a z-score against any mean and standard deviation ranks voxels as the intensity does. Voxels of air and
@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import lesionlens as ll
 from anatomy import colin_head, icbm_head, real_head
-from evaluate_flair import Case, fill_card, lesion_free_cases, real_cases
+from evaluate_flair import Case, lesion_free_cases, real_cases
 from lesionlens.model.anomaly.scoring import judged_part
 from lesionlens.model.preprocess import prepare
 from lesionlens.volume import Grid, Volume
@@ -54,26 +54,13 @@ def figures_of(bundle: ll.Bundle, case: Case) -> dict[str, object]:
     return {"lesion_share": round(float(truth.mean()), 4), **out}
 
 
-def table(cases: dict[str, dict]) -> str:
-    """Write the figures as a Markdown table."""
-    rows = [
-        "| case | share of lesion | AP, map | AP, intensity | AUROC, map | AUROC, intensity | mL above 1 |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    keys = ("lesion_share", "anomaly_ap", "intensity_ap", "anomaly_auroc", "intensity_auroc", "above_1_ml")
-    for name, found in cases.items():
-        rows.append(f"| {name} | " + " | ".join(str(found.get(key, "–")) for key in keys) + " |")
-    return "\n".join(rows)
-
-
 def main() -> None:
-    """Parse the command line, evaluate, write JSON and model card."""
+    """Parse the command line, evaluate, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--mricron", type=Path, default=MRICRON)
-    parser.add_argument("--bundle", default="flair-anomaly")
+    parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--card", type=Path, help="model card whose table is replaced")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -86,8 +73,6 @@ def main() -> None:
         print(case.name, found[case.name], flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(found, indent=1) + "\n")
-    if options.card:
-        fill_card(options.card, table(found))
 
 
 if __name__ == "__main__":

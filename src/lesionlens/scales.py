@@ -1,8 +1,9 @@
 """The scale of a map's colours: one for all maps whose values compare, whatever their class, model or time point.
 
 Two maps are on one scale when they are of one kind and, but for probabilities, made by one method: attributions of two
-methods have no common unit. Probabilities and uncertainties have limits that follow from what they are; for the others
-the limit is the largest value of all maps that share the scale, so that equal values have equal colours in all of them.
+methods have no common unit. Probabilities, uncertainties and anomalies have limits that follow from what they are; for the
+others the limit is the largest value of all maps that share the scale, so that equal values have equal colours in all of
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from dataclasses import dataclass
 from lesionlens.heatmap import Heatmap
 from lesionlens.spread import LARGEST, UNITS
 
-__all__ = ["MapScale", "limit_of", "scale_of"]
+__all__ = ["FARTHEST", "MapScale", "limit_of", "scale_of"]
+
+
+#: Where the colours of an anomaly map end: three times as far as all but one in 1,000 voxels of the reference.
+FARTHEST = 3.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ def scale_of(heatmap: Heatmap) -> MapScale:
         return MapScale(f"detection {method}", 1.0, "confidence")
     if heatmap.kind == "uncertainty" and method in LARGEST:
         return MapScale(f"uncertainty {method}", LARGEST[method], UNITS[method])
+    if heatmap.kind == "anomaly":  # a limit of the scan's own would make a healthy one look ill
+        return MapScale(f"anomaly {method}", FARTHEST, heatmap.volume.unit)
     return MapScale(f"{heatmap.kind} {method}", None, heatmap.volume.unit or "no unit")
 
 
