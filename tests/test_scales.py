@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lesionlens.heatmap import Heatmap, Provenance
-from lesionlens.scales import limit_of, scale_of
+from lesionlens.scales import FARTHEST, limit_of, scale_of
 from ui_cases import attribution_of, phantom, probability_of
 
 VOLUME = phantom()
@@ -55,6 +55,15 @@ def test_uncertainties_end_at_what_their_measure_can_reach(measure: str, largest
 
     assert limit_of([made]) == pytest.approx(largest)
     assert scale_of(made).name != scale_of(other).name
+
+
+def test_the_colours_of_anomaly_never_follow_the_scan() -> None:
+    """A healthy scan stretched to its own maximum would look as ill as any."""
+    array = np.full(VOLUME.grid.shape, 0.02, np.float32)
+    healthy = Heatmap(VOLUME.with_array(array), "anomaly", "odd", False, Provenance(method="reconstruction"))
+    ill = replace(healthy, volume=VOLUME.with_array(500 * array))
+
+    assert limit_of([healthy]) == limit_of([ill]) == limit_of([healthy, ill]) == FARTHEST
 
 
 def test_maps_without_a_value_to_show_have_a_scale_all_the_same() -> None:

@@ -1,9 +1,9 @@
 """The scale of a map's colours: one for all maps whose values compare, whatever their class, model or time point.
 
 Two maps are on one scale when they are of one kind and, but for probabilities, made by one method: attributions of two
-methods have no common unit. Probabilities, uncertainties and anomalies have limits that follow from what they are; for the
-others the limit is the largest value of all maps that share the scale, so that equal values have equal colours in all of
-them.
+methods have no common unit. Probabilities, uncertainties and anomalies have limits that follow from what they are; for
+the others the limit is the largest value of all maps that share the scale, so that equal values have equal colours in
+all of them.
 """
 
 from __future__ import annotations
