@@ -58,7 +58,7 @@ def default_styles(*, threshold: float) -> dict[OverlayKind, Style]:
         PROBABILITY: Style(PROBABILITY_COLOURS, threshold, 0.5, visible=True),
         ATTRIBUTION: Style(ATTRIBUTION_COLOURS, 0.3, 0.5, visible=False),
         UNCERTAINTY: Style(UNCERTAINTY_COLOURS, _UNCERTAINTY_FROM, 0.6, visible=False),
-        ANOMALY: Style(ANOMALY_COLOURS, 1 / 3, 0.5),
+        ANOMALY: Style(ANOMALY_COLOURS, 1 / 3, 0.5, visible=True),
         REGIONS: Style(SELECTED_ONLY, threshold, 0.9, visible=True, contour=True),
     }
 
