@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lesionlens.cli.options import AsJson, BundleArgument, Command, print_json
+from lesionlens.cli.options import AsJson, BundleArgument, Command, Overwrite, print_json
+from lesionlens.errors import printable
 
 if TYPE_CHECKING:
+    from lesionlens.model.catalogue import BundleInfo
     from lesionlens.model.check import BundleCheck
 
-__all__ = ["bundles_check", "bundles_list", "bundles_show", "register"]
+__all__ = ["bundles_add", "bundles_check", "bundles_list", "bundles_remove", "bundles_show", "register"]
+
+BundlePath = Annotated[
+    Path, typer.Argument(metavar="PATH", exists=True, help="Folder or zip file of the bundle.", show_default=False)
+]
+AddedName = Annotated[str | None, typer.Option("--name", help="What to call it. [default: as its metadata do]")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module, as a group of their own."""
-    group = typer.Typer(help="List, show and check bundles.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="List, show, check, add and remove bundles.", no_args_is_help=True, rich_markup_mode=None)
     group.command("list", cls=Command, epilog="Example:  lesionlens bundles list")(bundles_list)
     group.command("show", cls=Command, epilog="Example:  lesionlens bundles show flair-lesions")(bundles_show)
     group.command("check", cls=Command, epilog="Example:  lesionlens bundles check my_bundle/")(bundles_check)
+    group.command("add", cls=Command, epilog="Example:  lesionlens bundles add spleen.zip --name spleen")(bundles_add)
+    group.command("remove", cls=Command, epilog="Example:  lesionlens bundles remove spleen")(bundles_remove)
     app.add_typer(group, name="bundles")
 
 
 def bundles_list(as_json: AsJson = False) -> None:
-    """List the bundles that ship with LesionLens."""
+    """List the bundles that ship with LesionLens, and those that were added."""
     from lesionlens.model import list_bundles
 
     found = list_bundles()
@@ -33,7 +43,7 @@ def bundles_list(as_json: AsJson = False) -> None:
         return
     from lesionlens.report.console import print_table
 
-    rows = [(b.name, b.version, b.task, ", ".join(b.inputs), ", ".join(b.outputs)) for b in found]
+    rows = [(_called(b), b.version, b.task, ", ".join(b.inputs), _classes(b)) for b in found]
     print_table(("name", "version", "task", "input", "output"), rows)
 
 
@@ -71,6 +81,46 @@ def bundles_check(bundle: BundleArgument, as_json: AsJson = False) -> None:
         typer.echo("\n".join(_check_lines(found)))
     if found.bundle is None:
         raise typer.Exit(1)
+
+
+def bundles_add(
+    path: BundlePath, name: AddedName = None, overwrite: Overwrite = False, as_json: AsJson = False
+) -> None:
+    """Add a bundle from a folder or zip file, to be called by a name from then on; nothing of it is executed.
+
+    Its files are copied to the user's data folder, and their hash is pinned: the bundle does not load if they change.
+    """
+    from lesionlens.model.installed import add_bundle
+    from lesionlens.model.permission import examine
+
+    added = add_bundle(path, name=name, overwrite=overwrite)
+    _, concerns = examine(added.folder)
+    if as_json:
+        facts = {"name": added.name, "folder": str(added.folder), "sha256": added.sha256, "harmless": not concerns}
+        print_json({**_bundle_summary(added.info), **facts})
+        return
+    typer.echo(f"Added {added.name}, {added.info.task}, to {printable(str(added.folder))}\nsha256: {added.sha256}")
+    if concerns:
+        typer.echo(f"It needs trust for {len(concerns)} part(s); see them with: lesionlens bundles check {added.name}")
+    else:
+        typer.echo(f"It needs no trust. Run it with: lesionlens run SCAN --bundle {added.name} --out FOLDER")
+
+
+def bundles_remove(name: Annotated[str, typer.Argument(metavar="NAME", help="Name that it was added under.")]) -> None:
+    """Delete a bundle that was added."""
+    from lesionlens.model.installed import remove_bundle
+
+    typer.echo(f"Removed {name} from {printable(str(remove_bundle(name).parent))}")
+
+
+def _called(bundle: BundleInfo) -> str:
+    """Return the name that a bundle is loaded by."""
+    return bundle.name if bundle.embedded else bundle.root.name
+
+
+def _classes(bundle: BundleInfo, most: int = 8) -> str:
+    more = f" and {len(bundle.outputs) - most} more" if len(bundle.outputs) > most else ""
+    return ", ".join(bundle.outputs[:most]) + more
 
 
 def _check_summary(found: BundleCheck) -> dict[str, Any]:

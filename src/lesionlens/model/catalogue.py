@@ -21,6 +21,7 @@ __all__ = [
     "BundleInfo",
     "Task",
     "as_detection",
+    "bundle_files",
     "describe",
     "embedded_root",
     "hash_file",
@@ -29,6 +30,7 @@ __all__ = [
     "locate",
     "opened",
     "require_configs",
+    "stated_classes",
     "with_first_as_background",
     "with_task",
 ]
@@ -116,9 +118,11 @@ def embedded_root() -> Path:
 
 
 def list_bundles() -> list[BundleInfo]:
-    """List the bundles that ship with LesionLens, by name."""
+    """List the bundles that ship with LesionLens, by name, then those that were added."""
+    from lesionlens.model.installed import installed_bundles  # which builds on this module
+
     folders = sorted(p for p in embedded_root().glob("*") if (p / "configs" / "metadata.json").is_file())
-    return [describe(folder, embedded=True) for folder in folders]
+    return [*(describe(folder, embedded=True) for folder in folders), *installed_bundles()]
 
 
 def locate(name_or_path: str | Path) -> tuple[Path, bool]:
@@ -127,7 +131,7 @@ def locate(name_or_path: str | Path) -> tuple[Path, bool]:
     Parameters
     ----------
     name_or_path
-        Name of an embedded bundle, or the path of a bundle folder or zip file.
+        Name of an embedded bundle or of one that was added, or the path of a bundle folder or zip file.
 
     Returns
     -------
@@ -144,7 +148,13 @@ def locate(name_or_path: str | Path) -> tuple[Path, bool]:
     path = Path(name_or_path)
     if path.exists():
         return path, False
-    names = [info.name for info in list_bundles()]
+    from lesionlens.model.installed import check_pin, installed_folder  # which build on this module
+
+    added = installed_folder(str(name_or_path))
+    if added is not None:
+        check_pin(added)
+        return added, False
+    names = [info.name if info.embedded else info.root.name for info in list_bundles()]
     raise BundleError(unknown_name("bundle", name_or_path, [*names, "the path of a bundle folder or zip"]))
 
 
@@ -200,6 +210,8 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
         raise BundleError(f"{folder.name}: metadata.json needs network_data_format.outputs with a channel_def.")
     output = _main_entry(formats["outputs"], "pred")
     source = _main_entry(formats.get("inputs") or {}, "image")
+    if reason := _for_something_else(source, output):
+        raise BundleError(f"{_name(metadata, folder, root or folder, embedded=embedded)} cannot be used: {reason}.")
     root = root or folder
     task = _stated_task(metadata, output)
     outputs, renamed = _distinct(_channel_names(output, "class"))
@@ -220,6 +232,30 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
         target_layer=_target_layer(metadata),
     )
     return with_background(info)
+
+
+def _for_something_else(source: Mapping[str, Any], output: Mapping[str, Any]) -> str:
+    """Say why a bundle is for nothing that LesionLens does with a volume; empty where it may be."""
+    kind, form = (str(output.get(name, "")).lower() for name in ("type", "format"))
+    start = f"{source.get('type', '')} {source.get('format', '')}".lower()
+    if "latent" in start or "noise" in start:
+        return "it makes images from random numbers, and takes no scan"
+    if "points" in form or "tuples" in kind:
+        return "it gives landmarks, not classes of voxels, of the scan, or boxes"
+    if kind == "image" and form in ("magnitude", "hounsfield", "kspace", "raw"):
+        return f"it makes images (their format is {form!r}), not classes of voxels, of the scan, or boxes"
+    channels, shape = source.get("num_channels"), source.get("spatial_shape")
+    if isinstance(shape, list) and len(shape) == 2 and isinstance(channels, int) and channels > 1:
+        return f"it is for 2D images of {channels} channels, such as colours; LesionLens reads volumes"
+    return ""
+
+
+def stated_classes(folder: Path) -> dict[int, str]:
+    """Return the names of all classes in the metadata of an opened bundle, by number, whatever the channels."""
+    metadata = read_json(folder / "configs" / "metadata.json")
+    formats = metadata.get("network_data_format")
+    outputs = formats.get("outputs") if isinstance(formats, dict) else None
+    return channel_def(_main_entry(outputs, "pred")) if isinstance(outputs, dict) else {}
 
 
 def _target_layer(metadata: Mapping[str, Any]) -> str | None:
@@ -315,13 +351,20 @@ def _stated_task(metadata: Mapping[str, Any], output: Mapping[str, Any]) -> Task
 
 def _channel_names(entry: Mapping[str, Any], fallback: str) -> tuple[str, ...]:
     """Names from channel_def ("0": name, ...), completed to num_channels by numbers."""
-    definition = entry.get("channel_def")
-    names = {}
-    if isinstance(definition, dict):
-        names = {int(k): str(v) for k, v in definition.items() if str(k).isdigit()}
+    names = channel_def(entry)
     count = entry.get("num_channels")
     n = count if isinstance(count, int) and count > 0 else max(names, default=0) + 1
     return tuple(names.get(index, f"{fallback} {index}") for index in range(n))
+
+
+def channel_def(entry: Mapping[str, Any]) -> dict[int, str]:
+    """Return the names of channels, or of the values of a label image, by their numbers."""
+    definition = entry.get("channel_def") or entry.get("label_def")
+    if isinstance(definition, list):
+        return {index: str(name) for index, name in enumerate(definition)}
+    if not isinstance(definition, dict):
+        return {}
+    return {int(k): str(v) for k, v in definition.items() if str(k).isdigit()}
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -356,11 +399,16 @@ def hash_files(root: Path) -> str:
     The text that is hashed is, for each file in the order of the names, the name relative to ``root`` with ``/``, a
     zero byte, and the 32 bytes of the file's own SHA-256.
     """
-    paths = [p for p in root.rglob("*") if p.is_file() and not _is_clutter(p.relative_to(root))]
+    paths = bundle_files(root)
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda p: p.relative_to(root).as_posix()):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + bytes.fromhex(hash_file(path)))
     return digest.hexdigest()
+
+
+def bundle_files(root: Path) -> list[Path]:
+    """Return the files below a folder that are of a bundle: no caches, no hidden files."""
+    return [p for p in root.rglob("*") if p.is_file() and not _is_clutter(p.relative_to(root))]
 
 
 def _is_clutter(relative: Path) -> bool:
