@@ -242,7 +242,9 @@ TrustHash = Annotated[
 Classes = Annotated[
     list[str],
     typer.Option(
-        metavar="CLASS", help="Class that a network with prompts (VISTA3D) is asked for; several times for several."
+        "--class",
+        metavar="CLASS",
+        help="Class that a network with prompts (VISTA3D) is asked for; several times for several.",
     ),
 ]
 ThroughAffine = Annotated[

@@ -30,12 +30,22 @@ class Loader:
         Dictionary keys of the images, one volume each.
     ensure_channel_first
         True when the loader adds the channel axis itself.
+    image_only
+        False when it puts what it knows of an image beside it, under ``<key>_meta_dict``.
     """
 
-    def __init__(self, keys: str | Sequence[str], *_: object, ensure_channel_first: bool = False, **__: object) -> None:
+    def __init__(
+        self,
+        keys: str | Sequence[str],
+        *_: object,
+        ensure_channel_first: bool = False,
+        image_only: bool = True,
+        **__: object,
+    ) -> None:
         names = (keys,) if isinstance(keys, str) else tuple(map(str, keys))
         self.keys = tuple(name for name in names if name not in _OF_TRAINING) or names
         self.channel_first = bool(ensure_channel_first)
+        self.with_meta = image_only is False
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
         """Return the data as they are."""
@@ -68,7 +78,7 @@ def without_loader(preprocessing: Any, path: Path) -> tuple[Compose, Loader]:
     kept = [_with_affine(t) for t in steps if t not in loaders]
     _check_geometry(kept, path)
     keys = [key for loader in loaders for key in loader.keys]
-    loader = Loader(keys, ensure_channel_first=ways.pop())
+    loader = Loader(keys, ensure_channel_first=ways.pop(), image_only=not any(one.with_meta for one in loaders))
     return Compose(kept, lazy=preprocessing.lazy, overrides=preprocessing.overrides), loader
 
 

@@ -198,6 +198,8 @@ def _run(bundle: Bundle, channels: tuple[Volume, ...]) -> torch.Tensor:
             f"{bundle.name} loads {len(keys)} images ({', '.join(keys)}) for {len(channels)} input channels;"
             " this combination is not supported."
         )
+    if bundle.loader.with_meta:
+        data |= {f"{key}_meta_dict": dict(tensor.meta) for key, tensor in data.items()}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -208,8 +210,22 @@ def _run(bundle: Bundle, channels: tuple[Volume, ...]) -> torch.Tensor:
         reason = f"failed on {channels[0].name!r}: {_root(error)}"
         raise BundleError(f"The preprocessing of {bundle.name} {reason}.") from error
     joined = [step.name for step in bundle.preprocessing.transforms if isinstance(step, ConcatItemsd)]
-    tensor: torch.Tensor = next(result[key] for key in ("image", *joined, keys[0]) if key in result)
-    return tensor
+    tensor = next(result[key] for key in ("image", *joined, keys[0]) if key in result)
+    return _placed_like(tensor, result.get(keys[0]))
+
+
+def _placed_like(tensor: Any, first: Any) -> torch.Tensor:
+    """Let an image that was joined from several, by code that keeps no affine, lie where the first of them lies."""
+    found: torch.Tensor = torch.as_tensor(tensor)
+    noted = len(tensor.applied_operations) if isinstance(tensor, MetaTensor) else -1
+    if not isinstance(first, MetaTensor) or first is tensor or found.shape[1:] != first.shape[1:]:
+        return found
+    if noted >= len(first.applied_operations):
+        return found
+    plain = found.as_tensor() if isinstance(found, MetaTensor) else found
+    placed = MetaTensor(plain, meta=first.meta)
+    placed.applied_operations = first.applied_operations
+    return placed
 
 
 def _stepped(bundle: Bundle, data: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +39,11 @@ class Exported(torch.nn.Module):
         return torch.cat(found) if isinstance(found[0], torch.Tensor) else found[0]
 
 
+def _script(path: Path, device: torch.device) -> torch.nn.Module:
+    loaded: torch.nn.Module = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # torch's own
+    return loaded
+
+
 def load_program(path: Path, device: torch.device) -> torch.nn.Module:
     """Load a network that is a program; the caller has made sure that it is trusted.
 
@@ -49,8 +55,10 @@ def load_program(path: Path, device: torch.device) -> torch.nn.Module:
     try:
         if path.suffix == ".pt2":
             return Exported(torch.export.load(path).module())
-        loaded: torch.nn.Module = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # torch's
-        return loaded
+        with warnings.catch_warnings():  # that there is something newer helps nobody who has such a file
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            return _script(path, device)
     except MemoryError:
         raise
     except Exception as error:  # damaged archives raise almost anything
