@@ -127,7 +127,7 @@ def test_checkpoints_with_code_are_refused(tmp_path: Path) -> None:
         read_inside("search.pt", str(tmp_path))
     assert not (tmp_path / "CANARY").exists()
     torch.save({"edges": np.array([Evil()], dtype=object)}, tmp_path / "search.pt")
-    with pytest.raises(BundleError, match="holds more than tensors"):
+    with pytest.raises(BundleError, match=r"holds more than tensors|cannot be read as weights"):
         read_inside("search.pt", str(tmp_path))
     assert not (tmp_path / "CANARY").exists()
 

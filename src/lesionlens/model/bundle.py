@@ -289,7 +289,9 @@ def _with_shown_task(info: BundleInfo, network: torch.nn.Module, inferer: Infere
 
 def _placed(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """Put a network on its device, ready to run on float32 images."""
-    network = network.to(device).float().eval().requires_grad_(False)
+    network = network.to(device).float().eval()
+    for parameter in network.parameters():  # TorchScript modules have no requires_grad_ of their own
+        parameter.requires_grad_(False)
     dilated = any(isinstance(m, torch.nn.Conv3d) and max(m.dilation) > 1 for m in network.modules())
     if device.type == "cpu" and dilated:
         # oneDNN computes dilated 3D convolutions about three times faster with channels last; others are no faster.

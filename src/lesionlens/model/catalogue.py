@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from lesionlens.errors import BundleError, unknown_name
 from lesionlens.heatmap import slug
 from lesionlens.model.archive import extract_zip
+from lesionlens.model.metadata import channel_names, for_something_else, main_entry, read_json
 
 __all__ = [
     "BundleInfo",
@@ -30,7 +30,6 @@ __all__ = [
     "locate",
     "opened",
     "require_configs",
-    "stated_classes",
     "with_first_as_background",
     "with_task",
 ]
@@ -183,19 +182,6 @@ def _single_root(folder: Path) -> Path:
     return folder
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a bundle's file, or raise :class:`BundleError`."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(f"A bundle needs {path.parent.name}/{path.name}; {path} does not exist.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} is not readable as JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise BundleError(f"{path} must hold a JSON object; found {type(value).__name__}.")
-    return value
-
-
 def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) -> BundleInfo:
     """Read what the metadata of an opened bundle says.
 
@@ -208,19 +194,19 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
     formats = metadata.get("network_data_format")
     if not isinstance(formats, dict) or not isinstance(formats.get("outputs"), dict) or not formats["outputs"]:
         raise BundleError(f"{folder.name}: metadata.json needs network_data_format.outputs with a channel_def.")
-    output = _main_entry(formats["outputs"], "pred")
-    source = _main_entry(formats.get("inputs") or {}, "image")
-    if reason := _for_something_else(source, output):
+    output = main_entry(formats["outputs"], "pred")
+    source = main_entry(formats.get("inputs") or {}, "image")
+    if reason := for_something_else(source, output):
         raise BundleError(f"{_name(metadata, folder, root or folder, embedded=embedded)} cannot be used: {reason}.")
     root = root or folder
     task = _stated_task(metadata, output)
-    outputs, renamed = _distinct(_channel_names(output, "class"))
+    outputs, renamed = _distinct(channel_names(output, "class"))
     info = BundleInfo(
         name=_name(metadata, folder, root, embedded=embedded),
         version=str(metadata.get("version", "unknown")),
         description=str(metadata.get("description", "")),
         task=task or ("classification" if "probabilit" in str(output.get("type")).lower() else "segmentation"),
-        inputs=_channel_names(source, "image"),
+        inputs=channel_names(source, "image"),
         outputs=outputs,
         background=None,
         modality=str(source.get("modality", "")),
@@ -232,30 +218,6 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
         target_layer=_target_layer(metadata),
     )
     return with_background(info)
-
-
-def _for_something_else(source: Mapping[str, Any], output: Mapping[str, Any]) -> str:
-    """Say why a bundle is for nothing that LesionLens does with a volume; empty where it may be."""
-    kind, form = (str(output.get(name, "")).lower() for name in ("type", "format"))
-    start = f"{source.get('type', '')} {source.get('format', '')}".lower()
-    if "latent" in start or "noise" in start:
-        return "it makes images from random numbers, and takes no scan"
-    if "points" in form or "tuples" in kind:
-        return "it gives landmarks, not classes of voxels, of the scan, or boxes"
-    if kind == "image" and form in ("magnitude", "hounsfield", "kspace", "raw"):
-        return f"it makes images (their format is {form!r}), not classes of voxels, of the scan, or boxes"
-    channels, shape = source.get("num_channels"), source.get("spatial_shape")
-    if isinstance(shape, list) and len(shape) == 2 and isinstance(channels, int) and channels > 1:
-        return f"it is for 2D images of {channels} channels, such as colours; LesionLens reads volumes"
-    return ""
-
-
-def stated_classes(folder: Path) -> dict[int, str]:
-    """Return the names of all classes in the metadata of an opened bundle, by number, whatever the channels."""
-    metadata = read_json(folder / "configs" / "metadata.json")
-    formats = metadata.get("network_data_format")
-    outputs = formats.get("outputs") if isinstance(formats, dict) else None
-    return channel_def(_main_entry(outputs, "pred")) if isinstance(outputs, dict) else {}
 
 
 def _target_layer(metadata: Mapping[str, Any]) -> str | None:
@@ -332,11 +294,6 @@ def model_card(folder: Path) -> str:
     return ""
 
 
-def _main_entry(entries: Mapping[str, Any], preferred: str) -> Mapping[str, Any]:
-    entry: object = entries.get(preferred) or next(iter(entries.values()), {})
-    return entry if isinstance(entry, dict) else {}
-
-
 def _stated_task(metadata: Mapping[str, Any], output: Mapping[str, Any]) -> Task | None:
     """Return the task that the metadata name, the output's own description before that of the bundle."""
     if "object" in str(output.get("type")).lower() and "detection" in str(metadata.get("task")).lower():
@@ -347,24 +304,6 @@ def _stated_task(metadata: Mapping[str, Any], output: Mapping[str, Any]) -> Task
         if "classification" in words.lower():
             return "classification"
     return None
-
-
-def _channel_names(entry: Mapping[str, Any], fallback: str) -> tuple[str, ...]:
-    """Names from channel_def ("0": name, ...), completed to num_channels by numbers."""
-    names = channel_def(entry)
-    count = entry.get("num_channels")
-    n = count if isinstance(count, int) and count > 0 else max(names, default=0) + 1
-    return tuple(names.get(index, f"{fallback} {index}") for index in range(n))
-
-
-def channel_def(entry: Mapping[str, Any]) -> dict[int, str]:
-    """Return the names of channels, or of the values of a label image, by their numbers."""
-    definition = entry.get("channel_def") or entry.get("label_def")
-    if isinstance(definition, list):
-        return {index: str(name) for index, name in enumerate(definition)}
-    if not isinstance(definition, dict):
-        return {}
-    return {int(k): str(v) for k, v in definition.items() if str(k).isdigit()}
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

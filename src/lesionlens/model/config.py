@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser, ReferenceResolver
 from monai.inferers import Inferer, SimpleInferer
 from monai.transforms import Compose
 
-from lesionlens.errors import BundleError, MissingPackageError, UntrustedBundleError
+from lesionlens.errors import BundleError, UntrustedBundleError
 from lesionlens.explain import DetectionNetwork
 from lesionlens.model.activation import Activation, stated
 from lesionlens.model.components import components, short_name
@@ -29,7 +29,7 @@ from lesionlens.model.detector import ACTIVATION, detection_network
 from lesionlens.model.loader import Loader, with_stand_in, without_loader
 from lesionlens.model.missing import missing_package, stated_monai_version
 from lesionlens.model.older import adapted
-from lesionlens.model.own_modules import own_module_names, own_modules
+from lesionlens.model.own_modules import own_modules
 from lesionlens.model.programs import PROGRAMS, is_program
 from lesionlens.model.safety import Concern, Judged, judge, locator, read_config
 from lesionlens.model.weights import find_weights
@@ -146,7 +146,7 @@ def read_parts(
     parser["device"] = f"$__import__('torch').device({str(device)!r})"
     notices = (*changes, *notices)
     with own_modules(folder) if trusted else nullcontext():
-        notices += _import(parser, config, folder)
+        _part(parser, config, ("imports",), default=None)  # MONAI passes over packages that are missing
         network = program or _with_boxes(parser, config, _part(parser, config, _NETWORK_KEYS))
         if not isinstance(network, torch.nn.Module):
             raise BundleError(f"{path}: the network must be a torch module; found {type(network).__name__}.")
@@ -166,21 +166,6 @@ def _harmless(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], tuple
     if judged.concerns:
         raise UntrustedBundleError(f"{path} needs trust: {'; '.join(map(str, judged.concerns))}.")
     return judged.config, judged.notices
-
-
-def _import(parser: ConfigParser, config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
-    """Execute a config's imports one by one; what is not installed may not be needed either."""
-    wanted = config.get("imports")
-    places = [f"imports::{index}" for index in range(len(wanted))] if isinstance(wanted, list) else ["imports"]
-    left_out = []
-    for place in places if wanted else ():
-        try:
-            _built(parser, place)
-        except MissingPackageError as error:
-            if error.package in own_module_names(folder):
-                raise
-            left_out.append(f"The package {error.package}, which the config imports, is not installed.")
-    return tuple(left_out)
 
 
 _REQUIRED = object()
@@ -214,7 +199,7 @@ def _built(parser: ConfigParser, place: str) -> Any:
 
 def _other_version(error: BaseException, parser: ConfigParser) -> str:
     """Say for which MONAI the bundle was made, where a name or argument is unknown to the one that is installed."""
-    if not any(words in str(error) for words in ("unexpected keyword argument", "Cannot locate")):
+    if not any(words in _line(error) for words in ("unexpected keyword argument", "Cannot locate")):
         return ""
     made_for = stated_monai_version(Path(str(parser["bundle_root"])))
     return f" The bundle was made for MONAI {made_for}; installed is {version('monai')}." if made_for else ""

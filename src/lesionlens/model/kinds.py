@@ -12,8 +12,9 @@ from monai.inferers import SimpleInferer, SliceInferer, SlidingWindowInferer
 
 from lesionlens.errors import BundleError
 from lesionlens.model.activation import Activation
-from lesionlens.model.catalogue import BundleInfo, stated_classes
+from lesionlens.model.catalogue import BundleInfo
 from lesionlens.model.config import Parts
+from lesionlens.model.metadata import stated_classes
 from lesionlens.model.prompts import ClassPrompts, EmptyGuidance, asked_classes, guidance_channels, takes_classes
 
 __all__ = ["by_slices", "prompted"]

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lesionlens.errors import BundleError, MissingPackageError
-from lesionlens.model.catalogue import read_json
+from lesionlens.model.metadata import read_json
 
 __all__ = ["missing_package", "stated_monai_version"]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
+from types import ModuleType
 
 __all__ = ["own_module_names", "own_modules"]
 
@@ -51,6 +52,6 @@ def own_modules(folder: Path) -> Iterator[None]:
             sys.modules.update(before)
 
 
-def _taken_out(names: frozenset[str]) -> dict[str, object]:
+def _taken_out(names: frozenset[str]) -> dict[str, ModuleType]:
     found = [name for name in sys.modules if name.partition(".")[0] in names]
     return {name: sys.modules.pop(name) for name in found}

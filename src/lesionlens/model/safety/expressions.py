@@ -29,6 +29,9 @@ _METHODS = frozenset(
     {
         *("to", "cpu", "cuda", "mps", "eval", "float", "half", "double", "bfloat16", "items", "keys", "values", "get"),
         *("num_anchors_per_location", "set_target_keys", "set_box_selector_parameters", "set_box_coder_weights"),
+        # What an image can be asked, and computes; nothing that moves its voxels.
+        *("mean", "median", "std", "var", "min", "max", "sum", "abs", "clamp", "clip", "sqrt", "log", "log1p", "exp"),
+        *("any", "all", "numel", "ndim", "dtype", "unsqueeze", "squeeze", "long", "bool", "argmax", "round", "item"),
         *("set_sliding_window_inferer", "set_regular_matcher", "set_atss_matcher", "transforms", "shape", "device"),
     }
 )

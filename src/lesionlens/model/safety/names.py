@@ -47,8 +47,10 @@ _FACTORIES = ("monai.networks.nets", "monai.apps.detection.networks", "monai.app
 _HARMLESS = frozenset(
     {
         *("torch.device", "torch.cuda.is_available", "torch.cuda.device_count", "torch.backends.mps.is_available"),
-        *("torch.tensor", "torch.Size", "torch.from_numpy"),
-        *("numpy.array", "numpy.asarray", "numpy.inf", "numpy.nan", "numpy.pi"),
+        *("torch.tensor", "torch.Size", "torch.from_numpy", "torch.where", "torch.clamp", "torch.nan_to_num"),
+        *("torch.abs", "torch.log", "torch.exp", "torch.sqrt", "torch.sum", "torch.mean", "torch.sigmoid"),
+        *("numpy.array", "numpy.asarray", "numpy.inf", "numpy.nan", "numpy.pi", "numpy.where", "numpy.clip"),
+        *("numpy.abs", "numpy.log", "numpy.exp", "numpy.sqrt", "numpy.sum", "numpy.mean"),
         *("math.ceil", "math.floor", "math.sqrt", "math.log2", "math.prod", "math.inf", "math.pi"),
     }
 )
