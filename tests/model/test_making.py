@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lesionlens.cli import main
-from lesionlens.errors import BundleError, UntrustedBundleError
+from lesionlens.errors import BundleError, OutputError, UntrustedBundleError
 from lesionlens.model import load_bundle, predict
 from lesionlens.model.making import Recipe, make_bundle
 from lesionlens.volume import Grid
@@ -58,6 +58,11 @@ def test_a_network_of_monai_needs_no_trust(tmp_path: Path) -> None:
 
     bundle = load_bundle(make_bundle(recipe, tmp_path / "b"))
 
+    with pytest.raises(OutputError, match="exists already"):
+        make_bundle(recipe, tmp_path / "b")
+    make_bundle(recipe, tmp_path / "b", overwrite=True)
+    with pytest.raises(OutputError, match="is no bundle"):
+        make_bundle(recipe, tmp_path, overwrite=True)
     assert isinstance(bundle.network, UNet)
     assert (bundle.info.inputs, bundle.info.outputs, bundle.activation.kind) == (("FLAIR",), ("lesion",), "sigmoid")
     assert [type(step).__name__ for step in bundle.preprocessing.transforms] == [

@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from lesionlens.errors import BundleError
-from lesionlens.io.atomic import atomic_folder
+from lesionlens.errors import BundleError, OutputError
 
 __all__ = ["Recipe", "make_bundle"]
 
@@ -65,17 +65,34 @@ def make_bundle(recipe: Recipe, folder: Path, *, overwrite: bool = False) -> Pat
     if not recipe.classes:
         raise BundleError("A bundle needs the names of its classes, one for each output channel.")
     target, file = _target(recipe.network)
-    with atomic_folder(folder, overwrite) as temporary:
-        (temporary / "configs").mkdir()
-        (temporary / "models").mkdir()
-        (temporary / "configs" / "inference.json").write_text(_text(_config(recipe, target)), encoding="utf-8")
-        (temporary / "configs" / "metadata.json").write_text(_text(_metadata(recipe, folder.name)), encoding="utf-8")
-        shutil.copyfile(recipe.weights, temporary / "models" / f"model{suffix}")
-        if file is not None:
-            (temporary / "scripts").mkdir()
-            (temporary / "scripts" / "__init__.py").write_text("", encoding="utf-8")
-            shutil.copyfile(file, temporary / "scripts" / file.name)
+    texts = {"inference.json": _text(_config(recipe, target)), "metadata.json": _text(_metadata(recipe, folder.name))}
+    if folder.exists() and not overwrite:
+        raise OutputError(f"{folder} exists already; choose another folder, or --overwrite it.")
+    if folder.exists() and not (folder / "configs").is_dir():
+        raise OutputError(f"{folder} is no bundle, so that it is not overwritten; choose another folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".making-", dir=folder.parent) as temporary:
+            fresh = Path(temporary) / "bundle"
+            _fill(fresh, texts, recipe.weights, file)
+            if folder.exists():
+                folder.rename(Path(temporary) / "before")
+            fresh.rename(folder)
+    except OSError as error:
+        raise OutputError(f"Cannot write {folder}: {error.strerror or error}; nothing was made.") from error
     return folder
+
+
+def _fill(folder: Path, texts: Mapping[str, str], weights: Path, file: Path | None) -> None:
+    for name in ("configs", "models"):
+        (folder / name).mkdir(parents=True)
+    for name, text in texts.items():
+        (folder / "configs" / name).write_text(text, encoding="utf-8")
+    shutil.copyfile(weights, folder / "models" / f"model{weights.suffix}")
+    if file is not None:
+        (folder / "scripts").mkdir()
+        (folder / "scripts" / "__init__.py").write_text("", encoding="utf-8")
+        shutil.copyfile(file, folder / "scripts" / file.name)
 
 
 def _target(network: str) -> tuple[str, Path | None]:
