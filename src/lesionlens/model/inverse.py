@@ -74,7 +74,7 @@ class Undo:
             raise
         except Exception as error:  # transforms are arbitrary code
             raise BundleError(f"{_cannot(self.name)} ({_root(error)}).{_WAY_OUT}") from error
-        found = back[self.keys[0]].as_tensor().numpy().astype(np.float32, copy=False)[0]
+        found: NDArray[np.float32] = back[self.keys[0]].as_tensor().numpy().astype(np.float32, copy=False)[0]
         if found.shape != self.shape:
             raise BundleError(
                 f"{_cannot(self.name)}: that gives {found.shape} voxels, and the scan has {self.shape}.{_WAY_OUT}"

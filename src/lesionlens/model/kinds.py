@@ -58,7 +58,7 @@ def _with_classes(folder: Path, parts: Parts, info: BundleInfo, classes: Sequenc
     names = tuple(chosen.values())
     decision = (
         f"The network is asked for {len(names)} of its classes ({', '.join(names[:5])}{', ...' * (len(names) > 5)});"
-        f" choose others with --class. It slides a window of {tuple(inferer.roi_size)} voxels."
+        f" choose others with --class. It slides a window of {inferer.roi_size} voxels."
     )
     activation = Activation("sigmoid", reason="each class is asked for by itself", source="config")
     decisions = (*info.decisions, decision)

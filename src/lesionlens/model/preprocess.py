@@ -189,6 +189,7 @@ def _check(bundle: Bundle, channels: tuple[Volume, ...]) -> None:
 
 def _run(bundle: Bundle, channels: tuple[Volume, ...]) -> torch.Tensor:
     keys = _channel_keys(bundle)
+    data: dict[str, Any]
     if len(keys) == len(channels):
         data = {key: _tensor(bundle, (volume,)) for key, volume in zip(keys, channels, strict=True)}
     elif len(keys) == 1:
@@ -234,7 +235,8 @@ def _stepped(bundle: Bundle, data: dict[str, Any]) -> dict[str, Any]:
         return dict(bundle.preprocessing(data))
     for step in bundle.preprocessing.transforms:
         before = {key: place(value) for key, value in data.items()}
-        data = apply_transform(step, dict(data), map_items=False)
+        done: Any = apply_transform(step, dict(data), map_items=False)
+        data = done
         if any(lost(step, was, place(data.get(key))) for key, was in before.items()):
             raise BundleError(
                 f"The preprocessing of {bundle.name} moves voxels by {type(step).__name__}, which cannot be undone, so"

@@ -102,7 +102,7 @@ def run_model(
     spent = [round(end - start, 3) for start, end in pairwise(times)]
     seconds = dict(zip(("preprocess", "network", "probabilities"), spent, strict=True))
     return ModelOutput(
-        maps, attributions, classes, inference.activation, found, (*doubts(bundle, prepared), *warnings), seconds
+        maps, attributions, classes, inference.activation, found, (*warnings, *doubts(bundle, prepared)), seconds
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lesionlens.errors import InputError
 from lesionlens.model.bundle import Bundle
@@ -21,6 +23,8 @@ _FAR = 4.0
 _AIR_HU = -200.0
 # Part of the voxels that a window of intensities may cut off before nothing but an outline is left.
 _CLIPPED = 0.995
+# The air around a head that was cut out is flat before: this part of all voxels must have become so.
+_MADE_SO = 0.5
 _KINDS = {"MR": "MR", "MRI": "MR", "MRT": "MR", "CT": "CT", "CECT": "CT", "PT": "PT", "PET": "PT", "US": "US"}
 
 
@@ -73,16 +77,20 @@ def doubts(bundle: Bundle, prepared: Prepared) -> tuple[str, ...]:
             f"{bundle.name} is for CT in Hounsfield units; the lowest value of {volume.name} is"
             f" {float(volume.array.min()):g}, where air would be -1000. Is it a CT, in these units?"
         )
+    already = _at_the_ends(volume.array)
     for name, channel in zip(bundle.info.inputs, prepared.tensor[0], strict=False):
-        values = channel.numpy()
-        low, high = float(values.min()), float(values.max())
-        share = float(np.mean((values == low) | (values == high)))
-        if low == high or share > _CLIPPED:
+        share = _at_the_ends(channel.numpy())
+        if share > _CLIPPED and share - already > _MADE_SO:
             found.append(
                 f"After the preprocessing of {bundle.name} {100 * share:.1f} % of the voxels of {name} have its lowest"
                 " or highest value: the scan's intensities are not those that it was made for."
             )
     return tuple(found)
+
+
+def _at_the_ends(values: NDArray[Any]) -> float:
+    """Return the part of the voxels that have the lowest or the highest value."""
+    return float(np.mean((values == values.min()) | (values == values.max())))
 
 
 def _spacing_ratio(bundle: Bundle, prepared: Prepared) -> float:
