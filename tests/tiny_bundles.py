@@ -57,7 +57,7 @@ def write_bundle(
         },
         **(extra or {}),
     }
-    entry = {"type": "image", "modality": "MR", "num_channels": len(inputs), "channel_def": inputs}
+    entry = {"type": "image", "num_channels": len(inputs), "channel_def": inputs}
     result = {"type": "image", "format": output_format, "num_channels": len(outputs), "channel_def": outputs}
     metadata = {
         "name": folder.name,

@@ -54,6 +54,8 @@ class RunOptions:
         Further bundles, by name or path, for ``uncertainty="ensemble"``.
     calibration
         File that ``lesionlens calibrate`` wrote for the bundle; its probabilities are then calibrated.
+    channels
+        Further input channels of the bundle beside ``input``, each ``"NAME=PATH"``, or a path whose name says which.
     series
         UID, number or description of a DICOM series where a folder holds several.
     stack
@@ -66,6 +68,10 @@ class RunOptions:
         Allow a bundle from outside to execute its config: True, or the SHA-256 of the bundle that may.
     device
         ``"cpu"``, ``"cuda"``, ``"mps"``; by default the fastest there is.
+    classes
+        What a network with prompts is asked for; see :func:`lesionlens.load_bundle`.
+    through_affine
+        Resample results through the affine of the preprocessing's output, which need not be invertible then.
     """
 
     input: Path
@@ -87,12 +93,15 @@ class RunOptions:
     seed: int = 0
     ensemble: tuple[str, ...] = ()
     calibration: Path | None = None
+    channels: tuple[str, ...] = ()
     series: str | None = None
     stack: str | None = None
     irregular: Irregular = "refuse"
     identified: bool = False
     trust: bool | str = False
     device: str | None = None
+    classes: tuple[str, ...] = ()
+    through_affine: bool = False
 
     @property
     def spec(self) -> TargetSpec:

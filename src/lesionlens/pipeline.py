@@ -87,10 +87,11 @@ def run_case(
     options = replace(options, method=None if bundles[0].info.anomaly else method)  # as the record is to say it
     asked = (options.target, options.layer, options.method_options, spec, options.registration)
     wish = Wish(method, *asked, why=why)
-    output = run_model(bundles[0], volume, wish, progress=progress)
+    volumes, bundles = _channels(options, volume, bundles, progress)
+    output = run_model(bundles[0], volumes, wish, progress=progress)
     clock.seconds.update(output.seconds)
     with clock.stage("uncertainty"):  # it reports its own progress
-        sampled = _sampled(options, bundles, volume, progress)
+        sampled = _sampled(options, bundles, volumes, progress)
     maps = (*output.attributions, *(sampled.maps if sampled else ()))
     with clock.stage("measure", progress, "Measuring regions"):
         measured = measure_classes(
@@ -133,7 +134,13 @@ def _loaded(
     with clock.stage("load_bundle", progress, "Loading the bundle"):
         from lesionlens.model.bundle import load_bundle  # torch takes seconds, which the clock is to see
 
-        bundle = bundle or load_bundle(options.bundle, trust=options.trust, device=options.device)
+        bundle = bundle or load_bundle(
+            options.bundle,
+            trust=options.trust,
+            device=options.device,
+            classes=options.classes,
+            through_affine=options.through_affine,
+        )
         bundle = _calibrated(options, bundle)
         members = [load_bundle(other, trust=options.trust, device=options.device) for other in options.ensemble]
         _check_sampling(options, (bundle, *members))
@@ -149,6 +156,24 @@ def _read(options: RunOptions, progress: Progress) -> Volume:
         identified=options.identified,
         progress=progress,
     )
+
+
+def _channels(
+    options: RunOptions, volume: Volume, bundles: tuple[Bundle, ...], progress: Progress
+) -> tuple[tuple[Volume, ...], tuple[Bundle, ...]]:
+    """Read the further channels, in the bundle's order and on the scan's grid; the bundle notes what was done."""
+    from lesionlens.model.channels import matched
+
+    given = [("", volume)]
+    for text in options.channels:
+        name, separator, path = text.partition("=")
+        file = Path(path if separator else text)
+        read_further = read(file, irregular=options.irregular, identified=options.identified, progress=progress)
+        given.append((name.strip() if separator else "", read_further))
+    first = bundles[0]
+    volumes, notices = matched(first.info, given)
+    noted = replace(first, info=replace(first.info, decisions=(*first.info.decisions, *notices)))
+    return volumes, (noted if notices else first, *bundles[1:])
 
 
 def _anatomy(options: RunOptions, volume: Volume, progress: Progress) -> LabelMap | None:
@@ -188,7 +213,9 @@ def _check_sampling(options: RunOptions, bundles: Sequence[Bundle]) -> None:
         raise InputError("Samples and further bundles serve uncertainty; say which kind (tta, dropout, ensemble).")
 
 
-def _sampled(options: RunOptions, bundles: Sequence[Bundle], volume: Volume, progress: Progress) -> Uncertainty | None:
+def _sampled(
+    options: RunOptions, bundles: Sequence[Bundle], volume: Sequence[Volume], progress: Progress
+) -> Uncertainty | None:
     """Make the predictions that uncertainty is read from, where it was asked for."""
     if options.uncertainty is None:
         return None

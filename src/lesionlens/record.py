@@ -99,6 +99,9 @@ def _options_record(options: RunOptions, volume: Volume, bundle: Bundle) -> dict
         "irregular": volume.source.verdict.handled or options.irregular,  # it may have been read before
         "identified": options.identified or bool(volume.source.identity),
         "device": str(bundle.device),
+        "channels": [text.rsplit("/", 1)[-1].rsplit("\\", 1)[-1] for text in options.channels],
+        "classes": list(options.classes),
+        "through_affine": options.through_affine,
     }
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from lesionlens.errors import BundleError, ExplainError, InputError, UntrustedBundleError
 from lesionlens.model import load_bundle
 from lesionlens.model.device import choose_device
-from lesionlens.model.weights import _read as read_weights
+from lesionlens.model.reading import read_checkpoint as read_weights
 from tiny_bundles import LOAD, SIGMOID, SOFTMAX, VOXELWISE_STATE, classifier, write_bundle
 
 

@@ -15,6 +15,9 @@ from lesionlens.model.permission import permitted
 from lesionlens.trusted import remember, remembered
 from tiny_bundles import write_bundle
 
+#: What a config holds that nobody executes unasked.
+PRINTS = {"imports": ["$print('executed')"]}
+
 
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -25,7 +28,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_bundle_is_trusted_by_the_hash_of_its_files(tmp_path: Path) -> None:
     """One changed byte makes it another bundle, which nobody has trusted."""
-    bundle = write_bundle(tmp_path / "b")
+    bundle = write_bundle(tmp_path / "b", extra=PRINTS)
     sha256 = hash_files(bundle)
 
     assert permitted(bundle, trust=sha256.upper()).trusted
@@ -42,13 +45,21 @@ def test_what_is_no_hash_trusts_nothing(tmp_path: Path) -> None:
 
 def test_remembered_bundles_need_no_answer_and_others_do(tmp_path: Path) -> None:
     """What is remembered is these files, not this place."""
-    one, other = write_bundle(tmp_path / "one"), write_bundle(tmp_path / "other")
+    one, other = write_bundle(tmp_path / "one", extra=PRINTS), write_bundle(tmp_path / "other", extra=PRINTS)
     remember(hash_files(one).upper())
 
     assert permitted(one).trusted
     assert remembered() == {hash_files(one)}
-    with pytest.raises(UntrustedBundleError, match=r"found to be harmless.*bundles check"):
+    with pytest.raises(UntrustedBundleError, match=r"the name print.*bundles check"):
         permitted(other)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_harmless_bundle_needs_no_trust_and_gets_none(tmp_path: Path, trust: bool) -> None:
+    """Where all that is needed is harmless, the rest of the config has no reason to run, whoever is trusted."""
+    permission = permitted(write_bundle(tmp_path / "b", extra={"run": ["$print('executed')"]}), trust=trust)
+
+    assert not permission.trusted
 
 
 def test_a_refusal_names_what_would_be_executed(tmp_path: Path) -> None:
@@ -97,7 +108,8 @@ def test_trust_with_a_hash_on_the_command_line_is_remembered(
 ) -> None:
     """The same option is a flag, or takes the hash."""
     size = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2]}
-    bundle = write_bundle(tmp_path / "b", network={"_target_": "UNet", **size}, state=UNet(**size).state_dict())
+    state = UNet(**size).state_dict()
+    bundle = write_bundle(tmp_path / "b", network={"_target_": "UNet", **size}, state=state, extra=PRINTS)
     sha256 = hash_files(bundle)
 
     assert main(["layers", str(bundle)]) == 1

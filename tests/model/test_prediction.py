@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, Invertd
+from monai.transforms import Compose, Invertd, SpatialPadd
 
 from lesionlens.errors import BundleError, Cancelled, ExplainError, InputError
 from lesionlens.model import classify, explain, load_bundle, predict
@@ -430,9 +430,9 @@ def test_crop_and_pad_that_cannot_be_undone_are_refused(tmp_path: Path, monkeypa
     def fail(*_: object) -> None:
         raise RuntimeError("no way back")
 
-    monkeypatch.setattr(Compose, "inverse", fail)
+    monkeypatch.setattr(SpatialPadd, "inverse", fail)
 
-    with pytest.raises(BundleError, match="crops and then pads, and cannot be undone"):
+    with pytest.raises(BundleError, match=r"did to the scan's voxels cannot be undone \(no way back\)"):
         predict(bundle, bright_box())
 
 

@@ -466,7 +466,7 @@ def test_every_bundle_of_an_ensemble_is_asked_about(
     """That one bundle may execute code says nothing about another."""
     window.open(phantom())
     form = window.widget.form
-    other = write_bundle(tmp_path / "other", classes=("background", "lesion", "scar"))
+    other = write_bundle(tmp_path / "other", classes=("background", "lesion", "scar"), code="print('executed')")
     form.scan.open_bundle(str(other))
     form.scan.open_bundle(str(trusted))
     choose(form.sampling.kind, "ensemble")

@@ -332,6 +332,19 @@ def test_a_bundle_from_outside_runs_after_a_yes_and_asks_once(
     assert window.names == ["phantom", "Grad-CAM: lesion", "Probability: lesion", "Regions: lesion"]
 
 
+def test_a_harmless_bundle_from_outside_runs_without_a_question(window: Window, tmp_path: Path) -> None:
+    """Who is asked about what cannot do harm learns to click questions away."""
+    path = write_bundle(tmp_path / "harmless")
+    window.open(phantom())
+    window.widget.form.scan.open_bundle(str(path))
+
+    window.click(window.widget.form.bar.run)
+    window.wait_for_run()
+
+    assert "Probability: lesion" in window.names
+    assert not consent.is_trusted(window.widget.form.scan.info)
+
+
 def test_a_folder_that_is_no_bundle_is_refused(
     window: Window, tmp_path: Path, notifications: list[Notification]
 ) -> None:

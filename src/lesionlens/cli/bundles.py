@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,26 +19,48 @@ from lesionlens.cli.options import (
     print_json,
     progress_bars,
 )
+from lesionlens.errors import printable
 
 if TYPE_CHECKING:
+    from lesionlens.model.catalogue import BundleInfo
     from lesionlens.model.check import BundleCheck
 
-__all__ = ["bundles_check", "bundles_list", "bundles_reference", "bundles_show", "register"]
+__all__ = [
+    "bundles_add",
+    "bundles_check",
+    "bundles_list",
+    "bundles_make",
+    "bundles_reference",
+    "bundles_remove",
+    "bundles_show",
+    "register",
+]
+
+BundlePath = Annotated[
+    Path, typer.Argument(metavar="PATH", exists=True, help="Folder or zip file of the bundle.", show_default=False)
+]
+AddedName = Annotated[str | None, typer.Option("--name", help="What to call it. [default: as its metadata do]")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module, as a group of their own."""
-    group = typer.Typer(help="List, show, check and complete bundles.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(
+        help="List, show, check, make, complete, add and remove bundles.", no_args_is_help=True, rich_markup_mode=None
+    )
     group.command("list", cls=Command, epilog="Example:  lesionlens bundles list")(bundles_list)
     group.command("show", cls=Command, epilog="Example:  lesionlens bundles show flair-lesions")(bundles_show)
     group.command("check", cls=Command, epilog="Example:  lesionlens bundles check my_bundle/")(bundles_check)
+    group.command("add", cls=Command, epilog="Example:  lesionlens bundles add spleen.zip --name spleen")(bundles_add)
+    example = "Example:  lesionlens bundles make mine --network net.py:Net --weights net.pt --classes background,lesion"
+    group.command("make", cls=Command, epilog=example)(bundles_make)
+    group.command("remove", cls=Command, epilog="Example:  lesionlens bundles remove spleen")(bundles_remove)
     example = "Example:  lesionlens bundles reference my_bundle/ healthy/*.nii.gz"
     group.command("reference", cls=Command, epilog=example)(spelt_out(bundles_reference))
     app.add_typer(group, name="bundles")
 
 
 def bundles_list(as_json: AsJson = False) -> None:
-    """List the bundles that ship with LesionLens."""
+    """List the bundles that ship with LesionLens, and those that were added."""
     from lesionlens.model import list_bundles
 
     found = list_bundles()
@@ -46,7 +69,7 @@ def bundles_list(as_json: AsJson = False) -> None:
         return
     from lesionlens.report.console import print_table
 
-    rows = [(b.name, b.version, b.task, ", ".join(b.inputs), ", ".join(b.outputs)) for b in found]
+    rows = [(_called(b), b.version, b.task, ", ".join(b.inputs), _classes(b)) for b in found]
     print_table(("name", "version", "task", "input", "output"), rows)
 
 
@@ -115,6 +138,106 @@ def bundles_reference(
     path = reference_path(loaded.info.root)
     write_reference(reference, path, overwrite=overwrite)
     typer.echo(f"{path}: {reference.n_voxels:,} voxels of {reference.n_scans} scans set the scale.")
+
+
+def bundles_add(
+    path: BundlePath, name: AddedName = None, overwrite: Overwrite = False, as_json: AsJson = False
+) -> None:
+    """Add a bundle from a folder or zip file, to be called by a name from then on; nothing of it is executed.
+
+    Its files are copied to the user's data folder, and their hash is pinned: the bundle does not load if they change.
+    """
+    from lesionlens.model.installed import add_bundle
+    from lesionlens.model.permission import examine
+
+    added = add_bundle(path, name=name, overwrite=overwrite)
+    _, concerns = examine(added.folder)
+    if as_json:
+        facts = {"name": added.name, "folder": str(added.folder), "sha256": added.sha256, "harmless": not concerns}
+        print_json({**_bundle_summary(added.info), **facts})
+        return
+    typer.echo(f"Added {added.name}, {added.info.task}, to {printable(str(added.folder))}\nsha256: {added.sha256}")
+    if concerns:
+        typer.echo(f"It needs trust for {len(concerns)} part(s); see them with: lesionlens bundles check {added.name}")
+    else:
+        typer.echo(f"It needs no trust. Run it with: lesionlens run SCAN --bundle {added.name} --out FOLDER")
+
+
+def bundles_make(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write.", show_default=False)],
+    network: Annotated[str, typer.Option(help="module:Class, file.py:Class, or a name of MONAI, such as UNet.")],
+    weights: Annotated[Path, typer.Option(exists=True, help="State dict, or a checkpoint that holds it.")],
+    classes: Annotated[str, typer.Option(help="Names of the output channels, between commas.")],
+    inputs: Annotated[str, typer.Option(help="Names of the input channels, between commas.")] = "image",
+    arguments: Annotated[str, typer.Option(metavar="JSON", help="What the class is called with.")] = "{}",
+    spacing: Annotated[
+        str | None, typer.Option(metavar="X,Y,Z", help="Voxel size in mm. [default: the scan's]")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(metavar="X,Y,Z", help="Voxels that it sees at a time. [default: all]")
+    ] = None,
+    intensity: Annotated[str, typer.Option(help="none, zscore, or LOW,HIGH to bring to 0 and 1.")] = "none",
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a bundle of a class and its weights alone; nothing of them is executed."""
+    from lesionlens.model.making import Recipe, make_bundle
+
+    size = _numbers(spacing, "--spacing", 3)
+    seen = _numbers(window, "--window", 3)
+    cut = _numbers(intensity, "--intensity", 2) if "," in intensity else None
+    recipe = Recipe(
+        network=network,
+        weights=weights,
+        classes=tuple(name.strip() for name in classes.split(",") if name.strip()),
+        inputs=tuple(name.strip() for name in inputs.split(",") if name.strip()),
+        arguments=_object(arguments),
+        spacing_mm=None if size is None else (size[0], size[1], size[2]),
+        window=None if seen is None else (int(seen[0]), int(seen[1]), int(seen[2])),
+        intensity=intensity if cut is None else (cut[0], cut[1]),
+    )
+    typer.echo(f"Made {printable(str(make_bundle(recipe, folder, overwrite=overwrite)))}")
+    typer.echo(f"See what it needs with: lesionlens bundles check {printable(str(folder))}")
+
+
+def _numbers(text: str | None, option: str, count: int) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count:
+        raise typer.BadParameter(f"expected {count} numbers between commas, not {text!r}", param_hint=option)
+    return found
+
+
+def _object(text: str) -> dict[str, Any]:
+    import json
+
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter(f"expected a JSON object, not {text!r}", param_hint="--arguments")
+    return found
+
+
+def bundles_remove(name: Annotated[str, typer.Argument(metavar="NAME", help="Name that it was added under.")]) -> None:
+    """Delete a bundle that was added."""
+    from lesionlens.model.installed import remove_bundle
+
+    typer.echo(f"Removed {name} from {printable(str(remove_bundle(name).parent))}")
+
+
+def _called(bundle: BundleInfo) -> str:
+    """Return the name that a bundle is loaded by."""
+    return bundle.name if bundle.embedded else bundle.root.name
+
+
+def _classes(bundle: BundleInfo, most: int = 8) -> str:
+    more = f" and {len(bundle.outputs) - most} more" if len(bundle.outputs) > most else ""
+    return ", ".join(bundle.outputs[:most]) + more
 
 
 def _check_summary(found: BundleCheck) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from lesionlens.cli.options import (
     Against,
     AsJson,
+    Classes,
     Device,
     FillHoles,
     Gamma,
@@ -26,6 +27,7 @@ from lesionlens.cli.options import (
     Score,
     Series,
     Stack,
+    ThroughAffine,
     Trust,
     TrustHash,
 )
@@ -113,6 +115,8 @@ class Loading:
     trust: Trust = False
     trust_sha256: TrustHash = None
     device: Device = None
+    classes: Classes = field(default_factory=list)
+    through_affine: ThroughAffine = False
 
     @property
     def trusting(self) -> bool | str:
@@ -134,7 +138,13 @@ class Loading:
         """Load the bundle."""
         from lesionlens.model.bundle import load_bundle
 
-        return load_bundle(name, trust=self.trusting, device=self.device)
+        return load_bundle(
+            name,
+            trust=self.trusting,
+            device=self.device,
+            classes=self.classes,
+            through_affine=self.through_affine,
+        )
 
 
 @dataclass(frozen=True)

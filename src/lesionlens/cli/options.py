@@ -34,6 +34,8 @@ __all__ = [
     "CalibrationOut",
     "Cases",
     "ChangesOut",
+    "Channels",
+    "Classes",
     "Command",
     "Device",
     "Diagram",
@@ -76,6 +78,7 @@ __all__ = [
     "Stack",
     "Target",
     "Threshold",
+    "ThroughAffine",
     "Trust",
     "TrustHash",
     "Uncertain",
@@ -144,9 +147,12 @@ Identified = Annotated[
 ]
 Every = Annotated[bool, typer.Option("--all", help="Show every name, also those of the same layer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-BundleName = Annotated[str, typer.Option("--bundle", "-b", help="Embedded bundle, or path of a bundle folder or zip.")]
+BundleName = Annotated[
+    str, typer.Option("--bundle", "-b", help="Embedded or added bundle, or path of a folder or zip.")
+]
 BundleArgument = Annotated[
-    str, typer.Argument(metavar="BUNDLE", help="Embedded bundle, or path of a folder or zip.", show_default=False)
+    str,
+    typer.Argument(metavar="BUNDLE", help="Embedded or added bundle, or path of a folder or zip.", show_default=False),
 ]
 Method = Annotated[
     str | None,
@@ -226,13 +232,31 @@ Ensemble = Annotated[
     list[str],
     typer.Option(metavar="BUNDLE", help="Further bundle for --uncertainty ensemble; several times for several."),
 ]
-Trust = Annotated[bool, typer.Option("--trust", help="Allow a bundle from outside to execute its config.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Allow a bundle to execute what is not known to be harmless.")]
 TrustHash = Annotated[
     str | None,
     typer.Option(
         "--trust-sha256",
         metavar="SHA256",
         help="Allow the bundle whose files have this hash, and remember it. '--trust SHA256' means the same.",
+    ),
+]
+Classes = Annotated[
+    list[str],
+    typer.Option(
+        "--class",
+        metavar="CLASS",
+        help="Class that a network with prompts (VISTA3D) is asked for; several times for several.",
+    ),
+]
+ThroughAffine = Annotated[
+    bool,
+    typer.Option("--through-affine", help="Resample results by the affine of a preprocessing that cannot be undone."),
+]
+Channels = Annotated[
+    list[str],
+    typer.Option(
+        "--channel", metavar="NAME=PATH", help="Further input channel beside INPUT; several times for several."
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]

@@ -18,6 +18,7 @@ from lesionlens.cli.options import (
     Anatomy,
     BundleName,
     CalibrationFile,
+    Channels,
     Command,
     Ensemble,
     Input,
@@ -71,6 +72,7 @@ def run(
     seed: Seed = 0,
     ensemble: Ensemble = [],  # noqa: B006 - the same
     calibration: CalibrationFile = None,
+    channel: Channels = [],  # noqa: B006 - the same
     reading: Reading,
     loading: Loading,
     printing: Printing,
@@ -106,6 +108,9 @@ def run(
         identified=reading.identified,
         trust=loading.trusting,
         device=loading.device,
+        classes=tuple(loading.classes),
+        through_affine=loading.through_affine,
+        channels=tuple(channel),
     )
     loading.permitted(bundle)
     result = _run(options, out, overwrite=printing.overwrite, quiet=printing.silent)

@@ -13,7 +13,7 @@ from monai.inferers import Inferer
 from monai.transforms import Compose
 
 from lesionlens.anomaly_reference import Reference, read_reference, reference_path
-from lesionlens.errors import BundleError, ExplainError, unknown_name
+from lesionlens.errors import BundleError, ExplainError, UntrustedBundleError, unknown_name
 from lesionlens.explain import DetectionNetwork, Suits, chosen_layer, final_activation
 from lesionlens.explain.capture import FinalKind
 from lesionlens.explain.layers import output_shape
@@ -30,9 +30,13 @@ from lesionlens.model.catalogue import (
     with_first_as_background,
     with_task,
 )
-from lesionlens.model.config import Loader, read_parts
+from lesionlens.model.config import Parts, find_config, read_parts
 from lesionlens.model.device import choose_device
+from lesionlens.model.kinds import by_slices, prompted
+from lesionlens.model.loader import Loader
 from lesionlens.model.permission import Permission, Trust, permitted
+from lesionlens.model.programs import is_program, load_program
+from lesionlens.model.safety import read_config
 from lesionlens.model.weights import find_weights, load_weights
 
 __all__ = ["Bundle", "load_bundle", "load_permitted"]
@@ -65,6 +69,8 @@ class Bundle:
         Hashes of all files (see :func:`~lesionlens.model.catalogue.hash_files`) and of the weights file.
     reference
         What an anomaly bundle knows of scans in which nothing is wrong; None of others, and where it has none yet.
+    through_affine
+        Whether results come to the scan's grid by the affines alone, whatever the preprocessing did.
     lock
         Held while the network runs: an explanation watches its layers, so threads must take turns.
     """
@@ -79,6 +85,7 @@ class Bundle:
     bundle_sha256: str
     weights_sha256: str
     reference: Reference | None = None
+    through_affine: bool = False
     lock: RLock = field(default_factory=RLock, repr=False)
     _default_layers: dict[tuple[int, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
     _final_activations: dict[tuple[int, ...], FinalKind | None] = field(default_factory=dict, repr=False)
@@ -169,11 +176,18 @@ class Bundle:
         raise ExplainError(unknown_name("target class", target, self.info.outputs))
 
 
-def load_bundle(name_or_path: str | Path, *, trust: Trust = False, device: str | None = None) -> Bundle:
+def load_bundle(
+    name_or_path: str | Path,
+    *,
+    trust: Trust = False,
+    device: str | None = None,
+    classes: Sequence[str] = (),
+    through_affine: bool = False,
+) -> Bundle:
     """Load an embedded bundle by name, or any MONAI bundle by path.
 
-    A bundle's config is code. The bundles that ship with LesionLens run as they are; any other is executed only when it
-    is trusted. Weights are always loaded as plain data.
+    A bundle's config is code. The bundles that ship with LesionLens run as they are; of any other nothing is executed
+    but what is known to be harmless, unless it is trusted. Weights are always loaded as plain data.
 
     Parameters
     ----------
@@ -184,13 +198,19 @@ def load_bundle(name_or_path: str | Path, *, trust: Trust = False, device: str |
         trust (see :func:`~lesionlens.model.catalogue.hash_files`).
     device
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; by default the fastest there is.
+    classes
+        Of a network that is asked for classes by their numbers (VISTA3D): names or numbers of those that are wanted; by
+        default those that its config asks for, or else all.
+    through_affine
+        Resample results through the affine of the preprocessing's output, where its transforms cannot be undone; what
+        moved voxels without a change of the affine stays moved.
 
     Raises
     ------
     BundleError
-        If it does not exist, is incomplete, or its weights do not fit.
+        If it does not exist, is incomplete, is for nothing that LesionLens does, or its weights do not fit.
     UntrustedBundleError
-        If it comes from outside and is not trusted; the message says what it would execute.
+        If it comes from outside, is not known to be harmless, and not trusted; the message says what it would execute.
 
     Examples
     --------
@@ -198,10 +218,14 @@ def load_bundle(name_or_path: str | Path, *, trust: Trust = False, device: str |
     >>> ll.load_bundle("flair-lesions").info.foreground
     ('lesion',)
     """
-    return load_permitted(permitted(name_or_path, trust=trust), device=device)
+    bundle = load_permitted(permitted(name_or_path, trust=trust), device=device, classes=classes)
+    if not through_affine:
+        return bundle
+    decision = "Results are resampled through the affine of the preprocessing's output, which is not undone."
+    return replace(bundle, through_affine=True, info=replace(bundle.info, decisions=(*bundle.info.decisions, decision)))
 
 
-def load_permitted(permission: Permission, *, device: str | None = None) -> Bundle:
+def load_permitted(permission: Permission, *, device: str | None = None, classes: Sequence[str] = ()) -> Bundle:
     """Load a bundle as far as it may be executed.
 
     Raises
@@ -210,18 +234,17 @@ def load_permitted(permission: Permission, *, device: str | None = None) -> Bund
         As :func:`load_bundle`.
     """
     with opened(permission.path) as folder:
-        return _load(folder, permission, choose_device(device))
+        return _load(folder, permission, choose_device(device), classes)
 
 
-def _load(folder: Path, permission: Permission, device: torch.device) -> Bundle:
+def _load(folder: Path, permission: Permission, device: torch.device, classes: Sequence[str]) -> Bundle:
     require_configs(folder, permission.path)
     info = describe(folder, embedded=permission.embedded, root=permission.path)
-    weights = None if info.anomaly and info.anomaly.method == "template" else find_weights(folder)
-    parts = read_parts(folder, device, len(info.outputs), trusted=permission.trusted)
-    detector = parts.network if isinstance(parts.network, DetectionNetwork) else None
-    if weights is not None:
-        load_weights(parts.network if detector is None else detector.network, weights)
+    weights, parts = _parts(folder, permission, device, info)
     info = replace(info, decisions=(*info.decisions, *parts.notices))
+    parts, info = prompted(folder, parts, info, classes)
+    parts, info = by_slices(parts, info)
+    detector = parts.network if isinstance(parts.network, DetectionNetwork) else None
     network = _placed(parts.network, device)
     if detector is not None:
         info = as_detection(info, detector.n_classes)
@@ -245,6 +268,23 @@ def _load(folder: Path, permission: Permission, device: torch.device) -> Bundle:
     )
 
 
+def _parts(folder: Path, permission: Permission, device: torch.device, info: BundleInfo) -> tuple[Path | None, Parts]:
+    """Build the parts of a bundle, with its weights in its network; what compares with a template needs none."""
+    n_outputs = len(info.outputs)
+    if info.anomaly is not None and info.anomaly.method == "template":
+        return None, read_parts(folder, device, n_outputs, trusted=permission.trusted)
+    weights = find_weights(folder, read_config(find_config(folder)))
+    if is_program(weights):
+        if not permission.trusted:
+            raise UntrustedBundleError(f"{permission.path} needs trust: {weights.name} is code.")
+        program = load_program(weights, device)
+        return weights, read_parts(folder, device, n_outputs, trusted=True, program=program)
+    parts = read_parts(folder, device, n_outputs, trusted=permission.trusted)
+    network = parts.network.network if isinstance(parts.network, DetectionNetwork) else parts.network
+    load_weights(network, weights)
+    return weights, parts
+
+
 def _with_shown_task(info: BundleInfo, network: torch.nn.Module, inferer: Inferer) -> BundleInfo:
     """Let the network's output say what the metadata leave open: one number for each class, or a map."""
     roi = getattr(inferer, "roi_size", None) or _PROBE_SIZE
@@ -262,7 +302,9 @@ def _with_shown_task(info: BundleInfo, network: torch.nn.Module, inferer: Infere
 
 def _placed(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """Put a network on its device, ready to run on float32 images."""
-    network = network.to(device).float().eval().requires_grad_(False)
+    network = network.to(device).float().eval()
+    for parameter in network.parameters():  # TorchScript modules have no requires_grad_ of their own
+        parameter.requires_grad_(False)
     dilated = any(isinstance(m, torch.nn.Conv3d) and max(m.dilation) > 1 for m in network.modules())
     if device.type == "cpu" and dilated:
         # oneDNN computes dilated 3D convolutions about three times faster with channels last; others are no faster.

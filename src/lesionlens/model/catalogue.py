@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +16,13 @@ from lesionlens.errors import BundleError, unknown_name
 from lesionlens.heatmap import slug
 from lesionlens.model.anomaly.spec import AnomalySpec, anomaly_spec
 from lesionlens.model.archive import extract_zip
+from lesionlens.model.metadata import channel_names, for_something_else, main_entry, read_json
 
 __all__ = [
     "BundleInfo",
     "Task",
     "as_detection",
+    "bundle_files",
     "describe",
     "embedded_root",
     "hash_file",
@@ -120,9 +121,11 @@ def embedded_root() -> Path:
 
 
 def list_bundles() -> list[BundleInfo]:
-    """List the bundles that ship with LesionLens, by name."""
+    """List the bundles that ship with LesionLens, by name, then those that were added."""
+    from lesionlens.model.installed import installed_bundles  # which builds on this module
+
     folders = sorted(p for p in embedded_root().glob("*") if (p / "configs" / "metadata.json").is_file())
-    return [describe(folder, embedded=True) for folder in folders]
+    return [*(describe(folder, embedded=True) for folder in folders), *installed_bundles()]
 
 
 def locate(name_or_path: str | Path) -> tuple[Path, bool]:
@@ -131,7 +134,7 @@ def locate(name_or_path: str | Path) -> tuple[Path, bool]:
     Parameters
     ----------
     name_or_path
-        Name of an embedded bundle, or the path of a bundle folder or zip file.
+        Name of an embedded bundle or of one that was added, or the path of a bundle folder or zip file.
 
     Returns
     -------
@@ -148,7 +151,13 @@ def locate(name_or_path: str | Path) -> tuple[Path, bool]:
     path = Path(name_or_path)
     if path.exists():
         return path, False
-    names = [info.name for info in list_bundles()]
+    from lesionlens.model.installed import check_pin, installed_folder  # which build on this module
+
+    added = installed_folder(str(name_or_path))
+    if added is not None:
+        check_pin(added)
+        return added, False
+    names = [info.name if info.embedded else info.root.name for info in list_bundles()]
     raise BundleError(unknown_name("bundle", name_or_path, [*names, "the path of a bundle folder or zip"]))
 
 
@@ -177,19 +186,6 @@ def _single_root(folder: Path) -> Path:
     return folder
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a bundle's file, or raise :class:`BundleError`."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(f"A bundle needs {path.parent.name}/{path.name}; {path} does not exist.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} is not readable as JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise BundleError(f"{path} must hold a JSON object; found {type(value).__name__}.")
-    return value
-
-
 def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) -> BundleInfo:
     """Read what the metadata of an opened bundle says.
 
@@ -202,18 +198,20 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
     formats = metadata.get("network_data_format")
     if not isinstance(formats, dict) or not isinstance(formats.get("outputs"), dict) or not formats["outputs"]:
         raise BundleError(f"{folder.name}: metadata.json needs network_data_format.outputs with a channel_def.")
-    output = _main_entry(formats["outputs"], "pred")
-    source = _main_entry(formats.get("inputs") or {}, "image")
-    root = root or folder
     anomaly = anomaly_spec(metadata)
+    output = main_entry(formats["outputs"], "pred")
+    source = main_entry(formats.get("inputs") or {}, "image")
+    if not anomaly and (reason := for_something_else(source, output)):
+        raise BundleError(f"{_name(metadata, folder, root or folder, embedded=embedded)} cannot be used: {reason}.")
+    root = root or folder
     task: Task | None = "anomaly" if anomaly else _stated_task(metadata, output)
-    outputs, renamed = _distinct((anomaly.label,) if anomaly else _channel_names(output, "class"))
+    outputs, renamed = _distinct((anomaly.label,) if anomaly else channel_names(output, "class"))
     info = BundleInfo(
         name=_name(metadata, folder, root, embedded=embedded),
         version=str(metadata.get("version", "unknown")),
         description=str(metadata.get("description", "")),
         task=task or ("classification" if "probabilit" in str(output.get("type")).lower() else "segmentation"),
-        inputs=_channel_names(source, "image"),
+        inputs=channel_names(source, "image"),
         outputs=outputs,
         background=None,
         modality=str(source.get("modality", "")),
@@ -302,11 +300,6 @@ def model_card(folder: Path) -> str:
     return ""
 
 
-def _main_entry(entries: Mapping[str, Any], preferred: str) -> Mapping[str, Any]:
-    entry: object = entries.get(preferred) or next(iter(entries.values()), {})
-    return entry if isinstance(entry, dict) else {}
-
-
 def _stated_task(metadata: Mapping[str, Any], output: Mapping[str, Any]) -> Task | None:
     """Return the task that the metadata name, the output's own description before that of the bundle."""
     if "object" in str(output.get("type")).lower() and "detection" in str(metadata.get("task")).lower():
@@ -317,17 +310,6 @@ def _stated_task(metadata: Mapping[str, Any], output: Mapping[str, Any]) -> Task
         if "classification" in words.lower():
             return "classification"
     return None
-
-
-def _channel_names(entry: Mapping[str, Any], fallback: str) -> tuple[str, ...]:
-    """Names from channel_def ("0": name, ...), completed to num_channels by numbers."""
-    definition = entry.get("channel_def")
-    names = {}
-    if isinstance(definition, dict):
-        names = {int(k): str(v) for k, v in definition.items() if str(k).isdigit()}
-    count = entry.get("num_channels")
-    n = count if isinstance(count, int) and count > 0 else max(names, default=0) + 1
-    return tuple(names.get(index, f"{fallback} {index}") for index in range(n))
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -362,11 +344,16 @@ def hash_files(root: Path) -> str:
     The text that is hashed is, for each file in the order of the names, the name relative to ``root`` with ``/``, a
     zero byte, and the 32 bytes of the file's own SHA-256.
     """
-    paths = [p for p in root.rglob("*") if p.is_file() and not _is_clutter(p.relative_to(root))]
+    paths = bundle_files(root)
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda p: p.relative_to(root).as_posix()):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + bytes.fromhex(hash_file(path)))
     return digest.hexdigest()
+
+
+def bundle_files(root: Path) -> list[Path]:
+    """Return the files below a folder that are of a bundle: no caches, no hidden files."""
+    return [p for p in root.rglob("*") if p.is_file() and not _is_clutter(p.relative_to(root))]
 
 
 def _is_clutter(relative: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lesionlens.errors import BundleError
 from lesionlens.model.bundle import Bundle, load_permitted
 from lesionlens.model.catalogue import BundleInfo, describe, hash_files, locate, opened, require_configs
-from lesionlens.model.config import judged_config
+from lesionlens.model.config import bundle_concerns
 from lesionlens.model.permission import Permission
 from lesionlens.model.safety import Concern
 from lesionlens.trusted import remembered
@@ -57,7 +57,7 @@ def check_bundle(name_or_path: str | Path) -> BundleCheck:
         require_configs(folder, path)
         info = describe(folder, embedded=embedded, root=path)
         sha256 = hash_files(folder)
-        concerns = judged_config(folder).concerns
+        concerns = bundle_concerns(folder)
     trusted = embedded or sha256 in remembered()
     if concerns and not trusted:
         return BundleCheck(info, sha256, trusted, concerns, None)

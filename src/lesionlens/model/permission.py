@@ -1,4 +1,4 @@
-"""Whether a bundle from outside may be executed: a person trusts it, now or by the hash of its files.
+"""Whether a bundle from outside may be executed: it is harmless, or a person trusts it, now or by its hash.
 
 Nothing of a bundle is executed here. One changed byte is another bundle.
 """
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesionlens.errors import BundleError, UntrustedBundleError
-from lesionlens.model.catalogue import hash_files, locate, opened, require_configs
+from lesionlens.model.catalogue import describe, hash_files, locate, opened, require_configs
+from lesionlens.model.installed import check_pin
 from lesionlens.trusted import any_remembered, remembered
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Permission:
     embedded
         Whether it ships with LesionLens.
     trusted
-        Whether all of its config may be executed; otherwise only what was judged to be harmless, and that only by
-        :func:`~lesionlens.model.check.check_bundle`.
+        Whether all of its config may be executed; otherwise only what is judged to be harmless, in the same breath as
+        it is built.
     """
 
     path: Path
@@ -55,19 +56,24 @@ def permitted(name_or_path: str | Path, *, trust: Trust = False) -> Permission:
     BundleError
         If there is none, or ``trust`` is a text that is no SHA-256.
     UntrustedBundleError
-        If it comes from outside and is not trusted; the message says what it would execute.
+        If it comes from outside, is not known to be harmless, and not trusted; the message says what it would execute.
     """
     path, embedded = locate(name_or_path)
     if path.is_dir():
         require_configs(path, path)
-    if embedded or trust is True:
+    if embedded:
         return Permission(path, embedded, trusted=True)
+    check_pin(path)  # it may have been named by its path
     with opened(path) as folder:
-        sha256 = hash_files(folder) if trust or any_remembered() else ""
-        if sha256 in remembered() or _trusts(trust, sha256, path):
-            return Permission(path, embedded, trusted=True)
         require_configs(folder, path)
-        raise UntrustedBundleError(_refusal(path, _concerns(folder)))
+        describe(folder, root=path)  # what LesionLens cannot use at all is said before anybody thinks about trust
+        sha256 = hash_files(folder) if (isinstance(trust, str) and trust) or any_remembered() else ""
+        trusted = trust is True or sha256 in remembered() or _trusts(trust, sha256, path)
+        concerns = _concerns(folder)
+        if concerns and not trusted:
+            raise UntrustedBundleError(_refusal(path, concerns))
+    # Trust is for what was not judged to be harmless; where all is, the rest of the config need not run at all.
+    return Permission(path, embedded, trusted=bool(concerns))
 
 
 def _trusts(trust: Trust, sha256: str, path: Path) -> bool:
@@ -87,11 +93,10 @@ def _trusts(trust: Trust, sha256: str, path: Path) -> bool:
 def _refusal(path: Path, concerns: tuple[Concern, ...]) -> str:
     listed = "; ".join(str(one) for one in concerns[:_LISTED])
     more = f"; and {len(concerns) - _LISTED} more" if len(concerns) > _LISTED else ""
-    found = f"holds what is not known to be harmless: {listed}{more}" if concerns else "was found to be harmless"
     return (
-        f"Bundle {path} comes from outside LesionLens and its config can execute code on this computer; it {found}."
-        " 'lesionlens bundles check' shows more. If you know where it comes from, allow it with --trust (trust=True in"
-        " Python), or with --trust and its SHA-256 to have it remembered."
+        f"Bundle {path} comes from outside LesionLens and would execute what is not known to be harmless:"
+        f" {listed}{more}. 'lesionlens bundles check' shows more. If you know where it comes from, allow it with"
+        " --trust (trust=True in Python), or with --trust and its SHA-256 to have it remembered."
     )
 
 
@@ -109,9 +114,9 @@ def examine(path: Path) -> tuple[str, tuple[Concern, ...]]:
 
 
 def _concerns(folder: Path) -> tuple[Concern, ...]:
-    from lesionlens.model.config import judged_config  # loads torch and MONAI
+    from lesionlens.model.config import bundle_concerns  # loads torch and MONAI
 
     try:
-        return judged_config(folder).concerns
+        return bundle_concerns(folder)
     except BundleError:
         return ()  # what is damaged is named when the bundle is loaded

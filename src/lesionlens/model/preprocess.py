@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import ConcatItemsd
+from monai.transforms import ConcatItemsd, apply_transform
 from monai.utils import MetaKeys, SpaceKeys
 from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
@@ -20,6 +19,7 @@ from torch.nn import functional
 from lesionlens.errors import BundleError, InputError
 from lesionlens.heatmap import slug
 from lesionlens.model.bundle import Bundle
+from lesionlens.model.inverse import Undo, lost, place, undo_of
 from lesionlens.volume import Grid, Volume, resample
 
 __all__ = ["Prepared", "prepare"]
@@ -42,6 +42,9 @@ class Prepared:
         the network says about padding is no finding. None where nothing of the kind happened.
     padding
         Zeros behind the last voxels of each axis, for a detection network that wants multiples of a size.
+    undo
+        Brings values from the network's grid to the scan's by undoing the preprocessing; None where they are resampled
+        through the affines of both grids.
     """
 
     tensor: torch.Tensor
@@ -49,6 +52,7 @@ class Prepared:
     volume: Volume
     seen: NDArray[np.bool_] | None = None
     padding: tuple[int, int, int] = (0, 0, 0)
+    undo: Undo | None = None
 
     @property
     def inner_shape(self) -> tuple[int, int, int]:
@@ -66,8 +70,11 @@ class Prepared:
     def to_scan(self, values: ArrayLike, grid: Grid, *, order: int = 1) -> NDArray[np.float32]:
         """Bring values on a grid of the network to the scan's; 0 wherever the network did not see the scan.
 
-        ``order`` is that of :func:`~lesionlens.volume.resample`.
+        ``order`` is that of :func:`~lesionlens.volume.resample`. From the network's own grid the preprocessing is
+        undone step by step; cells of coarser maps, and values that are not interpolated, take the way through affines.
         """
+        if self.undo is not None and order == 1 and grid is self.grid and np.shape(values) == grid.shape:
+            return self.undo(np.asarray(values, dtype=np.float32))
         array = resample(values, grid, self.volume.grid, order=order)
         return array if self.seen is None else np.where(self.seen, array, np.float32(0))
 
@@ -115,8 +122,17 @@ def prepare(bundle: Bundle, volumes: Volume | Sequence[Volume]) -> Prepared:
     array = functional.pad(array, [width for n in reversed(padding) for width in (0, n)])
     shape = tuple(int(n) for n in array.shape[1:])
     grid = Grid((shape[0], shape[1], shape[2]), np.asarray(tensor.affine, dtype=np.float64))
-    seen = _seen(bundle, tensor, channels[0].grid) if _padded_after_crop(tensor.applied_operations) else None
-    return Prepared(array[None].contiguous(), grid, channels[0], seen, (padding[0], padding[1], padding[2]))
+    keys = bundle.loader.keys
+    undo = undo_of(bundle.preprocessing, keys, tensor, channels[0].grid.shape, bundle.name)
+    seen = _seen(undo, tensor) if _padded_after_crop(tensor.applied_operations) and not bundle.through_affine else None
+    return Prepared(
+        array[None].contiguous(),
+        grid,
+        channels[0],
+        seen,
+        (padding[0], padding[1], padding[2]),
+        None if bundle.through_affine or bundle.detector is not None else undo,
+    )
 
 
 def _padded_after_crop(operations: Sequence[Mapping[str, Any]]) -> bool:
@@ -136,25 +152,9 @@ def _amounts(node: object, name: str) -> Iterator[int]:
             yield from np.ravel(value).tolist() if key == name else _amounts(value, name)
 
 
-def _seen(bundle: Bundle, tensor: MetaTensor, scan: Grid) -> NDArray[np.bool_]:
+def _seen(undo: Undo, tensor: MetaTensor) -> NDArray[np.bool_]:
     """Send a map of ones back through the inverse transforms: crops come back as zeros."""
-    keys = bundle.loader.keys
-    ones = MetaTensor(torch.ones(1, *tensor.shape[1:]), meta=tensor.meta)
-    ones.applied_operations = copy.deepcopy(tensor.applied_operations)
-    try:
-        back = bundle.preprocessing.inverse({key: ones.clone() for key in {"image", *keys}})
-        found: NDArray[np.bool_] = np.asarray(back["image" if "image" in keys else keys[0]])[0] > 0.5
-    except MemoryError:
-        raise
-    except Exception as error:  # transforms are arbitrary code
-        raise BundleError(
-            f"The preprocessing of {bundle.name} crops and then pads, and cannot be undone ({_root(error)}), so padding"
-            " cannot be told from the scan."
-        ) from error
-    if found.shape != scan.shape:
-        raise BundleError(
-            f"Undoing the preprocessing of {bundle.name} gives {found.shape}, not the scan's {scan.shape}."
-        )
+    found: NDArray[np.bool_] = undo(np.ones(tensor.shape[1:], dtype=np.float32)) > 0.5
     return found
 
 
@@ -189,6 +189,7 @@ def _check(bundle: Bundle, channels: tuple[Volume, ...]) -> None:
 
 def _run(bundle: Bundle, channels: tuple[Volume, ...]) -> torch.Tensor:
     keys = _channel_keys(bundle)
+    data: dict[str, Any]
     if len(keys) == len(channels):
         data = {key: _tensor(bundle, (volume,)) for key, volume in zip(keys, channels, strict=True)}
     elif len(keys) == 1:
@@ -198,18 +199,51 @@ def _run(bundle: Bundle, channels: tuple[Volume, ...]) -> torch.Tensor:
             f"{bundle.name} loads {len(keys)} images ({', '.join(keys)}) for {len(channels)} input channels;"
             " this combination is not supported."
         )
+    if bundle.loader.with_meta:
+        data |= {f"{key}_meta_dict": dict(tensor.meta) for key, tensor in data.items()}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            result = bundle.preprocessing(data)
-    except MemoryError:
+            result = _stepped(bundle, data)
+    except (MemoryError, BundleError):
         raise
     except Exception as error:  # transforms are arbitrary code
         reason = f"failed on {channels[0].name!r}: {_root(error)}"
         raise BundleError(f"The preprocessing of {bundle.name} {reason}.") from error
     joined = [step.name for step in bundle.preprocessing.transforms if isinstance(step, ConcatItemsd)]
-    tensor: torch.Tensor = next(result[key] for key in ("image", *joined, keys[0]) if key in result)
-    return tensor
+    tensor = next(result[key] for key in ("image", *joined, keys[0]) if key in result)
+    return _placed_like(tensor, result.get(keys[0]))
+
+
+def _placed_like(tensor: Any, first: Any) -> torch.Tensor:
+    """Let an image that was joined from several, by code that keeps no affine, lie where the first of them lies."""
+    found: torch.Tensor = torch.as_tensor(tensor)
+    noted = len(tensor.applied_operations) if isinstance(tensor, MetaTensor) else -1
+    if not isinstance(first, MetaTensor) or first is tensor or found.shape[1:] != first.shape[1:]:
+        return found
+    if noted >= len(first.applied_operations):
+        return found
+    plain = found.as_tensor() if isinstance(found, MetaTensor) else found
+    placed = MetaTensor(plain, meta=first.meta)
+    placed.applied_operations = first.applied_operations
+    return placed
+
+
+def _stepped(bundle: Bundle, data: dict[str, Any]) -> dict[str, Any]:
+    """Run the preprocessing step by step, and stop at one that moves voxels in a way that cannot be undone."""
+    if bundle.preprocessing.lazy or bundle.through_affine:
+        return dict(bundle.preprocessing(data))
+    for step in bundle.preprocessing.transforms:
+        before = {key: place(value) for key, value in data.items()}
+        done: Any = apply_transform(step, dict(data), map_items=False)
+        data = done
+        if any(lost(step, was, place(data.get(key))) for key, was in before.items()):
+            raise BundleError(
+                f"The preprocessing of {bundle.name} moves voxels by {type(step).__name__}, which cannot be undone, so"
+                " results cannot be placed on the scan. Leave it out of the bundle, or have results resampled through"
+                " the affine of its output (--through-affine)."
+            )
+    return data
 
 
 def _channel_keys(bundle: Bundle) -> tuple[str, ...]:

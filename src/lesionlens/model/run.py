@@ -20,6 +20,7 @@ from lesionlens.model.inference import Inference, infer
 from lesionlens.model.plan import planned
 from lesionlens.model.prediction import class_probabilities, probabilities
 from lesionlens.model.preprocess import Prepared, prepare
+from lesionlens.model.suitability import check_modality, check_spacing, doubts
 from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
@@ -82,7 +83,9 @@ def run_model(
     warnings = _unsuited(bundle, wish)
     times = [time.perf_counter()]
     progress("Preprocessing", 0, 1)
+    check_modality(bundle, (volume,) if isinstance(volume, Volume) else volume)
     prepared = prepare(bundle, volume)
+    check_spacing(bundle, prepared)
     warnings = warnings or _unsuited(bundle, wish, prepared)
     check_layer(bundle, prepared, wish.layer)
     progress("Preprocessing", 1, 1)
@@ -102,7 +105,9 @@ def run_model(
     times.append(time.perf_counter())
     spent = [round(end - start, 3) for start, end in pairwise(times)]
     seconds = dict(zip(("preprocess", "network", "probabilities"), spent, strict=True))
-    return ModelOutput(maps, attributions, classes, inference.activation, found, warnings, seconds)
+    return ModelOutput(
+        maps, attributions, classes, inference.activation, found, (*warnings, *doubts(bundle, prepared)), seconds
+    )
 
 
 def _anomaly(bundle: Bundle, volume: Volume | Sequence[Volume], wish: Wish, progress: Progress) -> ModelOutput:

@@ -3,41 +3,58 @@
 from __future__ import annotations
 
 import re
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lesionlens.errors import BundleError
+from lesionlens.model.programs import PROGRAMS
+from lesionlens.model.reading import read_checkpoint
 
 __all__ = ["find_weights", "load_weights"]
 
 _NAMES = ("model.safetensors", "model.pt", "model.pth")
 # Where training scripts commonly keep the network's parameters inside a checkpoint.
-_WRAPPERS = ("state_dict", "model", "network", "model_state_dict", "model_state", "net", "weights")
+_WRAPPERS = ("state_dict", "model", "network", "model_state_dict", "model_state", "net", "weights", "network_weights")
 
-# How torch names what it refuses to import from a pickle.
-_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+# How a config names a file of weights: the end of a path below the bundle.
+_IN_MODELS = re.compile(r"models/([\w.-]+\.(?:pt|pth|safetensors))['\"]?$")
 
 
-def find_weights(folder: Path) -> Path:
-    """Return the weights file of an opened bundle: safetensors before pickles.
+def find_weights(folder: Path, config: Mapping[str, Any] | None = None) -> Path:
+    """Return the weights file of an opened bundle: safetensors before pickles, and both before programs.
+
+    Parameters
+    ----------
+    folder
+        The bundle.
+    config
+        Its inference config, whose checkpoint loader may name another file in ``models``.
 
     Raises
     ------
     BundleError
         If there is none.
     """
-    for name in _NAMES:
+    names = dict.fromkeys((*_NAMES, *_named(config), *PROGRAMS))
+    for name in names:
         if (folder / "models" / name).is_file():
             return folder / "models" / name
-    script = folder / "models" / "model.ts"
-    beside = " models/model.ts is TorchScript, which is not loaded: it is code." * script.is_file()
-    raise BundleError(
-        f"Bundle {folder.name} has no weights; expected one of models/{', models/'.join(_NAMES)}.{beside}"
-    )
+    there = sorted(path.name for path in (folder / "models").glob("*") if path.is_file())
+    beside = f" There is: {', '.join(there[:5])}." if there else ""
+    raise BundleError(f"Bundle {folder.name} has no weights; expected one of models/{', models/'.join(names)}.{beside}")
+
+
+def _named(node: Any) -> Iterator[str]:
+    """Yield the file names that checkpoint loaders of a config end in; nothing of it is executed."""
+    if isinstance(node, Mapping):
+        text = node.get("load_path")
+        if isinstance(text, str) and (found := _IN_MODELS.search(text)):
+            yield found[1]
+    for value in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from _named(value)
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> None:
@@ -48,7 +65,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     BundleError
         If the file holds more than tensors and plain containers, or its keys or shapes do not fit.
     """
-    state = _state_dict(_read(path), path)
+    state = _state_dict(read_checkpoint(path), path)
     expected = network.state_dict()
     if set(state) != set(expected):
         state = _without_prefix(state, "module.")
@@ -63,47 +80,6 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         shapes = f"{tuple(state[wrong[0]].shape)} in the file, {tuple(expected[wrong[0]].shape)} in the network"
         raise BundleError(f"The weights {path.name} do not fit the network: {wrong[0]} has shape {shapes}.")
     network.load_state_dict(state)
-
-
-def _read(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except MemoryError:
-            raise
-        except Exception as error:  # see below
-            raise BundleError(f"{path} cannot be read as safetensors: {error}.") from None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged pickles raise almost anything: IndexError, struct.error, AssertionError, ...
-        raise BundleError(_sentence(path, error)) from None
-
-
-def _sentence(path: Path, error: Exception) -> str:
-    """Say why weights cannot be loaded; torch's own advice, to load them without protection, is not repeated."""
-    code = _GLOBAL.search(str(error))
-    if code:
-        return (
-            f"{path} holds more than tensors and plain containers ({code.group(1)}), which could execute code; save the"
-            " network's state_dict() alone, or as safetensors."
-        )
-    if path.suffix != ".safetensors" and _is_torchscript(path):
-        return f"{path} is a TorchScript archive; save the network's state_dict() instead."
-    return (
-        f"{path} cannot be read as weights ({type(error).__name__}); it is damaged or of another format. Get it again."
-    )
-
-
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any("/code/" in name for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:

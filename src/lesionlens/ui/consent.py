@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from lesionlens.model.catalogue import BundleInfo
 
-__all__ = ["allow", "is_allowed", "may_run"]
+__all__ = ["allow", "is_allowed", "is_trusted", "may_run"]
 
 _allowed: set[Path] = set()
+_harmless: set[Path] = set()
 
 
 def allow(root: Path) -> None:
@@ -28,19 +29,29 @@ def allow(root: Path) -> None:
 
 
 def is_allowed(info: BundleInfo) -> bool:
-    """Say whether a bundle may execute code without a question."""
-    return info.embedded or info.root in _allowed
+    """Say whether a bundle may be loaded without a question: it is ours, harmless, or was allowed."""
+    return info.embedded or info.root in _allowed or info.root in _harmless
+
+
+def is_trusted(info: BundleInfo) -> bool:
+    """Say whether a person allowed a bundle from outside to execute what is not known to be harmless."""
+    return not info.embedded and info.root in _allowed
 
 
 def may_run(info: BundleInfo, parent: QWidget) -> bool:
     """Ask whether a bundle from outside may execute code, once for each, and show what it would execute.
 
-    The answer is kept on disk only if the person says so, and then for these very files.
+    One whose code is known to be harmless needs no question. The answer is kept on disk only if the person says so, and
+    then for these very files.
     """
-    if is_allowed(info):
+    if info.embedded or info.root in _allowed:
         return True
+    _harmless.discard(info.root)  # the files may have changed since
     try:
         sha256, concerns = examine(info.root)
+        if not concerns:
+            _harmless.add(info.root)
+            return True
         answer = Answer.YES if sha256 in remembered() else trusts_bundle(info.root, concerns, parent)
         if answer is Answer.ALWAYS:
             remember(sha256)

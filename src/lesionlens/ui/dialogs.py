@@ -116,11 +116,6 @@ def trusts_bundle(path: Path, concerns: Sequence[Concern], parent: QWidget | Non
 
 
 def _what_it_does(concerns: Sequence[Concern]) -> str:
-    if not concerns:
-        return (
-            "All that it would execute was found to be harmless: networks, transforms and inferers of MONAI and torch."
-            " Run it only if you know where it comes from."
-        )
     return (
         f"{len(concerns)} part(s) of its configuration are not known to be harmless; the details show them. They can"
         " execute any code on this computer, with your rights. Run it only if you know where it comes from."

@@ -11,6 +11,7 @@ import numpy as np
 from lesionlens.errors import InputError
 from lesionlens.pipeline import RunOptions
 from lesionlens.target import Point
+from lesionlens.ui.consent import is_trusted
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.masks import anatomy_of, mask_of, scan_in
 
@@ -75,7 +76,7 @@ def run_options(choices: Choices, selected: Selected) -> RunOptions:
         seed=sampled.seed,
         ensemble=sampled.ensemble,
         calibration=sampled.calibration,
-        trust=any(not info.embedded for info in choices.bundles),
+        trust=any(is_trusted(info) for info in choices.bundles),
     )
     if asked.place == "table":
         return replace(options, over=_region(choices, selected), target=selected.label)

@@ -13,7 +13,7 @@ from lesionlens.methods import METHODS
 from lesionlens.ui import work
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.checking import Checked, TrustOptions
-from lesionlens.ui.consent import may_run
+from lesionlens.ui.consent import is_trusted, may_run
 from lesionlens.ui.current import current_of
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.looking import Looker
@@ -114,7 +114,7 @@ class TrustWidget(QWidget):
             also=self.also.chosen,
             checks=self.checks.chosen,
             whole=self.whole.isChecked(),
-            allowed=not info.embedded,
+            allowed=is_trusted(info),
         )
 
     def _offer(self) -> None:

@@ -13,6 +13,7 @@ from lesionlens.progress import Progress
 from lesionlens.regions import LesionChanges, compare_regions, label_regions, measure_classes
 from lesionlens.results import CaseResult, read_case
 from lesionlens.ui import checking, comparing, facts
+from lesionlens.ui.consent import is_trusted
 from lesionlens.ui.masks import scan_in
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def bundle_info(path: Path) -> BundleInfo:
 
 def look_at(info: BundleInfo, progress: Progress) -> BundleFacts:
     """Look at the network of a bundle that may be executed."""
-    return facts.look_at(facts.bundle_name(info), progress, trust=not info.embedded)
+    return facts.look_at(facts.bundle_name(info), progress, trust=is_trusted(info))
 
 
 def run(options: RunOptions, layer: Layer, progress: Progress) -> CaseResult:

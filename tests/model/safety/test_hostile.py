@@ -81,6 +81,11 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "weights from the net": {
         "network_def": {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0", "pretrained": True}
     },
+    "class that an inferer looks up by its name": {
+        "inferer": {"_target_": "PatchInferer", "splitter": None, "merger_cls": "canary_module.Merger"}
+    },
+    "checkpoint elsewhere": {"network_def": "$@x['a']", "x": "$torch.load(open('CANARY', 'w'))"},
+    "scripts of its own": {"network_def": {"_target_": "scripts.canary.Net"}},
     "file of a saver": {"inferer": {"_target_": "SaveImage", "output_dir": "CANARY"}},
     "detector": {
         "detector": {
@@ -113,7 +118,10 @@ def _written(folder: Path, hostile: dict[str, Any]) -> Path:
     parts = json.loads(json.dumps(hostile).replace("CANARY", canary))
     Path(f"{canary}.json").write_text(json.dumps({"network": f"$__import__('pathlib').Path({canary!r}).touch()"}))
     Path(f"{canary}.py").write_text(f"import pathlib\npathlib.Path({canary!r}).touch()\n")
-    return write_bundle(folder, extra=parts)
+    bundle = write_bundle(folder, extra=parts)
+    (bundle / "scripts").mkdir()
+    (bundle / "scripts" / "__init__.py").write_text(f"import pathlib\npathlib.Path({canary!r}).touch()\n")
+    return bundle
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -121,13 +129,16 @@ def test_hostile_config_is_refused_and_leaves_no_trace(tmp_path: Path, name: str
     """Neither loading nor checking executes it, and what is judged harmless of it cannot be made to."""
     bundle = _written(tmp_path / "b", HOSTILE[name])
 
-    with pytest.raises(UntrustedBundleError, match="--trust"):
-        load_bundle(bundle)
+    if name == "writer in the postprocessing":  # which is not needed, so that the bundle runs without it
+        assert load_bundle(bundle).activation.source == "guess"
+    else:
+        with pytest.raises(UntrustedBundleError, match="--trust"):
+            load_bundle(bundle)
     found = check_bundle(bundle)
     _build_all(judged_config(bundle).config)
 
     assert not (tmp_path / "CANARY").exists()
-    if name != "writer in the postprocessing":  # which is not needed, so that its bundle is built without it
+    if name != "writer in the postprocessing":
         assert found.concerns
         assert found.bundle is None
 

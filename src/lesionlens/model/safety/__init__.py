@@ -5,6 +5,6 @@ small subset of Python may be evaluated. What is not known to be harmless needs 
 """
 
 from lesionlens.model.safety.analysis import STAND_IN, Concern, Judged, judge, read_config
-from lesionlens.model.safety.names import locator
+from lesionlens.model.safety.names import READER, locator, resolved
 
-__all__ = ["STAND_IN", "Concern", "Judged", "judge", "locator", "read_config"]
+__all__ = ["READER", "STAND_IN", "Concern", "Judged", "judge", "locator", "read_config", "resolved"]

@@ -226,7 +226,8 @@ class _Walk:
     def imports(self) -> None:
         """Take out imports: MONAI would execute every one, wherever it stands.
 
-        Those of Python's own modules are left out in silence, since no expression that is allowed can use them.
+        Those of Python's own modules and of well-known packages are left out in silence, since no expression that is
+        allowed can use them.
         """
         for place, node in list(_leaves(self.config)):
             if node.startswith("$") and is_import(node):
@@ -248,11 +249,18 @@ class _Walk:
             return None if node.startswith(("$", "%", "@")) and place not in self.visited else node
         if isinstance(node, dict):
             if "_target_" in node and place not in self.visited:
-                return None
+                return self._container(node, place)
             return {key: self._blank(value, f"{place}::{key}") for key, value in node.items()}
         if isinstance(node, list):
             return [self._blank(value, f"{place}::{index}") for index, value in enumerate(node)]
         return node
+
+    def _container(self, node: dict[str, Any], place: str) -> Any:
+        """Return what is left of a component that is not made, and holds parts that are; None where it holds none."""
+        if not any(one.startswith(f"{place}::") for one in self.visited):
+            return None
+        inside = {key: value for key, value in node.items() if not key.startswith("_")}
+        return {key: self._blank(value, f"{place}::{key}") for key, value in inside.items()}
 
     def _get(self, place: str) -> Any:
         node: Any = self.config

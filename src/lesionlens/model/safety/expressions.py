@@ -14,12 +14,24 @@ __all__ = ["expression_problem", "harmless_import", "idle_import", "is_import"]
 
 #: Modules whose import has no effect, and whose attributes are judged one by one.
 _MODULES = ("monai", "torch", "numpy", "np", "math")
-_BUILTINS = frozenset({"abs", "bool", "dict", "float", "int", "len", "list", "max", "min", "round", "sum", "tuple"})
+_BUILTINS = frozenset(
+    {"abs", "bool", "dict", "float", "int", "len", "list", "max", "min", "range", "round", "str", "sum", "tuple"}
+)
+#: Well-known packages that configs import for their data, training or pictures; what is allowed cannot use them.
+_LIBRARIES = frozenset(
+    {
+        *("PIL", "cv2", "einops", "fire", "ignite", "itk", "matplotlib", "mlflow", "nibabel", "pandas", "pydicom"),
+        *("scipy", "SimpleITK", "skimage", "sklearn", "tensorboard", "torchvision", "tqdm", "yaml"),
+    }
+)
 #: Methods of what other parts of the config have made: moves between devices, and the set-up of a detector.
 _METHODS = frozenset(
     {
         *("to", "cpu", "cuda", "mps", "eval", "float", "half", "double", "bfloat16", "items", "keys", "values", "get"),
         *("num_anchors_per_location", "set_target_keys", "set_box_selector_parameters", "set_box_coder_weights"),
+        # What an image can be asked, and computes; nothing that moves its voxels.
+        *("mean", "median", "std", "var", "min", "max", "sum", "abs", "clamp", "clip", "sqrt", "log", "log1p", "exp"),
+        *("any", "all", "numel", "ndim", "dtype", "unsqueeze", "squeeze", "long", "bool", "argmax", "round", "item"),
         *("set_sliding_window_inferer", "set_regular_matcher", "set_atss_matcher", "transforms", "shape", "device"),
     }
 )
@@ -31,6 +43,7 @@ _PLAIN = (
 #: Larger numbers have no place in a config, and would let ``[0] * n`` take all memory.
 _LARGEST = 1_000_000
 _LONGEST = 4_000
+_LONGEST_RANGE = 10_000
 
 
 def is_import(text: str) -> bool:
@@ -51,13 +64,13 @@ def harmless_import(text: str) -> bool:
 
 
 def idle_import(text: str) -> bool:
-    """Say whether an import is of Python's own modules alone, so that a config can do without it."""
+    """Say whether an import is of Python's own modules or well-known packages alone: a config can do without it."""
     body = ast.parse(text.removeprefix("$")).body
     first = body[0]
     names = (
         [one.name for one in first.names] if isinstance(first, ast.Import) else [getattr(first, "module", None) or ""]
     )
-    return len(body) == 1 and all(name.partition(".")[0] in sys.stdlib_module_names for name in names)
+    return len(body) == 1 and all(name.partition(".")[0] in sys.stdlib_module_names | _LIBRARIES for name in names)
 
 
 def expression_problem(text: str) -> str | None:
@@ -131,6 +144,8 @@ def _attribute_problems(node: ast.Attribute, local: frozenset[str]) -> Iterator[
 
 def _call_problems(node: ast.Call, local: frozenset[str]) -> Iterator[str]:
     dotted = _dotted(node.func)
+    if dotted == "range" and not all(_is_short(one) for one in node.args):
+        yield "a range that may be long"
     if dotted is not None and dotted.partition(".")[0] in _MODULES and not harmless_attribute(dotted):
         yield from _made_problems(dotted, node)
     else:
@@ -180,6 +195,11 @@ def _is_number(node: ast.AST, local: frozenset[str]) -> bool:
     if isinstance(node, ast.Name):  # what a transform hands to a lambda is an image, whose products have its size
         return node.id in local
     return isinstance(node, ast.Call) and _dotted(node.func) in ("len", "int", "float", "round", "abs")
+
+
+def _is_short(node: ast.AST) -> bool:
+    """Say whether the end of a range is written out and small."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, int) and abs(node.value) <= _LONGEST_RANGE
 
 
 def _literal(node: ast.AST) -> object:

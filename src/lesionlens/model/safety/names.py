@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from functools import cache
 from pydoc import locate
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 import monai.apps.detection
 import monai.inferers
 import monai.networks
-import monai.transforms  # noqa: F401  # MONAI finds a short name only in modules that are loaded
+import monai.transforms
+import monai.utils  # noqa: F401  # MONAI finds a short name only in modules that are loaded
 import numpy as np
 import torch
 from monai.bundle import ComponentLocator
 
-__all__ = ["call_problem", "downloads", "harmless_attribute", "locator", "resolved"]
+__all__ = ["READER", "call_problem", "downloads", "harmless_attribute", "locator", "resolved"]
 
+#: What configs get in place of ``torch.load``: reads plain data, from the bundle's folder alone.
+READER = "lesionlens.model.reading.read_inside"
 #: Where a class or factory must be defined to be called: these build networks, move voxels or slide windows.
 _HOMES = (
     "monai.networks.nets",
@@ -35,7 +39,7 @@ _HOMES = (
 _NEVER_HOMES = ("monai.transforms.io", "monai.transforms.traits", "monai.transforms.utils_create_transform_ims")
 _NEVER = re.compile(
     r"(Save|Write|Load|CuCIM|TorchVision|TorchIO|ToCupy|RandCuCIM|SimulateDelay|RandTorchIO|ApplyTransformToPoints"
-    r"|TransChex|MultiModal|BertAttention|BertMixedLayer|TRT|trt_|[Pp]retrained|[Dd]ownload|Zarr)"
+    r"|TransChex|GaussianMixture|MultiModal|BertAttention|BertMixedLayer|TRT|trt_|[Pp]retrained|[Dd]ownload|Zarr|PatchInferer)"
 )
 #: Homes whose functions, and not only classes, are called in configs: they build networks.
 _FACTORIES = ("monai.networks.nets", "monai.apps.detection.networks", "monai.apps.detection.utils")
@@ -43,7 +47,10 @@ _FACTORIES = ("monai.networks.nets", "monai.apps.detection.networks", "monai.app
 _HARMLESS = frozenset(
     {
         *("torch.device", "torch.cuda.is_available", "torch.cuda.device_count", "torch.backends.mps.is_available"),
-        *("torch.tensor", "torch.Size", "numpy.array", "numpy.asarray", "numpy.inf", "numpy.nan", "numpy.pi"),
+        *("torch.tensor", "torch.Size", "torch.from_numpy", "torch.where", "torch.clamp", "torch.nan_to_num"),
+        *("torch.abs", "torch.log", "torch.exp", "torch.sqrt", "torch.sum", "torch.mean", "torch.sigmoid"),
+        *("numpy.array", "numpy.asarray", "numpy.inf", "numpy.nan", "numpy.pi", "numpy.where", "numpy.clip"),
+        *("numpy.abs", "numpy.log", "numpy.exp", "numpy.sqrt", "numpy.sum", "numpy.mean"),
         *("math.ceil", "math.floor", "math.sqrt", "math.log2", "math.prod", "math.inf", "math.pi"),
     }
 )
@@ -51,6 +58,7 @@ _HARMLESS = frozenset(
 _FETCHES = re.compile(r"pretrain|download|url|weights|checkpoint|ckpt|path|file|cache_dir|hub", re.IGNORECASE)
 #: How often another thread may import something while the names are looked up.
 _TRIES = 20
+_KEY = re.compile(r"monai\.utils(\.enums)?\.[A-Z]\w*\.[A-Z][A-Z0-9_]*")
 _NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*")
 
 
@@ -92,10 +100,10 @@ def call_problem(
         Arguments as the config has them.
     """
     full = resolved(name)
+    if full in ("torch.device", READER):
+        return None
     if not _NAME.fullmatch(full) or not full.startswith(("monai.", "torch.")):
         return f"{name} is neither of MONAI nor of torch.nn"
-    if full == "torch.device":
-        return None
     try:
         found = locate(full)
     except Exception as error:  # importing a part of MONAI that needs a package that is not here
@@ -141,6 +149,8 @@ def harmless_attribute(name: str) -> bool:
     full = re.sub(r"^np\.", "numpy.", name)
     if full in _HARMLESS:
         return True
+    if _KEY.fullmatch(full):  # MONAI's names of what goes through transforms, such as CommonKeys.IMAGE
+        return isinstance(locate(full), Enum)
     root, _, last = full.partition(".")
     if "." in last or not last:
         return False

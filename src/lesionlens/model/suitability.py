@@ -1,0 +1,106 @@
+"""Whether a scan is of the kind that a bundle was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlens.errors import InputError
+from lesionlens.model.bundle import Bundle
+from lesionlens.model.preprocess import Prepared
+from lesionlens.volume import Volume
+
+__all__ = ["check_modality", "check_spacing", "doubts"]
+
+# Thick slices of the clinic are 5 mm, and networks see 1 mm: resampling that far is common. Eight times is no scan of
+# the kind any more, but a localiser or a microscope's image.
+_TOO_FAR = 8.0
+_FAR = 4.0
+# In Hounsfield units air is -1000 and fat -100: a scan in them that holds any air goes below this.
+_AIR_HU = -200.0
+# Part of the voxels that a window of intensities may cut off before nothing but an outline is left.
+_CLIPPED = 0.995
+# The air around a head that was cut out is flat before: this part of all voxels must have become so.
+_MADE_SO = 0.5
+_KINDS = {"MR": "MR", "MRI": "MR", "MRT": "MR", "CT": "CT", "CECT": "CT", "PT": "PT", "PET": "PT", "US": "US"}
+
+
+def check_modality(bundle: Bundle, channels: Sequence[Volume]) -> None:
+    """Refuse a scan of another modality.
+
+    Raises
+    ------
+    InputError
+        The message says what the bundle is for.
+    """
+    expected = _KINDS.get(bundle.info.modality.strip().upper(), "")
+    for volume in channels:
+        found = _KINDS.get(volume.source.modality.strip().upper(), "")
+        if expected and found and expected != found:
+            raise InputError(
+                f"{bundle.name} is for {expected}; {volume.name!r} is {found}. Give it the kind of scan that it is for."
+            )
+
+
+def check_spacing(bundle: Bundle, prepared: Prepared) -> None:
+    """Refuse a scan whose voxels are far from those that the network sees.
+
+    Raises
+    ------
+    InputError
+        The message names both.
+    """
+    ratio = _spacing_ratio(bundle, prepared)
+    if ratio > _TOO_FAR:
+        raise InputError(
+            f"{bundle.name} sees voxels of {_mm(prepared.grid.spacing_mm)}; those of {prepared.volume.name!r} are"
+            f" {_mm(prepared.volume.grid.spacing_mm)}, {ratio:.0f} times another size. Give it the kind of scan that it"
+            " is for."
+        )
+
+
+def doubts(bundle: Bundle, prepared: Prepared) -> tuple[str, ...]:
+    """Say where a scan lies far outside what a bundle was made for: one sentence each."""
+    found = []
+    volume = prepared.volume
+    ratio = _spacing_ratio(bundle, prepared)
+    if ratio > _FAR:
+        found.append(
+            f"The voxels of {volume.name} ({_mm(volume.grid.spacing_mm)}) are far from those that {bundle.name} sees"
+            f" ({_mm(prepared.grid.spacing_mm)})."
+        )
+    if _KINDS.get(bundle.info.modality.strip().upper()) == "CT" and float(volume.array.min()) > _AIR_HU:
+        found.append(
+            f"{bundle.name} is for CT in Hounsfield units; the lowest value of {volume.name} is"
+            f" {float(volume.array.min()):g}, where air would be -1000. Is it a CT, in these units?"
+        )
+    already = _at_the_ends(volume.array)
+    for name, channel in zip(bundle.info.inputs, prepared.tensor[0], strict=False):
+        share = _at_the_ends(channel.numpy())
+        if share > _CLIPPED and share - already > _MADE_SO:
+            found.append(
+                f"After the preprocessing of {bundle.name} {100 * share:.1f} % of the voxels of {name} have its lowest"
+                " or highest value: the scan's intensities are not those that it was made for."
+            )
+    return tuple(found)
+
+
+def _at_the_ends(values: NDArray[Any]) -> float:
+    """Return the part of the voxels that have the lowest or the highest value."""
+    return float(np.mean((values == values.min()) | (values == values.max())))
+
+
+def _spacing_ratio(bundle: Bundle, prepared: Prepared) -> float:
+    """Return by how much the most different axis was resampled; 1 where the bundle does not ask for a voxel size."""
+    if not any("Spacing" in type(step).__name__ for step in bundle.preprocessing.transforms):
+        return 1.0
+    ours, theirs = np.sort(prepared.volume.grid.spacing_mm), np.sort(prepared.grid.spacing_mm)
+    ratio = ours / theirs
+    return float(np.maximum(ratio, 1 / ratio).max())
+
+
+def _mm(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{float(length):.3g}" for length in spacing) + " mm"

@@ -1,0 +1,86 @@
+"""A scan that is not of the kind that a bundle was made for is refused, or named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lesionlens.errors import InputError
+from lesionlens.model import load_bundle
+from lesionlens.model.bundle import Bundle
+from lesionlens.model.preprocess import prepare
+from lesionlens.model.suitability import check_modality, check_spacing, doubts
+from lesionlens.volume import Grid, Source, Volume
+from tiny_bundles import write_bundle
+
+
+def _scan(spacing: tuple[float, float, float] = (1.0, 1.0, 1.0), *, modality: str = "", low: float = -900.0) -> Volume:
+    values = np.linspace(low, 900.0, 6 * 7 * 8, dtype=np.float32).reshape(6, 7, 8)
+    grid = Grid((6, 7, 8), np.diag([*spacing, 1.0]))
+    return Volume(values, grid, name="scan", source=replace(Source(), modality=modality))
+
+
+def _bundle(folder: Path, *steps: dict[str, Any], modality: str = "CT") -> Bundle:
+    bundle = load_bundle(write_bundle(folder, steps=list(steps)))
+    return replace(bundle, info=replace(bundle.info, modality=modality))
+
+
+SPACING = {"_target_": "Spacingd", "keys": "image", "pixdim": [1.0, 1.0, 1.0], "mode": "bilinear"}
+
+
+@pytest.mark.parametrize(("stated", "found"), [("CT", "MR"), ("MRI", "CT"), ("mr", "PT")])
+def test_another_modality_is_refused(tmp_path: Path, stated: str, found: str) -> None:
+    """The file says what it is, and a network answers whatever it is given."""
+    with pytest.raises(InputError, match=r"is for .*; 'scan' is "):
+        check_modality(_bundle(tmp_path / "b", modality=stated), [_scan(modality=found)])
+
+
+@pytest.mark.parametrize(("stated", "found"), [("CT", "CT"), ("MRI", "MR"), ("", "CT"), ("CT", ""), ("XA", "CT")])
+def test_the_same_modality_or_none_is_taken(tmp_path: Path, stated: str, found: str) -> None:
+    """NIfTI does not say, and bundles use words of their own: what is not known is no error."""
+    check_modality(_bundle(tmp_path / "b", modality=stated), [_scan(modality=found)])
+
+
+@pytest.mark.parametrize(("size", "error", "warning"), [(1.0, False, False), (5.0, False, True), (9.0, True, True)])
+def test_voxels_far_from_those_that_the_network_sees(tmp_path: Path, size: float, error: bool, warning: bool) -> None:
+    """Thick slices are common, and get a warning; nine times is another kind of image."""
+    bundle = _bundle(tmp_path / "b", SPACING)
+    prepared = prepare(bundle, _scan((1.0, 1.0, size)))
+
+    assert any("are far from those" in text for text in doubts(bundle, prepared)) == warning
+    if error:
+        with pytest.raises(InputError, match=r"1 x 1 x 9 mm, 9 times another size"):
+            check_spacing(bundle, prepared)
+    else:
+        check_spacing(bundle, prepared)
+
+
+def test_a_bundle_that_does_not_ask_for_a_voxel_size_has_none(tmp_path: Path) -> None:
+    """A resize to a fixed number of voxels is no statement about millimetres."""
+    resize = {"_target_": "Resized", "keys": "image", "spatial_size": [6, 7, 64], "mode": "trilinear"}
+    bundle = _bundle(tmp_path / "b", resize)
+
+    check_spacing(bundle, prepare(bundle, _scan((1.0, 1.0, 30.0))))
+
+
+def test_a_ct_without_air_is_doubted(tmp_path: Path) -> None:
+    """Files with 0 to 4095 look alike on a screen, and are something else for a network."""
+    bundle = _bundle(tmp_path / "b")
+
+    assert "the lowest value of scan is 0" in " ".join(doubts(bundle, prepare(bundle, _scan(low=0.0))))
+    assert not doubts(bundle, prepare(bundle, _scan()))
+    assert not doubts(replace(bundle, info=replace(bundle.info, modality="MR")), prepare(bundle, _scan(low=0.0)))
+
+
+def test_intensities_that_are_cut_off_are_doubted(tmp_path: Path) -> None:
+    """Where nearly all voxels lie beyond the window of intensities, the network sees an outline."""
+    window = {"_target_": "ScaleIntensityRanged", "keys": "image", "b_min": 0, "b_max": 1, "clip": True}
+    narrow = _bundle(tmp_path / "narrow", {**window, "a_min": 898.0, "a_max": 899.0})
+    wide = _bundle(tmp_path / "wide", {**window, "a_min": -800.0, "a_max": 800.0})
+
+    assert "have its lowest or highest value" in " ".join(doubts(narrow, prepare(narrow, _scan())))
+    assert not doubts(wide, prepare(wide, _scan()))
