@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesionlens.computing import Computing, EngineName
 from lesionlens.io.policy import Irregular
 from lesionlens.methods import Sampling, Value
 from lesionlens.rules import DEFAULT_RULES, RegionRules
@@ -66,6 +67,14 @@ class RunOptions:
         Allow a bundle from outside to execute its config: True, or the SHA-256 of the bundle that may.
     device
         ``"cpu"``, ``"cuda"``, ``"mps"``; by default the fastest there is.
+    engine
+        What runs the network for predictions; see :mod:`lesionlens.computing`. Explanations always use PyTorch in fp32.
+    memory_gib
+        GiB that a prediction may take; by default most of what is free.
+    classes
+        Classes whose probabilities are wanted; by default all but the background.
+    in_blocks
+        Whether windows are joined block by block, as in a run that is to be repeated; None lets the memory decide.
     """
 
     input: Path
@@ -93,6 +102,21 @@ class RunOptions:
     identified: bool = False
     trust: bool | str = False
     device: str | None = None
+    engine: EngineName = "torch"
+    memory_gib: float | None = None
+    classes: tuple[str, ...] = ()
+    in_blocks: bool | None = None
+
+    @property
+    def computing(self) -> Computing:
+        """How the network is to be computed.
+
+        Raises
+        ------
+        InputError
+            If there is no such engine, or no such memory.
+        """
+        return Computing(self.engine, self.memory_gib, self.classes, in_blocks=self.in_blocks)
 
     @property
     def spec(self) -> TargetSpec:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesionlens.computing import Computing
 from lesionlens.errors import InputError
 from lesionlens.heatmap import LabelMap
 from lesionlens.io import read
@@ -71,7 +72,7 @@ def run_case(
     LesionLensError
         Whatever stage fails says what to do.
     """
-    clock, spec = _Stopwatch(), options.spec  # what cannot be asked is refused first
+    clock, spec, computing = _Stopwatch(), options.spec, options.computing  # what cannot be asked is refused first
     # Without a name the bundle's task decides, and the methods to choose from then have no options, whatever it is.
     early = options.method or default_method("segmentation")[0]
     method_options(method_info(early), options.method_options)
@@ -87,10 +88,11 @@ def run_case(
     options = replace(options, method=None if bundles[0].info.anomaly else method)  # as the record is to say it
     asked = (options.target, options.layer, options.method_options, spec, options.registration)
     wish = Wish(method, *asked, why=why)
-    output = run_model(bundles[0], volume, wish, progress=progress)
+    computing = _within_memory(computing)
+    output = run_model(bundles[0], volume, wish, computing=computing, progress=progress)
     clock.seconds.update(output.seconds)
     with clock.stage("uncertainty"):  # it reports its own progress
-        sampled = _sampled(options, bundles, volume, progress)
+        sampled = _sampled(options, bundles, volume, computing, progress)
     maps = (*output.attributions, *(sampled.maps if sampled else ()))
     with clock.stage("measure", progress, "Measuring regions"):
         measured = measure_classes(
@@ -135,6 +137,8 @@ def _loaded(
 
         bundle = bundle or load_bundle(options.bundle, trust=options.trust, device=options.device)
         bundle = _calibrated(options, bundle)
+        for name in options.classes:
+            bundle.channel(name)
         members = [load_bundle(other, trust=options.trust, device=options.device) for other in options.ensemble]
         _check_sampling(options, (bundle, *members))
     return volume, (bundle, *members)
@@ -188,7 +192,18 @@ def _check_sampling(options: RunOptions, bundles: Sequence[Bundle]) -> None:
         raise InputError("Samples and further bundles serve uncertainty; say which kind (tta, dropout, ensemble).")
 
 
-def _sampled(options: RunOptions, bundles: Sequence[Bundle], volume: Volume, progress: Progress) -> Uncertainty | None:
+def _within_memory(computing: Computing) -> Computing:
+    """Let a prediction take most of the memory that is free, where nothing was said."""
+    if computing.memory_gib is not None:
+        return computing
+    from lesionlens.model.memory import free_gib
+
+    return replace(computing, memory_gib=free_gib())
+
+
+def _sampled(
+    options: RunOptions, bundles: Sequence[Bundle], volume: Volume, computing: Computing, progress: Progress
+) -> Uncertainty | None:
     """Make the predictions that uncertainty is read from, where it was asked for."""
     if options.uncertainty is None:
         return None
@@ -201,5 +216,6 @@ def _sampled(options: RunOptions, bundles: Sequence[Bundle], volume: Volume, pro
         samples=options.samples,
         seed=options.seed,
         threshold=options.threshold,
+        computing=computing,
         progress=progress,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lesionlens import __version__
 from lesionlens.heatmap import Heatmap, LabelMap, Provenance
@@ -15,7 +18,7 @@ from lesionlens.options import RunOptions
 from lesionlens.regions import MeasuredClasses, Region
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE
 from lesionlens.spread import Uncertainty, VolumeSpread
-from lesionlens.volume import Volume
+from lesionlens.volume import Array, Volume
 
 if TYPE_CHECKING:
     from lesionlens.model.activation import Activation
@@ -59,6 +62,7 @@ def run_record(
         "n_regions": {label: len(found) for label, found in regions.items()},
         "region_steps": {label: asdict(steps) for label, steps in measured.steps.items()},
         "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
+        "computing": None if output.computed is None else output.computed.record(),
         "warnings": [
             *_geometry_warnings(volume),
             *output.warnings,
@@ -99,6 +103,9 @@ def _options_record(options: RunOptions, volume: Volume, bundle: Bundle) -> dict
         "irregular": volume.source.verdict.handled or options.irregular,  # it may have been read before
         "identified": options.identified or bool(volume.source.identity),
         "device": str(bundle.device),
+        "engine": options.engine,
+        "memory_gib": options.memory_gib,
+        "classes_kept": list(options.classes),
     }
 
 
@@ -201,6 +208,11 @@ def _bundle_record(bundle: Bundle, activation: Activation) -> dict[str, Any]:
     }
 
 
+def values_hash(array: Array) -> str:
+    """Return the SHA-256 of an array's values as little-endian float32 in the order of memory of C."""
+    return hashlib.sha256(np.ascontiguousarray(array, dtype="<f4").data).hexdigest()
+
+
 def _map_record(heatmap: Heatmap) -> dict[str, Any]:
     made = heatmap.provenance
     return {
@@ -215,6 +227,7 @@ def _map_record(heatmap: Heatmap) -> dict[str, Any]:
         "resolution_mm": made.resolution_mm,
         "min": float(heatmap.array.min()),
         "max": float(heatmap.array.max()),
+        "sha256": values_hash(heatmap.array),
         "options": dict(made.options),
         "notes": list(made.notes),
     }

@@ -13,13 +13,16 @@ from lesionlens.cli.options import (
     Against,
     AsJson,
     Device,
+    Engine,
     FillHoles,
     Gamma,
     Identified,
+    Memory,
     MergeWithin,
     MinimumVolume,
     Neighbours,
     OnIrregular,
+    OnlyClasses,
     OverWhat,
     Overwrite,
     Quiet,
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from lesionlens.target import Over
     from lesionlens.volume import Volume
 
-__all__ = ["Asking", "Loading", "Printing", "Reading", "Regions", "spelt_out"]
+__all__ = ["Asking", "Computes", "Loading", "Printing", "Reading", "Regions", "spelt_out"]
 
 
 def spelt_out(command: Callable[..., None]) -> Callable[..., None]:
@@ -135,6 +138,15 @@ class Loading:
         from lesionlens.model.bundle import load_bundle
 
         return load_bundle(name, trust=self.trusting, device=self.device)
+
+
+@dataclass(frozen=True)
+class Computes:
+    """How the network is computed."""
+
+    engine: Engine = "torch"
+    memory: Memory = None
+    only: OnlyClasses = field(default_factory=list)
 
 
 @dataclass(frozen=True)

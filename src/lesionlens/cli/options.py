@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from lesionlens import __version__
+from lesionlens.computing import EngineName
 from lesionlens.io.policy import Irregular
 from lesionlens.methods import Sampling
 from lesionlens.rules import Connectivity
@@ -37,6 +38,7 @@ __all__ = [
     "Command",
     "Device",
     "Diagram",
+    "Engine",
     "Ensemble",
     "Every",
     "FeatureSeed",
@@ -48,6 +50,7 @@ __all__ = [
     "Layer",
     "LeastChange",
     "Mask",
+    "Memory",
     "MergeWithin",
     "Method",
     "MethodOption",
@@ -57,6 +60,7 @@ __all__ = [
     "OnIrregular",
     "OneClass",
     "OneTarget",
+    "OnlyClasses",
     "OptionalOut",
     "OtherFrame",
     "Out",
@@ -65,6 +69,7 @@ __all__ = [
     "Overwrite",
     "Place",
     "Quiet",
+    "Replay",
     "Results",
     "ResultsA",
     "ResultsB",
@@ -234,6 +239,24 @@ TrustHash = Annotated[
         metavar="SHA256",
         help="Allow the bundle whose files have this hash, and remember it. '--trust SHA256' means the same.",
     ),
+]
+Engine = Annotated[
+    EngineName,
+    typer.Option(
+        help="What runs the network: torch computes what MONAI computes; auto the fastest that agrees with it here;"
+        " openvino, torch-bf16 or openvino-bf16 are checked against it. Explanations use torch."
+    ),
+]
+Memory = Annotated[
+    float | None, typer.Option(metavar="GIB", help="Memory that a prediction may take. [default: most of what is free]")
+]
+OnlyClasses = Annotated[
+    list[str],
+    typer.Option("--only", metavar="CLASS", help="Class to keep; several times for several. [default: all]"),
+]
+Replay = Annotated[
+    Path | None,
+    typer.Option(help="record.json of an earlier run, whose options are taken; says what came out otherwise.", **_PATH),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lesionlens.cli.groups import Asking, Loading, Printing, Reading, Regions, spelt_out
+from lesionlens.cli.groups import Asking, Computes, Loading, Printing, Reading, Regions, spelt_out
 from lesionlens.cli.methods import method_options
 from lesionlens.cli.options import (
     NOTICE,
@@ -28,6 +28,7 @@ from lesionlens.cli.options import (
     Out,
     Overwrite,
     Quiet,
+    Replay,
     Samples,
     Seed,
     Target,
@@ -71,6 +72,8 @@ def run(
     seed: Seed = 0,
     ensemble: Ensemble = [],  # noqa: B006 - the same
     calibration: CalibrationFile = None,
+    replay: Replay = None,
+    computes: Computes,
     reading: Reading,
     loading: Loading,
     printing: Printing,
@@ -106,9 +109,18 @@ def run(
         identified=reading.identified,
         trust=loading.trusting,
         device=loading.device,
+        engine=computes.engine,
+        memory_gib=computes.memory,
+        classes=tuple(computes.only),
     )
-    loading.permitted(bundle)
-    result = _run(options, out, overwrite=printing.overwrite, quiet=printing.silent)
+    earlier = None
+    if replay is not None:
+        from lesionlens.replay import read_record, repeated
+
+        earlier = read_record(replay)
+        options = repeated(earlier, options)
+    loading.permitted(options.bundle)
+    result = _run(options, out, overwrite=printing.overwrite, quiet=printing.silent, earlier=earlier)
     if printing.as_json:
         print_json(_summary(result, out))
     else:
@@ -153,7 +165,9 @@ def _show_demo(scan: Path, out: Path) -> None:
         typer.echo(f"There is no display. Where there is one, see the result with: {again}")
 
 
-def _run(options: RunOptions, out: Path, *, overwrite: bool, quiet: bool) -> CaseResult:
+def _run(
+    options: RunOptions, out: Path, *, overwrite: bool, quiet: bool, earlier: Mapping[str, Any] | None = None
+) -> CaseResult:
     """Run a case and write its results; the folder is tried before the work."""
     from lesionlens.pipeline import run_case
     from lesionlens.results import write_case
@@ -161,8 +175,13 @@ def _run(options: RunOptions, out: Path, *, overwrite: bool, quiet: bool) -> Cas
     results: list[CaseResult] = []
 
     def work() -> CaseResult:
-        results.append(run_case(options, progress=progress))
-        return results[0]
+        result = run_case(options, progress=progress)
+        if earlier is not None:
+            from lesionlens.replay import compared
+
+            result = compared(result, earlier)
+        results.append(result)
+        return result
 
     with progress_bars(quiet) as progress:
         write_case(work, out, overwrite=overwrite, progress=progress)

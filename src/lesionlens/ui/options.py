@@ -75,6 +75,8 @@ def run_options(choices: Choices, selected: Selected) -> RunOptions:
         seed=sampled.seed,
         ensemble=sampled.ensemble,
         calibration=sampled.calibration,
+        engine=choices.computing.engine,
+        memory_gib=choices.computing.memory_gib,
         trust=any(not info.embedded for info in choices.bundles),
     )
     if asked.place == "table":
