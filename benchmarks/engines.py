@@ -35,7 +35,6 @@ from lesionlens.model.prediction import probabilities
 from lesionlens.model.preprocess import prepare
 from lesionlens.volume import Grid, Volume
 
-THREADS = 2
 OUTPUTS = {"0": "background", "1": "one", "2": "two", "3": "three"}
 
 # Sizes are those of bundles of the zoo: brats_mri_segmentation (SegResNet), spleen and prostate (DynUNet).
@@ -201,9 +200,10 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=["flair-lesions", *NETWORKS])
     parser.add_argument("--scan", type=Path, help="a FLAIR for the embedded bundle, in place of the sample scan")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="fewer where the machine has other work")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:

@@ -97,7 +97,7 @@ class Computed:
         One sentence for each thing that went another way than was asked for.
     """
 
-    engine: str
+    engine: EngineName
     device: str
     difference: float | None = None
     tolerance: float | None = None

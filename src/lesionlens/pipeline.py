@@ -91,6 +91,8 @@ def run_case(
     computing = _within_memory(computing)
     output = run_model(bundles[0], volume, wish, computing=computing, progress=progress)
     clock.seconds.update(output.seconds)
+    if output.computed is not None and computing.engine == "auto":  # one engine for all samples: the one on record
+        computing = replace(computing, engine=output.computed.engine)
     with clock.stage("uncertainty"):  # it reports its own progress
         sampled = _sampled(options, bundles, volume, computing, progress)
     maps = (*output.attributions, *(sampled.maps if sampled else ()))

@@ -129,11 +129,11 @@ def differences(before: Record, now: Record) -> Iterator[str]:
     places = {
         "input": ("input", "sha256"),
         "bundle": ("bundle", "sha256"),
-        "weights": ("bundle", "weights_sha256"),
+        "file of weights": ("bundle", "weights_sha256"),
     }
     for name, (part, key) in places.items():
         if before.get(part, {}).get(key) != now.get(part, {}).get(key):
-            yield f"the {name} is another"
+            yield f"another {name}"
     yield from _changed("version of", before.get("versions", {}), now.get("versions", {}))
     compared = ("engine", "device", "windows", "window_voxels", "batch", "in_blocks", "threads")
     was, new = before.get("computing") or {}, now.get("computing") or {}

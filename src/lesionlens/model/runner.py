@@ -8,7 +8,7 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from torch import Tensor
 
-from lesionlens.computing import Computed, Computing
+from lesionlens.computing import Computed, Computing, EngineName
 from lesionlens.explain import Windows, main_output
 from lesionlens.explain.capture import FinalActivation, FinalKind
 from lesionlens.model.activation import Activation, observed
@@ -122,7 +122,7 @@ class Runner:
     def computed(self, plan: MemoryPlan, *, budget_bytes: int | None) -> Computed:
         """Say how it was computed."""
         chosen = self._chosen
-        engine = "torch" if chosen is None else chosen.engine.name
+        engine: EngineName = "torch" if chosen is None else chosen.engine.name
         notices = () if chosen is None else chosen.notices
         asked = self._computing.engine
         if (self._plain or self._total == 1) and asked not in ("torch", "auto"):

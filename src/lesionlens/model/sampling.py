@@ -235,7 +235,10 @@ def _samples(
     for number in range(count):
         step = _quiet(progress, number, count)
         if method == "tta":
-            yield _flipped(bundle, prepared, number, generator, computing, step)
+            sample = _flipped(bundle, prepared, number, generator, computing, step)
+            if sample.inference.computed is not None:  # "auto" chooses once, or samples would differ by their engines
+                computing = replace(computing, engine=sample.inference.computed.engine)
+            yield sample
             continue
         with bundle.lock, dropping(bundle.network, seed=seed + number, device=bundle.device):
             # Each window, also of air, drops units of its own, which an engine would have fixed when it was made.
