@@ -45,6 +45,8 @@ class RunOptions:
         Put the cells of the layer where they were measured to lie; see :func:`lesionlens.explain`.
     threshold
         Probability from which a voxel belongs to a region, in (0, 1].
+    thresholds
+        Thresholds of single classes, by name. Those of the bundle hold where neither these nor ``threshold`` say other.
     rules
         What counts as one region: which voxels touch, and what is filled, merged and left out.
     anatomy
@@ -89,6 +91,7 @@ class RunOptions:
     method_options: Mapping[str, Value] = field(default_factory=dict)
     registration: bool = True
     threshold: float = 0.5
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     rules: RegionRules = DEFAULT_RULES
     anatomy: Path | LabelMap | None = None
     uncertainty: Sampling | None = None

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from lesionlens.computing import Computing
 from lesionlens.errors import InputError
-from lesionlens.heatmap import LabelMap
+from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.io import read
 from lesionlens.io.labels import read_labels
 from lesionlens.methods import default_method, method_info, method_options
 from lesionlens.options import RunOptions
 from lesionlens.progress import Progress, silent
 from lesionlens.record import run_record
-from lesionlens.regions import measure_classes
+from lesionlens.regions import MeasuredClasses, measure_classes
 from lesionlens.results import CaseResult, write_case
 from lesionlens.rules import RegionRules
 from lesionlens.spread import Uncertainty, VolumeSpread
@@ -30,8 +30,9 @@ from lesionlens.volume import Array, Volume
 
 if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle
+    from lesionlens.model.run import ModelOutput
 
-__all__ = ["CaseResult", "RunOptions", "run_case", "write_case"]
+__all__ = ["CaseResult", "RunOptions", "class_thresholds", "run_case", "write_case"]
 
 
 @dataclass
@@ -88,18 +89,14 @@ def run_case(
     options = replace(options, method=None if bundles[0].info.anomaly else method)  # as the record is to say it
     asked = (options.target, options.layer, options.method_options, spec, options.registration)
     wish = Wish(method, *asked, why=why)
-    computing = _within_memory(computing)
+    thresholds, computing = class_thresholds(options, bundles[0]), _within_memory(computing)
     output = run_model(bundles[0], volume, wish, computing=computing, progress=progress)
     clock.seconds.update(output.seconds)
-    if output.computed is not None and computing.engine == "auto":  # one engine for all samples: the one on record
-        computing = replace(computing, engine=output.computed.engine)
     with clock.stage("uncertainty"):  # it reports its own progress
-        sampled = _sampled(options, bundles, volume, computing, progress)
+        sampled = _sampled(options, bundles, volume, thresholds, _settled(computing, output), progress)
     maps = (*output.attributions, *(sampled.maps if sampled else ()))
     with clock.stage("measure", progress, "Measuring regions"):
-        measured = measure_classes(
-            volume, output.probabilities, maps, options.threshold, rules=options.rules, anatomy=anatomy
-        )
+        measured = _measured(options, volume, output, maps, thresholds, anatomy)
     spreads = _spreads(sampled, measured.labels, options.rules)
     return CaseResult(
         volume=volume,
@@ -110,7 +107,10 @@ def run_case(
         labels=measured.labels,
         class_probabilities=output.class_probabilities,
         threshold=options.threshold,
-        record=run_record(options, volume, bundles[0], output, measured, clock.seconds, sampled, spreads, anatomy),
+        thresholds=thresholds,
+        record=run_record(
+            options, volume, bundles[0], output, measured, clock.seconds, sampled, spreads, anatomy, thresholds
+        ),
         uncertainties=sampled.maps if sampled else (),
         volume_spreads=spreads,
         detections=output.detections,
@@ -141,6 +141,7 @@ def _loaded(
         bundle = _calibrated(options, bundle)
         for name in options.classes:
             bundle.channel(name)
+        class_thresholds(options, bundle)
         members = [load_bundle(other, trust=options.trust, device=options.device) for other in options.ensemble]
         _check_sampling(options, (bundle, *members))
     return volume, (bundle, *members)
@@ -162,6 +163,25 @@ def _anatomy(options: RunOptions, volume: Volume, progress: Progress) -> LabelMa
     if not isinstance(options.anatomy, Path):
         return options.anatomy
     return read_labels(options.anatomy, volume, identified=options.identified, progress=progress)
+
+
+def _measured(
+    options: RunOptions,
+    volume: Volume,
+    output: ModelOutput,
+    maps: tuple[Heatmap, ...],
+    thresholds: Mapping[str, float],
+    anatomy: LabelMap | None,
+) -> MeasuredClasses:
+    return measure_classes(
+        volume,
+        output.probabilities,
+        maps,
+        options.threshold,
+        thresholds=thresholds,
+        rules=options.rules,
+        anatomy=anatomy,
+    )
 
 
 def _spreads(
@@ -203,8 +223,42 @@ def _within_memory(computing: Computing) -> Computing:
     return replace(computing, memory_gib=free_gib())
 
 
+def _settled(computing: Computing, output: ModelOutput) -> Computing:
+    """Let one engine compute all samples: the one that is on record."""
+    if output.computed is None or computing.engine != "auto":
+        return computing
+    return replace(computing, engine=output.computed.engine)
+
+
+def class_thresholds(options: RunOptions, bundle: Bundle) -> dict[str, float]:
+    """Return the thresholds of single classes: those that were asked for, and else the bundle's.
+
+    Who asks for a threshold other than the default means all classes.
+
+    Raises
+    ------
+    ExplainError
+        If there is no such class.
+    InputError
+        If a threshold is none of a probability.
+    """
+    names = bundle.info.outputs
+    stated = bundle.info.thresholds if options.threshold == RunOptions(Path()).threshold else {}
+    found = {name: value for name, value in stated.items() if name in names}
+    for name, value in options.thresholds.items():
+        if not 0 < value <= 1:
+            raise InputError(f"A threshold of probabilities lies above 0 and at most at 1; found {value} for {name!r}.")
+        found[names[bundle.channel(name)]] = float(value)
+    return found
+
+
 def _sampled(
-    options: RunOptions, bundles: Sequence[Bundle], volume: Volume, computing: Computing, progress: Progress
+    options: RunOptions,
+    bundles: Sequence[Bundle],
+    volume: Volume,
+    thresholds: Mapping[str, float],
+    computing: Computing,
+    progress: Progress,
 ) -> Uncertainty | None:
     """Make the predictions that uncertainty is read from, where it was asked for."""
     if options.uncertainty is None:
@@ -218,6 +272,7 @@ def _sampled(
         samples=options.samples,
         seed=options.seed,
         threshold=options.threshold,
+        thresholds=thresholds,
         computing=computing,
         progress=progress,
     )

@@ -41,6 +41,7 @@ def run_record(
     sampled: Uncertainty | None,
     spreads: Mapping[str, tuple[VolumeSpread, ...]],
     anatomy: LabelMap | None,
+    thresholds: Mapping[str, float],
 ) -> dict[str, Any]:
     """Say everything that is needed to make the results again, and to see that they belong to a scan."""
     from lesionlens.model.prediction import versions
@@ -59,6 +60,7 @@ def run_record(
         "class_probabilities": dict(output.class_probabilities),
         "detections": None if output.detections is None else [found.record() for found in output.detections],
         "anatomy": None if anatomy is None else _anatomy_record(anatomy),
+        "thresholds": dict(thresholds),
         "n_regions": {label: len(found) for label, found in regions.items()},
         "region_steps": {label: asdict(steps) for label, steps in measured.steps.items()},
         "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
@@ -91,6 +93,7 @@ def _options_record(options: RunOptions, volume: Volume, bundle: Bundle) -> dict
         "method_options": dict(options.method_options),
         "registration": options.registration,
         "threshold": options.threshold,
+        "thresholds": dict(options.thresholds),
         **asdict(options.rules),
         "anatomy": getattr(options.anatomy, "label", None) or getattr(options.anatomy, "name", None),
         "uncertainty": options.uncertainty,

@@ -80,6 +80,7 @@ def repeated(record: Record, given: RunOptions) -> RunOptions:
             over=_over(was["over"], given),
             against=tuple(was["against"]),
             rules=RegionRules(**{name: was[name] for name in _rules()}),
+            thresholds=dict(was.get("thresholds", {})),
             anatomy=_same("--anatomy", was["anatomy"], given.anatomy),
             calibration=_same("--calibration", was["calibration"], given.calibration),
             ensemble=given.ensemble or tuple(was["ensemble"]),

@@ -35,6 +35,7 @@ __all__ = [
     "CalibrationOut",
     "Cases",
     "ChangesOut",
+    "ClassThreshold",
     "Command",
     "Device",
     "Diagram",
@@ -201,6 +202,14 @@ Layer = Annotated[
     str | None, typer.Option(help="Target layer, dotted name, or several as a+b. [default: chosen by the network]")
 ]
 Threshold = Annotated[float, typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1].")]
+ClassThreshold = Annotated[
+    list[str],
+    typer.Option(
+        "--class-threshold",
+        metavar="CLASS=P",
+        help="Threshold of one class; several times for several. [default: as the bundle states, else --threshold]",
+    ),
+]
 Neighbours = Annotated[
     Connectivity,
     typer.Option(

@@ -18,6 +18,7 @@ from lesionlens.cli.options import (
     Anatomy,
     BundleName,
     CalibrationFile,
+    ClassThreshold,
     Command,
     Ensemble,
     Input,
@@ -65,6 +66,7 @@ def run(
     option: MethodOption = [],  # noqa: B006 - the same
     no_registration: NoRegistration = False,
     threshold: Threshold = 0.5,
+    class_threshold: ClassThreshold = [],  # noqa: B006 - the same
     regions: Regions,
     anatomy: Anatomy = None,
     uncertainty: Uncertain = None,
@@ -96,6 +98,7 @@ def run(
         method_options=method_options(option),
         registration=not no_registration,
         threshold=threshold,
+        thresholds=_thresholds(class_threshold),
         rules=regions.rules,
         anatomy=anatomy,
         uncertainty=uncertainty,
@@ -113,12 +116,7 @@ def run(
         memory_gib=computes.memory,
         classes=tuple(computes.only),
     )
-    earlier = None
-    if replay is not None:
-        from lesionlens.replay import read_record, repeated
-
-        earlier = read_record(replay)
-        options = repeated(earlier, options)
+    options, earlier = _replayed(options, replay)
     loading.permitted(options.bundle)
     result = _run(options, out, overwrite=printing.overwrite, quiet=printing.silent, earlier=earlier)
     if printing.as_json:
@@ -126,6 +124,33 @@ def run(
     else:
         _print_result(result, out)
     _print_warnings(result)
+
+
+def _replayed(options: RunOptions, replay: Path | None) -> tuple[RunOptions, Mapping[str, Any] | None]:
+    """Return the options of an earlier run and its record, or those that are given."""
+    if replay is None:
+        return options, None
+    from lesionlens.replay import read_record, repeated
+
+    earlier = read_record(replay)
+    return repeated(earlier, options), earlier
+
+
+def _thresholds(texts: list[str]) -> dict[str, float]:
+    """Return what ``--class-threshold`` says."""
+    found = {}
+    for text in texts:
+        name, sign, number = text.rpartition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            sign = ""
+        if not sign or not name.strip() or not 0 < found[name.strip()] <= 1:
+            raise typer.BadParameter(
+                f"expected CLASS=P with P above 0 and at most 1, such as lesion=0.3; found {text!r}",
+                param_hint="--class-threshold",
+            )
+    return found
 
 
 def demo(out: Out = Path("demo-output"), overwrite: Overwrite = False, quiet: Quiet = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -62,6 +62,7 @@ def uncertainty(
     samples: int | None = None,
     seed: int = 0,
     threshold: float = 0.5,
+    thresholds: Mapping[str, float] | None = None,
     computing: Computing = EXACT,
     progress: Progress = silent,
 ) -> Uncertainty:
@@ -84,6 +85,8 @@ def uncertainty(
         Of noise and dropout; the random state of the process is left as it was.
     threshold
         Probability from which a voxel belongs to a region, for the volumes of lesions.
+    thresholds
+        Those of single classes, in its place.
     computing
         By which engine, in how much memory, and for which classes; dropout always takes PyTorch in fp32.
     progress
@@ -117,7 +120,9 @@ def uncertainty(
         for label, array in _probabilities(sample, computing).items():
             spreads.setdefault(label, RunningSpread()).add(array)
             if array.ndim:
-                masks.setdefault(label, []).append(np.packbits(array >= np.float32(threshold)))
+                masks.setdefault(label, []).append(
+                    np.packbits(array >= np.float32((thresholds or {}).get(label, threshold)))
+                )
     progress("Sampling", count, count)
     assert scan is not None  # there are at least two samples
     common = _provenance(bundles, method, words, seed)

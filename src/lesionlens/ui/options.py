@@ -124,6 +124,6 @@ def _region(choices: Choices, selected: Selected) -> int:
             f"The table shows regions of {selected.label!r}, the target class is {choices.target.target!r}; show that"
             " class, and choose one of its regions."
         )
-    if (result.threshold, result.rules) != (selected.threshold, choices.rules):
+    if (result.threshold_of(selected.label), result.rules) != (selected.threshold, choices.rules):
         raise InputError("The regions are being measured; wait until the table shows them, and choose one.")
     return selected.region
