@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from lesionlens.computing import Computing
 from lesionlens.errors import ExplainError, InputError
 from lesionlens.model import Bundle, load_bundle, predict
+from lesionlens.model.attempts import with_inferer
 from lesionlens.model.engines import choice
 from lesionlens.model.engines.constant import OnceForConstants, constant_values
 from lesionlens.model.engines.interface import TOLERANCES
-from lesionlens.model.inference import infer
+from lesionlens.model.inference import infer, windows_of
+from lesionlens.model.memory import planned_memory
 from lesionlens.model.prediction import probabilities
 from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.model.sampling import uncertainty
@@ -97,7 +99,7 @@ class TestConstantWindows:
 
     def test_skipping_is_exact(self, bundle: Bundle, prepared: Prepared) -> None:
         """Not one bit of the output depends on it."""
-        single = replace(bundle, inferer=_with(bundle.inferer, sw_batch_size=1))
+        single = with_inferer(bundle, sw_batch_size=1)
 
         skipped, whole = (infer(single, prepared, computing=Computing(skip=skip)) for skip in (True, False))
 
@@ -127,15 +129,6 @@ class TestConstantWindows:
 
         assert torch.equal(once(windows), windows * 2)
         assert once.skipped == 1
-
-
-def _with(inferer: Any, **values: Any) -> Any:
-    import copy
-
-    changed = copy.copy(inferer)
-    for name, value in values.items():
-        setattr(changed, name, value)
-    return changed
 
 
 @pytest.mark.parametrize("name", ["openvino", "openvino-bf16", "torch-bf16"])
@@ -267,17 +260,34 @@ class TestBlocks:
 
     def test_budget_decides(self, bundle: Bundle, prepared: Prepared) -> None:
         """A budget that the whole fits in changes nothing; a smaller one brings blocks that need less, as foretold."""
-        roomy = infer(bundle, prepared, computing=Computing(memory_gib=4)).computed
+        single = with_inferer(bundle, sw_batch_size=1)
+        roomy = infer(single, prepared, computing=Computing(memory_gib=4)).computed
         assert roomy is not None
         assert not roomy.in_blocks
         assert roomy.predicted_bytes is not None
 
-        tight = infer(bundle, prepared, computing=Computing(memory_gib=(roomy.predicted_bytes - 1) / 2**30)).computed
+        tight = infer(single, prepared, computing=Computing(memory_gib=(roomy.predicted_bytes - 1) / 2**30)).computed
 
         assert tight is not None
         assert tight.in_blocks
         assert tight.predicted_bytes is not None
         assert tight.predicted_bytes < roomy.predicted_bytes
+
+    def test_batches_get_smaller_first(self, bundle: Bundle, prepared: Prepared, expected: Tensor) -> None:
+        """What does not fit with two windows at a time, and does with one, is joined as ever."""
+        plans = [
+            planned_memory(with_inferer(bundle, sw_batch_size=n), prepared, windows, kept=3, budget_bytes=2**40)
+            for windows in (windows_of(bundle.inferer, prepared.tensor.shape[2:]),)
+            for n in (16, 1)
+        ]
+        budget = (plans[0].bytes + plans[1].bytes) / 2 / 2**30
+        sixteen = with_inferer(bundle, sw_batch_size=16)
+
+        found = infer(sixteen, prepared, computing=Computing(memory_gib=budget))
+
+        assert found.computed is not None
+        assert (found.computed.batch, found.computed.in_blocks) == (1, False)
+        assert largest(found.probabilities, expected) < SUMS
 
     def test_unknown_class_is_refused(self, bundle: Bundle) -> None:
         """A class that does not exist is named with those that do."""
@@ -314,11 +324,8 @@ class TestOutOfMemory:
 
     def test_smaller_windows(self, bundle: Bundle, prepared: Prepared) -> None:
         """Where one window does not fit, smaller ones do, and their size is said."""
-        wide = replace(
-            bundle,
-            network=_Hungry(bundle.network, 16**3),
-            inferer=_with(bundle.inferer, roi_size=[32, 32, 32], sw_batch_size=1),
-        )
+        hungry = replace(bundle, network=_Hungry(bundle.network, 16**3))
+        wide = with_inferer(hungry, roi_size=[32, 32, 32], sw_batch_size=1)
 
         found = infer(wide, prepared)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
-from monai.inferers import Inferer, SlidingWindowInferer
+from monai.inferers import SlidingWindowInferer
 
 from lesionlens.computing import Computing
 from lesionlens.model.bundle import Bundle
 
-__all__ = ["Attempt", "attempts"]
+__all__ = ["Attempt", "attempts", "with_inferer"]
 
 # Networks halve their input several times; a window of multiples of this many voxels serves those of the model zoo.
 _MULTIPLE: Final = 16
@@ -56,18 +56,19 @@ def _with_less(bundle: Bundle, computing: Computing) -> Iterator[Attempt]:
     inferer = bundle.inferer
     if not isinstance(inferer, SlidingWindowInferer):
         return
-    single = _changed(inferer, sw_batch_size=1)
-    yield Attempt(replace(bundle, inferer=single), computing, "windows were run one at a time and joined in blocks")
+    single = with_inferer(bundle, sw_batch_size=1)
+    yield Attempt(single, computing, "windows were run one at a time and joined in blocks")
     size = inferer.roi_size if isinstance(inferer.roi_size, list | tuple) else ()
     half = tuple(n // 2 for n in size)
     if half and all(n > 0 and n % _MULTIPLE == 0 for n in half):
-        smaller = _changed(inferer, sw_batch_size=1, roi_size=half, roi_weight_map=None)
+        smaller = with_inferer(bundle, sw_batch_size=1, roi_size=half, roi_weight_map=None)
         words = f"windows of {' x '.join(map(str, half))} voxels were used, which changes the result a little"
-        yield Attempt(replace(bundle, inferer=smaller), computing, words)
+        yield Attempt(smaller, computing, words)
 
 
-def _changed(inferer: Inferer, **values: object) -> Inferer:
-    changed = copy.copy(inferer)
+def with_inferer(bundle: Bundle, **values: object) -> Bundle:
+    """Return a bundle whose inferer has other attributes."""
+    inferer = copy.copy(bundle.inferer)
     for name, value in values.items():
-        setattr(changed, name, value)
-    return changed
+        setattr(inferer, name, value)
+    return replace(bundle, inferer=inferer)

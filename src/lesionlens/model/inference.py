@@ -17,7 +17,7 @@ from lesionlens.explain import Windows, watching_activations
 from lesionlens.explain.calling import is_memory
 from lesionlens.explain.capture import FinalKind
 from lesionlens.model.activation import Activation, observed
-from lesionlens.model.attempts import attempts
+from lesionlens.model.attempts import attempts, with_inferer
 from lesionlens.model.blocks import joined_in_blocks
 from lesionlens.model.boundary import foreign_code, memory_sentence
 from lesionlens.model.bundle import Bundle
@@ -141,6 +141,8 @@ def _attempted(
         in_blocks=computing.in_blocks,
     )
     total = _n_windows(bundle.inferer, prepared.tensor.shape[2:])
+    if plan.batch != batch_of(bundle.inferer):
+        bundle = with_inferer(bundle, sw_batch_size=plan.batch)
     with torch.no_grad(), watching_activations(bundle.network) as final:
         runner = Runner(bundle, computing, total=total, final=final, progress=progress)
         image = prepared.tensor.to(bundle.device)

@@ -31,6 +31,8 @@ WORKSPACE: Final = 1.5
 _UNKNOWN: Final = 60
 # Of the memory that is free, what a prediction takes unless it is told how much it may.
 SHARE: Final = 0.8
+# Where nothing fits, what takes up to this many times the least is as good, and simpler.
+WORTH: Final = 1.25
 # Maps on the scan's grid that are alive while one is made: coordinates and values of blocks, and the map.
 _MAPS_AT_A_TIME: Final = 2
 
@@ -47,11 +49,19 @@ class MemoryPlan:
         Whether the windows are joined block by block.
     on_disk
         Whether the joined result lies in a file.
+    batch
+        Windows that go through the network at a time.
     """
 
     predicted_bytes: int | None = None
     in_blocks: bool = False
     on_disk: bool = False
+    batch: int = 1
+
+    @property
+    def bytes(self) -> int:
+        """What it takes; 0 where nobody asked."""
+        return self.predicted_bytes or 0
 
 
 def planned_memory(
@@ -78,27 +88,53 @@ def planned_memory(
     in_blocks
         Join in blocks or do not, whatever the budget says; None chooses.
     """
-    channels = len(bundle.info.outputs)
+    batch = batch_of(bundle.inferer)
     if budget_bytes is None and in_blocks is None:
-        return MemoryPlan()
+        return MemoryPlan(batch=batch)
+    found = [
+        plan
+        for way in _ways(windows, in_blocks)
+        for plan in (_plan(bundle, prepared, windows, kept, way, n) for n in sorted({batch, 1}, reverse=True))
+    ]
+    if budget_bytes is None:
+        return found[0]
+    fitting = next((plan for plan in found if plan.bytes <= budget_bytes), None)
+    if fitting is not None:
+        return fitting
+    least = min(plan.bytes for plan in found)
+    return next(plan for plan in found if plan.bytes <= WORTH * least)
+
+
+def _ways(windows: Windows | None, in_blocks: bool | None) -> tuple[tuple[bool, bool], ...]:
+    """Return how windows may be joined, the simplest first: in blocks or not, and on disk or not."""
+    whole, blocks = ((False, False),), ((True, False), (True, True))
+    if windows is None or in_blocks is False:
+        return whole
+    return blocks if in_blocks else (*whole, *blocks)
+
+
+def _plan(
+    bundle: Bundle, prepared: Prepared, windows: Windows | None, kept: int, way: tuple[bool, bool], batch: int
+) -> MemoryPlan:
+    """Foretell the memory of one way."""
+    in_blocks, on_disk = way
     size = prepared.tensor.shape[2:] if windows is None else windows.size
-    one = _network_bytes(bundle, (batch_of(bundle.inferer), prepared.tensor.shape[1], *size))
+    shape = prepared.tensor.shape[2:] if windows is None else windows.padded_shape
+    one = _network_bytes(bundle, (batch, prepared.tensor.shape[1], *size))
+    if bundle.info.task != "segmentation":
+        return MemoryPlan(one, batch=batch)
+    counts, channels = prod(shape) * _FLOAT, len(bundle.info.outputs)
     scan = prod(prepared.volume.grid.shape) * _FLOAT
     maps = (kept + _MAPS_AT_A_TIME) * scan
-    if bundle.info.task != "segmentation":
-        return MemoryPlan(one)
-    shape = prepared.tensor.shape[2:] if windows is None else windows.padded_shape
-    joined = channels * prod(shape) * _FLOAT
-    whole = joined + max(one + prod(shape) * _FLOAT, joined + max(joined, maps))
-    if windows is None or in_blocks is False or (in_blocks is None and (budget_bytes is None or whole <= budget_bytes)):
-        return MemoryPlan(whole)
+    if not in_blocks or windows is None:
+        joined = channels * counts
+        return MemoryPlan(joined + max(one + counts, joined + max(joined, maps)), batch=batch)
     axis = slab_axis(windows)
-    slab = 2 * channels * prod(shape) // shape[axis] * windows.size[axis] * _FLOAT
-    counts, result = prod(shape) * _FLOAT, kept * prod(shape) * _FLOAT
-    blocks = counts + max(slab + one + result, result + maps)
-    if budget_bytes is None or blocks <= budget_bytes:
-        return MemoryPlan(blocks, in_blocks=True)
-    return MemoryPlan(counts + max(one + slab, _MAPS_AT_A_TIME * scan), in_blocks=True, on_disk=True)
+    slab = 2 * channels * counts // shape[axis] * windows.size[axis]
+    if on_disk:
+        return MemoryPlan(counts + max(one + slab, _MAPS_AT_A_TIME * scan), True, True, batch)
+    result = kept * counts
+    return MemoryPlan(counts + max(slab + one + result, result + maps), True, False, batch)
 
 
 def slab_axis(windows: Windows) -> int:

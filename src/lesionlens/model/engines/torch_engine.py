@@ -39,6 +39,9 @@ class TorchFp32:
 class TorchBf16:
     """A copy of the network in bf16 with channels last, which is how processors with bf16 compute fastest.
 
+    A last layer that looks at single voxels stays in fp32: a logit of 30 in bf16 is a multiple of 0.125, which is 0.03
+    of a probability.
+
     A network that does not run so, as it makes numbers of fp32 of its own, runs with autocast instead: convolutions and
     products in bf16, all else in fp32.
 
@@ -61,6 +64,7 @@ class TorchBf16:
             raise EngineError(problem)
         self._network, self._device = network, device
         self._copy: nn.Module | None = None
+        self._last_known = False
         try:
             self._copy = copy.deepcopy(network).to(torch.bfloat16)
             for parameter in self._copy.parameters():
@@ -81,13 +85,32 @@ class TorchBf16:
         last = _LAST.get(windows.ndim, torch.contiguous_format)
         if self._copy is not None:
             try:
-                return main_output(self._copy(windows.to(torch.bfloat16, memory_format=last))).float().contiguous()
+                given = windows.to(torch.bfloat16, memory_format=last)
+                if not self._last_known:
+                    _keep_last_in_fp32(self._copy, given)
+                    self._last_known = True
+                return main_output(self._copy(given)).float().contiguous()
             except Exception as error:  # a network is arbitrary code
                 if isinstance(error, MemoryError) or is_memory(error):
                     raise
                 self._copy = None
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
             return main_output(self._network(windows)).float().contiguous()
+
+
+def _keep_last_in_fp32(network: nn.Module, windows: Tensor) -> None:
+    """Find the layer with weights that runs last, and let it compute in fp32 if it looks at single voxels."""
+    ran: list[nn.Module] = []
+    layers = [m for m in network.modules() if next(m.parameters(recurse=False), None) is not None]
+    handles = [layer.register_forward_hook(lambda module, *_: ran.append(module)) for layer in layers]
+    try:
+        network(windows)
+    finally:
+        for handle in handles:
+            handle.remove()
+    # A head of single voxels costs next to nothing; a wider one in fp32 would cost more than all else in bf16.
+    if ran and set(getattr(ran[-1], "kernel_size", (1,))) == {1}:
+        ran[-1].float().register_forward_pre_hook(lambda _module, args: tuple(a.float() for a in args))
 
 
 def bf16_problem(device: torch.device) -> str:
