@@ -30,6 +30,7 @@ _VALUES = {
     "checks",
     "detections",
     "computing",
+    "lattice",
 }
 _CORE = _VALUES | {"regions", "spread", "scales", "confusion", "compare", "calibration", "distributions"}
 _CORE |= {"registration", "anomaly_reference", "trusted", "io"}
@@ -41,13 +42,14 @@ MAY_IMPORT = {
     "method_info": {"errors"},
     "methods": {"errors", "method_info"},
     "windowing": {"errors"},
-    "volume": {"errors", "windowing"},
+    "volume": {"errors", "windowing", "lattice"},
     "heatmap": {"errors", "volume"},
     "rules": {"errors"},
     "target": {"errors", "rules", "volume", "heatmap"},
     "checks": {"errors", "volume", "heatmap"},
     "detections": set(),
     "computing": {"errors"},
+    "lattice": set(),
     "regions": _VALUES,
     "spread": _VALUES | {"regions"},
     "calibration": _VALUES,

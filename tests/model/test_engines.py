@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lesionlens.computing import Computing
 from lesionlens.errors import ExplainError, InputError
-from lesionlens.model import Bundle, load_bundle, predict
+from lesionlens.model import Bundle, load_bundle, memory, predict
 from lesionlens.model.attempts import with_inferer
 from lesionlens.model.engines import choice
 from lesionlens.model.engines.constant import OnceForConstants, constant_values
@@ -146,8 +146,9 @@ def test_engine_agrees_with_monai(
     assert found.computed is not None
     assert (found.computed.engine, found.computed.notices) == (name, ())
     assert found.computed.difference is not None
-    assert 0 <= found.computed.difference <= TOLERANCES[name]
-    assert largest(found.probabilities, expected) <= 2 * TOLERANCES[name]  # other windows than the one of the check
+    least = 1e-5 if name == "openvino" else TOLERANCES[name]  # in fp32 this network loses nothing
+    assert 0 <= found.computed.difference <= least
+    assert largest(found.probabilities, expected) <= 2 * least  # other windows than the one of the check
 
 
 def test_auto_takes_what_is_faster(bundle: Bundle, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,8 +235,11 @@ class TestBlocks:
     """Windows that are joined slab by slab, when memory is short."""
 
     @pytest.mark.parametrize("on_disk", [False, True])
-    def test_blocks_are_monais(self, on_disk: bool, bundle: Bundle, prepared: Prepared, expected: Tensor) -> None:
+    def test_blocks_are_monais(
+        self, on_disk: bool, bundle: Bundle, prepared: Prepared, expected: Tensor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The probabilities are those of the whole, in memory and in a file."""
+        monkeypatch.setattr(memory, "WORTH", 1.0)
         tiny = 1e-9 if on_disk else None
 
         found = infer(bundle, prepared, computing=Computing(memory_gib=tiny, in_blocks=True))
@@ -364,6 +368,7 @@ def test_what_does_not_exist_is_refused(values: dict[str, Any]) -> None:
 def test_folder_is_left_alone(bundle: Bundle, prepared: Prepared, tmp_path: Path, monkeypatch: Any) -> None:
     """The file behind a result on the disk has no name that could stay behind."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(memory, "WORTH", 1.0)
 
     found = infer(bundle, prepared, computing=Computing(memory_gib=1e-9, in_blocks=True))
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from lesionlens.explain import Windows
 from lesionlens.model.memory import slab_axis
 
 __all__ = ["file_array", "joined_in_blocks"]
+
+# Planes that become probabilities at a time.
+_PLANES: Final = 4
 
 
 def joined_in_blocks(
@@ -78,10 +81,12 @@ def joined_in_blocks(
             outputs = run(torch.cat([windows.view(padded, n) for n in some]))
             slab.add(some, outputs)
         end = rows[number + 1][0] if number + 1 < len(rows) else full[axis]
-        settled = slab.take(start, end)
-        if not bool(torch.isfinite(settled).all()):
-            raise BundleError("The network gives values that are not finite.")
-        result.narrow(axis + 1, start, end - start).copy_(probabilities(settled)[list(keep)])
+        for place, settled in slab.settled(start, end):
+            if not all(bool(torch.isfinite(limit)) for limit in settled.aminmax()):
+                raise BundleError("The network gives values that are not finite.")
+            thick = settled.shape[axis + 1]
+            result.narrow(axis + 1, place, thick).copy_(probabilities(settled)[list(keep)])
+        slab.move(end - start)
     return windows.crop(result)
 
 
@@ -109,17 +114,21 @@ class _Slab:
             place[axis + 1] = slice(0, windows.size[axis])
             self._sums[tuple(place)] += output.to("cpu", torch.float32) * windows.importance
 
-    def take(self, start: int, end: int) -> Tensor:
-        """Return the joined outputs from ``start`` to ``end`` and begin at ``end`` from then on."""
+    def settled(self, start: int, end: int) -> Iterator[tuple[int, Tensor]]:
+        """Yield the joined outputs from ``start``, where the slab begins, to ``end``, some planes at a time."""
         assert self._sums is not None  # every row has a window
-        axis, thick = self._axis + 1, end - start
-        count = self._windows.coverage.narrow(self._axis, start, thick)
-        settled = self._sums.narrow(axis, 0, thick) / count
-        left = self._sums.shape[axis] - thick
-        moved = self._sums.narrow(axis, thick, left).clone()
-        self._sums.narrow(axis, 0, left).copy_(moved)
-        self._sums.narrow(axis, left, thick).zero_()
-        return settled
+        for place in range(start, end, _PLANES):
+            thick = min(_PLANES, end - place)
+            count = self._windows.coverage.narrow(self._axis, place, thick)
+            yield place, self._sums.narrow(self._axis + 1, place - start, thick) / count
+
+    def move(self, by: int) -> None:
+        """Let the slab begin so many planes later; plane by plane, as a copy of it would take as much again."""
+        assert self._sums is not None
+        axis, thick = self._axis + 1, self._sums.shape[self._axis + 1]
+        for n in range(thick - by):
+            self._sums.select(axis, n).copy_(self._sums.select(axis, n + by))
+        self._sums.narrow(axis, thick - by, by).zero_()
 
 
 def _some(row: Sequence[int], batch: int) -> Iterator[Sequence[int]]:

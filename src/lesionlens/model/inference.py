@@ -278,7 +278,7 @@ def _check_output(prepared: Prepared, bundle: Bundle, output: torch.Tensor) -> N
             f" ({', '.join(bundle.info.outputs)}), so its network must give an output of shape {expected}; it gives an"
             f" output of shape {tuple(output.shape)}.{pad if same_channels else correct}"
         )
-    if not bool(torch.isfinite(output).all()):
+    if not all(bool(torch.isfinite(limit)) for limit in output.aminmax()):  # no copy of it, as of isfinite(output)
         raise BundleError(f"The network of {bundle.name} gives values that are not finite.")
 
 

@@ -33,6 +33,8 @@ _UNKNOWN: Final = 60
 SHARE: Final = 0.8
 # Where nothing fits, what takes up to this many times the least is as good, and simpler.
 WORTH: Final = 1.25
+# What resampling, plans of convolutions and the like take besides, whatever the size.
+FIXED: Final = 64 * 2**20
 # Maps on the scan's grid that are alive while one is made: coordinates and values of blocks, and the map.
 _MAPS_AT_A_TIME: Final = 2
 
@@ -101,8 +103,8 @@ def planned_memory(
     fitting = next((plan for plan in found if plan.bytes <= budget_bytes), None)
     if fitting is not None:
         return fitting
-    least = min(plan.bytes for plan in found)
-    return next(plan for plan in found if plan.bytes <= WORTH * least)
+    least = min(plan.bytes for plan in found) - FIXED
+    return next(plan for plan in found if plan.bytes - FIXED <= WORTH * least)
 
 
 def _ways(windows: Windows | None, in_blocks: bool | None) -> tuple[tuple[bool, bool], ...]:
@@ -122,19 +124,19 @@ def _plan(
     shape = prepared.tensor.shape[2:] if windows is None else windows.padded_shape
     one = _network_bytes(bundle, (batch, prepared.tensor.shape[1], *size))
     if bundle.info.task != "segmentation":
-        return MemoryPlan(one, batch=batch)
+        return MemoryPlan(FIXED + one, batch=batch)
     counts, channels = prod(shape) * _FLOAT, len(bundle.info.outputs)
     scan = prod(prepared.volume.grid.shape) * _FLOAT
     maps = (kept + _MAPS_AT_A_TIME) * scan
     if not in_blocks or windows is None:
         joined = channels * counts
-        return MemoryPlan(joined + max(one + counts, joined + max(joined, maps)), batch=batch)
+        return MemoryPlan(FIXED + joined + max(one + counts, joined + maps), batch=batch)
     axis = slab_axis(windows)
-    slab = 2 * channels * counts // shape[axis] * windows.size[axis]
+    slab = channels * counts // shape[axis] * windows.size[axis]
     if on_disk:
-        return MemoryPlan(counts + max(one + slab, _MAPS_AT_A_TIME * scan), True, True, batch)
+        return MemoryPlan(FIXED + counts + max(one + slab, _MAPS_AT_A_TIME * scan), True, True, batch)
     result = kept * counts
-    return MemoryPlan(counts + max(slab + one + result, result + maps), True, False, batch)
+    return MemoryPlan(FIXED + counts + max(slab + one + result, result + maps), True, False, batch)
 
 
 def slab_axis(windows: Windows) -> int:

@@ -75,8 +75,12 @@ def choose(bundle: Bundle, wanted: EngineName, window: Tensor, *, to_run: int, p
         return Chosen(exact, None, (f"{found}; PyTorch in fp32 ran.",)) if isinstance(found, str) else found
     best, best_s, notices = Chosen(exact), _seconds(exact, window), []
     for name, pays_from in _candidates(bundle):
-        if best_s * to_run < pays_from or (name == "openvino" and best.engine.name != "torch"):
-            continue  # in fp32 it is never faster than what is there in bf16
+        if best_s * to_run < pays_from:
+            continue
+        if name == "openvino" and best.engine.name != "torch":
+            continue  # in fp32 it is not faster than what is there in bf16
+        if name == "openvino-bf16" and notices:
+            continue  # it rounds as PyTorch does in bf16, which was refused
         found = _checked(bundle, name, window, expected, probabilities)
         if isinstance(found, str):
             notices.append(f"{found}.")
