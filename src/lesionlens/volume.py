@@ -367,9 +367,9 @@ def resample(array: ArrayLike, source: Grid, target: Grid, *, order: int = 1, fi
         raise InputError(f"Values of shape {values.shape} do not lie on a grid of shape {source.shape}.")
     if order not in (0, 1):
         raise InputError(f"Resampling order is 0 (nearest) or 1 (trilinear); found {order}.")
-    values = values.astype(np.float32, copy=False)
-    index = np.eye(4) if source.same_as(target) else np.linalg.solve(source.affine, target.affine)  # target -> source
-    out = np.full(target.shape, fill, dtype=np.float32)
+    placed = source if source.same_as(target) else target
+    index = np.asarray(np.linalg.solve(source.affine, placed.affine), dtype=np.float64)  # target -> source voxel
+    values, out = values.astype(np.float32, copy=False), np.full(target.shape, fill, dtype=np.float32)
     if copied_where_voxels_coincide(values, index, out):
         return out
     rows = max(1, _BLOCK_VOXELS // (target.shape[1] * target.shape[2]))

@@ -18,12 +18,12 @@ from lesionlens.explain.calling import is_memory
 from lesionlens.explain.capture import FinalKind
 from lesionlens.model.activation import Activation, observed
 from lesionlens.model.attempts import attempts, with_inferer
-from lesionlens.model.blocks import joined_in_blocks
 from lesionlens.model.boundary import foreign_code, memory_sentence
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.memory import MemoryPlan, batch_of, planned_memory
 from lesionlens.model.preprocess import Prepared
 from lesionlens.model.runner import Runner
+from lesionlens.model.slabs import joined_in_blocks
 from lesionlens.progress import Progress, silent
 
 __all__ = ["Inference", "checked", "infer", "kept_channels", "through_inferer", "windows_of"]

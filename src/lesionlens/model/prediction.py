@@ -15,10 +15,10 @@ from lesionlens import __version__
 from lesionlens.computing import Computing, EngineName
 from lesionlens.errors import BundleError
 from lesionlens.heatmap import Heatmap, Provenance
-from lesionlens.model.blocks import file_array
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.inference import Inference, infer, kept_channels
 from lesionlens.model.preprocess import prepare
+from lesionlens.model.slabs import file_array
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
 

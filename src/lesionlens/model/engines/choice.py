@@ -73,7 +73,8 @@ def choose(bundle: Bundle, wanted: EngineName, window: Tensor, *, to_run: int, p
     if wanted != "auto":
         found = _checked(bundle, wanted, window, expected, probabilities)
         return Chosen(exact, None, (f"{found}; PyTorch in fp32 ran.",)) if isinstance(found, str) else found
-    best, best_s, notices = Chosen(exact), _seconds(exact, window), []
+    best, best_s = Chosen(exact), _seconds(exact, window)
+    notices: list[str] = []
     for name, pays_from in _candidates(bundle):
         if best_s * to_run < pays_from:
             continue

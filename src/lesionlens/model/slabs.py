@@ -74,8 +74,7 @@ def joined_in_blocks(
     shape = (len(keep), *full)
     result = torch.from_numpy(file_array(shape)) if on_disk else torch.empty(shape)
     slab = _Slab(windows, axis)
-    order = sorted(range(len(windows)), key=lambda n: windows.starts[n][axis])
-    rows = [(start, list(row)) for start, row in groupby(order, key=lambda n: windows.starts[n][axis])]
+    rows = _rows(windows, axis)
     for number, (start, row) in enumerate(rows):
         for some in _some(row, batch):
             outputs = run(torch.cat([windows.view(padded, n) for n in some]))
@@ -129,6 +128,12 @@ class _Slab:
         for n in range(thick - by):
             self._sums.select(axis, n).copy_(self._sums.select(axis, n + by))
         self._sums.narrow(axis, thick - by, by).zero_()
+
+
+def _rows(windows: Windows, axis: int) -> list[tuple[int, list[int]]]:
+    """Return the windows that begin at one place along an axis, and that place, in order."""
+    order = sorted(range(len(windows)), key=lambda n: windows.starts[n][axis])
+    return [(start, list(row)) for start, row in groupby(order, key=lambda n: windows.starts[n][axis])]
 
 
 def _some(row: Sequence[int], batch: int) -> Iterator[Sequence[int]]:
