@@ -29,6 +29,8 @@ _VALUES = {
     "target",
     "checks",
     "detections",
+    "computing",
+    "lattice",
 }
 _CORE = _VALUES | {"regions", "spread", "scales", "confusion", "compare", "calibration", "distributions"}
 _CORE |= {"registration", "anomaly_reference", "trusted", "io"}
@@ -40,12 +42,14 @@ MAY_IMPORT = {
     "method_info": {"errors"},
     "methods": {"errors", "method_info"},
     "windowing": {"errors"},
-    "volume": {"errors", "windowing"},
+    "volume": {"errors", "windowing", "lattice"},
     "heatmap": {"errors", "volume"},
     "rules": {"errors"},
     "target": {"errors", "rules", "volume", "heatmap"},
     "checks": {"errors", "volume", "heatmap"},
     "detections": set(),
+    "computing": {"errors"},
+    "lattice": set(),
     "regions": _VALUES,
     "spread": _VALUES | {"regions"},
     "calibration": _VALUES,
@@ -72,10 +76,11 @@ MAY_IMPORT = {
     "record": _WORK | {"results", "options"},
     "pipeline": _WORK | {"results", "options", "record"},
     "importance": _WORK | {"results"},
+    "replay": _VALUES | {"results", "options"},
     "sessions": _WORK | {"results"},
     "handover": _WORK | {"results", "sessions"},
     "batch": _WORK | {"results", "pipeline"},
-    "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "handover", "batch"},
+    "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "handover", "replay", "batch"},
     "ui": _WORK | {"results", "pipeline", "importance", "sessions", "batch", "contours", "styles"},
     "__main__": {"cli"},
 }
@@ -88,6 +93,7 @@ MAY_IMPORT_LATE = {"cli": {"ui"}, "report": {"results"}}
 HOMES = {
     "torch": {"model", "explain"},
     "monai": {"model"},
+    "openvino": {"model"},
     "napari": {"ui"},
     "qtpy": {"ui"},
     "PySide6": {"ui"},

@@ -119,6 +119,13 @@ def write_reference(reference: Reference, path: Path, *, overwrite: bool = False
     OutputError
         If the file exists, or cannot be written.
     """
-    numbers: dict[str, Any] = {"schema": _SCHEMA, "n_scans": reference.n_scans, "n_voxels": reference.n_voxels}
+    content: dict[str, Any] = {
+        "schema": _SCHEMA,
+        "levels": reference.levels,
+        "scores": reference.scores,
+        "n_scans": reference.n_scans,
+        "n_voxels": reference.n_voxels,
+        **reference.arrays,
+    }
     with atomic_path(path, overwrite=overwrite) as hidden, hidden.open("wb") as stream:
-        np.savez_compressed(stream, levels=reference.levels, scores=reference.scores, **numbers, **reference.arrays)
+        np.savez_compressed(stream, **content)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesionlens.computing import Computing, EngineName
 from lesionlens.io.policy import Irregular
 from lesionlens.methods import Sampling, Value
 from lesionlens.rules import DEFAULT_RULES, RegionRules
@@ -44,6 +45,8 @@ class RunOptions:
         Put the cells of the layer where they were measured to lie; see :func:`lesionlens.explain`.
     threshold
         Probability from which a voxel belongs to a region, in (0, 1].
+    thresholds
+        Thresholds of single classes, by name. Those of the bundle hold where neither these nor ``threshold`` say other.
     rules
         What counts as one region: which voxels touch, and what is filled, merged and left out.
     anatomy
@@ -72,6 +75,14 @@ class RunOptions:
         What a network with prompts is asked for; see :func:`lesionlens.load_bundle`.
     through_affine
         Resample results through the affine of the preprocessing's output, which need not be invertible then.
+    engine
+        What runs the network for predictions; see :mod:`lesionlens.computing`. Explanations always use PyTorch in fp32.
+    memory_gib
+        GiB that a prediction may take; by default most of what is free.
+    only
+        Classes whose probabilities are wanted; by default all but the background.
+    in_blocks
+        Whether windows are joined block by block, as in a run that is to be repeated; None lets the memory decide.
     """
 
     input: Path
@@ -86,6 +97,7 @@ class RunOptions:
     method_options: Mapping[str, Value] = field(default_factory=dict)
     registration: bool = True
     threshold: float = 0.5
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     rules: RegionRules = DEFAULT_RULES
     anatomy: Path | LabelMap | None = None
     uncertainty: Sampling | None = None
@@ -102,6 +114,21 @@ class RunOptions:
     device: str | None = None
     classes: tuple[str, ...] = ()
     through_affine: bool = False
+    engine: EngineName = "torch"
+    memory_gib: float | None = None
+    only: tuple[str, ...] = ()
+    in_blocks: bool | None = None
+
+    @property
+    def computing(self) -> Computing:
+        """How the network is to be computed.
+
+        Raises
+        ------
+        InputError
+            If there is no such engine, or no such memory.
+        """
+        return Computing(self.engine, self.memory_gib, self.only, in_blocks=self.in_blocks)
 
     @property
     def spec(self) -> TargetSpec:

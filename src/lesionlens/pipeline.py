@@ -13,15 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesionlens.computing import Computing
 from lesionlens.errors import InputError
-from lesionlens.heatmap import LabelMap
+from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.io import read
 from lesionlens.io.labels import read_labels
 from lesionlens.methods import default_method, method_info, method_options
 from lesionlens.options import RunOptions
 from lesionlens.progress import Progress, silent
 from lesionlens.record import run_record
-from lesionlens.regions import measure_classes
+from lesionlens.regions import MeasuredClasses, measure_classes
 from lesionlens.results import CaseResult, write_case
 from lesionlens.rules import RegionRules
 from lesionlens.spread import Uncertainty, VolumeSpread
@@ -29,8 +30,9 @@ from lesionlens.volume import Array, Volume
 
 if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle
+    from lesionlens.model.run import ModelOutput
 
-__all__ = ["CaseResult", "RunOptions", "run_case", "write_case"]
+__all__ = ["CaseResult", "RunOptions", "class_thresholds", "run_case", "write_case"]
 
 
 @dataclass
@@ -71,7 +73,7 @@ def run_case(
     LesionLensError
         Whatever stage fails says what to do.
     """
-    clock, spec = _Stopwatch(), options.spec  # what cannot be asked is refused first
+    clock, spec, computing = _Stopwatch(), options.spec, options.computing  # what cannot be asked is refused first
     # Without a name the bundle's task decides, and the methods to choose from then have no options, whatever it is.
     early = options.method or default_method("segmentation")[0]
     method_options(method_info(early), options.method_options)
@@ -88,15 +90,14 @@ def run_case(
     asked = (options.target, options.layer, options.method_options, spec, options.registration)
     wish = Wish(method, *asked, why=why)
     volumes, bundles = _channels(options, volume, bundles, progress)
-    output = run_model(bundles[0], volumes, wish, progress=progress)
+    thresholds, computing = class_thresholds(options, bundles[0]), _within_memory(computing)
+    output = run_model(bundles[0], volumes, wish, computing=computing, progress=progress)
     clock.seconds.update(output.seconds)
     with clock.stage("uncertainty"):  # it reports its own progress
-        sampled = _sampled(options, bundles, volumes, progress)
+        sampled = _sampled(options, bundles, volumes, thresholds, _settled(computing, output), progress)
     maps = (*output.attributions, *(sampled.maps if sampled else ()))
     with clock.stage("measure", progress, "Measuring regions"):
-        measured = measure_classes(
-            volume, output.probabilities, maps, options.threshold, rules=options.rules, anatomy=anatomy
-        )
+        measured = _measured(options, volume, output, maps, thresholds, anatomy)
     spreads = _spreads(sampled, measured.labels, options.rules)
     return CaseResult(
         volume=volume,
@@ -107,7 +108,10 @@ def run_case(
         labels=measured.labels,
         class_probabilities=output.class_probabilities,
         threshold=options.threshold,
-        record=run_record(options, volume, bundles[0], output, measured, clock.seconds, sampled, spreads, anatomy),
+        thresholds=thresholds,
+        record=run_record(
+            options, volume, bundles[0], output, measured, clock.seconds, sampled, spreads, anatomy, thresholds
+        ),
         uncertainties=sampled.maps if sampled else (),
         volume_spreads=spreads,
         detections=output.detections,
@@ -142,6 +146,9 @@ def _loaded(
             through_affine=options.through_affine,
         )
         bundle = _calibrated(options, bundle)
+        for name in options.only:
+            bundle.channel(name)
+        class_thresholds(options, bundle)
         members = [load_bundle(other, trust=options.trust, device=options.device) for other in options.ensemble]
         _check_sampling(options, (bundle, *members))
     return volume, (bundle, *members)
@@ -183,6 +190,25 @@ def _anatomy(options: RunOptions, volume: Volume, progress: Progress) -> LabelMa
     return read_labels(options.anatomy, volume, identified=options.identified, progress=progress)
 
 
+def _measured(
+    options: RunOptions,
+    volume: Volume,
+    output: ModelOutput,
+    maps: tuple[Heatmap, ...],
+    thresholds: Mapping[str, float],
+    anatomy: LabelMap | None,
+) -> MeasuredClasses:
+    return measure_classes(
+        volume,
+        output.probabilities,
+        maps,
+        options.threshold,
+        thresholds=thresholds,
+        rules=options.rules,
+        anatomy=anatomy,
+    )
+
+
 def _spreads(
     sampled: Uncertainty | None, labels: Mapping[str, Array], rules: RegionRules
 ) -> dict[str, tuple[VolumeSpread, ...]]:
@@ -213,8 +239,51 @@ def _check_sampling(options: RunOptions, bundles: Sequence[Bundle]) -> None:
         raise InputError("Samples and further bundles serve uncertainty; say which kind (tta, dropout, ensemble).")
 
 
+def _within_memory(computing: Computing) -> Computing:
+    """Let a prediction take most of the memory that is free, where nothing was said."""
+    if computing.memory_gib is not None:
+        return computing
+    from lesionlens.model.memory import free_gib
+
+    return replace(computing, memory_gib=free_gib())
+
+
+def _settled(computing: Computing, output: ModelOutput) -> Computing:
+    """Let one engine compute all samples: the one that is on record."""
+    if output.computed is None or computing.engine != "auto":
+        return computing
+    return replace(computing, engine=output.computed.engine)
+
+
+def class_thresholds(options: RunOptions, bundle: Bundle) -> dict[str, float]:
+    """Return the thresholds of single classes: those that were asked for, and else the bundle's.
+
+    Who asks for a threshold other than the default means all classes.
+
+    Raises
+    ------
+    ExplainError
+        If there is no such class.
+    InputError
+        If a threshold is none of a probability.
+    """
+    names = bundle.info.outputs
+    stated = bundle.info.thresholds if options.threshold == RunOptions(Path()).threshold else {}
+    found = {name: value for name, value in stated.items() if name in names}
+    for name, value in options.thresholds.items():
+        if not 0 < value <= 1:
+            raise InputError(f"A threshold of probabilities lies above 0 and at most at 1; found {value} for {name!r}.")
+        found[names[bundle.channel(name)]] = float(value)
+    return found
+
+
 def _sampled(
-    options: RunOptions, bundles: Sequence[Bundle], volume: Sequence[Volume], progress: Progress
+    options: RunOptions,
+    bundles: Sequence[Bundle],
+    volume: Sequence[Volume],
+    thresholds: Mapping[str, float],
+    computing: Computing,
+    progress: Progress,
 ) -> Uncertainty | None:
     """Make the predictions that uncertainty is read from, where it was asked for."""
     if options.uncertainty is None:
@@ -228,5 +297,7 @@ def _sampled(
         samples=options.samples,
         seed=options.seed,
         threshold=options.threshold,
+        thresholds=thresholds,
+        computing=computing,
         progress=progress,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lesionlens import __version__
 from lesionlens.heatmap import Heatmap, LabelMap, Provenance
@@ -15,7 +18,7 @@ from lesionlens.options import RunOptions
 from lesionlens.regions import MeasuredClasses, Region
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE
 from lesionlens.spread import Uncertainty, VolumeSpread
-from lesionlens.volume import Volume
+from lesionlens.volume import Array, Volume
 
 if TYPE_CHECKING:
     from lesionlens.model.activation import Activation
@@ -38,6 +41,7 @@ def run_record(
     sampled: Uncertainty | None,
     spreads: Mapping[str, tuple[VolumeSpread, ...]],
     anatomy: LabelMap | None,
+    thresholds: Mapping[str, float],
 ) -> dict[str, Any]:
     """Say everything that is needed to make the results again, and to see that they belong to a scan."""
     from lesionlens.model.prediction import versions
@@ -56,9 +60,11 @@ def run_record(
         "class_probabilities": dict(output.class_probabilities),
         "detections": None if output.detections is None else [found.record() for found in output.detections],
         "anatomy": None if anatomy is None else _anatomy_record(anatomy),
+        "thresholds": dict(thresholds),
         "n_regions": {label: len(found) for label, found in regions.items()},
         "region_steps": {label: asdict(steps) for label, steps in measured.steps.items()},
         "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
+        "computing": None if output.computed is None else output.computed.record(),
         "warnings": [
             *_geometry_warnings(volume),
             *output.warnings,
@@ -87,6 +93,7 @@ def _options_record(options: RunOptions, volume: Volume, bundle: Bundle) -> dict
         "method_options": dict(options.method_options),
         "registration": options.registration,
         "threshold": options.threshold,
+        "thresholds": dict(options.thresholds),
         **asdict(options.rules),
         "anatomy": getattr(options.anatomy, "label", None) or getattr(options.anatomy, "name", None),
         "uncertainty": options.uncertainty,
@@ -102,6 +109,9 @@ def _options_record(options: RunOptions, volume: Volume, bundle: Bundle) -> dict
         "channels": [text.rsplit("/", 1)[-1].rsplit("\\", 1)[-1] for text in options.channels],
         "classes": list(options.classes),
         "through_affine": options.through_affine,
+        "engine": options.engine,
+        "memory_gib": options.memory_gib,
+        "classes_kept": list(options.only),
     }
 
 
@@ -204,6 +214,11 @@ def _bundle_record(bundle: Bundle, activation: Activation) -> dict[str, Any]:
     }
 
 
+def values_hash(array: Array) -> str:
+    """Return the SHA-256 of an array's values as little-endian float32 in the order of memory of C."""
+    return hashlib.sha256(np.ascontiguousarray(array, dtype="<f4").data).hexdigest()
+
+
 def _map_record(heatmap: Heatmap) -> dict[str, Any]:
     made = heatmap.provenance
     return {
@@ -218,6 +233,7 @@ def _map_record(heatmap: Heatmap) -> dict[str, Any]:
         "resolution_mm": made.resolution_mm,
         "min": float(heatmap.array.min()),
         "max": float(heatmap.array.max()),
+        "sha256": values_hash(heatmap.array),
         "options": dict(made.options),
         "notes": list(made.notes),
     }

@@ -78,6 +78,8 @@ class CaseResult:
         What counts as one region, and per class what that filled, merged and left out.
     anatomy
         Labels of anatomy that the regions were laid over, on the grid of the scan; None where none were given.
+    thresholds
+        Thresholds of single classes, in place of ``threshold``.
     """
 
     volume: Volume
@@ -95,6 +97,11 @@ class CaseResult:
     rules: RegionRules = DEFAULT_RULES
     steps: Mapping[str, RegionSteps] = field(default_factory=dict)
     anatomy: LabelMap | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def threshold_of(self, label: str) -> float:
+        """Return the probability from which a voxel belongs to a region of a class."""
+        return self.thresholds.get(label, self.threshold)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -193,7 +200,7 @@ def _write_overlay(case: CaseResult, label: str, path: Path) -> None:
         case.conclusion_of(label),
         case.attribution_of(label),
         case.labels.get(label),
-        threshold=case.threshold,
+        threshold=case.threshold_of(label),
     )
 
 
@@ -325,6 +332,7 @@ def _assemble(folder: Path, record: dict[str, Any], volume: Volume, *, measured:
         labels=labels,
         class_probabilities=dict(record["class_probabilities"]),
         threshold=threshold,
+        thresholds=dict(record.get("thresholds", {})),
         record=record,
         uncertainties=tuple(m for m in maps if m.kind == "uncertainty"),
         volume_spreads=volume_spreads(record),

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from lesionlens.errors import InputError, printable
+from lesionlens.lattice import copied_where_voxels_coincide
 from lesionlens.windowing import Window
 
 __all__ = ["GeometryVerdict", "Grid", "Source", "Volume", "resample"]
@@ -366,11 +367,11 @@ def resample(array: ArrayLike, source: Grid, target: Grid, *, order: int = 1, fi
         raise InputError(f"Values of shape {values.shape} do not lie on a grid of shape {source.shape}.")
     if order not in (0, 1):
         raise InputError(f"Resampling order is 0 (nearest) or 1 (trilinear); found {order}.")
-    values = values.astype(np.float32, copy=False)
-    if source.same_as(target):
-        return values.copy()
-    index = np.asarray(np.linalg.solve(source.affine, target.affine), dtype=np.float64)  # target -> source voxel
-    out = np.empty(target.shape, dtype=np.float32)
+    placed = source if source.same_as(target) else target
+    index = np.asarray(np.linalg.solve(source.affine, placed.affine), dtype=np.float64)  # target -> source voxel
+    values, out = values.astype(np.float32, copy=False), np.full(target.shape, fill, dtype=np.float32)
+    if copied_where_voxels_coincide(values, index, out):
+        return out
     rows = max(1, _BLOCK_VOXELS // (target.shape[1] * target.shape[2]))
     for first in range(0, target.shape[0], rows):
         block = out[first : first + rows]

@@ -480,3 +480,19 @@ def test_every_bundle_of_an_ensemble_is_asked_about(
     run(window)
 
     assert (asked[0].ensemble, asked[0].trust) == ((str(other),), True)
+
+
+def test_engine_and_memory_arrive(window: Window, asked: list[RunOptions]) -> None:
+    """What runs the network, and in how much memory, is chosen in the form; its heading says which engine."""
+    window.open(phantom())
+    form = window.widget.form
+    run(window)
+    window.click(form.computing_section.heading)
+    choose(form.computing.engine, "auto")
+    form.computing.memory.setValue(3.5)
+
+    run(window)
+
+    assert [(options.engine, options.memory_gib) for options in asked] == [("torch", None), ("auto", 3.5)]
+    assert "Engine and memory: auto" in form.computing_section.heading.text()
+    assert "agrees with fp32" in form.computing.about.text()

@@ -14,13 +14,16 @@ from lesionlens.cli.options import (
     AsJson,
     Classes,
     Device,
+    Engine,
     FillHoles,
     Gamma,
     Identified,
+    Memory,
     MergeWithin,
     MinimumVolume,
     Neighbours,
     OnIrregular,
+    OnlyClasses,
     OverWhat,
     Overwrite,
     Quiet,
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from lesionlens.target import Over
     from lesionlens.volume import Volume
 
-__all__ = ["Asking", "Loading", "Printing", "Reading", "Regions", "spelt_out"]
+__all__ = ["Asking", "Computes", "Loading", "Printing", "Reading", "Regions", "spelt_out"]
 
 
 def spelt_out(command: Callable[..., None]) -> Callable[..., None]:
@@ -145,6 +148,15 @@ class Loading:
             classes=self.classes,
             through_affine=self.through_affine,
         )
+
+
+@dataclass(frozen=True)
+class Computes:
+    """How the network is computed."""
+
+    engine: Engine = "torch"
+    memory: Memory = None
+    only: OnlyClasses = field(default_factory=list)
 
 
 @dataclass(frozen=True)

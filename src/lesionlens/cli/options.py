@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from lesionlens import __version__
+from lesionlens.computing import EngineName
 from lesionlens.io.policy import Irregular
 from lesionlens.methods import Sampling
 from lesionlens.rules import Connectivity
@@ -35,10 +36,12 @@ __all__ = [
     "Cases",
     "ChangesOut",
     "Channels",
+    "ClassThreshold",
     "Classes",
     "Command",
     "Device",
     "Diagram",
+    "Engine",
     "Ensemble",
     "Every",
     "FeatureSeed",
@@ -50,6 +53,7 @@ __all__ = [
     "Layer",
     "LeastChange",
     "Mask",
+    "Memory",
     "MergeWithin",
     "Method",
     "MethodOption",
@@ -59,6 +63,7 @@ __all__ = [
     "OnIrregular",
     "OneClass",
     "OneTarget",
+    "OnlyClasses",
     "OptionalOut",
     "OtherFrame",
     "Out",
@@ -67,6 +72,7 @@ __all__ = [
     "Overwrite",
     "Place",
     "Quiet",
+    "Replay",
     "Results",
     "ResultsA",
     "ResultsB",
@@ -202,6 +208,14 @@ Layer = Annotated[
     str | None, typer.Option(help="Target layer, dotted name, or several as a+b. [default: chosen by the network]")
 ]
 Threshold = Annotated[float, typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1].")]
+ClassThreshold = Annotated[
+    list[str],
+    typer.Option(
+        "--class-threshold",
+        metavar="CLASS=P",
+        help="Threshold of one class; several times for several. [default: as the bundle states, else --threshold]",
+    ),
+]
 Neighbours = Annotated[
     Connectivity,
     typer.Option(
@@ -258,6 +272,24 @@ Channels = Annotated[
     typer.Option(
         "--channel", metavar="NAME=PATH", help="Further input channel beside INPUT; several times for several."
     ),
+]
+Engine = Annotated[
+    EngineName,
+    typer.Option(
+        help="What runs the network: torch computes what MONAI computes; auto the fastest that agrees with it here;"
+        " openvino, torch-bf16 or openvino-bf16 are checked against it. Explanations use torch."
+    ),
+]
+Memory = Annotated[
+    float | None, typer.Option(metavar="GIB", help="Memory that a prediction may take. [default: most of what is free]")
+]
+OnlyClasses = Annotated[
+    list[str],
+    typer.Option("--only", metavar="CLASS", help="Class to keep; several times for several. [default: all]"),
+]
+Replay = Annotated[
+    Path | None,
+    typer.Option(help="record.json of an earlier run, whose options are taken; says what came out otherwise.", **_PATH),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lesionlens.cli.groups import Asking, Loading, Printing, Reading, Regions, spelt_out
+from lesionlens.cli.groups import Asking, Computes, Loading, Printing, Reading, Regions, spelt_out
 from lesionlens.cli.methods import method_options
 from lesionlens.cli.options import (
     NOTICE,
@@ -19,6 +19,7 @@ from lesionlens.cli.options import (
     BundleName,
     CalibrationFile,
     Channels,
+    ClassThreshold,
     Command,
     Ensemble,
     Input,
@@ -29,6 +30,7 @@ from lesionlens.cli.options import (
     Out,
     Overwrite,
     Quiet,
+    Replay,
     Samples,
     Seed,
     Target,
@@ -65,6 +67,7 @@ def run(
     option: MethodOption = [],  # noqa: B006 - the same
     no_registration: NoRegistration = False,
     threshold: Threshold = 0.5,
+    class_threshold: ClassThreshold = [],  # noqa: B006 - the same
     regions: Regions,
     anatomy: Anatomy = None,
     uncertainty: Uncertain = None,
@@ -73,6 +76,8 @@ def run(
     ensemble: Ensemble = [],  # noqa: B006 - the same
     calibration: CalibrationFile = None,
     channel: Channels = [],  # noqa: B006 - the same
+    replay: Replay = None,
+    computes: Computes,
     reading: Reading,
     loading: Loading,
     printing: Printing,
@@ -95,6 +100,7 @@ def run(
         method_options=method_options(option),
         registration=not no_registration,
         threshold=threshold,
+        thresholds=_thresholds(class_threshold),
         rules=regions.rules,
         anatomy=anatomy,
         uncertainty=uncertainty,
@@ -111,14 +117,45 @@ def run(
         classes=tuple(loading.classes),
         through_affine=loading.through_affine,
         channels=tuple(channel),
+        engine=computes.engine,
+        memory_gib=computes.memory,
+        only=tuple(computes.only),
     )
-    loading.permitted(bundle)
-    result = _run(options, out, overwrite=printing.overwrite, quiet=printing.silent)
+    options, earlier = _replayed(options, replay)
+    loading.permitted(options.bundle)
+    result = _run(options, out, overwrite=printing.overwrite, quiet=printing.silent, earlier=earlier)
     if printing.as_json:
         print_json(_summary(result, out))
     else:
         _print_result(result, out)
     _print_warnings(result)
+
+
+def _replayed(options: RunOptions, replay: Path | None) -> tuple[RunOptions, Mapping[str, Any] | None]:
+    """Return the options of an earlier run and its record, or those that are given."""
+    if replay is None:
+        return options, None
+    from lesionlens.replay import read_record, repeated
+
+    earlier = read_record(replay)
+    return repeated(earlier, options), earlier
+
+
+def _thresholds(texts: list[str]) -> dict[str, float]:
+    """Return what ``--class-threshold`` says."""
+    found = {}
+    for text in texts:
+        name, sign, number = text.rpartition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            sign = ""
+        if not sign or not name.strip() or not 0 < found[name.strip()] <= 1:
+            raise typer.BadParameter(
+                f"expected CLASS=P with P above 0 and at most 1, such as lesion=0.3; found {text!r}",
+                param_hint="--class-threshold",
+            )
+    return found
 
 
 def demo(out: Out = Path("demo-output"), overwrite: Overwrite = False, quiet: Quiet = False) -> None:
@@ -158,7 +195,9 @@ def _show_demo(scan: Path, out: Path) -> None:
         typer.echo(f"There is no display. Where there is one, see the result with: {again}")
 
 
-def _run(options: RunOptions, out: Path, *, overwrite: bool, quiet: bool) -> CaseResult:
+def _run(
+    options: RunOptions, out: Path, *, overwrite: bool, quiet: bool, earlier: Mapping[str, Any] | None = None
+) -> CaseResult:
     """Run a case and write its results; the folder is tried before the work."""
     from lesionlens.pipeline import run_case
     from lesionlens.results import write_case
@@ -166,8 +205,13 @@ def _run(options: RunOptions, out: Path, *, overwrite: bool, quiet: bool) -> Cas
     results: list[CaseResult] = []
 
     def work() -> CaseResult:
-        results.append(run_case(options, progress=progress))
-        return results[0]
+        result = run_case(options, progress=progress)
+        if earlier is not None:
+            from lesionlens.replay import compared
+
+            result = compared(result, earlier)
+        results.append(result)
+        return result
 
     with progress_bars(quiet) as progress:
         write_case(work, out, overwrite=overwrite, progress=progress)

@@ -179,11 +179,13 @@ def _picture(
         _mask(voxels, shape),
         model=None if model is None or not len(model) else _mask(model, shape),
         probability=probability,
-        threshold=result.threshold,
+        threshold=result.threshold_of(label),
     )
     whose = f"solid line: {readers}" if readers else "solid line: the model"
     beside = "; dashed line: the model" if model is not None and len(model) else ""
-    colours = f"; colours: probability of {label} from {result.threshold:.2f}" if probability is not None else ""
+    colours = (
+        f"; colours: probability of {label} from {result.threshold_of(label):.2f}" if probability is not None else ""
+    )
     return Picture(png, f"{name}, the slice with most of it, whole and from near; {whose}{beside}{colours}")
 
 

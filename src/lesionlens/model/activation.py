@@ -62,7 +62,8 @@ class Activation:
         if self.applied:  # back to logits first; what was rounded to 0 or 1 stays close to it
             output = output.clamp(_TINY, 1)
             output = output.log() if self.kind == "softmax" else torch.logit(output, eps=_ROUNDING / 10)
-        output = output / self.temperature
+        if self.temperature != 1:  # a copy of all outputs that nobody needs
+            output = output / self.temperature
         return torch.softmax(output, dim=0) if self.kind == "softmax" else torch.sigmoid(output)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle
     from lesionlens.model.preprocess import Prepared
 
-__all__ = ["foreign_code"]
+__all__ = ["foreign_code", "memory_sentence"]
 
 
 @contextmanager
@@ -44,12 +44,21 @@ def foreign_code(bundle: Bundle, prepared: Prepared | None = None) -> Iterator[N
 
 
 def _sentence(bundle: Bundle, prepared: Prepared | None, error: BaseException) -> str:
-    given = "its input" if prepared is None else f"an input of {tuple(prepared.tensor.shape[1:])} (channels, x, y, z)"
+    given = _given(prepared)
     lines = str(error).strip().splitlines()
     reason = (lines[0] if lines else type(error).__name__).rstrip(".")
     if "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
-        return f"{bundle.name} ran out of memory on {given}; use a machine with more memory."
+        return memory_sentence(bundle, prepared)
     return (
         f"{bundle.name} cannot process {given}: {reason}. It states {len(bundle.info.inputs)} input channel(s) and"
         f" runs by {type(bundle.inferer).__name__}; check that its network, preprocessing and inferer fit together."
     )
+
+
+def memory_sentence(bundle: Bundle, prepared: Prepared | None) -> str:
+    """Say that memory did not suffice."""
+    return f"{bundle.name} ran out of memory on {_given(prepared)}; use a machine with more memory."
+
+
+def _given(prepared: Prepared | None) -> str:
+    return "its input" if prepared is None else f"an input of {tuple(prepared.tensor.shape[1:])} (channels, x, y, z)"

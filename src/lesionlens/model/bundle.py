@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from threading import RLock
+from typing import TYPE_CHECKING
 
 import torch
 from monai.inferers import Inferer
@@ -38,6 +39,9 @@ from lesionlens.model.permission import Permission, Trust, permitted
 from lesionlens.model.programs import is_program, load_program
 from lesionlens.model.safety import read_config
 from lesionlens.model.weights import find_weights, load_weights
+
+if TYPE_CHECKING:
+    from lesionlens.model.engines.interface import Engine
 
 __all__ = ["Bundle", "load_bundle", "load_permitted"]
 
@@ -73,6 +77,10 @@ class Bundle:
         Whether results come to the scan's grid by the affines alone, whatever the preprocessing did.
     lock
         Held while the network runs: an explanation watches its layers, so threads must take turns.
+    engines
+        What else can run the network, made for windows of a shape; see :mod:`lesionlens.model.engines.choice`.
+    network_bytes
+        Memory that the network takes on an input of a shape, as far as that was asked.
     """
 
     info: BundleInfo
@@ -87,6 +95,8 @@ class Bundle:
     reference: Reference | None = None
     through_affine: bool = False
     lock: RLock = field(default_factory=RLock, repr=False)
+    engines: dict[tuple[str, tuple[int, ...]], Engine] = field(default_factory=dict, repr=False)
+    network_bytes: dict[tuple[int, ...], int] = field(default_factory=dict, repr=False)
     _default_layers: dict[tuple[int, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
     _final_activations: dict[tuple[int, ...], FinalKind | None] = field(default_factory=dict, repr=False)
     _suits: dict[tuple[int, ...], Suits] = field(default_factory=dict, repr=False)

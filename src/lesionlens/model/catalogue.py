@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,6 +91,8 @@ class BundleInfo:
         leaves the choice to LesionLens.
     anomaly
         How an anomaly bundle scores, as ``lesionlens.anomaly`` in ``metadata.json``; None of any other.
+    thresholds
+        Per class the probability from which a voxel belongs to it, as ``lesionlens.thresholds`` in ``metadata.json``.
     """
 
     name: str
@@ -108,6 +110,7 @@ class BundleInfo:
     decisions: tuple[str, ...] = ()
     target_layer: str | None = None
     anomaly: AnomalySpec | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def foreground(self) -> tuple[str, ...]:
@@ -222,6 +225,7 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
         decisions=renamed,
         target_layer=_target_layer(metadata),
         anomaly=anomaly,
+        thresholds=_thresholds(metadata),
     )
     return with_background(info)
 
@@ -231,6 +235,14 @@ def _target_layer(metadata: Mapping[str, Any]) -> str | None:
     own = metadata.get("lesionlens")
     layer = own.get("target_layer") if isinstance(own, dict) else None
     return layer if isinstance(layer, str) and layer else None
+
+
+def _thresholds(metadata: Mapping[str, Any]) -> dict[str, float]:
+    """Return the probabilities from which voxels belong to classes, as the makers of a bundle chose them."""
+    own = metadata.get("lesionlens")
+    found = own.get("thresholds") if isinstance(own, dict) else None
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {str(k): float(v) for k, v in pairs if isinstance(v, int | float) and not isinstance(v, bool) and 0 < v <= 1}
 
 
 def _name(metadata: Mapping[str, Any], folder: Path, root: Path, *, embedded: bool) -> str:

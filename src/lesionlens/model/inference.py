@@ -11,16 +11,22 @@ from monai.data.utils import compute_importance_map
 from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer, SlidingWindowInfererAdapt
 from monai.utils import fall_back_tuple
 
-from lesionlens.errors import BundleError, ExplainError
-from lesionlens.explain import Windows, main_output, watching_activations
+from lesionlens.computing import EXACT, Computed, Computing
+from lesionlens.errors import BundleError, ExplainError, InputError
+from lesionlens.explain import Windows, watching_activations
+from lesionlens.explain.calling import is_memory
 from lesionlens.explain.capture import FinalKind
 from lesionlens.model.activation import Activation, observed
-from lesionlens.model.boundary import foreign_code
+from lesionlens.model.attempts import attempts, with_inferer
+from lesionlens.model.boundary import foreign_code, memory_sentence
 from lesionlens.model.bundle import Bundle
+from lesionlens.model.memory import MemoryPlan, batch_of, planned_memory
 from lesionlens.model.preprocess import Prepared
+from lesionlens.model.runner import Runner
+from lesionlens.model.slabs import joined_in_blocks
 from lesionlens.progress import Progress, silent
 
-__all__ = ["Inference", "checked", "infer", "through_inferer", "windows_of"]
+__all__ = ["Inference", "checked", "infer", "kept_channels", "through_inferer", "windows_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +41,18 @@ class Inference:
         (K, D, H, W) for segmentation, (K,) for classification, (K + 6, anchors) for detection; float32, on the CPU.
     activation
         How it becomes probabilities, or that it holds them already.
+    channels
+        Of which output channels ``output`` holds the probabilities, where the windows were joined in blocks; None where
+        it holds all outputs.
+    computed
+        How it was computed; None of what an explanation computed on its way.
     """
 
     prepared: Prepared
     output: torch.Tensor
     activation: Activation
+    channels: tuple[int, ...] | None = None
+    computed: Computed | None = None
 
     @property
     def probabilities(self) -> torch.Tensor:
@@ -57,6 +70,8 @@ class Inference:
             Whether it is the most probable class, of a segmentation at any voxel; False where classes are independent.
         """
         values, real = self.probabilities, self.prepared.real
+        if self.channels is not None:
+            channel = self.channels.index(channel)
         if real is not None and values.ndim == 4:
             values = values[:, torch.from_numpy(real)]
         values = values.reshape(len(values), -1)
@@ -64,15 +79,28 @@ class Inference:
         return float(values[channel].max()), exclusive and bool((values.argmax(dim=0) == channel).any())
 
 
-def infer(bundle: Bundle, prepared: Prepared, *, progress: Progress = silent) -> Inference:
-    """Run the network through the bundle's own inferer.
+def infer(
+    bundle: Bundle, prepared: Prepared, *, progress: Progress = silent, computing: Computing = EXACT
+) -> Inference:
+    """Run the network through the bundle's own inferer, or join its windows in blocks where memory is short.
+
+    Where memory runs out all the same, less is tried, with a notice: see :mod:`lesionlens.model.attempts`.
+
+    Parameters
+    ----------
+    bundle, prepared
+        What runs on what.
+    progress
+        Called after each batch of windows.
+    computing
+        By which engine, and in how much memory.
 
     Raises
     ------
     BundleError
         If the network's output does not have the channels that the metadata states, or is not finite.
     InputError
-        If the image does not fit the network.
+        If the image does not fit the network, or memory does not suffice.
     Cancelled
         If ``progress`` raises it.
     """
@@ -81,16 +109,97 @@ def infer(bundle: Bundle, prepared: Prepared, *, progress: Progress = silent) ->
             f"{bundle.name} is a classifier behind a {type(bundle.inferer).__name__}, whose windows' answers cannot be"
             " joined into one; its config needs a SimpleInferer, or a preprocessing that gives the size it wants."
         )
-    kinds: set[FinalKind | None] = set()
+    notices: tuple[str, ...] = ()
+    failed: BaseException | None = None
+    for attempt in attempts(bundle, computing):
+        if attempt.words:
+            notices = (*notices, f"Memory ran out; {attempt.words}.")
+        try:
+            with foreign_code(attempt.bundle, prepared):
+                try:
+                    return _attempted(attempt.bundle, prepared, attempt.computing, notices, progress)
+                except Exception as error:
+                    if not is_memory(error):
+                        raise
+                    failed = error.with_traceback(None)  # its frames hold what is to be let go
+        except MemoryError as error:
+            failed = error.with_traceback(None)
+    raise InputError(memory_sentence(bundle, prepared)) from failed
 
-    def network(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        output = main_output(bundle.network(window, *args, **kwargs))
-        kinds.add(final.kind(output))
-        return output
 
-    with watching_activations(bundle.network) as final:
-        output = through_inferer(bundle, prepared, network, progress=progress)
-    return checked(bundle, prepared, output, kinds.pop() if len(kinds) == 1 else None)
+def _attempted(
+    bundle: Bundle, prepared: Prepared, computing: Computing, notices: tuple[str, ...], progress: Progress
+) -> Inference:
+    windows = _blockable(bundle, prepared, computing)
+    keep = kept_channels(bundle, computing.classes)
+    plan = planned_memory(
+        bundle,
+        prepared,
+        windows,
+        kept=len(keep),
+        budget_bytes=computing.budget_bytes,
+        in_blocks=computing.in_blocks,
+    )
+    total = _n_windows(bundle.inferer, prepared.tensor.shape[2:])
+    if plan.batch != batch_of(bundle.inferer):
+        bundle = with_inferer(bundle, sw_batch_size=plan.batch)
+    with torch.no_grad(), watching_activations(bundle.network) as final:
+        runner = Runner(bundle, computing, total=total, final=final, progress=progress)
+        image = prepared.tensor.to(bundle.device)
+        if plan.in_blocks and windows is not None:
+            runner.look_at(windows, image)
+            output = joined_in_blocks(
+                image,
+                windows,
+                runner,
+                runner.probabilities,
+                keep=keep,
+                batch=batch_of(bundle.inferer),
+                on_disk=plan.on_disk,
+            )
+            found = _from_blocks(prepared, output, runner.activation, keep)
+        else:
+            assembled = torch.as_tensor(bundle.inferer(image, runner))
+            found = checked(bundle, prepared, assembled, runner.kind)
+    progress("Predicting", total, total)
+    made = runner.computed(plan, budget_bytes=computing.budget_bytes)
+    return replace(found, computed=replace(made, notices=(*notices, *made.notices, *_over(plan, computing))))
+
+
+def _over(plan: MemoryPlan, computing: Computing) -> tuple[str, ...]:
+    budget = computing.budget_bytes
+    if budget is None or plan.predicted_bytes is None or plan.predicted_bytes <= budget:
+        return ()
+    return (
+        f"The prediction was expected to take {plan.predicted_bytes / 2**30:.2g} GiB, more than the"
+        f" {budget / 2**30:.2g} GiB it may; there is no way that takes less.",
+    )
+
+
+def _blockable(bundle: Bundle, prepared: Prepared, computing: Computing) -> Windows | None:
+    """Lay out the windows if they can be joined in blocks, and it may come to that."""
+    limited = computing.memory_gib is not None or computing.in_blocks
+    if not limited or bundle.info.task != "segmentation" or not _slides(bundle.inferer) or bundle.inferer.with_coord:
+        return None
+    windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
+    return windows if len(windows) > 1 else None
+
+
+def kept_channels(bundle: Bundle, classes: Sequence[str] = ()) -> tuple[int, ...]:
+    """Return the channels of which probabilities are wanted: the foreground, or the classes that were asked for.
+
+    Raises
+    ------
+    ExplainError
+        If there is no such class.
+    """
+    wanted = {bundle.channel(name) for name in classes}
+    channels = range(len(bundle.info.outputs))
+    return tuple(c for c in channels if (c in wanted if wanted else c != bundle.info.background))
+
+
+def _from_blocks(prepared: Prepared, output: torch.Tensor, activation: Activation, keep: tuple[int, ...]) -> Inference:
+    return Inference(prepared, output, replace(activation, applied=True, temperature=1.0), channels=keep)
 
 
 def through_inferer(
@@ -169,7 +278,7 @@ def _check_output(prepared: Prepared, bundle: Bundle, output: torch.Tensor) -> N
             f" ({', '.join(bundle.info.outputs)}), so its network must give an output of shape {expected}; it gives an"
             f" output of shape {tuple(output.shape)}.{pad if same_channels else correct}"
         )
-    if not bool(torch.isfinite(output).all()):
+    if not all(bool(torch.isfinite(limit)) for limit in output.aminmax()):  # no copy of it, as of isfinite(output)
         raise BundleError(f"The network of {bundle.name} gives values that are not finite.")
 
 

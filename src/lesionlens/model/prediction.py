@@ -6,13 +6,19 @@ import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lesionlens import __version__
+from lesionlens.computing import Computing, EngineName
 from lesionlens.errors import BundleError
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.inference import Inference, infer
+from lesionlens.model.inference import Inference, infer, kept_channels
 from lesionlens.model.preprocess import prepare
+from lesionlens.model.slabs import file_array
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
 
@@ -22,7 +28,15 @@ __all__ = ["class_probabilities", "classify", "predict", "probabilities", "versi
 _ROUNDING = 1e-6
 
 
-def predict(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Progress = silent) -> list[Heatmap]:
+def predict(
+    bundle: Bundle,
+    volume: Volume | Sequence[Volume],
+    *,
+    engine: EngineName = "torch",
+    memory_gib: float | None = None,
+    classes: Sequence[str] = (),
+    progress: Progress = silent,
+) -> list[Heatmap]:
     """Compute one probability map per foreground class, on the volume's grid.
 
     The bundle's own preprocessing, network and inferer run; the activation is applied on the network's grid, and the
@@ -35,6 +49,13 @@ def predict(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Prog
         A segmentation bundle.
     volume
         The scan, or one volume per input channel, all on one grid.
+    engine
+        ``"torch"`` computes what MONAI computes; ``"auto"``, ``"openvino"``, ``"openvino-bf16"`` and ``"torch-bf16"``
+        are checked against it on the first window, see :mod:`lesionlens.computing`.
+    memory_gib
+        GiB that the prediction may take; beyond, windows are joined block by block, and in a file if need be.
+    classes
+        Names of the classes that are wanted; by default all but the background.
     progress
         Called after each window.
 
@@ -51,7 +72,9 @@ def predict(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Prog
         If the volume does not suit the bundle.
     """
     bundle.require_classes("a probability for each voxel")
-    return probabilities(bundle, infer(bundle, prepare(bundle, volume), progress=progress))
+    computing = Computing(engine, memory_gib, tuple(classes))
+    inference = infer(bundle, prepare(bundle, volume), progress=progress, computing=computing)
+    return probabilities(bundle, inference, classes=classes)
 
 
 def classify(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Progress = silent) -> dict[str, float]:
@@ -73,7 +96,7 @@ def classify(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Pro
     return class_probabilities(bundle, infer(bundle, prepare(bundle, volume), progress=progress))
 
 
-def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
+def probabilities(bundle: Bundle, inference: Inference, *, classes: Sequence[str] = ()) -> list[Heatmap]:
     """Bring the probabilities of an inference to the scan's grid; see :func:`predict`."""
     if bundle.info.task != "segmentation":
         raise BundleError(
@@ -82,18 +105,28 @@ def probabilities(bundle: Bundle, inference: Inference) -> list[Heatmap]:
         )
     volume = inference.prepared.volume
     values = inference.probabilities
+    keep, held = kept_channels(bundle, classes), inference.channels
+    computed = inference.computed
     maps = []
-    for channel, label in enumerate(bundle.info.outputs):
-        if channel == bundle.info.background:
-            continue
-        array = inference.prepared.to_scan(values[channel].numpy(), inference.prepared.grid)
+    for channel in keep:
+        label = bundle.info.outputs[channel]
+        row = channel if held is None else held.index(channel)
+        array = inference.prepared.to_scan(values[row].numpy(), inference.prepared.grid)
         array = array.clip(0.0, 1.0) if array.min() >= -_ROUNDING and array.max() <= 1 + _ROUNDING else array
+        if computed is not None and computed.on_disk:
+            array = _in_file(array)
         words = "calibrated probability" if inference.activation.calibration else "probability"
         named = volume.with_array(array, name=f"{words} of {label}", unit="probability")
         maps.append(
             Heatmap(named, "probability", label, signed=False, provenance=_provenance(bundle, inference, label))
         )
     return maps
+
+
+def _in_file(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    held = file_array(array.shape)
+    held[...] = array
+    return held
 
 
 def class_probabilities(bundle: Bundle, inference: Inference) -> dict[str, float]:
@@ -118,11 +151,18 @@ def _provenance(bundle: Bundle, inference: Inference, label: str) -> Provenance:
             **({"temperature": activation.temperature} if activation.calibration else {}),
             "activation_in_network": activation.applied,
             "activation_reason": activation.reason,
-            "device": str(bundle.device),
+            **_computed_options(bundle, inference),
         },
         versions=versions(),
         notes=tuple(filter(None, (activation.doubt, activation.calibration))),
     )
+
+
+def _computed_options(bundle: Bundle, inference: Inference) -> dict[str, Any]:
+    computed = inference.computed
+    if computed is None:
+        return {"device": str(bundle.device)}
+    return {"device": computed.device, "engine": computed.engine}
 
 
 def versions() -> dict[str, str]:

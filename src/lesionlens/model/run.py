@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import torch
+
+from lesionlens.computing import EXACT, Computed, Computing
 from lesionlens.detections import Detection
 from lesionlens.errors import ExplainError
 from lesionlens.heatmap import Heatmap
@@ -26,6 +29,11 @@ from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
 
 __all__ = ["ModelOutput", "run_model"]
+
+_NO_MEMORY = (
+    "There is no attribution map: the prediction alone needs all the memory it may take (--memory), and an explanation"
+    " needs more."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +57,8 @@ class ModelOutput:
         One sentence for each thing that was asked for and could not be made.
     seconds
         Seconds per stage.
+    computed
+        How the network was computed.
     """
 
     probabilities: tuple[Heatmap, ...]
@@ -58,6 +68,7 @@ class ModelOutput:
     detections: tuple[Detection, ...] | None = None
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    computed: Computed | None = None
 
 
 def run_model(
@@ -65,6 +76,7 @@ def run_model(
     volume: Volume | Sequence[Volume],
     wish: Wish,
     *,
+    computing: Computing = EXACT,
     progress: Progress = silent,
 ) -> ModelOutput:
     """Predict and explain; see :func:`~lesionlens.predict` and :func:`~lesionlens.explain` for the parameters.
@@ -92,22 +104,30 @@ def run_model(
     times.append(time.perf_counter())
     attributions: tuple[Heatmap, ...] = ()
     if warnings:
-        inference = infer(bundle, prepared, progress=progress)
+        inference = infer(bundle, prepared, progress=progress, computing=computing)
     else:
-        attributions, inference, warnings = _network(bundle, prepared, wish, progress)
+        attributions, inference, warnings = _network(bundle, prepared, wish, computing, progress)
     if bundle.detector is not None and method_info(wish.method).kind != "detection":
         attributions += _boxes(bundle, prepared, inference)
     times.append(time.perf_counter())
     task = bundle.info.task
-    maps = tuple(probabilities(bundle, inference)) if task == "segmentation" else ()
+    maps = tuple(probabilities(bundle, inference, classes=computing.classes)) if task == "segmentation" else ()
     classes = class_probabilities(bundle, inference) if task == "classification" else {}
     found = detections(bundle, inference) if task == "detection" else None
     times.append(time.perf_counter())
     spent = [round(end - start, 3) for start, end in pairwise(times)]
     seconds = dict(zip(("preprocess", "network", "probabilities"), spent, strict=True))
-    return ModelOutput(
-        maps, attributions, classes, inference.activation, found, (*warnings, *doubts(bundle, prepared)), seconds
-    )
+    computed = inference.computed or _explained(bundle, computing)
+    warnings = (*warnings, *doubts(bundle, prepared), *computed.notices)
+    return ModelOutput(maps, attributions, classes, inference.activation, found, warnings, seconds, computed)
+
+
+def _explained(bundle: Bundle, computing: Computing) -> Computed:
+    """Say how the network ran that was explained in the same pass."""
+    other = computing.engine not in ("torch", "auto")
+    why = f"Engine {computing.engine!r} is for scans in several windows; PyTorch in fp32 ran."
+    threads, budget = torch.get_num_threads(), computing.budget_bytes
+    return Computed("torch", str(bundle.device), budget_bytes=budget, threads=threads, notices=(why,) * other)
 
 
 def _anomaly(bundle: Bundle, volume: Volume | Sequence[Volume], wish: Wish, progress: Progress) -> ModelOutput:
@@ -138,7 +158,7 @@ def _unsuited(bundle: Bundle, wish: Wish, prepared: Prepared | None = None) -> t
 
 
 def _network(
-    bundle: Bundle, prepared: Prepared, wish: Wish, progress: Progress
+    bundle: Bundle, prepared: Prepared, wish: Wish, computing: Computing, progress: Progress
 ) -> tuple[tuple[Heatmap, ...], Inference, tuple[str, ...]]:
     """Predict, and explain where that can be done: a prediction is worth having without its explanation."""
     inference: Inference | None = None
@@ -147,11 +167,13 @@ def _network(
     try:
         plan = planned(bundle, prepared, wish)
         if len(plan.windows) > 1:
-            inference = infer(bundle, prepared, progress=progress)
+            inference = infer(bundle, prepared, progress=progress, computing=computing)
+            if inference.channels is not None:
+                return (), inference, (_NO_MEMORY,)
         attributions, inference = explained(bundle, plan, inference, progress=progress)
     except ExplainError as error:
         warnings = (f"There is no attribution map: {error}",)
-    return attributions, inference or infer(bundle, prepared, progress=progress), warnings
+    return attributions, inference or infer(bundle, prepared, progress=progress, computing=computing), warnings
 
 
 def _boxes(bundle: Bundle, prepared: Prepared, inference: Inference) -> tuple[Heatmap, ...]:

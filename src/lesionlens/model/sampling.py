@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lesionlens.computing import EXACT, Computing
 from lesionlens.errors import BundleError, InputError, unknown_name
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.methods import Sampling
@@ -61,6 +62,8 @@ def uncertainty(
     samples: int | None = None,
     seed: int = 0,
     threshold: float = 0.5,
+    thresholds: Mapping[str, float] | None = None,
+    computing: Computing = EXACT,
     progress: Progress = silent,
 ) -> Uncertainty:
     """Predict a scan several times, and say where the predictions differ.
@@ -82,6 +85,10 @@ def uncertainty(
         Of noise and dropout; the random state of the process is left as it was.
     threshold
         Probability from which a voxel belongs to a region, for the volumes of lesions.
+    thresholds
+        Those of single classes, in its place.
+    computing
+        By which engine, in how much memory, and for which classes; dropout always takes PyTorch in fp32.
     progress
         Called after each sample.
 
@@ -106,14 +113,16 @@ def uncertainty(
     spreads: dict[str, RunningSpread] = {}
     masks: dict[str, list[NDArray[np.uint8]]] = {}
     scan: Volume | None = None
-    for done, sample in enumerate(_samples(bundles, volume, method, count, seed, progress)):
+    for done, sample in enumerate(_samples(bundles, volume, method, count, seed, computing, progress)):
         progress("Sampling", done, count)
         words.append(sample.words)
         scan = sample.inference.prepared.volume
-        for label, array in _probabilities(sample).items():
+        for label, array in _probabilities(sample, computing).items():
             spreads.setdefault(label, RunningSpread()).add(array)
             if array.ndim:
-                masks.setdefault(label, []).append(np.packbits(array >= np.float32(threshold)))
+                masks.setdefault(label, []).append(
+                    np.packbits(array >= np.float32((thresholds or {}).get(label, threshold)))
+                )
     progress("Sampling", count, count)
     assert scan is not None  # there are at least two samples
     common = _provenance(bundles, method, words, seed)
@@ -216,11 +225,13 @@ def _samples(
     method: Sampling,
     count: int,
     seed: int,
+    computing: Computing,
     progress: Progress,
 ) -> Iterator[_Sample]:
     if method == "ensemble":
         for number, bundle in enumerate(bundles, start=1):
-            inference = infer(bundle, prepare(bundle, volume), progress=_quiet(progress, number - 1, count))
+            step = _quiet(progress, number - 1, count)
+            inference = infer(bundle, prepare(bundle, volume), progress=step, computing=computing)
             yield _Sample(f"{bundle.title} ({number} of {count})", bundle, inference)
         return
     bundle = bundles[0]
@@ -229,10 +240,15 @@ def _samples(
     for number in range(count):
         step = _quiet(progress, number, count)
         if method == "tta":
-            yield _flipped(bundle, prepared, number, generator, step)
+            sample = _flipped(bundle, prepared, number, generator, computing, step)
+            if sample.inference.computed is not None:  # "auto" chooses once, or samples would differ by their engines
+                computing = replace(computing, engine=sample.inference.computed.engine)
+            yield sample
             continue
         with bundle.lock, dropping(bundle.network, seed=seed + number, device=bundle.device):
-            inference = infer(bundle, prepared, progress=step)
+            # Each window, also of air, drops units of its own, which an engine would have fixed when it was made.
+            exact = replace(computing, engine="torch", skip=False)
+            inference = infer(bundle, prepared, progress=step, computing=exact)
         yield _Sample(f"dropout, seed {seed + number}", bundle, inference)
 
 
@@ -242,7 +258,12 @@ def _quiet(progress: Progress, done: int, total: int) -> Progress:
 
 
 def _flipped(
-    bundle: Bundle, prepared: Prepared, number: int, generator: torch.Generator, progress: Progress
+    bundle: Bundle,
+    prepared: Prepared,
+    number: int,
+    generator: torch.Generator,
+    computing: Computing,
+    progress: Progress,
 ) -> _Sample:
     """Predict the flipped scan, and flip the prediction back."""
     axes = _FLIPS[number % len(_FLIPS)]
@@ -251,7 +272,8 @@ def _flipped(
     if noisy:
         sd = tensor.std(dim=(2, 3, 4), keepdim=True)
         tensor = tensor + NOISE * sd * torch.randn(tensor.shape, generator=generator)
-    inference = infer(bundle, replace(prepared, tensor=torch.flip(tensor, axes)), progress=progress)
+    turned = replace(prepared, tensor=torch.flip(tensor, axes))
+    inference = infer(bundle, turned, progress=progress, computing=computing)
     output = inference.output
     if bundle.info.task == "segmentation":
         output = torch.flip(output, [axis - 1 for axis in axes])  # it has no batch axis
@@ -262,10 +284,10 @@ def _flipped(
     )
 
 
-def _probabilities(sample: _Sample) -> dict[str, NDArray[np.float32]]:
+def _probabilities(sample: _Sample, computing: Computing) -> dict[str, NDArray[np.float32]]:
     """Return the probability of each class: a map on the scan's grid, or one number."""
     if sample.bundle.info.task == "segmentation":
-        return {m.label: m.array for m in probabilities(sample.bundle, sample.inference)}
+        return {m.label: m.array for m in probabilities(sample.bundle, sample.inference, classes=computing.classes)}
     found = class_probabilities(sample.bundle, sample.inference)
     return {label: np.asarray(value, dtype=np.float32) for label, value in found.items()}
 

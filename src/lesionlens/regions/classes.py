@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,7 @@ def measure_classes(
     maps: tuple[Heatmap, ...],
     threshold: float,
     *,
+    thresholds: Mapping[str, float] | None = None,
     rules: RegionRules = DEFAULT_RULES,
     anatomy: LabelMap | None = None,
     progress: Progress = silent,
@@ -62,6 +63,8 @@ def measure_classes(
         Attribution and uncertainty maps; the first of each class and kind is measured.
     threshold
         See :func:`~lesionlens.regions.find_regions`.
+    thresholds
+        Those of single classes, in its place.
     rules
         What counts as one region.
     anatomy
@@ -72,7 +75,8 @@ def measure_classes(
     measured = MeasuredClasses()
     for done, heatmap in enumerate(probabilities):
         progress("Measuring regions", done, len(probabilities))
-        found = find_regions(heatmap, threshold=threshold, valid=volume.valid, rules=rules)
+        least = (thresholds or {}).get(heatmap.label, threshold)
+        found = find_regions(heatmap, threshold=least, valid=volume.valid, rules=rules)
         measured.labels[heatmap.label] = found.labels
         measured.steps[heatmap.label] = found.steps
         measured.regions[heatmap.label] = tuple(measure_class(volume, heatmap, maps, found.labels, anatomy=anatomy))

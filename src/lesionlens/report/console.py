@@ -34,9 +34,8 @@ def print_result(case: CaseResult) -> None:
     for label, regions in case.regions.items():
         total = sum(region.volume_mm3 for region in regions) / 1000
         rules = f" ({case.rules.text})" if case.rules.text else ""
-        console.print(
-            f"{label}: {len(regions)} region(s) at probability {case.threshold:g} or more{rules}, {total:.2f} mL"
-        )
+        least = f"at probability {case.threshold_of(label):g} or more"
+        console.print(f"{label}: {len(regions)} region(s) {least}{rules}, {total:.2f} mL")
         if label in case.steps and case.steps[label].text:
             console.print(f"  {case.steps[label].text}")
         if regions:

@@ -76,6 +76,8 @@ def run_options(choices: Choices, selected: Selected) -> RunOptions:
         seed=sampled.seed,
         ensemble=sampled.ensemble,
         calibration=sampled.calibration,
+        engine=choices.computing.engine,
+        memory_gib=choices.computing.memory_gib,
         trust=any(is_trusted(info) for info in choices.bundles),
     )
     if asked.place == "table":
@@ -123,6 +125,6 @@ def _region(choices: Choices, selected: Selected) -> int:
             f"The table shows regions of {selected.label!r}, the target class is {choices.target.target!r}; show that"
             " class, and choose one of its regions."
         )
-    if (result.threshold, result.rules) != (selected.threshold, choices.rules):
+    if (result.threshold_of(selected.label), result.rules) != (selected.threshold, choices.rules):
         raise InputError("The regions are being measured; wait until the table shows them, and choose one.")
     return selected.region

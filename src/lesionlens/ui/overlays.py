@@ -88,8 +88,8 @@ class Overlays:
             kind = kind_of(heatmap)
             label = heatmap.label if heatmap.of_class else _EVERY_CLASS
             self._add(kind, label, heatmap_layer(heatmap, result.volume, self.styles[kind]), units)
-        measured = replace(self.styles[REGIONS], threshold=result.threshold)
         for label, labels in result.labels.items():
+            measured = replace(self.styles[REGIONS], threshold=result.threshold_of(label))
             self._add(REGIONS, label, labels_layer(labels, label, result.volume, measured), units)
 
     def show_class(self, label: str) -> None:
@@ -127,7 +127,7 @@ class Overlays:
             layer = self._layers.get((REGIONS, label))
             if layer is not None:
                 layer.data = DisplayView(result.volume.grid).to_display(labels)
-                layer.metadata[THRESHOLD_KEY] = result.threshold
+                layer.metadata[THRESHOLD_KEY] = result.threshold_of(label)
         self.select_region(None)
 
     def select_region(self, region: int | None) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from lesionlens.computing import EXACT, Computing
 from lesionlens.rules import DEFAULT_RULES, RegionRules
+from lesionlens.ui.computing_form import ComputingForm
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.looking import Looker
 from lesionlens.ui.method_form import MethodChoice, MethodForm
@@ -43,6 +45,7 @@ class Choices:
     members: tuple[BundleInfo, ...] = ()
     rules: RegionRules = DEFAULT_RULES
     anatomy_layer: Layer | None = None
+    computing: Computing = EXACT
 
     @property
     def bundles(self) -> tuple[BundleInfo, ...]:
@@ -76,16 +79,19 @@ class RunForm(QWidget):
         self.asking = TargetForm()
         self.sampling = UncertaintyForm()
         self.regions = RulesForm()
+        self.computing = ComputingForm()
         self.results = QPushButton("Open results…")
         self.results.setToolTip("Show what an earlier run wrote about this volume")
         self.bar = RunBar("Run", self.results)
         self.method_section = Section("Method and target", column_of(self.explaining, self.asking))
         self.sampling_section = Section("Uncertainty and calibration", self.sampling)
         self.regions_section = Section("Regions", self.regions)
+        self.computing_section = Section("Engine and memory", self.computing)
         self.looker = Looker(self.scan, self)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for part in (self.scan, self.method_section, self.sampling_section, self.regions_section, self.bar):
+        sections = (self.method_section, self.sampling_section, self.regions_section, self.computing_section)
+        for part in (self.scan, *sections, self.bar):
             column.addWidget(part)
         self._connect()
 
@@ -97,7 +103,8 @@ class RunForm(QWidget):
         sampled = self.sampling.choice()
         members = tuple(found for found in self.scan.bundles if bundle_name(found) in sampled.ensemble)
         chosen = self.explaining.choice(), self.asking.choice(), sampled, members
-        return Choices(layer, info, *chosen, self.regions.rules, self.regions.anatomy.currentData())
+        regions = self.regions.rules, self.regions.anatomy.currentData()
+        return Choices(layer, info, *chosen, *regions, self.computing.computing)
 
     def _connect(self) -> None:
         self.bar.run_clicked.connect(self.run_clicked)
@@ -110,6 +117,7 @@ class RunForm(QWidget):
         self.asking.changed.connect(self._allow)
         self.sampling.kind.currentIndexChanged.connect(self._allow)
         self.regions.changed.connect(self._name_rules)
+        self.computing.changed.connect(self._name_engine)
         self.looker.told.connect(self._tell)
         for section in (self.method_section, self.sampling_section):
             section.opened.connect(self.looker.look)
@@ -117,6 +125,9 @@ class RunForm(QWidget):
     def _name_rules(self) -> None:
         text = self.regions.rules.text
         self.regions_section.set_title(f"Regions: {text}" if text else "Regions")
+
+    def _name_engine(self) -> None:
+        self.computing_section.set_title(f"Engine and memory: {self.computing.computing.engine}")
 
     def _offer(self) -> None:
         info = self.scan.info

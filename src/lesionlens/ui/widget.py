@@ -136,7 +136,8 @@ class LesionLensWidget(QWidget):
         self.result = result
         self.measurer.drop()
         self.diameters.hide()
-        self.controls.set_threshold(result.threshold)
+        shown = classes_of(result)
+        self.controls.set_threshold(result.threshold_of(shown[0]) if shown else result.threshold)
         self.form.regions.show_rules(result.rules)
         self.form.bar.say(" ".join([f"Results of {result.bundle}.", *unseen_classes(result)]))
         labels = classes_of(result)
@@ -180,6 +181,8 @@ class LesionLensWidget(QWidget):
 
     def _show_class(self, label: str) -> None:
         self.overlays.show_class(label)
+        if self.result is not None and self.result.thresholds:
+            self.controls.set_threshold(self.result.threshold_of(label))
         self.controls.allow(self.overlays.kinds)
         self._show_regions()
 
@@ -192,7 +195,7 @@ class LesionLensWidget(QWidget):
         self.spread.say(spread_words(result, label))
         if label not in result.regions:
             self.table.clear(without_regions(result, threshold))
-        elif (result.threshold, result.rules) == (threshold, self.form.regions.rules):
+        elif (result.threshold_of(label), result.rules) == (threshold, self.form.regions.rules):
             self.measurer.drop()
             spreads = result.volume_spreads.get(label, ())
             said = rules_words(result, label)

@@ -106,5 +106,6 @@ def measure_again(result: CaseResult, threshold: float, rules: RegionRules, prog
         steps=found.steps,
         rules=rules,
         threshold=threshold,
+        thresholds={},
         volume_spreads={},
     )
