@@ -74,7 +74,6 @@ def shared_visible_viewer(qapp: QApplication) -> Iterator[napari.Viewer]:
     assert qapp is not None
     viewer = napari.Viewer(show=False, show_welcome_screen=False)
     viewer.window._qt_viewer.canvas.native.setFixedSize(*_CANVAS)
-    viewer.window.show()
     yield viewer
     viewer.close()
 
@@ -83,6 +82,7 @@ def shared_visible_viewer(qapp: QApplication) -> Iterator[napari.Viewer]:
 def visible_window(shared_visible_viewer: napari.Viewer, qtbot: Any) -> Iterator[Window]:
     """Return an empty window that is drawn, with the dock; its tests are marked xvfb."""
     viewer = shared_visible_viewer
+    viewer.window.show()
     viewer.window.resize(*_SIZE)
     found = dock_into(viewer, qtbot)
     found.widget.glances.legend.setChecked(False)  # its text lies over the picture, and changes with what is shown
@@ -90,6 +90,7 @@ def visible_window(shared_visible_viewer: napari.Viewer, qtbot: Any) -> Iterator
     yield found
     close_dock(found)
     _empty(viewer)
+    viewer.window._qt_window.hide()  # to the tests that follow there is nobody who could be asked
 
 
 @pytest.fixture
