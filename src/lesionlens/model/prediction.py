@@ -17,7 +17,7 @@ from lesionlens.errors import BundleError
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.inference import Inference, infer, kept_channels
-from lesionlens.model.preprocess import prepare
+from lesionlens.model.preprocess import as_bundle, prepare
 from lesionlens.model.slabs import file_array
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
@@ -71,7 +71,7 @@ def predict(
     InputError
         If the volume does not suit the bundle.
     """
-    bundle.require_classes("a probability for each voxel")
+    as_bundle(bundle).require_classes("a probability for each voxel")
     computing = Computing(engine, memory_gib, tuple(classes))
     inference = infer(bundle, prepare(bundle, volume), progress=progress, computing=computing)
     return probabilities(bundle, inference, classes=classes)
@@ -92,7 +92,7 @@ def classify(bundle: Bundle, volume: Volume | Sequence[Volume], *, progress: Pro
     InputError
         If the volume does not suit the bundle.
     """
-    bundle.require_classes("a probability for each class")
+    as_bundle(bundle).require_classes("a probability for each class")
     return class_probabilities(bundle, infer(bundle, prepare(bundle, volume), progress=progress))
 
 

@@ -22,7 +22,7 @@ from lesionlens.model.bundle import Bundle
 from lesionlens.model.inverse import Undo, lost, place, undo_of
 from lesionlens.volume import Grid, Volume, resample
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "as_bundle", "prepare"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +158,16 @@ def _seen(undo: Undo, tensor: MetaTensor) -> NDArray[np.bool_]:
     return found
 
 
-def _volumes(bundle: object, volumes: object) -> tuple[Volume, ...]:
-    """Refuse what is easily passed by mistake: a name, a path, an array."""
+def as_bundle(bundle: object) -> Bundle:
+    """Return what was given for a bundle, or refuse it."""
     if not isinstance(bundle, Bundle):
         raise InputError(f"Expected a Bundle; found {type(bundle).__name__}. Give what load_bundle() returns.")
+    return bundle
+
+
+def _volumes(bundle: object, volumes: object) -> tuple[Volume, ...]:
+    """Refuse what is easily passed by mistake: a name, a path, an array."""
+    as_bundle(bundle)
     found = (volumes,) if isinstance(volumes, Volume) else tuple(volumes) if isinstance(volumes, list | tuple) else ()
     if not found or not all(isinstance(one, Volume) for one in found):
         raise InputError(
