@@ -15,6 +15,7 @@ import torch
 from monai.networks.nets import AttentionUnet
 
 import lesionlens as ll
+from anomaly_bundles import anomaly_bundle
 from detection_networks import write_detection
 from lesionlens.cli import main
 from lesionlens.volume import Volume
@@ -90,6 +91,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells[12:16, 8:12, 10:12] = 1
     ll.write(Volume(cells, straight_grid()), folder / "cells.nii.gz")
     write_detection(folder / "cubes", steps=[RAS])
+    anomaly_bundle(folder / "odd", {"method": "reconstruction"}, scaled=True)
     return folder
 
 
@@ -116,8 +118,9 @@ def test_run(case: Path, page: dict[str, str], tmp_path: Path) -> None:
     layer = written(case, tmp_path / "b", "run", "--method", "activation_mean", "--layer", "0")
     gates = written(case, tmp_path / "c", "run", "--method", "attention_gates", bundle="gated")
     boxes = written(case, tmp_path / "d", "run", "--method", "hirescam", bundle="cubes", scan="cells.nii.gz")
+    odd = written(case, tmp_path / "e", "run", bundle="odd")
 
-    check(page["`lesionlens run`"], sure, layer, gates, boxes)
+    check(page["`lesionlens run`"], sure, layer, gates, boxes, odd)
     with (tmp_path / "d" / "detections.csv").open(newline="", encoding="utf-8") as file:
         assert next(csv.reader(file)) == list(first_cells(page["`detections.csv`"]))
     assert keys_of(tmp_path / "a" / "record.json") == list(first_cells(page["`record.json`"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import mahalanobis
 
 import lesionlens as ll
+from anomaly_bundles import anomaly_bundle
 from lesionlens.anomaly_reference import Reference, read_reference, reference_path, write_reference
 from lesionlens.cli import main
 from lesionlens.errors import BundleError, ExplainError, InputError
@@ -22,19 +22,9 @@ from lesionlens.model.bundle import Bundle
 from lesionlens.volume import Grid, Volume
 from tiny_bundles import CENTRE, SLIDING, blob, centre_of_mass, oblique_grid, straight_grid, write_bundle
 
-# A network that expects every voxel to be 0.25, whatever it sees.
-_CONSTANT: dict[str, Any] = {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 1}
-_QUARTER = {"weight": torch.zeros(1, 1, 1, 1, 1), "bias": torch.tensor([0.25])}
 # Two features of each voxel: itself, and twice itself plus 1; the second layer halves the grid.
 _FEATURES = "$torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.Conv3d(2, 3, 2, stride=2))"
 _IMPORTS = {"imports": ["$import torch"]}
-
-
-def _bundle(folder: Path, spec: dict[str, Any], **parts: Any) -> Path:
-    path = write_bundle(folder, **{"network": _CONSTANT, "state": _QUARTER, "outputs": {"0": "image"}, **parts})
-    metadata = json.loads((path / "configs/metadata.json").read_text())
-    (path / "configs/metadata.json").write_text(json.dumps({**metadata, "lesionlens": {"anomaly": spec}}))
-    return path
 
 
 def _feature_state() -> dict[str, torch.Tensor]:
@@ -62,7 +52,7 @@ def test_a_reconstruction_is_compared_in_place_and_in_units_of_the_reference(tmp
     """Closed form: input minus 0.25, over the score that 99 % of the reference's voxels lie below."""
     spec = {"method": "reconstruction", "deviation": "brighter", "level": 0.99, "label": "bright"}
     references = [_noise(seed) for seed in range(3)]
-    bundle = _with_reference(_bundle(tmp_path / "a", spec, inferer=SLIDING), references)
+    bundle = _with_reference(anomaly_bundle(tmp_path / "a", spec, inferer=SLIDING), references)
     unit = np.quantile(np.clip([volume.array - 0.25 for volume in references], 0, None), 0.99)
 
     scan = blob(grid, CENTRE)
@@ -79,7 +69,7 @@ def test_a_reconstruction_is_compared_in_place_and_in_units_of_the_reference(tmp
 def test_the_side_that_counts_is_the_bundles_choice(tmp_path: Path, deviation: str, sign: int) -> None:
     """A dark lesion is invisible to a bundle that looks for bright ones, and the other way round."""
     bundle = _with_reference(
-        _bundle(tmp_path / "a", {"method": "reconstruction", "deviation": deviation}), [_noise(1), _noise(2)]
+        anomaly_bundle(tmp_path / "a", {"method": "reconstruction", "deviation": deviation}), [_noise(1), _noise(2)]
     )
     scan = _noise(3, sd=0.5)
     away = scan.array - 0.25
@@ -94,7 +84,7 @@ def test_the_side_that_counts_is_the_bundles_choice(tmp_path: Path, deviation: s
 def test_the_scale_never_comes_from_the_scan(tmp_path: Path) -> None:
     """A map stretched to its own maximum makes a healthy brain look ill: here it stays below 1 but for its share."""
     bundle = _with_reference(
-        _bundle(tmp_path / "a", {"method": "reconstruction", "level": 0.99}), [_noise(n) for n in range(4)]
+        anomaly_bundle(tmp_path / "a", {"method": "reconstruction", "level": 0.99}), [_noise(n) for n in range(4)]
     )
 
     healthy = ll.score_anomaly(bundle, _noise(9)).array
@@ -115,7 +105,7 @@ def test_what_is_air_is_neither_judged_nor_counted(tmp_path: Path) -> None:
         array[:20] = -1
         return volume.with_array(array)
 
-    bundle = _with_reference(_bundle(tmp_path / "a", spec), [half(_noise(n)) for n in range(2)])
+    bundle = _with_reference(anomaly_bundle(tmp_path / "a", spec), [half(_noise(n)) for n in range(2)])
     judged = np.abs([half(_noise(n)).array[20:] - 0.25 for n in range(2)])
 
     found = ll.score_anomaly(bundle, half(_noise(5))).array
@@ -130,7 +120,7 @@ def test_what_is_air_is_neither_judged_nor_counted(tmp_path: Path) -> None:
 def test_smoothing_is_in_mm_along_each_axis(tmp_path: Path) -> None:
     """One bright voxel becomes a Gaussian that is as wide in mm along slices as across."""
     spec = {"method": "reconstruction", "smooth_mm": 3.0, "deviation": "brighter"}
-    bundle = _with_reference(_bundle(tmp_path / "a", spec), [_noise(1), _noise(2)])
+    bundle = _with_reference(anomaly_bundle(tmp_path / "a", spec), [_noise(1), _noise(2)])
     array = np.full(straight_grid().shape, 0.25, np.float32)
     array[20, 18, 12] = 1
 
@@ -147,7 +137,9 @@ def test_smoothing_is_in_mm_along_each_axis(tmp_path: Path) -> None:
 def test_features_are_compared_with_a_gaussian_as_scipy_does(tmp_path: Path) -> None:
     """Mahalanobis distances of every voxel's features, by an independent implementation."""
     spec = {"method": "gaussian", "layers": ["0"]}
-    path = _bundle(tmp_path / "a", spec, network=_FEATURES, state=_feature_state(), extra=_IMPORTS, inferer=SLIDING)
+    path = anomaly_bundle(
+        tmp_path / "a", spec, network=_FEATURES, state=_feature_state(), extra=_IMPORTS, inferer=SLIDING
+    )
     bundle = _with_reference(path, [_noise(1), _noise(2)])
     assert bundle.reference is not None
     mean, precision = (bundle.reference.arrays[name].astype(np.float64) for name in ("mean", "precision"))
@@ -192,7 +184,7 @@ def test_each_kept_feature_is_the_one_farthest_from_the_others() -> None:
 def test_coarse_features_lie_where_their_cells_lie(tmp_path: Path) -> None:
     """A layer of stride 2 marks a blob where it is, not half a cell beside it."""
     spec = {"method": "gaussian", "layers": ["0", "1"]}
-    path = _bundle(tmp_path / "a", spec, network=_FEATURES, state=_feature_state(), extra=_IMPORTS)
+    path = anomaly_bundle(tmp_path / "a", spec, network=_FEATURES, state=_feature_state(), extra=_IMPORTS)
     bundle = _with_reference(path, [_noise(1, sd=0.02), _noise(2, sd=0.02)])
     grid = straight_grid()
     scan = blob(grid, CENTRE)
@@ -205,7 +197,7 @@ def test_coarse_features_lie_where_their_cells_lie(tmp_path: Path) -> None:
 
 def test_a_template_is_compared_at_its_place_in_the_world(tmp_path: Path) -> None:
     """Z-scores in closed form, on a scan whose grid is turned and shifted against the template's."""
-    path = _bundle(tmp_path / "a", {"method": "template"}, network={"_target_": "torch.nn.Identity"}, state={})
+    path = anomaly_bundle(tmp_path / "a", {"method": "template"}, network={"_target_": "torch.nn.Identity"}, state={})
     volumes = [_noise(n) for n in range(6)]
     bundle = _with_reference(path, volumes)
     stack = np.stack([volume.array for volume in volumes[:3]]).astype(np.float64)
@@ -243,7 +235,7 @@ def test_a_gaussian_is_that_of_numpy() -> None:
 
 def test_a_bundle_without_reference_has_no_scale(tmp_path: Path) -> None:
     """Without one any map would be a guess."""
-    bundle = ll.load_bundle(_bundle(tmp_path / "a", {"method": "reconstruction"}), trust=True)
+    bundle = ll.load_bundle(anomaly_bundle(tmp_path / "a", {"method": "reconstruction"}), trust=True)
     with pytest.raises(BundleError, match="has no reference, so its scores have no scale"):
         ll.score_anomaly(bundle, _noise(1))
 
@@ -252,7 +244,7 @@ def test_a_bundle_with_classes_scores_no_anomaly(tmp_path: Path) -> None:
     """And says what to call instead; an anomaly bundle says so the other way round."""
     with pytest.raises(BundleError, match="segmentation bundle and scores no anomaly"):
         ll.score_anomaly(ll.load_bundle(write_bundle(tmp_path / "b"), trust=True), _noise(1))
-    bundle = ll.load_bundle(_bundle(tmp_path / "a", {"method": "reconstruction"}), trust=True)
+    bundle = ll.load_bundle(anomaly_bundle(tmp_path / "a", {"method": "reconstruction"}), trust=True)
     with pytest.raises(BundleError, match=r"Use score_anomaly\(\)"):
         ll.predict(bundle, _noise(1))
     with pytest.raises(ExplainError, match="has no classes"):
@@ -275,20 +267,20 @@ def test_a_bundle_with_classes_scores_no_anomaly(tmp_path: Path) -> None:
 def test_what_a_bundle_states_wrongly_is_said(tmp_path: Path, spec: dict[str, Any], words: str) -> None:
     """A misspelt option that is ignored makes a map of something else."""
     with pytest.raises(BundleError, match=words):
-        ll.load_bundle(_bundle(tmp_path / "a", spec), trust=True)
+        ll.load_bundle(anomaly_bundle(tmp_path / "a", spec), trust=True)
 
 
 def test_a_layer_that_does_not_exist_is_named(tmp_path: Path) -> None:
     """With those that do."""
     spec = {"method": "gaussian", "layers": ["7"]}
-    path = _bundle(tmp_path / "a", spec, network=_FEATURES, state=_feature_state(), extra=_IMPORTS)
+    path = anomaly_bundle(tmp_path / "a", spec, network=_FEATURES, state=_feature_state(), extra=_IMPORTS)
     with pytest.raises(BundleError, match="7"):
         fit_reference(ll.load_bundle(path, trust=True), [_noise(1), _noise(2)])
 
 
 def test_one_scan_is_no_reference(tmp_path: Path) -> None:
     """Nor are none."""
-    bundle = ll.load_bundle(_bundle(tmp_path / "a", {"method": "reconstruction"}), trust=True)
+    bundle = ll.load_bundle(anomaly_bundle(tmp_path / "a", {"method": "reconstruction"}), trust=True)
     with pytest.raises(InputError, match="at least 2 scans"):
         fit_reference(bundle, [_noise(1)])
 
@@ -312,7 +304,7 @@ def test_a_reference_survives_writing_and_reading(tmp_path: Path) -> None:
 
 def test_a_run_writes_the_map_and_reads_it_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Through the command line: a reference, a run, and the same map as the Python interface gives."""
-    path = _bundle(tmp_path / "mine", {"method": "reconstruction", "label": "odd"})
+    path = anomaly_bundle(tmp_path / "mine", {"method": "reconstruction", "label": "odd"})
     for number in range(2):
         ll.write(_noise(number), tmp_path / f"healthy{number}.nii.gz")
     scan = blob(straight_grid(), CENTRE)
