@@ -60,11 +60,9 @@ def run_record(
         "class_probabilities": dict(output.class_probabilities),
         "detections": None if output.detections is None else [found.record() for found in output.detections],
         "anatomy": None if anatomy is None else _anatomy_record(anatomy),
-        "thresholds": dict(thresholds),
         "n_regions": {label: len(found) for label, found in regions.items()},
         "region_steps": {label: asdict(steps) for label, steps in measured.steps.items()},
         "total_volume_mm3": {label: sum(r.volume_mm3 for r in found) for label, found in regions.items()},
-        "computing": None if output.computed is None else output.computed.record(),
         "warnings": [
             *_geometry_warnings(volume),
             *output.warnings,
@@ -75,6 +73,8 @@ def run_record(
         ],
         "versions": versions(),
         "seconds": seconds,
+        "computing": None if output.computed is None else output.computed.record(),
+        "thresholds": dict(thresholds),
     }
 
 
