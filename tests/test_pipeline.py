@@ -77,7 +77,7 @@ def test_class_has_its_own_threshold(
     [
         ({"thresholds": {"spleen": 0.3}}, ExplainError, "spleen"),
         ({"thresholds": {"lesion": 0.0}}, InputError, "0.0 for 'lesion'"),
-        ({"classes": ("spleen",)}, ExplainError, "spleen"),
+        ({"only": ("spleen",)}, ExplainError, "spleen"),
         ({"engine": "tensorrt"}, InputError, "tensorrt"),
     ],
 )

@@ -19,6 +19,7 @@ os.environ["LESIONLENS_CONFIG"] = os.path.dirname(os.environ["NAPARI_CONFIG"])
 
 import napari
 import pytest
+from napari._qt.qt_main_window import _QtMainWindow
 from napari.utils.notifications import Notification, notification_manager
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
@@ -44,9 +45,16 @@ def shared_viewer(qapp: QApplication) -> Iterator[napari.Viewer]:
 
 @pytest.fixture
 def viewer(shared_viewer: napari.Viewer) -> Iterator[napari.Viewer]:
-    """Return an empty viewer without a dock of ours."""
+    """Return an empty viewer without a dock of ours, which is napari's current one."""
+    _make_current(shared_viewer)
     yield shared_viewer
     _empty(shared_viewer)
+
+
+def _make_current(viewer: napari.Viewer) -> None:
+    """Make a viewer what ``napari.current_viewer()`` returns, as a click on its window would."""
+    windows = _QtMainWindow._instances
+    windows.append(windows.pop(windows.index(viewer.window._qt_window)))
 
 
 def _empty(viewer: napari.Viewer) -> None:
@@ -82,6 +90,7 @@ def shared_visible_viewer(qapp: QApplication) -> Iterator[napari.Viewer]:
 def visible_window(shared_visible_viewer: napari.Viewer, qtbot: Any) -> Iterator[Window]:
     """Return an empty window that is drawn, with the dock; its tests are marked xvfb."""
     viewer = shared_visible_viewer
+    _make_current(viewer)
     viewer.window.show()
     viewer.window.resize(*_SIZE)
     found = dock_into(viewer, qtbot)

@@ -118,9 +118,7 @@ def test_napari_lists_what_runs_while_it_runs(viewer: napari.Viewer, qtbot: Any)
     """It asks before a window is closed in which work would be lost, and not for ever after."""
     work = Held()
     job = Job("LesionLens: a test", work)
-    current = napari.current_viewer()  # of several windows a job is listed in the one that is used
-    assert current is not None
-    manager = current.window._task_status_manager
+    manager = viewer.window._task_status_manager
 
     job.start()
     listed = manager.get_status()
