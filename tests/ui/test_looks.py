@@ -112,6 +112,24 @@ def test_a_class_that_is_not_seen_does_not_fade_the_others(window: Window) -> No
     assert window.layer("Grad-CAM: tumour").contrast_limits[1] == 2
 
 
+def test_a_change_of_style_slices_nothing_again(window: Window) -> None:
+    """To slice large maps takes longer than all else; only what is switched on has to be."""
+    window.open(phantom())
+    window.widget.show_result(result_of(phantom()))
+    sliced: list[str] = []
+    for layer in window.viewer.layers:
+        layer.events.set_data.connect(lambda event: sliced.append(event.source.name))
+    controls = window.widget.controls.kinds
+
+    window.widget.controls.set_threshold(0.4)
+    controls["probability"].opacity.setValue(0.3)
+    controls["attribution"].colours.setCurrentText("blue-orange")
+    assert sliced == []
+
+    controls["attribution"].visible.setChecked(True)
+    assert set(sliced) == {"Grad-CAM: lesion"}
+
+
 def test_styling_copies_and_computes_nothing(window: Window) -> None:
     """Every change is one of properties; the arrays of scan and maps are those of the result throughout."""
     result = result_of(phantom())

@@ -46,6 +46,7 @@ __all__ = [
     "mm_per_unit",
     "overlay_layer",
     "scan_of",
+    "set_if_other",
     "uncertainty_layer",
     "volume_from_image",
     "volume_layer",
@@ -237,6 +238,12 @@ def scan_of(layer: Layer) -> Volume | None:
     """Return the scan that a layer is an overlay of, or None for any other layer."""
     value = layer.metadata.get(SCAN_KEY)
     return value if isinstance(value, Volume) else None
+
+
+def set_if_other(layer: Layer, name: str, value: object) -> None:
+    """Set a property of a layer unless it has that value: napari slices and draws anew even where nothing changes."""
+    if getattr(layer, name) != value:
+        setattr(layer, name, value)
 
 
 def is_loading(layer: Layer) -> bool:

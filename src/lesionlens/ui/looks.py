@@ -18,7 +18,7 @@ from napari.layers import Layer
 from lesionlens.scales import limit_of, scale_of
 from lesionlens.styles import OverlayKind, Style
 from lesionlens.ui.appearance import appearance, is_signed, kind_of, opacity_of
-from lesionlens.ui.layers import contour_layer, heatmap_of, is_fixed, scan_of
+from lesionlens.ui.layers import contour_layer, heatmap_of, is_fixed, scan_of, set_if_other
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -111,7 +111,7 @@ class Looks:
             layer.contrast_limits = limits
             # The handles of napari's own sliders can then reach every value.
             layer.contrast_limits_range = (min(0.0, limits[0]), limits[1])
-        layer.opacity = 0.0 if style.contour else opacity_of(heatmap, style)
+        set_if_other(layer, "opacity", 0.0 if style.contour else opacity_of(heatmap, style))
         self._draw_bar(layer, visible=self._bars and not style.contour)
         self._draw_contour(layer, heatmap, style, limit)
 
@@ -130,13 +130,16 @@ class Looks:
         data, options, _ = contour_layer(heatmap, scan, style, limit=limit)
         if lines is None:
             lines = self._add(layer, data, options)
-        # Lines that were drawn once stay, hidden: to make a layer takes longer than anything else here.
-        lines.visible = layer.visible and style.contour
+        # Lines that were drawn once stay, hidden: to make a layer takes longer than anything else here. What they are
+        # comes before whether they are seen, so that they are drawn once.
         drawn: Any = lines.data
         wanted: Any = data
         if style.contour and (drawn.threshold, drawn.both_signs) != (wanted.threshold, wanted.both_signs):
-            lines.data, lines.colormap = data, options["colormap"]
-        lines.opacity = options["opacity"]
+            lines.data = data
+            if drawn.both_signs != wanted.both_signs:  # the colours depend on nothing else that changes
+                lines.colormap = options["colormap"]
+        set_if_other(lines, "opacity", options["opacity"])
+        set_if_other(lines, "visible", layer.visible and style.contour)
 
     def _add(self, layer: Layer, data: Any, options: dict[str, Any]) -> Layer:
         layers = self._viewer.layers
@@ -155,7 +158,7 @@ class Looks:
         """Show lines as long as the map that they belong to is switched on."""
         lines, heatmap = self._contours.get(event.source), heatmap_of(event.source)
         if lines is not None and heatmap is not None:
-            lines.visible = event.source.visible and self.styles[kind_of(heatmap)].contour
+            set_if_other(lines, "visible", event.source.visible and self.styles[kind_of(heatmap)].contour)
 
     def _remove(self, layer: Layer) -> None:
         lines = self._contours.pop(layer, None)

@@ -23,6 +23,7 @@ from lesionlens.ui.layers import (
     is_length,
     labels_layer,
     scan_of,
+    set_if_other,
     uncertainty_layer,
     volume_of,
 )
@@ -97,7 +98,7 @@ class Overlays:
         self.shown_class = label
         self.select_region(None)
         for (kind, of_class), layer in self._layers.items():
-            layer.visible = self.styles[kind].visible and of_class in (label, _EVERY_CLASS)
+            set_if_other(layer, "visible", self.styles[kind].visible and of_class in (label, _EVERY_CLASS))
 
     def restyle(self, kind: OverlayKind, **changes: Any) -> None:
         """Change colours, threshold, opacity, contour or visibility of one kind of overlay."""
@@ -105,7 +106,7 @@ class Overlays:
         self.looks.restyle(kind)
         for (of_kind, label), layer in self._layers.items():
             if of_kind == kind:
-                layer.visible = style.visible and label in (self.shown_class, _EVERY_CLASS)
+                set_if_other(layer, "visible", style.visible and label in (self.shown_class, _EVERY_CLASS))
                 if kind == REGIONS:
                     self._outline(layer, style)
 
