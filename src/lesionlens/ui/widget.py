@@ -31,6 +31,7 @@ from lesionlens.ui.overlays import Overlays
 from lesionlens.ui.parts import Note, Section, line, scrolled
 from lesionlens.ui.places import Places
 from lesionlens.ui.region_table import NO_REGIONS, RegionTable
+from lesionlens.ui.rehearsal import rehearse_soon
 from lesionlens.ui.result_words import classes_of, rules_words, unseen_classes, without_regions
 from lesionlens.ui.run_form import RunForm
 from lesionlens.ui.spread_words import spread_words
@@ -84,6 +85,7 @@ class LesionLensWidget(QWidget):
         self._connect()
         self.desk.prefer()
         annotate(viewer)
+        rehearse_soon(viewer, self)
         bind_keys(viewer, self.glances)
         self.form.scan.start()
 
