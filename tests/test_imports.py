@@ -50,6 +50,9 @@ MAY_IMPORT = {
     "detections": set(),
     "computing": {"errors"},
     "lattice": set(),
+    "children": set(),
+    "apart_child": {"children"},
+    "apart": {"errors", "progress", "children", "apart_child"},
     "regions": _VALUES,
     "spread": _VALUES | {"regions"},
     "calibration": _VALUES,
@@ -65,7 +68,7 @@ MAY_IMPORT = {
     "distributions": _VALUES | {"regions"},
     "recent": {"errors", "io", "config"},
     "display": {"errors", "volume"},
-    "io": _VALUES,
+    "io": _VALUES | {"children"},
     "sample": _VALUES | {"io"},
     "explain": _VALUES,
     "model": _VALUES | {"regions", "spread", "calibration", "registration", "anomaly_reference", "trusted", "explain"},
@@ -81,7 +84,7 @@ MAY_IMPORT = {
     "handover": _WORK | {"results", "sessions"},
     "batch": _WORK | {"results", "pipeline"},
     "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "handover", "replay", "batch"},
-    "ui": _WORK | {"results", "pipeline", "importance", "sessions", "batch", "contours", "styles"},
+    "ui": _WORK | {"results", "pipeline", "importance", "apart", "sessions", "batch", "contours", "styles"},
     "__main__": {"cli"},
 }
 

@@ -20,6 +20,7 @@ __all__ = [
     "LesionLensError",
     "MissingPackageError",
     "OutputError",
+    "ProcessError",
     "ReadError",
     "SessionError",
     "UntrustedBundleError",
@@ -36,6 +37,14 @@ class LesionLensError(Exception):
 
     def __str__(self) -> str:
         return printable(super().__str__())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (type(self), self.args), self.__dict__  # some have arguments that have to be named
+
+
+def _restored(kind: type[LesionLensError], arguments: tuple[object, ...]) -> LesionLensError:
+    """Return an error that comes from another process, before its attributes are set."""
+    return kind.__new__(kind, *arguments)
 
 
 class ReadError(LesionLensError, ValueError):
@@ -126,6 +135,10 @@ class OutputError(LesionLensError, OSError):
 
 class SessionError(LesionLensError, OSError):
     """A reader's decision could not be stored; it was not, not even in part."""
+
+
+class ProcessError(LesionLensError, RuntimeError):
+    """The process that works in the background cannot be started, or ended before its work did."""
 
 
 class Cancelled(LesionLensError):

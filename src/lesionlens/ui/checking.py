@@ -16,10 +16,9 @@ from lesionlens.progress import Progress
 from lesionlens.report.trust import draw_charts
 from lesionlens.target import Over, ScoreName
 from lesionlens.ui.drawn import DOCK_INCHES, pixels_of
-from lesionlens.ui.masks import scan_in
 
 if TYPE_CHECKING:
-    from napari.layers import Layer
+    from lesionlens.volume import Volume
 
 __all__ = ["Checked", "TrustOptions", "check"]
 
@@ -66,15 +65,15 @@ class Checked:
     missing: Mapping[str, str]
 
 
-def check(options: TrustOptions, layer: Layer, progress: Progress) -> Checked:
-    """Make the map of the scan that a layer shows, check it, and draw what was found."""
+def check(options: TrustOptions, scan: Volume, progress: Progress) -> Checked:
+    """Make the map of a scan, check it, and draw what was found."""
     from lesionlens.model.bundle import load_bundle
     from lesionlens.model.trust import trust
 
     progress("Loading the bundle", 0, 1)
     report = trust(
         load_bundle(options.bundle, trust=options.allowed),
-        scan_in(layer),
+        scan,
         method=options.method,
         target=options.target,
         score=options.score,

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
 from lesionlens.errors import InputError
 from lesionlens.styles import DIVERGING, Style
-from lesionlens.ui import weighing
+from lesionlens.ui import weighing, work
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.consent import may_run
 from lesionlens.ui.current import current_of
@@ -82,7 +82,7 @@ class ImportanceWidget(QWidget):
             return
         self._forget()
         title = f"LesionLens: importance for {info.name} on {layer.name}"
-        self.bar.start(title, partial(weighing.weigh, options, scan), self.show_weighed)
+        self.bar.start(title, partial(work.weigh, options, scan), self.show_weighed)
 
     def cancel(self) -> None:
         """Stop what runs, at its next step."""

@@ -1,4 +1,7 @@
-"""What runs in the background, and what the forms ask the core: no Qt, no viewer."""
+"""What runs in the background, and what the forms ask the core: no Qt, no viewer.
+
+Whatever runs a network does so in a process of its own (:func:`lesionlens.apart.run_apart`).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesionlens import pipeline
+from lesionlens.apart import run_apart
 from lesionlens.heatmap import LabelMap
-from lesionlens.pipeline import RunOptions, run_case
+from lesionlens.pipeline import RunOptions
 from lesionlens.progress import Progress
 from lesionlens.regions import LesionChanges, compare_regions, label_regions, measure_classes
 from lesionlens.results import CaseResult, read_case
-from lesionlens.ui import checking, comparing, facts
+from lesionlens.ui import checking, comparing, facts, weighing
 from lesionlens.ui.consent import is_trusted
 from lesionlens.ui.masks import scan_in
 
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
     from lesionlens.ui.checking import Checked, TrustOptions
     from lesionlens.ui.comparing import Compared
     from lesionlens.ui.facts import BundleFacts
+    from lesionlens.ui.weighing import ImportanceOptions, Weighed
+    from lesionlens.volume import Volume
 
 __all__ = [
     "bundle_info",
@@ -36,6 +43,8 @@ __all__ = [
     "measure_again",
     "read_results",
     "run",
+    "run_case",
+    "weigh",
 ]
 
 
@@ -56,7 +65,14 @@ def bundle_info(path: Path) -> BundleInfo:
 
 def look_at(info: BundleInfo, progress: Progress) -> BundleFacts:
     """Look at the network of a bundle that may be executed."""
-    return facts.look_at(facts.bundle_name(info), progress, trust=is_trusted(info))
+    found: BundleFacts = run_apart(facts.look_at, facts.bundle_name(info), progress=progress, trust=is_trusted(info))
+    return found
+
+
+def run_case(options: RunOptions, *, volume: Volume, progress: Progress) -> CaseResult:
+    """Run a case in a process of its own, and show its results on the scan that is here already."""
+    found: CaseResult = run_apart(pipeline.run_case, options, volume=volume, progress=progress)
+    return replace(found, volume=volume)
 
 
 def run(options: RunOptions, layer: Layer, progress: Progress) -> CaseResult:
@@ -72,7 +88,14 @@ def read_results(folder: Path, layer: Layer, progress: Progress) -> CaseResult:
 
 def check(options: TrustOptions, layer: Layer, progress: Progress) -> Checked:
     """Check how far a map of the scan that a layer shows may be believed."""
-    return checking.check(options, layer, progress)
+    found: Checked = run_apart(checking.check, options, scan_in(layer), progress=progress)
+    return found
+
+
+def weigh(options: ImportanceOptions, scan: Volume, progress: Progress) -> Weighed:
+    """Take features of a scan away one by one."""
+    found: Weighed = run_apart(weighing.weigh, options, scan, progress=progress)
+    return replace(found, scan=scan)
 
 
 def compare(

@@ -20,6 +20,8 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
+from lesionlens.children import own_streams
+
 __all__ = ["decode_frame", "receive", "send", "serve"]
 
 _LENGTHS = struct.Struct("<IQ")  # of head and body, in bytes
@@ -63,7 +65,7 @@ def serve(decode: Decode = decode_frame) -> None:
     """
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a child at once
-    incoming, outgoing = _own_streams()
+    incoming, outgoing = own_streams()
     in_use = _memory_in_use()
     send(outgoing, {})  # ready
     while True:
@@ -120,15 +122,6 @@ def _exactly(stream: BinaryIO, length: int) -> bytes:
     if len(found) < length:
         raise EOFError
     return found
-
-
-def _own_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Keep standard input and output for messages, and give all others empty ones."""
-    incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nothing, descriptor)
-    return incoming, outgoing
 
 
 def _memory_in_use() -> int:

@@ -3,18 +3,14 @@
 The decoders of JPEG and its relatives are C code. On damaged data it may crash, hang, print, or ask for all memory; in
 a process of its own it does so to nobody. Children are started when they are first needed, serve all threads, and end
 with this process, because their input does.
-
-Not ``multiprocessing``: its children run the user's script once more, which then needs a guard.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +19,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionlens.children import start_child
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import one_line
 from lesionlens.io.dicom.decoder_child import receive, send
@@ -45,14 +42,11 @@ _GRACE = 2.0
 # A longer answer comes from a decoder that wrote where it must not.
 _MOST_BYTES = 8  # of a value
 
-# What the children run first: they find modules where this program finds them, and nowhere else.
-_PATHS = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+# What the children run.
 _SERVE = "from lesionlens.io.dicom.decoder_child import serve; serve()"
 
 _NOT_STARTED = "Cannot start a process that decodes compressed images"
 _UNCOMPRESSED = "Export the series uncompressed."
-
-_NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
 class DecoderError(RuntimeError):
@@ -143,17 +137,11 @@ class _Child:
     """One process that decodes one codestream after the other."""
 
     def __init__(self, program: str) -> None:
-        if not sys.executable:
-            raise ReadError(f"{_NOT_STARTED}: sys.executable does not name a Python. {_UNCOMPRESSED}")
-        paths = json.dumps([os.path.abspath(path) for path in sys.path])
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", _PATHS + program, paths],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+            self._process = start_child(
+                program,
+                environment={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                creationflags=_NO_WINDOW,
             )
         except OSError as error:
             raise ReadError(f"{_NOT_STARTED}: {one_line(error)}. {_UNCOMPRESSED}") from error
