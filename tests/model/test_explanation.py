@@ -89,6 +89,24 @@ def test_maps_of_the_image_lie_on_the_lesion_in_every_orientation(
     assert {name: heatmap.provenance.options[name] for name in options} == options
 
 
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ({"target": "lesion"}, "target 'lesion'"),
+        ({"target": "all"}, "target 'all'"),
+        ({"score": "logit", "over": "largest"}, "score 'logit', over '1'"),
+        ({"against": "background"}, r"against \('background',\)"),
+    ],
+)
+def test_a_map_of_no_class_is_not_asked_about_one(coarse: Any, question: dict[str, Any], words: str) -> None:
+    """The map would be the same for every class, and seem to answer the question."""
+    scan = blob(straight_grid(), CENTRE)
+    with pytest.raises(ExplainError, match=f"Mean activation makes the same map for every class; leave out: {words}"):
+        ll.explain(coarse, scan, method="activation_mean", layer="0", **question)
+
+    assert ll.explain(coarse, scan, method="activation_mean", layer="0").label == "layer 0"
+
+
 def test_a_map_of_the_image_is_exact_on_a_grid_that_is_not_changed(tmp_path: Path) -> None:
     """The map of a voxelwise network is its weight inside the region and 0 outside, voxel by voxel of the scan."""
     folder = write_bundle(tmp_path / "b", inferer=SLIDING)

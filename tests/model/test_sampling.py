@@ -243,7 +243,7 @@ def test_a_classifier_has_numbers_in_place_of_maps(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"method": "magic"}, "no kind of uncertainty 'magic'; choose one of: tta, dropout, ensemble"),
-        ({"method": "ensemble"}, "at least two bundles; found 1"),
+        ({"method": "ensemble"}, "at least two bundles; found 1.*--ensemble BUNDLE"),
         ({"samples": 1}, "at least 2 samples; found 1"),
         ({"threshold": 0.0}, "above 0 and at most at 1; found 0"),
     ],

@@ -64,10 +64,10 @@ def test_the_map_of_a_bundle_is_checked(bright: TrustWidget, qtbot: Any) -> None
 
     parts = {name: unescape(note.text()) for name, note in bright.results.parts.items()}
     assert set(parts) == set(CHECKS)
-    assert "passes" in parts["seen"]
+    assert "PASS" in parts["seen"]
     assert "The model sees 'lesion'" in parts["seen"]
-    assert "passes" in parts["localisation"]  # the blobs are all that the map marks
-    assert "not applicable" in parts["agreement"]
+    assert "PASS" in parts["localisation"]  # the blobs are all that the map marks
+    assert "NOT RUN" in parts["agreement"]
     assert "other methods" in parts["agreement"]
     assert bright.checked is not None
     charts = {check.name for check in bright.checked.report.checks if check.charts}
@@ -83,7 +83,7 @@ def test_a_map_that_does_not_lie_on_the_marks_is_flagged(bright: TrustWidget, qt
 
     press(bright, qtbot)
 
-    assert "fails" in bright.results.parts["localisation"].text()
+    assert "FLAGGED" in bright.results.parts["localisation"].text()
     assert "Do not rely" in bright.results.sentence.text()
 
 
@@ -94,7 +94,7 @@ def test_without_a_mask_there_is_no_localisation(bright: TrustWidget, qtbot: Any
     press(bright, qtbot)
 
     text = bright.results.parts["localisation"].text()
-    assert "not applicable" in text
+    assert "NOT RUN" in text
     assert "mask" in text
 
 

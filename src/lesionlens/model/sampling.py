@@ -165,7 +165,10 @@ def check_sampling(bundles: Sequence[Bundle], method: str, samples: int | None) 
 
 def _check_ensemble(bundles: Sequence[Bundle], samples: int | None) -> int:
     if len(bundles) < 2:
-        raise InputError(f"An ensemble needs at least two bundles; found {len(bundles)}.")
+        raise InputError(
+            f"An ensemble needs at least two bundles; found {len(bundles)}. Name further ones: --ensemble BUNDLE on the"
+            " command line, RunOptions(ensemble=...) in Python."
+        )
     if samples not in (None, len(bundles)):
         raise InputError(f"An ensemble has one sample for each of its {len(bundles)} bundles; found {samples}.")
     first = bundles[0]

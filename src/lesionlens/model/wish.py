@@ -11,7 +11,7 @@ from monai.inferers import SlidingWindowInferer
 from lesionlens.errors import ExplainError
 from lesionlens.explain import check_layer as check_layer_of
 from lesionlens.explain import existing_layer, layer_names
-from lesionlens.methods import Value, default_method, method_info, method_options
+from lesionlens.methods import MethodInfo, Value, default_method, method_info, method_options
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.detection import check_windows
@@ -65,6 +65,8 @@ def check_wish(bundle: Bundle, wish: Wish) -> None:
     method_options(info, wish.options)
     channels_of(bundle, wish.target)
     check_spec(bundle, wish.spec)
+    if not info.takes_target:
+        _check_no_question(info, wish)
     if wish.layer is None:
         return
     if not info.takes_layer:
@@ -72,6 +74,20 @@ def check_wish(bundle: Bundle, wish: Wish) -> None:
     with foreign_code(bundle):
         for name in layer_names(wish.layer):
             existing_layer(bundle.network, name, (1, len(bundle.info.inputs), *PROBE_SIZE))
+
+
+def _check_no_question(info: MethodInfo, wish: Wish) -> None:
+    """Refuse a question about a class where the map is of none: it would seem to be answered."""
+    spec = wish.spec
+    asked = {
+        "target": wish.target,
+        "score": spec.score,
+        "over": None if spec.over == "predicted" else spec.over_text,
+        "against": spec.against or None,
+    }
+    found = ", ".join(f"{name} {value!r}" for name, value in asked.items() if value is not None)
+    if found:
+        raise ExplainError(f"{info.title} makes the same map for every class; leave out: {found}.")
 
 
 def check_layer(bundle: Bundle, prepared: Prepared, layer: str | None) -> None:

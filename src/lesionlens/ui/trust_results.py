@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from lesionlens.checks import CHECKS, Check
+from lesionlens.checks import CHECKS, VERDICT_WORDS, Check
 from lesionlens.ui.parts import Note
 from lesionlens.ui.pictures import Picture
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TrustResults"]
 
-# Colours that are told apart on dark and on light, by the words of the command line.
-_COLOURS = {"passes": "#3aa76d", "fails": "#e0524a", "unclear": "#c99a2e", "not applicable": "#8a8f99"}
+# Colours that are told apart on dark and on light.
+_COLOURS = {"passes": "#3aa76d", "fails": "#e0524a", "unclear": "#c99a2e"}
+_NOT_RUN, _NOT_RUN_COLOUR = "NOT RUN", "#8a8f99"
 
 
 class TrustResults(QWidget):
@@ -52,9 +53,10 @@ class TrustResults(QWidget):
             self._add(name, found.get(name), checked)
 
     def _add(self, name: str, check: Check | None, checked: Checked) -> None:
-        verdict = check.verdict if check else "not applicable"
+        verdict = VERDICT_WORDS[check.verdict] if check else _NOT_RUN
+        colour = _COLOURS[check.verdict] if check else _NOT_RUN_COLOUR
         words = (check.sentence, *check.notes) if check else (checked.missing[name],)
-        badge = f"<span style='color: {_COLOURS[verdict]}'><b>{verdict}</b></span>"
+        badge = f"<span style='color: {colour}'><b>{verdict}</b></span>"
         self.parts[name] = Note(f"<hr>{badge} {escape(CHECKS[name])}<br>{'<br>'.join(map(escape, words))}")
         self._column.addWidget(self.parts[name])
         if name in checked.pictures:
