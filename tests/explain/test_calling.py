@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lesionlens.errors import Cancelled, ExplainError, LesionLensError
 from lesionlens.explain import ClassLogit, Inference, RegionMargin, apply_method
-from lesionlens.explain.calling import NetworkError, called
+from lesionlens.explain.calling import NetworkError, called, stoppable
 from tiny_networks import pooled_linear, voxel_head
 
 IMAGE = torch.linspace(-1, 1, 512).view(1, 1, 8, 8, 8)
@@ -186,3 +186,23 @@ def test_a_target_refuses_what_are_no_logits() -> None:
     """A target can be asked without the engine."""
     with pytest.raises(ExplainError, match=r"must give \(1, K\).*found \(1,\)"):
         ClassLogit(0)(torch.zeros(1))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_pass_can_be_stopped_before_any_module_and_leaves_no_hook() -> None:
+    """Foreign networks know nothing of a user who no longer waits."""
+    network = nn.Sequential(nn.Conv3d(1, 1, 1), nn.ReLU(), nn.ReLU())
+    seen: list[int] = []
+
+    def stop() -> None:
+        seen.append(1)
+        if len(seen) == 3:
+            raise Cancelled("Stopped by the user.")
+
+    with pytest.raises(Cancelled), stoppable(network, stop):
+        called(network, IMAGE)
+
+    assert len(seen) == 3  # the whole, the convolution, the first ReLU
+    assert not any(module._forward_pre_hooks for module in network.modules())
+    with stoppable(torch.jit.trace(network, IMAGE), stop):
+        pass  # TorchScript takes no hooks, and is no reason to fail

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -18,6 +18,7 @@ __all__ = [
     "is_memory",
     "main_output",
     "noting_choices",
+    "stoppable",
     "version",
     "with_classes",
 ]
@@ -65,6 +66,27 @@ def called(network: nn.Module, image: Tensor) -> Tensor:
     if listening is not None:
         listening.update(_choice(output))
     return found
+
+
+@contextmanager
+def stoppable(network: nn.Module, look: Callable[[], None]) -> Iterator[None]:
+    """Call a function before each module of a network runs, while the context lasts; what it raises ends the pass.
+
+    Parameters
+    ----------
+    network
+        Any module; one of TorchScript, whose modules cannot be watched, runs on.
+    look
+        Raises ``Cancelled`` to stop.
+    """
+    handles = []
+    if not isinstance(network, torch.jit.ScriptModule):
+        handles = [module.register_forward_pre_hook(lambda *_: look()) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

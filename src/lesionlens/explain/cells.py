@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lesionlens.errors import Cancelled
 from lesionlens.explain.capture import Cut
 from lesionlens.explain.fingerprint import fingerprint
 
@@ -195,7 +196,7 @@ def _count(cut: Cut, view: Tensor, length: int) -> tuple[int, ...] | None:
         image = view.new_zeros((1, view.shape[1], *(length,) * (view.ndim - 2)))
         with cut.aside():
             return tuple(cut.encode(image).shape[2:])
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, torch.OutOfMemoryError, Cancelled):
         raise
     except Exception:  # a network is arbitrary code and may insist on its size
         return None

@@ -11,7 +11,7 @@ from math import prod
 
 from torch import nn
 
-from lesionlens.errors import ExplainError, unknown_name
+from lesionlens.errors import Cancelled, ExplainError, unknown_name
 from lesionlens.explain.capture import FinalKind, cut_at, has_activation_modules, hookable
 from lesionlens.explain.tracing import Call, Trace, probe_shapes, small_trace, trace_of, zeros_for
 
@@ -275,6 +275,8 @@ def _turned(network: nn.Module, trace: Trace, layers: list[LayerInfo]) -> set[st
     for shape in _other_shapes(trace.shape):
         try:
             again = {call.name: call.out_shape for call in trace_of(network, shape).calls}
+        except Cancelled:
+            raise
         except Exception:  # a network is arbitrary code and may insist on its size; try the next
             continue
         return {layer.name for layer in doubtful if (again.get(layer.name) or (0, 0))[1] != layer.shape[1]}

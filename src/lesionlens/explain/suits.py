@@ -15,7 +15,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from lesionlens.errors import ExplainError
+from lesionlens.errors import Cancelled, ExplainError
 from lesionlens.explain.calling import NetworkError
 from lesionlens.explain.capture import unwrapped
 from lesionlens.explain.detection import BoxScore, chosen_layer
@@ -163,7 +163,7 @@ drop_weights or attn_drop). Choose 'attention_gates' for an Attention U-Net, els
             return None
         except ExplainError as error:
             return str(error)
-        except (MemoryError, torch.OutOfMemoryError):  # of the machine, and of the method as little as of the network
+        except (MemoryError, torch.OutOfMemoryError, Cancelled):  # neither of the method nor of the network
             raise
         except Exception:  # a network is arbitrary code, also where it is called by itself
             return None

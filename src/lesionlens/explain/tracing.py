@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from lesionlens.errors import Cancelled
 from lesionlens.explain.activations import Outputs
 from lesionlens.explain.calling import called
 from lesionlens.explain.capture import FinalKind, hookable, quiet, watching_activations
@@ -109,7 +110,7 @@ def _traced_small(network: nn.Module, image_shape: tuple[int, ...]) -> Trace:
     for shape in probe_shapes(image_shape):
         try:
             return trace_of(network, shape)
-        except MemoryError:  # a larger image would need more
+        except (MemoryError, Cancelled):  # a larger image would need more; nobody waits any more
             raise
         except Exception:  # a network is arbitrary code and may insist on its size in any way; try the next
             continue

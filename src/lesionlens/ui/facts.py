@@ -55,21 +55,29 @@ def look_at(bundle: str, progress: Progress, *, trust: bool) -> BundleFacts:
     bundle
         Name of an embedded bundle, or path of a bundle.
     progress
-        Called between the steps; raise ``Cancelled`` from it to stop.
+        Called between the steps, and before each module that runs; raise ``Cancelled`` from it to stop.
     trust
         Allow a bundle from outside to execute its config.
     """
+    from lesionlens.explain.calling import stoppable
     from lesionlens.model.bundle import load_bundle
     from lesionlens.model.layers import layers_of
     from lesionlens.model.serving import no_dropout, refused_methods
 
-    progress("Looking at the network", 0, 3)
+    done = 0
+
+    def step() -> None:
+        progress("Looking at the network", done, 3)
+
+    step()
     loaded = load_bundle(bundle, trust=trust)
-    progress("Looking at the network", 1, 3)
-    try:
-        found = layers_of(loaded)
-        layers, default, reason = found.distinct(), found.default, found.reason
-    except ExplainError as error:
-        layers, default, reason = (), "", str(error)
-    progress("Looking at the network", 2, 3)
-    return BundleFacts(layers, default, reason, refused_methods(loaded), no_dropout(loaded), loaded.info.task)
+    done = 1
+    with stoppable(loaded.network, step):
+        try:
+            found = layers_of(loaded)
+            layers, default, reason = found.distinct(), found.default, found.reason
+        except ExplainError as error:
+            layers, default, reason = (), "", str(error)
+        done = 2
+        refused = refused_methods(loaded)
+    return BundleFacts(layers, default, reason, refused, no_dropout(loaded), loaded.info.task)
