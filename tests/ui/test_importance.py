@@ -15,8 +15,10 @@ from qtpy.QtCore import Qt
 
 from lesionlens.display import DisplayView
 from lesionlens.ui import consent
+from lesionlens.ui.appearance import default_styles
 from lesionlens.ui.importance import ImportanceWidget
 from lesionlens.ui.layers import heatmap_of, volume_layer
+from lesionlens.ui.looks import Looks
 from ui_cases import BLOB, SMALL_BLOB, phantom, write_bundle
 from ui_window import WAIT_MS
 
@@ -62,6 +64,23 @@ def test_the_falls_of_regions_are_bars_and_lie_over_the_scan(dock: ImportanceWid
     assert heatmap_of(layer) is not None
     assert f"by {large:.3g}" in unescape(dock.words.text())
     assert dock._pictures.count() == 1
+
+
+def test_a_small_fall_keeps_its_colour_beside_the_style_of_attributions(dock: ImportanceWidget, qtbot: Any) -> None:
+    """The LesionLens dock hides the weak three tenths of a Grad-CAM; of the parts of a scan every one has its bar."""
+    looks = Looks(dock.viewer, default_styles(threshold=0.5))
+
+    press(dock, qtbot)
+    looks.restyle()
+
+    layer: Any = dock.viewer.layers["Importance: lesion"]
+    values = np.unique(np.asarray(layer.data))
+    low, high = layer.contrast_limits
+    alphas = layer.colormap.map((values - low) / (high - low))[:, 3]
+    assert len(values) == 3  # outside, the small fall, the large one
+    assert values[1] < 0.1 * values[2]
+    np.testing.assert_allclose(alphas, [0, 1, 1], atol=1e-6)
+    looks.stop()
 
 
 def test_labels_that_a_reader_painted_can_be_taken_away(dock: ImportanceWidget, qtbot: Any) -> None:

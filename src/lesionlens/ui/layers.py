@@ -127,11 +127,16 @@ def heatmap_layer(heatmap: Heatmap, scan: Volume, style: Style) -> LayerData:
             SCAN_KEY: scan,
             AFFINE_KEY: heatmap.grid.affine,
             PROVENANCE_KEY: _provenance(heatmap),
-            FIXED_KEY: heatmap.kind == "difference",  # on the scale of the two maps, not its own
+            FIXED_KEY: _has_own_colours(heatmap),
             NOTICE_KEY: NOTICE,
         },
     }
     return _layer(heatmap.array, heatmap.grid, options, "image")
+
+
+def _has_own_colours(heatmap: Heatmap) -> bool:
+    """Say whether no style fits a map: a difference is on the scale of two, and of an importance every part counts."""
+    return heatmap.kind == "difference" or heatmap.provenance.method.startswith("importance-")
 
 
 def labels_layer(labels: NDArray[Any], label: str, scan: Volume, style: Style) -> LayerData:
