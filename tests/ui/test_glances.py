@@ -186,3 +186,17 @@ def test_lines_of_the_legend_have_room(window: Window) -> None:
 
     assert max(map(len, lines)) <= 48
     assert np.sum(["very long" in line for line in lines]) >= 2
+
+
+def test_on_a_narrow_canvas_the_legend_begins_below_the_letter(window: Window) -> None:
+    """Both begin at the top, and half of a narrow canvas holds no line of the legend: it lay over the letter A."""
+    overlay = window.viewer.canvas.overlays["lesionlens_legend"]
+    window.open(phantom())
+    below = []
+    for width in (900, 380, 900):
+        window.viewer.canvas.size = (600, width)
+        below.append(overlay.text.startswith("\n\n"))
+
+    assert below == [False, True, False]
+    letter = window.viewer.canvas.overlays["lesionlens_edge_top"]
+    assert 2 * overlay.font_size >= letter.font_size  # two empty lines are as high as the letter

@@ -44,6 +44,9 @@ _BANNER_POINTS = 10
 # What a canvas of 450 pixels can hold beside the letter in the middle.
 _BANNER_CHARACTERS = 24
 _LEGEND_POINTS = 8
+# Half of a canvas of this width holds a line of the legend beside the letter; on a narrower one it begins below it.
+_BESIDE_LETTER_PIXELS = 560
+_BELOW_LETTER = "\n" * (_LETTER_POINTS // _LEGEND_POINTS)
 # Slices of scans that are meant to be straight are often turned by a fraction of a degree.
 _TILT_DEG = 1.0
 
@@ -83,7 +86,9 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
     turn, write, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in steps)
     viewer.layers.events.connect(partial(_when_visible, write))
     if tells:
-        viewer.layers.events.connect(partial(_when_told, partial(_with_viewer, weakref.ref(viewer), _tell)))
+        tell = partial(_with_viewer, weakref.ref(viewer), _tell)
+        viewer.layers.events.connect(partial(_when_told, tell))
+        viewer.canvas.events.size.connect(tell)
     viewer.dims.events.order.connect(turn)
     viewer.layers.events.inserted.connect(turn)
     for changed in (viewer.dims.events.ndisplay, viewer.scene.camera.events.orientation, viewer.layers.events.removed):
@@ -169,7 +174,9 @@ def _when_told(step: Callable[[object], None], event: Any) -> None:
 
 
 def _tell(viewer: ViewerModel) -> None:
-    text = legend(viewer)
+    text, (_, width) = legend(viewer), viewer.canvas.size
+    if text and width < _BESIDE_LETTER_PIXELS:
+        text = _BELOW_LETTER + text
     if viewer.canvas.overlays[_LEGEND].text != text:  # a new text is laid out again
         viewer.canvas.overlays[_LEGEND].text = text
 
