@@ -75,6 +75,42 @@ def test_wrong_options_are_refused(given: dict[str, Value], message: str) -> Non
         method_options(WITH_OPTIONS, given)
 
 
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("gradcam", {"samples": 3}, "Grad-CAM has no options; leave out 'samples'"),
+        ("scorecam", {"budget_mib": "-3"}, "'budget_mib' of scorecam must be at least 1; found -3"),
+        ("smoothgrad", {"samples": 0}, "must be at least 1"),
+        ("smoothgrad", {"noise": float("inf")}, "found inf"),
+        ("integrated_gradients", {"baseline": "grey"}, "no baseline for .*'grey'.*minimum, mean, blur, zero"),
+        ("occlusion", {"fill": "noise"}, "no fill for occlusion 'noise'"),
+        ("occlusion", {"size": "0"}, "length above 0.*found '0'"),
+        ("occlusion", {"stride": "abc"}, "'stride' of occlusion is a length.*found 'abc'"),
+        ("activation_strongest", {"rank": 0}, "'rank' of activation_strongest must be at least 1"),
+        ("activation_channel", {"channel": -1}, "must be at least 0"),
+    ],
+)
+def test_values_without_a_meaning_are_refused(method: str, given: dict[str, Value], message: str) -> None:
+    """Before any work: a run that met them later predicted for minutes, and ended without a map."""
+    with pytest.raises(ExplainError, match=message):
+        method_options(METHODS[method], given)
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        ("attention", {"block": -2}),
+        ("occlusion", {"size": "32x32x16", "stride": ""}),
+        ("occlusion", {"size": " 20 mm", "stride": "1.5mm"}),
+        ("smoothgrad", {"noise": 0}),
+        ("scorecam", {"softmax": True}),
+    ],
+)
+def test_values_with_a_meaning_are_taken(method: str, given: dict[str, Value]) -> None:
+    """A refusal of everything would pass the other test."""
+    assert method_options(METHODS[method], given) == {**METHODS[method].options, **given}
+
+
 def test_an_unknown_method_lists_those_that_exist() -> None:
     """A typing error is answered with what could have been meant."""
     with pytest.raises(ExplainError, match=r"no method 'magic'.*gradcam"):

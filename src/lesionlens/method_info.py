@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from types import MappingProxyType
 from typing import Literal
 
 from lesionlens.errors import ExplainError, unknown_name
 
-__all__ = ["Family", "MethodInfo", "Sampling", "Value", "method_options"]
+__all__ = ["CHOICES", "LEAST", "LENGTH", "Family", "MethodInfo", "Sampling", "Value", "method_options"]
 
 #: The module of ``lesionlens.explain`` that a method lives in.
 Family = Literal["cam", "forward_cam", "gradients", "occlusion", "features", "attention", "detection"]
 Value = bool | int | float | str
 #: How several predictions of one scan are made, to see where they differ.
 Sampling = Literal["tta", "dropout", "ensemble"]
+
+#: What an option that is a number must be at least; others 0. Blocks and gates are counted from the end as well.
+LEAST: Mapping[str, int] = MappingProxyType(
+    {"block": -1_000, "gate": -1_000, "rank": 1, "component": 1, "samples": 1, "steps": 1, "budget_mib": 1}
+)
+#: The words that an option with a text may be.
+CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"baseline": ("minimum", "mean", "blur", "zero"), "fill": ("surroundings", "blur", "minimum", "mean", "zero")}
+)
+#: Of an option that is a length: ``"32"``, ``"32x32x16"``, ``"20mm"``.
+LENGTH = re.compile(r"(?P<numbers>\d+(?:\.\d+)?(?:\s*x\s*\d+(?:\.\d+)?)*)\s*(?P<unit>mm|voxels)?")
+_LENGTHS = frozenset({"size", "stride"})
 
 
 @dataclass(frozen=True)
@@ -77,12 +91,38 @@ def method_options(info: MethodInfo, given: Mapping[str, Value]) -> dict[str, Va
     Raises
     ------
     ExplainError
-        If the method has no such option, or the value is none of its type.
+        If the method has no such option, or the value is none that it can have.
     """
     for name in given:
+        if not info.options:
+            raise ExplainError(f"{info.title} has no options; leave out {name!r}.")
         if name not in info.options:
             raise ExplainError(unknown_name(f"option of {info.title}", name, info.options))
-    return {name: _typed(info, name, given.get(name, default)) for name, default in info.options.items()}
+    found = {name: _typed(info, name, given.get(name, default)) for name, default in info.options.items()}
+    for name, value in found.items():
+        _check(info, name, value)
+    return found
+
+
+def _check(info: MethodInfo, name: str, value: Value) -> None:
+    """Refuse a value that has the right type and no meaning."""
+    if isinstance(value, str):
+        if name in CHOICES and value not in CHOICES[name]:
+            raise ExplainError(unknown_name(f"{name} for {info.name}", value, CHOICES[name]))
+        if name in _LENGTHS and value.strip() != info.options[name] and not _is_length(value.strip()):
+            raise ExplainError(
+                f"Option {name!r} of {info.name} is a length above 0 in voxels or mm, such as '32', '32x32x16' or"
+                f" '20mm'; found {value!r}."
+            )
+    elif not isinstance(value, bool) and not LEAST.get(name, 0) <= value < inf:
+        raise ExplainError(
+            f"Option {name!r} of {info.name} must be at least {LEAST.get(name, 0)}; found {value:g}."
+        )
+
+
+def _is_length(text: str) -> bool:
+    found = LENGTH.fullmatch(text)
+    return found is not None and all(float(number) for number in found["numbers"].split("x"))
 
 
 def _typed(info: MethodInfo, name: str, value: Value) -> Value:

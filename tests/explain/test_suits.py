@@ -151,6 +151,24 @@ def test_the_message_says_why_and_what_would_work() -> None:
         Suits(SmallUNet(), SHAPE).check("attention")
 
 
+@pytest.mark.parametrize(
+    ("method", "good", "bad"),
+    [
+        ("activation_channel", {"channel": 3}, {"channel": 4}),
+        ("activation_strongest", {"rank": 4}, {"rank": 5}),
+        ("activation_components", {"component": 4}, {"component": 5}),
+    ],
+)
+def test_the_number_of_channels_decides_too(method: str, good: dict[str, Any], bad: dict[str, Any]) -> None:
+    """A channel that the layer does not have is said before the network has seen the scan."""
+    suits = Suits(nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.Conv3d(4, 2, 1)), (1, 1, 16, 16, 16))
+
+    suits.check(method, layer="0", options=good)
+
+    with pytest.raises(ExplainError, match=r"There is no \w+ \d; the layer has"):
+        suits.check(method, layer="0", options=bad)
+
+
 def test_the_layer_decides_too() -> None:
     """CAM behind one that is not averaged is refused; each trial is made once."""
     runs: list[Any] = []

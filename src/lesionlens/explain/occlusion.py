@@ -13,7 +13,6 @@ of the surroundings takes away what is in the box and adds least. Boxes that thi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from itertools import product
 from math import ceil
@@ -27,13 +26,12 @@ from lesionlens.explain.capture import quiet, reading_logits
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
 from lesionlens.explain.fills import BASELINES, blurred
 from lesionlens.explain.perturbed import Perturbed
+from lesionlens.method_info import LENGTH
 
 __all__ = ["METHODS", "run"]
 
 Box = tuple[slice, ...]
 Source = Callable[[Box], Tensor]
-
-_LENGTH = re.compile(r"(?P<numbers>\d+(?:\.\d+)?(?:\s*x\s*\d+(?:\.\d+)?)*)\s*(?P<unit>mm|voxels)?")
 
 
 def run(request: Request) -> Explanation:
@@ -91,7 +89,7 @@ def _lengths(request: Request, name: str) -> tuple[int, ...]:
     """Return an option such as ``"32"``, ``"32x32x16"`` or ``"20mm"`` in voxels along each axis."""
     shape, spacing = request.inference.plan.shape, request.inference.spacing_mm
     text = str(request.options[name]).strip()
-    found = _LENGTH.fullmatch(text)
+    found = LENGTH.fullmatch(text)
     numbers = [float(number) for number in found["numbers"].split("x")] if found else []
     numbers = numbers * len(shape) if len(numbers) == 1 else numbers
     if found is None or len(numbers) != len(shape) or not all(numbers):

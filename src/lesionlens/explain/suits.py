@@ -114,7 +114,9 @@ drop_weights or attn_drop). Choose 'attention_gates' for an Attention U-Net, els
             return str(error)
         if method in _ALWAYS:
             return None
-        info = method_info(_STAND_INS.get(method, method))
+        # Whether a layer has the channel that was asked for only the method itself tells, which costs no more.
+        itself = bool(options) and method_info(method).family == "features"
+        info = method_info(method if itself else _STAND_INS.get(method, method))
         settings = method_options(info, options or {}) if info.name == method else dict(info.options)
         key = repr((info.name, layer, sorted(settings.items())))
         if key not in self._known:

@@ -7,6 +7,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox, QWidget
 
+from lesionlens.method_info import CHOICES, LEAST
 from lesionlens.methods import MethodInfo, Value
 from lesionlens.ui.preferences import preferences
 
@@ -14,8 +15,8 @@ __all__ = ["WORDS", "bound_by_channels", "option_field", "option_title", "option
 
 #: Words that an option with a text may have, by method and option; numbers and lengths can be typed.
 WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("integrated_gradients", "baseline"): ("minimum", "mean", "blur", "zero"),
-    ("occlusion", "fill"): ("surroundings", "blur", "minimum", "mean", "zero"),
+    ("integrated_gradients", "baseline"): CHOICES["baseline"],
+    ("occlusion", "fill"): CHOICES["fill"],
     ("occlusion", "size"): ("32", "16", "20mm"),
     ("occlusion", "stride"): ("", "16", "10mm"),
     ("attention", "head"): ("mean", "0"),
@@ -44,8 +45,6 @@ _TIPS = {
 # What an empty text stands for.
 _EMPTY = {"stride": "half of the size"}
 _UNITS = {"mib": "MiB"}
-# Numbers below these mean nothing; blocks and gates are counted from the end as well.
-_LEAST = {"block": -1_000, "gate": -1_000, "rank": 1, "component": 1, "samples": 1, "steps": 1, "budget_mib": 1}
 _LARGEST = 1_000_000
 _COUNTS_CHANNELS = frozenset({"channel", "rank", "component"})
 
@@ -76,7 +75,7 @@ def option_value(field: QWidget) -> Value:
 def bound_by_channels(name: str, field: QWidget, channels: int | None) -> None:
     """Let a field that counts channels go as far as there are any, and say how far; None where that is not known."""
     if name in _COUNTS_CHANNELS and isinstance(field, QSpinBox):
-        least = _LEAST.get(name, 0)
+        least = LEAST.get(name, 0)
         most = _LARGEST if channels is None else channels - 1 + least
         field.setRange(least, most)
         field.setSuffix("" if channels is None else f"   ({least} to {most})")
@@ -90,7 +89,7 @@ def _field(info: MethodInfo, name: str) -> QWidget:
         return box
     if isinstance(default, int | float):
         spin: Any = QSpinBox() if isinstance(default, int) else QDoubleSpinBox()
-        spin.setRange(_LEAST.get(name, 0), _LARGEST)
+        spin.setRange(LEAST.get(name, 0), _LARGEST)
         spin.setValue(default)
         return spin  # type: ignore[no-any-return]  # both are widgets
     combo = QComboBox()
