@@ -131,6 +131,7 @@ def test_further_bundles_make_an_ensemble(options: RunOptions) -> None:
 
     assert [float(m.array.max()) for m in result.uncertainties if m.provenance.method == "mutual information"] == [0.0]
     assert result.record["options"]["ensemble"] == ["voxelwise"]
+    assert any("agrees with itself whatever the scan" in warning for warning in result.warnings)
 
 
 def test_one_run_finds_the_blob(case: CaseResult) -> None:

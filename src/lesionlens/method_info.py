@@ -115,9 +115,7 @@ def _check(info: MethodInfo, name: str, value: Value) -> None:
                 f" '20mm'; found {value!r}."
             )
     elif not isinstance(value, bool) and not LEAST.get(name, 0) <= value < inf:
-        raise ExplainError(
-            f"Option {name!r} of {info.name} must be at least {LEAST.get(name, 0)}; found {value:g}."
-        )
+        raise ExplainError(f"Option {name!r} of {info.name} must be at least {LEAST.get(name, 0)}; found {value:g}.")
 
 
 def _is_length(text: str) -> bool:

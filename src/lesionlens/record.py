@@ -17,7 +17,7 @@ from lesionlens.methods import BELOW_ZERO_NOTE, METHODS
 from lesionlens.options import RunOptions
 from lesionlens.regions import MeasuredClasses, Region
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE
-from lesionlens.spread import Uncertainty, VolumeSpread
+from lesionlens.spread import SAME_TWICE, Uncertainty, VolumeSpread
 from lesionlens.volume import Array, Volume
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def run_record(
             *filter(None, (output.activation.doubt,)),
             *_beside_the_regions(output, regions),
             *_left_out(measured),
+            *(note for note in (() if sampled is None else sampled.notes) if note == SAME_TWICE),
             *(anatomy.provenance.notes if anatomy is not None else ()),
         ],
         "versions": versions(),

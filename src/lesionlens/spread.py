@@ -29,7 +29,7 @@ from lesionlens.regions import label_regions
 from lesionlens.rules import Connectivity
 from lesionlens.volume import Grid
 
-__all__ = ["LARGEST", "MEASURES", "UNITS", "Measure", "RunningSpread", "Uncertainty", "VolumeSpread"]
+__all__ = ["LARGEST", "MEASURES", "SAME_TWICE", "UNITS", "Measure", "RunningSpread", "Uncertainty", "VolumeSpread"]
 
 Measure = Literal["mean", "sd", "entropy", "mutual information"]
 MEASURES: Final = get_args(Measure)
@@ -39,6 +39,10 @@ UNITS: Mapping[str, str] = MappingProxyType(
 # What a measure can reach (the SD of few samples, which is divided by n - 1, a little more): pictures share this scale.
 LARGEST: Mapping[str, float] = MappingProxyType(
     {"mean": 1.0, "sd": 0.5, "entropy": math.log(2), "mutual information": math.log(2)}
+)
+#: Of an ensemble that would show certainty where there was nothing to disagree.
+SAME_TWICE: Final = (
+    "The ensemble holds one bundle more than once, which agrees with itself whatever the scan: the spread is too small."
 )
 
 Floats = NDArray[np.float32]

@@ -199,7 +199,7 @@ def test_a_pass_can_be_stopped_before_any_module_and_leaves_no_hook() -> None:
         if len(seen) == 3:
             raise Cancelled("Stopped by the user.")
 
-    with pytest.raises(Cancelled), stoppable(network, stop):
+    with pytest.raises(Cancelled, match="Stopped by the user"), stoppable(network, stop):
         called(network, IMAGE)
 
     assert len(seen) == 3  # the whole, the convolution, the first ReLU

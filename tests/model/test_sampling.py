@@ -14,6 +14,7 @@ from lesionlens.errors import BundleError, Cancelled, InputError
 from lesionlens.model import load_bundle, predict, uncertainty
 from lesionlens.model.preprocess import prepare
 from lesionlens.model.sampling import dropout_modules, dropping
+from lesionlens.spread import SAME_TWICE
 from lesionlens.volume import Volume
 from orientations import COVERING, reoriented
 from tiny_bundles import (
@@ -204,6 +205,7 @@ def test_a_bundle_and_itself_agree_exactly(voxelwise: Any) -> None:
 
     assert (found.map_of("mutual information", "lesion").array == 0).all()
     assert (found.map_of("sd", "lesion").array == 0).all()
+    assert SAME_TWICE in found.notes
 
 
 def test_an_ensemble_has_the_closed_form_of_its_two_bundles(tmp_path: Path) -> None:
@@ -221,6 +223,7 @@ def test_an_ensemble_has_the_closed_form_of_its_two_bundles(tmp_path: Path) -> N
     made = found.map_of("entropy", "lesion")
     assert (made.kind, made.volume.unit, made.name) == ("uncertainty", "nats", "uncertainty_entropy_lesion")
     assert made.provenance.bundle == "a 1.2.3 + b 1.2.3"
+    assert SAME_TWICE not in found.notes
     lesion = found.volumes("lesion")[0]
     volumes = np.array([(p >= 0.5).sum(), (q >= 0.5).sum()]) * scan.grid.voxel_volume_mm3
     assert lesion.cov == pytest.approx(volumes.std(ddof=1) / volumes.mean())

@@ -31,6 +31,6 @@ def test_looking_stops_between_the_modules_of_a_pass(tmp_path: Path) -> None:
             if calls == last:
                 raise Cancelled("Stopped by the user.")
 
-        with pytest.raises(Cancelled):
+        with pytest.raises(Cancelled, match="Stopped by the user"):
             look_at(folder, stop_once, trust=True)
         assert calls == last  # no trial took the stop for a failure of the network, and went on

@@ -22,7 +22,7 @@ from lesionlens.model.inference import Inference, infer
 from lesionlens.model.prediction import class_probabilities, probabilities, versions
 from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.progress import Progress, silent
-from lesionlens.spread import MEASURES, UNITS, RunningSpread, Uncertainty
+from lesionlens.spread import MEASURES, SAME_TWICE, UNITS, RunningSpread, Uncertainty
 from lesionlens.volume import Volume
 
 __all__ = ["check_sampling", "dropout_modules", "dropping", "uncertainty"]
@@ -305,11 +305,12 @@ def _maps(spreads: dict[str, RunningSpread], scan: Volume, common: Provenance) -
 
 def _provenance(bundles: Sequence[Bundle], method: Sampling, words: Sequence[str], seed: int) -> Provenance:
     """Record what all maps share."""
+    twice = len({bundle.bundle_sha256 for bundle in bundles}) < len(bundles)
     return Provenance(
         bundle=" + ".join(bundle.title for bundle in bundles),
         bundle_sha256=" + ".join(bundle.bundle_sha256 for bundle in bundles),
         weights_sha256=" + ".join(bundle.weights_sha256 for bundle in bundles),
         options={"sampling": method, "samples": list(words), "seed": seed, "device": str(bundles[0].device)},
         versions=versions(),
-        notes=(_NOTES[method],),
+        notes=(_NOTES[method], *[SAME_TWICE] * twice),
     )
