@@ -383,6 +383,10 @@ def test_class_names_of_one_file_name_are_kept_apart(scan: Path, tmp_path: Path)
 
 def test_a_method_that_does_not_exist_is_refused_before_anything_is_read(options: RunOptions) -> None:
     """Nobody waits for a scan to learn of a slip of the pen."""
-    for wrong in ({"method": "gradcamm"}, {"method_options": {"stride": 3}}):
-        with pytest.raises(ExplainError, match="There is no"):
+    cases = (
+        ({"method": "gradcamm"}, "There is no method 'gradcamm'"),
+        ({"method_options": {"stride": 3}}, "Grad-CAM has no options; leave out 'stride'"),
+    )
+    for wrong, message in cases:
+        with pytest.raises(ExplainError, match=message):
             run_case(replace(options, input=Path("missing.nii.gz"), **wrong))  # type: ignore[arg-type]  # on purpose
