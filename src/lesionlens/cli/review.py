@@ -96,7 +96,7 @@ def review_status(
         progress = {name: found.progress(name) for name in (found.readers if reader is None else (reader,))}
         cases = found.statuses(reader) if reader is not None else {}
         changed = {name: changed_files(found, name) for name in found.case_ids}
-        names = {name: found.case(name).name for name in found.case_ids}
+        names = {name: found.case(name, findings=False).name for name in found.case_ids}
     changed = {name: files for name, files in changed.items() if files}
     if as_json:
         summary: dict[str, Any] = {"cases": len(names), "readers": {r: vars(p) for r, p in progress.items()}}
@@ -124,10 +124,10 @@ def review_open(
 ) -> None:
     """Open napari with the dock Review, at the finding where the reader stopped."""
     from lesionlens.cli.view import require_window
-    from lesionlens.review import Session
+    from lesionlens.review.file import recognise
 
     require_window()
-    Session.open(session, read_only=True).close()  # what is no session is said before a window opens
+    recognise(session)  # said before a window opens
     from lesionlens.ui.review.window import review_session
 
     review_session(session, reader)

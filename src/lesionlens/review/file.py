@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -12,7 +13,7 @@ from filelock import FileLock, Timeout
 from lesionlens.errors import OutputError, ReadError
 from lesionlens.review import schema
 
-__all__ = ["BACKUPS", "back_up", "check", "connect", "copies", "in_memory", "set_up", "take"]
+__all__ = ["BACKUPS", "back_up", "check", "connect", "copies", "in_memory", "recognise", "set_up", "take"]
 
 # Copies of a session that are kept beside it, the newest as .backup-1.
 BACKUPS = 3
@@ -55,26 +56,56 @@ def in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
     return copy
 
 
+def recognise(path: Path) -> None:
+    """Refuse what is no session, or is too new, by its first page alone; whether it is whole is seen at its opening.
+
+    Raises
+    ------
+    ReadError
+        If it is missing, no session, or of a newer version.
+    """
+    if not path.is_file():
+        raise ReadError(f"There is no session {path}; make one with 'lesionlens review start'.")
+    with closing(connect(path, read_only=True)) as connection, _read(path):
+        _version(connection, path)
+
+
 def check(connection: sqlite3.Connection, path: Path) -> int:
     """Return the version of a session; refuse what is none, is damaged, or is too new."""
-    try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if application != schema.APPLICATION_ID:
-            raise ReadError(f"{path} is no LesionLens session; choose a file that 'lesionlens review start' made.")
+    with _read(path):
+        version = _version(connection, path)
         problems = [text for (text,) in connection.execute("PRAGMA integrity_check(1)") if text != "ok"]
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & _PRIMARY not in _DAMAGED:
-            raise ReadError(
-                f"The session {path} cannot be read now: {error}. Nothing says that it is damaged: make room where the"
-                f" disk is full, close what holds it, and open it again. {copies(path)}"
-            ) from None
-        problems = [str(error)]
     if problems:
-        raise ReadError(f"The session {path} is damaged: {problems[0]}. {copies(path)}")
+        raise _damaged(path, problems[0])
+    return version
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != schema.APPLICATION_ID:
+        raise ReadError(f"{path} is no LesionLens session; choose a file that 'lesionlens review start' made.")
     if version > schema.VERSION:
         raise ReadError(f"{path} was made by a newer LesionLens (version {version} of sessions); update LesionLens.")
     return int(version)
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[None]:
+    """Tell a file that is damaged from one that cannot be read now."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & _PRIMARY in _DAMAGED:
+            raise _damaged(path, str(error)) from None
+        raise ReadError(
+            f"The session {path} cannot be read now: {error}. Nothing says that it is damaged: make room where the"
+            f" disk is full, close what holds it, and open it again. {copies(path)}"
+        ) from None
+
+
+def _damaged(path: Path, problem: str) -> ReadError:
+    return ReadError(f"The session {path} is damaged: {problem}. {copies(path)}")
 
 
 def set_up(connection: sqlite3.Connection, *, read_only: bool) -> None:
