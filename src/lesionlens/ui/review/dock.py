@@ -106,6 +106,7 @@ class ReviewWidget(QWidget):
         self.panel.allow(self.actor.allowed)
         self.banners.say_read_only(read_only=reading is not None and reviewer.read_only)
         self.banners.say_changed(reviewer.changed_files if reviewer.ready else ())
+        self.banners.say_copies(reading.session.copy_problem if reading is not None else "")
         self.findings.setEnabled(reviewer.ready)
         if reading is None:
             return
