@@ -4,7 +4,8 @@
 
 Every finding was looked at and judged, one in ten was edited. The floor is what SQLite needs to read the file's events
 and nothing else. ``open`` is what ``lesionlens review open`` does with the session before the first scan is read, and
-``status`` the command of that name; ``copy`` is ``open`` after an event, with a copy of the file. The scans and results of the cases are not there, so that no file is hashed.
+``status`` the command of that name; ``copy``
+is ``open`` after an event, which copies the file. The scans and results of the cases are not there: no file is hashed.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 from scipy import ndimage
 
-from lesionlens.display import CORONAL, DisplayView
+from lesionlens.display import CORONAL, PLANES, DisplayView
 from lesionlens.errors import ReadError
 from lesionlens.io import read
 from lesionlens.review import Act, Session
@@ -29,6 +29,7 @@ from lesionlens.ui.review.keys import KEYS
 from review_cases import SPACING_MM, blobs, make_session, sickle
 from review_desk import Desk
 from ui_window import WAIT_MS
+from views_window import close_views, dock_views
 
 pytestmark = pytest.mark.xvfb
 
@@ -110,6 +111,39 @@ def test_forty_findings_are_judged_without_the_mouse(desk: Desk, tmp_path: Path)
     assert "Case 2 of 2" in dock.case.text()
     position = DisplayView(grid).voxel_at(desk.viewer.dims.point)
     assert labels_of(path, 1)[tuple(np.rint(position).astype(int))] == 1  # a ring is looked at on itself
+
+
+def assert_in_the_middle(model: Any, centre: NDArray[np.float64], sides_mm: NDArray[np.float64]) -> None:
+    """Expect a finding in the middle of a view within half a voxel, on its slice, and whole; all in display axes."""
+    half_mm = np.array([SPACING_MM[2], SPACING_MM[1], SPACING_MM[0]]) / 2 + 1e-6
+    seen = list(model.dims.displayed)
+    assert np.all(np.abs(np.array(model.dims.point) - centre) <= half_mm)
+    assert np.all(np.abs(np.array(model.scene.camera.center[-2:]) - centre[seen]) <= half_mm[seen])
+    canvas_mm = np.array(model.canvas.size) / model.scene.camera.zoom
+    assert np.all(sides_mm[seen] < canvas_mm)
+
+
+def test_findings_come_to_the_middle_of_all_views(desk: Desk, tmp_path: Path) -> None:
+    """In the main canvas in each plane, and in the three views beside it, whatever key brings the finding up."""
+    n = 12  # in several rows, columns and slices
+    path = make_session(tmp_path, blobs(n))
+    dock = desk.open(path)
+    labels = labels_of(path, 0)
+    display = DisplayView(dock.reviewer.view.volume.grid)  # type: ignore[union-attr]  # a case is shown
+    centres = display.position(np.array(ndimage.center_of_mass(labels > 0, labels, range(1, n + 1))))
+    corners = [np.argwhere(labels == number) for number in range(1, n + 1)]
+    sides = [np.abs(display.position(c.max(axis=0)) - display.position(c.min(axis=0))) for c in corners]
+    views = dock_views(desk.viewer)
+    models = [desk.viewer, *(pane.model for pane in views.panes)]
+    try:
+        for key, plane in zip(("accept", "next_finding", "previous_finding"), PLANES.values(), strict=True):
+            show_plane(desk.viewer, plane)
+            desk.press(KEYS[key])
+            number = int(dock.reviewer.at.finding.rsplit("-", 1)[1]) - 1
+            for model in models:
+                assert_in_the_middle(model, centres[number], sides[number])
+    finally:
+        close_views(desk.viewer, views)
 
 
 def test_strokes_are_stored_one_by_one_and_taken_back(desk: Desk, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Copies of a session beside it: made at its opening, and renewed while somebody reads, without keeping them waiting.
 
 A copy is put in its place only when it is whole on the disk. The newest one is of the sitting that is going on; those
-after it are what earlier sittings have left, since one copy after the other would soon leave none from before a mistake.
+after it are what earlier sittings have left, since one copy after the other would leave none from before a mistake.
 """
 
 from __future__ import annotations
