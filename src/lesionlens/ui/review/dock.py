@@ -30,6 +30,7 @@ from lesionlens.ui.review.panel import JudgingPanel
 from lesionlens.ui.review.reviewer import Reviewer
 from lesionlens.ui.review.shortcuts import Shortcuts
 from lesionlens.ui.review.start_form import StartForm
+from lesionlens.ui.review.together import TogetherForm
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -70,6 +71,7 @@ class ReviewWidget(QWidget):
         self.goes_on.setChecked(True)
         self.edit_keys = QPushButton("Keys…")
         self.controls = OverlayControls(styles)
+        self.together = TogetherForm()
         self.shortcuts = Shortcuts(self.window_of_viewer, self)
         self._categories: dict[str, None] = {}
         self._arrange()
@@ -85,6 +87,7 @@ class ReviewWidget(QWidget):
             self.banners.fail(str(error), again=False)
             return False
         self.start.propose(path, reader)
+        self.together.set_session(Path(path))
         self._categories = {}
         self.start_section.heading.setChecked(False)
         self._focus_canvas()
@@ -142,6 +145,12 @@ class ReviewWidget(QWidget):
             self.reviewer.view.drawing.undo_wanted.connect(lambda: self.actor.do("undo"))
             self.reviewer.view.drawing.redo_wanted.connect(lambda: self.actor.do("redo"))
         self._show()
+        self._offer_readers()
+
+    def _offer_readers(self) -> None:
+        """Offer those who have closed the case, where somebody looks: to know it takes a look at all readers."""
+        if self.together_section.heading.isChecked() and self.reviewer.ready:
+            self.together.offer(() if self.reviewer.read_only else self.reviewer.at.finished)
 
     def _show_tool(self, _event: Any = None) -> None:
         self._show()
@@ -202,6 +211,8 @@ class ReviewWidget(QWidget):
         self.findings.finding_chosen.connect(reviewer.go_to)
         self.goes_on.toggled.connect(lambda on: setattr(self.actor, "goes_on", on))
         self.edit_keys.clicked.connect(self._edit_keys)
+        self.together_section.opened.connect(self._offer_readers)
+        self.together.wanted.connect(lambda of, fill: reviewer.decide_together(of, prefill=fill))
         self.controls.restyled.connect(lambda kind, changes: self.overlays.restyle(kind, **changes))
         self.controls.class_chosen.connect(self.overlays.show_class)
         self.controls.plane_chosen.connect(lambda plane: show_plane(self.viewer, plane))
@@ -222,5 +233,7 @@ class ReviewWidget(QWidget):
         row.addWidget(self.goes_on, 1)
         row.addWidget(self.edit_keys)
         parts = (self.banners, self.start_section, self.progress, self.case, Section("Cases", self.cases))
-        rest = (self.findings, self.saved, self.note, self.panel, bottom, line(), Section("Overlays", self.controls))
+        self.together_section = Section("Several readers, agreement, export", self.together)
+        sections = (Section("Overlays", self.controls), self.together_section)
+        rest = (self.findings, self.saved, self.note, self.panel, bottom, line(), *sections)
         scrolled(self, column_of(*parts), *rest)
