@@ -17,7 +17,6 @@ from lesionlens.review.reading import seconds_to_verdict
 from lesionlens.ui.appearance import default_styles
 from lesionlens.ui.canvas import show_plane
 from lesionlens.ui.key_dialog import KeyDialog
-from lesionlens.ui.napari_keys import napari_keys
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
 from lesionlens.ui.parts import Note, Section, column_of, line, scrolled
@@ -31,6 +30,7 @@ from lesionlens.ui.review.reviewer import Reviewer
 from lesionlens.ui.review.shortcuts import Shortcuts
 from lesionlens.ui.review.start_form import StartForm
 from lesionlens.ui.review.together import TogetherForm
+from lesionlens.ui.taken_keys import taken_keys
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -187,7 +187,7 @@ class ReviewWidget(QWidget):
         self.banners.again.setText(f"Try again to save  {keys['save_again']}")
 
     def _edit_keys(self) -> None:
-        taken = napari_keys(self.window_of_viewer)
+        taken = taken_keys(self.window_of_viewer, by_others_than="review")
         dialog = KeyDialog(ACTIONS, self.keys, lambda keys: keep_keys(keys, taken), parent=self)
         if dialog.exec():
             self._take_keys()

@@ -130,9 +130,7 @@ class Reviewer(Recorder):
         finding = self.at.waiting_after() or self.at.finding
         if finding:
             self.go_to(finding)
-        self.noted.emit(
-            f"{waiting} of {len(self.at.findings)} findings wait for your verdict."
-        )
+        self.noted.emit(f"{waiting} of {len(self.at.findings)} findings wait for your verdict.")
 
     def refresh(self) -> None:
         """Show the finding as it is now, without looking elsewhere."""
