@@ -83,6 +83,9 @@ def test_forty_findings_are_judged_without_the_mouse(desk: Desk, tmp_path: Path)
     grid = dock.reviewer.view.volume.grid  # type: ignore[union-attr]  # a case is shown
     half_mm = np.array([SPACING_MM[2], SPACING_MM[1], SPACING_MM[0]]) / 2 + 1e-6
     assert dock.findings.rowCount() == N_FINDINGS
+    assert f"0 of {N_FINDINGS} judged" in dock.case.text()
+    settle()
+    height = dock.panel.y()
 
     for n, centre in enumerate(centres):
         assert dock.reviewer.at.finding == f"lesion-{n + 1}"
@@ -95,12 +98,14 @@ def test_forty_findings_are_judged_without_the_mouse(desk: Desk, tmp_path: Path)
             desk.type(f"seen {n} 8")  # the 8 is written, and judges nothing
             desk.press("Return")
         desk.press(KEYS[f"confidence_{1 + n % 5}"], KEYS[WORDS[n % 3]])
+        assert dock.panel.y() == height or n == N_FINDINGS - 1  # no button moves away under the mouse
 
     assert [act.value["verdict"] for act in events(desk, "verdict")] == [WORDS[n % 3] for n in range(N_FINDINGS)]
     assert [act.finding for act in events(desk, "verdict")] == [f"lesion-{n + 1}" for n in range(N_FINDINGS)]
     assert [act.value["confidence"] for act in events(desk, "confidence")] == [1 + n % 5 for n in range(N_FINDINGS)]
     assert [act.value["text"] for act in events(desk, "comment")] == [f"seen {n} 8" for n in range(0, N_FINDINGS, 8)]
     assert "0/2, 0 flagged" in dock.progress.text()  # judged, but not closed
+    assert f"{N_FINDINGS} of {N_FINDINGS} judged" in dock.case.text()
 
     loader = dock.reviewer._loader
     desk.qtbot.waitUntil(lambda: loader is not None and loader.kept is not None, timeout=WAIT_MS)

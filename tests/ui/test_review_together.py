@@ -90,6 +90,7 @@ def test_a_third_reader_decides_with_two_who_have_read(
 
     desk.qtbot.mouseClick(form.compare, click)
     desk.qtbot.waitUntil(lambda: "Cohen" in form.said.text(), timeout=WAIT_MS)
+    desk.qtbot.waitUntil(lambda: form.said.visibleRegion().boundingRect().height() > 0, timeout=WAIT_MS)
     lines = form.said.text().splitlines()
     assert lines[0] == "Ann and Bob: the same on 3 of 4 findings, Cohen's kappa 0.636"
     assert any(line.startswith("Cleo (consensus) and Ann: the same on 4 of 4") for line in lines)

@@ -202,8 +202,14 @@ def review_agree(
 
 def _print_agreement(agreement: Agreement) -> None:
     from lesionlens.report.console import print_table
+    from lesionlens.review.rules import MODEL
 
-    rows = [(p.first, p.second, str(p.n), _number(p.share), _number(p.kappa)) for p in agreement.pairs]
+    # Beside the model, which accepts whatever it marks, a kappa is no measure of anything.
+    kappas = [None if pair.second == MODEL else pair.kappa for pair in agreement.pairs]
+    rows = [
+        (pair.first, pair.second, str(pair.n), _number(pair.share), _number(kappa))
+        for pair, kappa in zip(agreement.pairs, kappas, strict=True)
+    ]
     print_table(("first", "second", "findings", "same verdict", "Cohen's kappa"), rows)
     if len(agreement.readers) > 1:
         typer.echo(f"All readers, {agreement.n_all} findings: Fleiss' kappa {_number(agreement.fleiss)}")

@@ -19,12 +19,12 @@ from lesionlens.ui.canvas import show_plane
 from lesionlens.ui.key_dialog import KeyDialog
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
-from lesionlens.ui.parts import Note, Section, column_of, line, scrolled
+from lesionlens.ui.parts import Note, Section, bring_into_sight, column_of, line, scrolled
 from lesionlens.ui.review.actions import Actions
 from lesionlens.ui.review.banner import Banners
 from lesionlens.ui.review.close_guard import CloseGuard
 from lesionlens.ui.review.keys import ACTIONS, KEYS, keep_keys, load_keys
-from lesionlens.ui.review.lists import CaseList, FindingTable
+from lesionlens.ui.review.lists import CaseList, FindingTable, judged_words
 from lesionlens.ui.review.panel import JudgingPanel
 from lesionlens.ui.review.reviewer import Reviewer
 from lesionlens.ui.review.shortcuts import Shortcuts
@@ -88,6 +88,7 @@ class ReviewWidget(QWidget):
             return False
         self.start.propose(path, reader)
         self.together.set_session(Path(path))
+        self.saved.say("" if self.reviewer.read_only else "Saved: nothing yet")  # the buttons below keep their place
         self._categories = {}
         self.start_section.heading.setChecked(False)
         self._focus_canvas()
@@ -117,7 +118,8 @@ class ReviewWidget(QWidget):
         place = list(reading.statuses).index(reviewer.case) + 1
         status = reading.statuses[reviewer.case][0]
         name = reading.case.name if reading.case is not None and reviewer.ready else reviewer.case
-        self.case.setText(f"Case {place} of {len(reading.statuses)}: <b>{name}</b>, {status}")
+        words = f"Case {place} of {len(reading.statuses)}: <b>{name}</b>, {status}"
+        self.case.setText(f"{words} · {judged_words(reading.findings)}" if reviewer.ready else words)
         self.cases.show_cases(reading.statuses, reviewer.case)
         states, current = reading.findings, "" if reviewer.drawing_new else reading.finding
         if not reviewer.ready:
@@ -166,7 +168,7 @@ class ReviewWidget(QWidget):
         can_try = self.reviewer.view is not None and self.reviewer.view.drawing.touched
         self.banners.fail(f"NOT SAVED. {message}" if message and self.reviewer.ready else message, again=can_try)
         if message:
-            self.saved.say("")
+            self.saved.say("")  # the red banner says what is not
 
     def _write(self, kind: str, text: str) -> None:
         if self.reviewer.say(kind, text):
@@ -212,6 +214,7 @@ class ReviewWidget(QWidget):
         self.goes_on.toggled.connect(lambda on: setattr(self.actor, "goes_on", on))
         self.edit_keys.clicked.connect(self._edit_keys)
         self.together_section.opened.connect(self._offer_readers)
+        self.together_section.opened.connect(lambda: bring_into_sight(self.together))
         self.together.wanted.connect(lambda of, fill: reviewer.decide_together(of, prefill=fill))
         self.controls.restyled.connect(lambda kind, changes: self.overlays.restyle(kind, **changes))
         self.controls.class_chosen.connect(self.overlays.show_class)

@@ -17,7 +17,7 @@ from lesionlens.report.review import agreement_words
 from lesionlens.review import Session
 from lesionlens.review.agreement import session_agreement
 from lesionlens.ui.jobs import Job, start_job
-from lesionlens.ui.parts import CheckMenu, Note
+from lesionlens.ui.parts import CheckMenu, Note, bring_into_sight
 
 __all__ = ["TogetherForm", "compare_readers", "export_findings"]
 
@@ -50,7 +50,7 @@ class TogetherForm(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.readers = CheckMenu("nobody has closed this case", "Readers who have closed this case")
+        self.readers = CheckMenu("no other reader has closed this case", "Other readers who have closed this case")
         self.fill = QCheckBox("Fill in what all of them agree on")
         self.fill.setChecked(True)
         self.decide = QPushButton("Decide together")
@@ -106,15 +106,19 @@ class TogetherForm(QWidget):
                 self._start("exporting findings", partial(export_findings, self._path, Path(home)))
 
     def _start(self, title: str, work: partial[tuple[str, ...]]) -> None:
-        self.said.say(f"{title.capitalize()}…")
+        self._say(f"{title.capitalize()}…")
         job = start_job(
-            self, f"LesionLens: {title}", work, done=lambda lines: self.said.say("\n".join(lines)), failed=self.said.say
+            self, f"LesionLens: {title}", work, done=lambda lines: self._say("\n".join(lines)), failed=self._say
         )
-        job.progressed.connect(lambda stage, done, total: self.said.say(f"{stage}… {done} of {total}"))
-        job.cancelled.connect(lambda: self.said.say("Stopped; nothing was written."))
+        job.progressed.connect(lambda stage, done, total: self._say(f"{stage}… {done} of {total}"))
+        job.cancelled.connect(lambda: self._say("Stopped; nothing was written."))
         job.ended.connect(self._ended)
         self._job = job
         self._fit()
+
+    def _say(self, text: str) -> None:
+        self.said.say(text)
+        bring_into_sight(self.said)
 
     def _ended(self) -> None:
         self._job = None
