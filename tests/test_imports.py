@@ -84,7 +84,7 @@ MAY_IMPORT = {
     "handover": _WORK | {"results", "sessions"},
     "batch": _WORK | {"results", "pipeline"},
     "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "handover", "replay", "batch"},
-    "ui": _WORK | {"results", "pipeline", "importance", "apart", "sessions", "batch", "contours", "styles"},
+    "ui": _WORK | {"results", "pipeline", "importance", "apart", "sessions", "handover", "batch", "contours", "styles"},
     "__main__": {"cli"},
 }
 

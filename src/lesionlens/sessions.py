@@ -132,7 +132,7 @@ def changed_files(session: Session, case: str) -> tuple[str, ...]:
 
     The scan itself is compared when it is read: its pin is ``pins["scan"]``.
     """
-    return changed_of(session.case(case), session.path)
+    return changed_of(session.case(case, findings=False), session.path)
 
 
 def changed_of(entry: CaseEntry, path: Path) -> tuple[str, ...]:

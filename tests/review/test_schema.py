@@ -88,6 +88,8 @@ def test_an_old_session_is_brought_up_to_date(old: Path) -> None:
         ]
         assert len({event.uid for event in events}) == len(ROWS)
         assert session.state("case-001", "Ann").findings["lesion-1"].verdict == "accept"
+        kept = session._rows("SELECT reader, case_id, status, last_event FROM standing")
+        assert kept == [("Ann", "case-001", "partly", len(ROWS))]
         session.record("Ann", "case-001", [Act("done")])
     assert version_of(old) == VERSION
     assert version_of(old.with_name("old.session.backup-1")) == 1

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lesionlens.errors import InputError, OutputError, ReadError, SessionError
 from lesionlens.review import Act, CaseEntry, Finding, Session
-from lesionlens.review.file import BACKUPS, check
+from lesionlens.review.backups import BACKUPS
+from lesionlens.review.file import check
 
 N_FINDINGS = 3
 
@@ -131,6 +133,50 @@ def test_statuses_are_those_of_the_states(path: Path) -> None:
         assert [status for status, _ in found.values()] == [
             "complete", "complete", "partly", "complete", "complete", "untouched", "untouched"
         ]  # fmt: skip
+
+
+def standings_of(path: Path, statement: str = "") -> list[tuple[object, ...]]:
+    """Return what is kept about how far readers are; first do something to it as no session does."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement or "SELECT 1")
+        return connection.execute("SELECT reader, case_id, status, last_event FROM standing ORDER BY 2").fetchall()
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM standing", "UPDATE standing SET status = 'untouched', last_event = last_event - 1"]
+)
+def test_what_is_kept_beside_the_events_never_outdoes_them(path: Path, statement: str) -> None:
+    """A standing that is missing, or older than the last event, is worked out from the events, and kept anew."""
+    judged = [verdict(f"lesion-{n + 1}") for n in range(N_FINDINGS)]
+    with Session.open(path) as session:
+        session.record("Ann", "case-1", [*judged, Act("done")])
+        session.record("Ann", "case-2", [verdict("lesion-1")])
+    assert standings_of(path) == [("Ann", "case-1", "complete", 4), ("Ann", "case-2", "partly", 5)]
+    standings_of(path, statement)
+
+    with Session.open(path) as session:
+        assert session.statuses("Ann") == {"case-1": ("complete", False), "case-2": ("partly", False)}
+        resumed = session.resume("Ann")
+        assert resumed is not None
+        assert resumed[0] == "case-2"
+        session.record("Ann", "case-2", [verdict("lesion-2")])
+        events = session.events()
+
+    assert ("Ann", "case-2", "partly", 6) in standings_of(path)
+    with Session.create(path.with_name("again"), [entry("case-1"), entry("case-2")], events=events):
+        assert [row[2] for row in standings_of(path.with_name("again"))] == ["complete", "partly"]
+
+
+def test_how_far_a_reader_is_asks_for_no_events(path: Path) -> None:
+    """The status of thousands of cases is read without unpacking what was done in them."""
+    with Session.open(path) as session:
+        session.record("Ann", "case-1", [verdict("lesion-1")])
+    asked: list[str] = []
+    with Session.open(path) as session:
+        session._connection.set_trace_callback(asked.append)
+        session.statuses("Ann")
+
+    assert len(asked) == 1
 
 
 def test_a_reader_goes_on_where_they_stopped(path: Path) -> None:

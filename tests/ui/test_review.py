@@ -15,10 +15,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 from scipy import ndimage
 
-from lesionlens.display import CORONAL, DisplayView
+from lesionlens.display import CORONAL, PLANES, DisplayView
 from lesionlens.errors import ReadError
 from lesionlens.io import read
 from lesionlens.review import Act, Session
+from lesionlens.review.backups import EVENTS_BETWEEN
 from lesionlens.review.masks import apply_mask
 from lesionlens.ui import reader
 from lesionlens.ui.canvas import show_plane
@@ -28,6 +29,7 @@ from lesionlens.ui.review.keys import KEYS
 from review_cases import SPACING_MM, blobs, make_session, sickle
 from review_desk import Desk
 from ui_window import WAIT_MS
+from views_window import close_views, dock_views
 
 pytestmark = pytest.mark.xvfb
 
@@ -81,6 +83,9 @@ def test_forty_findings_are_judged_without_the_mouse(desk: Desk, tmp_path: Path)
     grid = dock.reviewer.view.volume.grid  # type: ignore[union-attr]  # a case is shown
     half_mm = np.array([SPACING_MM[2], SPACING_MM[1], SPACING_MM[0]]) / 2 + 1e-6
     assert dock.findings.rowCount() == N_FINDINGS
+    assert f"0 of {N_FINDINGS} judged" in dock.case.text()
+    settle()
+    height = dock.panel.y()
 
     for n, centre in enumerate(centres):
         assert dock.reviewer.at.finding == f"lesion-{n + 1}"
@@ -93,12 +98,14 @@ def test_forty_findings_are_judged_without_the_mouse(desk: Desk, tmp_path: Path)
             desk.type(f"seen {n} 8")  # the 8 is written, and judges nothing
             desk.press("Return")
         desk.press(KEYS[f"confidence_{1 + n % 5}"], KEYS[WORDS[n % 3]])
+        assert dock.panel.y() == height or n == N_FINDINGS - 1  # no button moves away under the mouse
 
     assert [act.value["verdict"] for act in events(desk, "verdict")] == [WORDS[n % 3] for n in range(N_FINDINGS)]
     assert [act.finding for act in events(desk, "verdict")] == [f"lesion-{n + 1}" for n in range(N_FINDINGS)]
     assert [act.value["confidence"] for act in events(desk, "confidence")] == [1 + n % 5 for n in range(N_FINDINGS)]
     assert [act.value["text"] for act in events(desk, "comment")] == [f"seen {n} 8" for n in range(0, N_FINDINGS, 8)]
     assert "0/2, 0 flagged" in dock.progress.text()  # judged, but not closed
+    assert f"{N_FINDINGS} of {N_FINDINGS} judged" in dock.case.text()
 
     loader = dock.reviewer._loader
     desk.qtbot.waitUntil(lambda: loader is not None and loader.kept is not None, timeout=WAIT_MS)
@@ -109,6 +116,39 @@ def test_forty_findings_are_judged_without_the_mouse(desk: Desk, tmp_path: Path)
     assert "Case 2 of 2" in dock.case.text()
     position = DisplayView(grid).voxel_at(desk.viewer.dims.point)
     assert labels_of(path, 1)[tuple(np.rint(position).astype(int))] == 1  # a ring is looked at on itself
+
+
+def assert_in_the_middle(model: Any, centre: NDArray[np.float64], sides_mm: NDArray[np.float64]) -> None:
+    """Expect a finding in the middle of a view within half a voxel, on its slice, and whole; all in display axes."""
+    half_mm = np.array([SPACING_MM[2], SPACING_MM[1], SPACING_MM[0]]) / 2 + 1e-6
+    seen = list(model.dims.displayed)
+    assert np.all(np.abs(np.array(model.dims.point) - centre) <= half_mm)
+    assert np.all(np.abs(np.array(model.scene.camera.center[-2:]) - centre[seen]) <= half_mm[seen])
+    canvas_mm = np.array(model.canvas.size) / model.scene.camera.zoom
+    assert np.all(sides_mm[seen] < canvas_mm)
+
+
+def test_findings_come_to_the_middle_of_all_views(desk: Desk, tmp_path: Path) -> None:
+    """In the main canvas in each plane, and in the three views beside it, whatever key brings the finding up."""
+    n = 12  # in several rows, columns and slices
+    path = make_session(tmp_path, blobs(n))
+    dock = desk.open(path)
+    labels = labels_of(path, 0)
+    display = DisplayView(dock.reviewer.view.volume.grid)  # type: ignore[union-attr]  # a case is shown
+    centres = display.position(np.array(ndimage.center_of_mass(labels > 0, labels, range(1, n + 1))))
+    corners = [np.argwhere(labels == number) for number in range(1, n + 1)]
+    sides = [np.abs(display.position(c.max(axis=0)) - display.position(c.min(axis=0))) for c in corners]
+    views = dock_views(desk.viewer)
+    models = [desk.viewer, *(pane.model for pane in views.panes)]
+    try:
+        for key, plane in zip(("accept", "next_finding", "previous_finding"), PLANES.values(), strict=True):
+            show_plane(desk.viewer, plane)
+            desk.press(KEYS[key])
+            number = int(dock.reviewer.at.finding.rsplit("-", 1)[1]) - 1
+            for model in models:
+                assert_in_the_middle(model, centres[number], sides[number])
+    finally:
+        close_views(desk.viewer, views)
 
 
 def test_strokes_are_stored_one_by_one_and_taken_back(desk: Desk, tmp_path: Path) -> None:
@@ -280,6 +320,27 @@ def test_a_failed_write_is_said_and_keeps_everything_on_the_screen(desk: Desk, t
     assert not dock.banners.failure.isVisible()
     (edit,) = events(desk, "edit")
     np.testing.assert_array_equal(apply_mask(labels_of(path, 0) == 1, edit.mask), drawn)
+
+
+def test_a_copy_that_cannot_be_made_is_said_beside_what_is_saved(desk: Desk, tmp_path: Path) -> None:
+    """Copies are made while somebody reads; without room for one the reader is told, and goes on."""
+    path = make_session(tmp_path, blobs(3))
+    dock = desk.open(path)
+    obstacle = path.with_name(f".{path.name}.backup")
+    obstacle.mkdir()
+    session = dock.reviewer.at.session
+    dock.reviewer.at.record(*[Act("comment", "lesion-1", {"text": str(n)}) for n in range(EVENTS_BETWEEN)])
+    session._backups.finish()
+    desk.press(KEYS["accept"])
+    assert "NO NEW COPY" in dock.banners.copies.text()
+    assert dock.banners.copies.isVisible()
+    assert "accept" in dock.saved.text()
+
+    obstacle.rmdir()
+    dock.reviewer.at.record(*[Act("comment", "lesion-1", {"text": str(n)}) for n in range(EVENTS_BETWEEN)])
+    session._backups.finish()
+    desk.press(KEYS["accept"])
+    assert not dock.banners.copies.isVisible()
 
 
 def test_a_second_window_reads_only_and_says_so(desk: Desk, tmp_path: Path) -> None:

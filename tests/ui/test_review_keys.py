@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lesionlens.ui.napari_keys import napari_keys
 from lesionlens.ui.review.dock import ReviewWidget
 from lesionlens.ui.review.keys import ACTIONS, KEYS, TITLES, check_keys, keep_keys, keys_file, load_keys, save_keys
 from lesionlens.ui.review.panel import JudgingPanel
+from lesionlens.ui.taken_keys import taken_keys
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +80,28 @@ def test_the_dialog_refuses_what_is_taken_and_keeps_what_is_not(qtbot: Any) -> N
     assert load_keys()["accept"] == "H"
 
 
+def test_the_window_gives_no_key_of_a_reader_away(viewer: Any) -> None:
+    """Those that the reader chose count, and a dialog may keep the keys of its own dock."""
+    save_keys({**KEYS, "accept": "F9"})
+    window = viewer.window._qt_window
+
+    taken = taken_keys(window, by_others_than="window")
+    assert taken["F9"] == TITLES["accept"]
+    assert KEYS["accept"] not in taken
+    assert "F4" not in taken
+    assert "F9" not in taken_keys(window, by_others_than="review")
+    check_keys({**KEYS, "accept": "F9"}, taken_keys(window, by_others_than="review"))
+
+
+def test_the_page_for_readers_names_the_keys_that_there_are(repository: Path) -> None:
+    """One table is the source; who reads the other one must find the same keys."""
+    page = (repository / "docs" / "how-to" / "judge-findings.md").read_text("utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    named = {key for row in rows for key in re.findall(r"`([^`]+)`", row)}
+
+    assert named | {f"Ctrl+{n}" for n in range(2, 5)} == set(KEYS.values())  # `Ctrl+1` … `Ctrl+5`
+
+
 def test_every_key_stands_where_it_is_used(qtbot: Any) -> None:
     """On the buttons and in their tooltips, and in the fields; those that are in neither are named in the banner."""
     panel = JudgingPanel()
@@ -96,11 +120,15 @@ def test_every_key_stands_where_it_is_used(qtbot: Any) -> None:
 def test_the_dock_takes_the_keys_that_were_changed(
     viewer: Any, qtbot: Any, answer: Callable[[Callable[[Any], None]], list[Any]]
 ) -> None:
-    """The button *Keys…* opens the dialog, and what was saved in it holds at once."""
+    """The button *Keys…* opens the dialog; keys of other docks are refused, and what was saved holds at once."""
+    refused: dict[str, str] = {}
 
     def change(dialog: Any) -> None:
-        dialog.edits["reject"].setKeySequence(QKeySequence("H"))
-        dialog.buttons.button(QDialogButtonBox.StandardButton.Save).click()
+        for key in ("H", "F4", "P", "F9"):  # of looking, of the LesionLens dock, of napari, of nobody
+            dialog.edits["reject"].setKeySequence(QKeySequence(key))
+            dialog.buttons.button(QDialogButtonBox.StandardButton.Save).click()
+            refused[key] = dialog.note.text()
+        assert not dialog.isVisible()
 
     dock = ReviewWidget(viewer)
     qtbot.addWidget(dock)
@@ -108,8 +136,11 @@ def test_the_dock_takes_the_keys_that_were_changed(
     answer(change)
     dock.edit_keys.click()
 
-    assert dock.panel.buttons["reject"].text().endswith("\nH")
-    assert dock.shortcuts._shortcuts["reject"].key().toString() == "H"
+    assert "'hide overlays'" in refused["H"]
+    assert "'Outlines on and off'" in refused["F4"]
+    assert "already" in refused["P"]
+    assert dock.panel.buttons["reject"].text().endswith("\nF9")
+    assert dock.shortcuts._shortcuts["reject"].key().toString() == "F9"
     dock.guard.leave()
     dock.shortcuts.stop()
     QApplication.processEvents()

@@ -91,13 +91,15 @@ def test_the_canvas_lists_probabilities_of_all_classes_and_what_is_seen(window: 
     volume = phantom()
     window.open(volume)
     low, high = (np.full(volume.grid.shape, p, dtype=np.float32) for p in (0.2, 0.7))
-    window.widget.show_result(result_of(volume, {"core": high, "halo": low}))
+    least = np.full(volume.grid.shape, 6e-8, dtype=np.float32)
+    window.widget.show_result(result_of(volume, {"core": high, "halo": low, "rest": least}))
     text = window.viewer.canvas.overlays["lesionlens_readout"]
 
     window.viewer.cursor.position = (0.0, 0.0, 0.0)
 
     lines = text.text.splitlines()[4:]
-    assert lines == ["Probability: core = 0.7", "Probability: halo = 0.2", "Regions: core = 1"]
+    seen = ["Probability: core = 0.7", "Probability: halo = 0.2", "Probability: rest = < 0.001"]
+    assert lines == [*seen, "Regions: core = 1"]
     window.layer("Regions: core").visible = False  # napari draws no outlines in 3D, and warns
     window.viewer.dims.ndisplay = 3
     window.viewer.cursor.position = (0.0, 1.0, 0.0)

@@ -96,7 +96,7 @@ def review_status(
         progress = {name: found.progress(name) for name in (found.readers if reader is None else (reader,))}
         cases = found.statuses(reader) if reader is not None else {}
         changed = {name: changed_files(found, name) for name in found.case_ids}
-        names = {name: found.case(name).name for name in found.case_ids}
+        names = {name: found.case(name, findings=False).name for name in found.case_ids}
     changed = {name: files for name, files in changed.items() if files}
     if as_json:
         summary: dict[str, Any] = {"cases": len(names), "readers": {r: vars(p) for r, p in progress.items()}}
@@ -124,10 +124,10 @@ def review_open(
 ) -> None:
     """Open napari with the dock Review, at the finding where the reader stopped."""
     from lesionlens.cli.view import require_window
-    from lesionlens.review import Session
+    from lesionlens.review.file import recognise
 
     require_window()
-    Session.open(session, read_only=True).close()  # what is no session is said before a window opens
+    recognise(session)  # said before a window opens
     from lesionlens.ui.review.window import review_session
 
     review_session(session, reader)
@@ -202,8 +202,14 @@ def review_agree(
 
 def _print_agreement(agreement: Agreement) -> None:
     from lesionlens.report.console import print_table
+    from lesionlens.review.rules import MODEL
 
-    rows = [(p.first, p.second, str(p.n), _number(p.share), _number(p.kappa)) for p in agreement.pairs]
+    # Beside the model, which accepts whatever it marks, a kappa is no measure of anything.
+    kappas = [None if pair.second == MODEL else pair.kappa for pair in agreement.pairs]
+    rows = [
+        (pair.first, pair.second, str(pair.n), _number(pair.share), _number(kappa))
+        for pair, kappa in zip(agreement.pairs, kappas, strict=True)
+    ]
     print_table(("first", "second", "findings", "same verdict", "Cohen's kappa"), rows)
     if len(agreement.readers) > 1:
         typer.echo(f"All readers, {agreement.n_all} findings: Fleiss' kappa {_number(agreement.fleiss)}")

@@ -167,6 +167,7 @@ def demo(out: Out = Path("demo-output"), overwrite: Overwrite = False, quiet: Qu
     result = _run(RunOptions(scan), out, overwrite=overwrite, quiet=quiet)
     with _written(out):
         _print_result(result, out)
+        typer.echo(f"To judge its findings: lesionlens review start trial.session {scan} {out}")
         _show_demo(scan, out)
 
 

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from lesionlens.review import CaseState, Event, FindingState, Session, reading_seconds
-from lesionlens.review.agreement import Agreement
+from lesionlens.review.agreement import Agreement, PairAgreement
 from lesionlens.review.detection import Detection
+from lesionlens.review.rules import MODEL
 
 __all__ = [
     "NOTICE_COLUMN",
     "NOTICE_OF_TABLES",
     "REVIEW_COLUMNS",
     "agreement_summary",
+    "agreement_words",
     "detection_summary",
     "finding_rows",
     "write_findings",
@@ -142,6 +144,19 @@ def write_findings(
         "trail": [_trail(event) for event in session.events()],
     }
     (folder / "findings.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def agreement_words(found: Agreement) -> tuple[str, ...]:
+    """Return an agreement in words, a line for each two readers; kappa says nothing beside the model."""
+    lines = [_pair_words(pair) for pair in found.pairs if pair.n]
+    if len(found.readers) > 2 and found.fleiss is not None:
+        lines.append(f"all readers: {found.n_all} findings, Fleiss' kappa {found.fleiss:.3f}")
+    return tuple(lines) or ("No finding was judged by two readers yet.",)
+
+
+def _pair_words(pair: PairAgreement) -> str:
+    same = f"{pair.first} and {pair.second}: the same on {pair.confusion.trace()} of {pair.n} findings"
+    return same if pair.kappa is None or pair.second == MODEL else f"{same}, Cohen's kappa {pair.kappa:.3f}"
 
 
 def agreement_summary(found: Agreement) -> dict[str, Any]:

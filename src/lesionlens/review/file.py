@@ -1,21 +1,21 @@
-"""The file of a session: taken by one process at a time, checked before anything is changed, copied beside itself."""
+"""The file of a session: taken by one process at a time, and checked before anything is changed."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lesionlens.errors import OutputError, ReadError
+from lesionlens.errors import ReadError
 from lesionlens.review import schema
+from lesionlens.review.backups import copies
 
-__all__ = ["BACKUPS", "back_up", "check", "connect", "copies", "in_memory", "set_up", "take"]
+__all__ = ["check", "connect", "in_memory", "recognise", "set_up", "take"]
 
-# Copies of a session that are kept beside it, the newest as .backup-1.
-BACKUPS = 3
 # What SQLite says of a file whose content is wrong; a full disk, a lock or a lost network drive say nothing about that.
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY = 0xFF  # extended codes have the primary one in their lowest byte
@@ -55,26 +55,56 @@ def in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
     return copy
 
 
+def recognise(path: Path) -> None:
+    """Refuse what is no session, or is too new, by its first page alone; whether it is whole is seen at its opening.
+
+    Raises
+    ------
+    ReadError
+        If it is missing, no session, or of a newer version.
+    """
+    if not path.is_file():
+        raise ReadError(f"There is no session {path}; make one with 'lesionlens review start'.")
+    with closing(connect(path, read_only=True)) as connection, _read(path):
+        _version(connection, path)
+
+
 def check(connection: sqlite3.Connection, path: Path) -> int:
     """Return the version of a session; refuse what is none, is damaged, or is too new."""
-    try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if application != schema.APPLICATION_ID:
-            raise ReadError(f"{path} is no LesionLens session; choose a file that 'lesionlens review start' made.")
+    with _read(path):
+        version = _version(connection, path)
         problems = [text for (text,) in connection.execute("PRAGMA integrity_check(1)") if text != "ok"]
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & _PRIMARY not in _DAMAGED:
-            raise ReadError(
-                f"The session {path} cannot be read now: {error}. Nothing says that it is damaged: make room where the"
-                f" disk is full, close what holds it, and open it again. {copies(path)}"
-            ) from None
-        problems = [str(error)]
     if problems:
-        raise ReadError(f"The session {path} is damaged: {problems[0]}. {copies(path)}")
+        raise _damaged(path, problems[0])
+    return version
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != schema.APPLICATION_ID:
+        raise ReadError(f"{path} is no LesionLens session; choose a file that 'lesionlens review start' made.")
     if version > schema.VERSION:
         raise ReadError(f"{path} was made by a newer LesionLens (version {version} of sessions); update LesionLens.")
     return int(version)
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[None]:
+    """Tell a file that is damaged from one that cannot be read now."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & _PRIMARY in _DAMAGED:
+            raise _damaged(path, str(error)) from None
+        raise ReadError(
+            f"The session {path} cannot be read now: {error}. Nothing says that it is damaged: make room where the"
+            f" disk is full, close what holds it, and open it again. {copies(path)}"
+        ) from None
+
+
+def _damaged(path: Path, problem: str) -> ReadError:
+    return ReadError(f"The session {path} is damaged: {problem}. {copies(path)}")
 
 
 def set_up(connection: sqlite3.Connection, *, read_only: bool) -> None:
@@ -83,49 +113,3 @@ def set_up(connection: sqlite3.Connection, *, read_only: bool) -> None:
     if not read_only:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-
-
-def copies(path: Path) -> str:
-    """Say which copies of a session there are."""
-    kept = [copy.name for n in range(1, BACKUPS + 1) if (copy := _copy(path, n)).exists()]
-    return f"Copies beside it: {', '.join(kept)}." if kept else "There is no copy of it."
-
-
-def _copy(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.backup-{number}")
-
-
-def back_up(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy a session beside itself, unless the newest copy holds as many events."""
-    newest = _copy(path, 1)
-    if newest.exists() and _n_events_of(newest) == _n_events(connection):
-        return
-    temporary = path.with_name(f".{path.name}.backup")
-    try:
-        with closing(sqlite3.connect(temporary)) as copy:
-            connection.backup(copy)
-        for number in range(BACKUPS - 1, 0, -1):
-            if _copy(path, number).exists():
-                _copy(path, number).replace(_copy(path, number + 1))
-        temporary.replace(newest)
-    except (OSError, sqlite3.Error) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(
-            f"The session {path.name} cannot be copied beside itself: {error}. Make room first."
-        ) from None
-
-
-def _n_events(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
-
-
-def _n_events_of(path: Path) -> int:
-    """Return how many events a copy holds; -1 for one that cannot be read."""
-    try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
-        try:
-            return _n_events(connection)
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return -1

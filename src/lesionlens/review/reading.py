@@ -10,6 +10,7 @@ from typing import Any
 from lesionlens.errors import InputError
 from lesionlens.review.blinding import reveal, side_by_side
 from lesionlens.review.cases import CaseEntry, Progress
+from lesionlens.review.consensus import begin_consensus
 from lesionlens.review.events import IDLE_SECONDS, Act, Event
 from lesionlens.review.rules import MODEL
 from lesionlens.review.state import CaseState, FindingState, Status, fold
@@ -140,6 +141,18 @@ class Reading:
     def reveal_model(self) -> Event:
         """Show the reader the model's findings, which cannot be taken back."""
         reveal(self.session, self._open_case.id, self.reader, [MODEL])
+        self._take(self._open_case, self.session.events(self._open_case.id, self.reader))
+        return self.events[-1]
+
+    @property
+    def finished(self) -> tuple[str, ...]:
+        """Other readers who have closed the open case: what they say of it may be shown to this one."""
+        case, others = self._open_case.id, (name for name in self.session.readers if name != self.reader)
+        return tuple(name for name in others if self.session.state(case, name).status == "complete")
+
+    def decide_together(self, of: Sequence[str], *, prefill: bool) -> Event:
+        """Show the reader what others say of the open case, and fill in what they agree on; see ``consensus``."""
+        begin_consensus(self.session, self._open_case.id, self.reader, of, prefill=prefill)
         self._take(self._open_case, self.session.events(self._open_case.id, self.reader))
         return self.events[-1]
 

@@ -7,11 +7,13 @@ import json
 import sqlite3
 from collections.abc import Callable
 
+from lesionlens.review.standing import refill
+
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "VERSION", "create", "migrate"]
 
 # Marks an SQLite file as a session ("LLrs"), so that no other program's file is taken for one.
 APPLICATION_ID = 0x4C4C7273
-VERSION = 2
+VERSION = 3
 
 _STAY = """
 CREATE TRIGGER events_stay BEFORE DELETE ON events
@@ -20,6 +22,15 @@ BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END;
 _NOT_CHANGED = """
 CREATE TRIGGER events_are_not_changed BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
+"""
+
+# What :mod:`lesionlens.review.standing` keeps. Whoever changes what a state comes to empties it by a migration.
+_STANDING = """
+CREATE TABLE standing (
+    reader TEXT NOT NULL, case_id TEXT NOT NULL REFERENCES cases (id),
+    status TEXT NOT NULL CHECK (status IN ('untouched', 'partly', 'complete')), flagged INTEGER NOT NULL,
+    last_event INTEGER NOT NULL, PRIMARY KEY (reader, case_id)
+) WITHOUT ROWID;
 """
 
 # ``uid`` names an event in every copy of a session; ``imported`` marks what came from another copy and holds neither
@@ -41,7 +52,7 @@ CREATE TABLE events (
     value TEXT NOT NULL, mask BLOB NOT NULL, uid TEXT NOT NULL DEFAULT '', imported INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX events_of_case ON events (case_id, reader, id);
-{_STAY}{_NOT_CHANGED}"""
+{_STAY}{_NOT_CHANGED}{_STANDING}"""
 
 
 def _name_events(connection: sqlite3.Connection) -> None:
@@ -65,13 +76,19 @@ def _name_events(connection: sqlite3.Connection) -> None:
     connection.execute(_NOT_CHANGED)
 
 
+def _keep_standings(connection: sqlite3.Connection) -> None:
+    """Version 2 to 3: keep how far readers are beside the events."""
+    connection.execute(_STANDING)
+    refill(connection)
+
+
 def _digest(*content: object) -> str:
     """Return a name made of content: 32 hexadecimal digits, as long as those that are drawn."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 # Version n to n + 1 under n; each runs inside one transaction with the new version number.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _name_events}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _name_events, 2: _keep_standings}
 
 
 def create(connection: sqlite3.Connection) -> None:

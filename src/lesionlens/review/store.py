@@ -21,11 +21,13 @@ from filelock import FileLock
 from lesionlens.errors import InputError, ReadError, SessionError
 from lesionlens.io.atomic import atomic_path
 from lesionlens.review import schema
+from lesionlens.review.backups import Backups, copies
 from lesionlens.review.cases import CaseEntry, Finding, Progress
 from lesionlens.review.events import Act, Event, last_step, last_undo
-from lesionlens.review.file import back_up, check, connect, copies, in_memory, set_up, take
+from lesionlens.review.file import check, connect, in_memory, set_up, take
 from lesionlens.review.rows import EVENT_COLUMNS, case_rows, event_of, event_row, finding_rows
 from lesionlens.review.rules import check_acts, check_cases
+from lesionlens.review.standing import Standing, keep, refill, standings
 from lesionlens.review.state import CaseState, Status, fold
 
 __all__ = ["Session"]
@@ -47,15 +49,21 @@ class Session:
         Nothing can be recorded: another process has it open, or the file or its folder cannot be written.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: FileLock | None) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: FileLock | None, backups: Backups) -> None:
         self.path = path
         self._connection = connection
         self._lock = lock
+        self._backups = backups
 
     @property
     def read_only(self) -> bool:
         """Whether nothing can be recorded."""
         return self._lock is None
+
+    @property
+    def copy_problem(self) -> str:
+        """Why the session could not be copied beside itself while it is open; empty where it could."""
+        return self._backups.problem
 
     @classmethod
     def create(
@@ -101,6 +109,7 @@ class Session:
                     connection.executemany("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?)", case_rows(cases))
                     connection.executemany("INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?)", finding_rows(cases))
                     connection.executemany(_INSERT, map(event_row, events))
+                    refill(connection)
             finally:
                 connection.close()
         return cls.open(path)
@@ -110,7 +119,8 @@ class Session:
         """Open a session file; check that it is whole, and bring one of an older version up to date.
 
         The first process to open it may write; every other one opens it read-only, as does one that cannot write there.
-        Before the first change of a process the file is copied beside itself, and the oldest copies are removed.
+        Before the first change of a process the file is copied beside itself, and the oldest copies are removed; while
+        events are recorded, that copy is renewed in the background.
 
         Raises
         ------
@@ -120,20 +130,17 @@ class Session:
         path = Path(path)
         if not path.is_file():
             raise ReadError(f"There is no session {path}; make one with 'lesionlens review start'.")
-        lock = None if read_only else take(path)
+        lock, backups = None if read_only else take(path), Backups(path)
         try:
             connection = connect(path, read_only=lock is None)
             try:
                 version = check(connection, path)  # before anything that would change somebody else's file
                 set_up(connection, read_only=lock is None)
-                if version < schema.VERSION:
-                    if lock is None:
-                        connection = in_memory(connection)
-                    else:
-                        back_up(connection, path)
-                    schema.migrate(connection, version)
-                elif lock is not None:
-                    back_up(connection, path)
+                if lock is not None:
+                    backups.begin(connection)
+                elif version < schema.VERSION:
+                    connection = in_memory(connection)
+                schema.migrate(connection, version)
             except BaseException:
                 connection.close()
                 raise
@@ -141,10 +148,11 @@ class Session:
             if lock is not None:
                 lock.release()
             raise
-        return cls(path, connection, lock)
+        return cls(path, connection, lock, backups)
 
     def close(self) -> None:
-        """Close the file and let others write."""
+        """Close the file and let others write, once no copy is being made any more."""
+        self._backups.finish()
         self._connection.close()
         if self._lock is not None:
             self._lock.release()
@@ -182,8 +190,8 @@ class Session:
         query = "SELECT id FROM cases WHERE id IN (SELECT case_id FROM events WHERE reader = ?) ORDER BY place"
         return tuple(name for (name,) in self._rows(query, reader))
 
-    def case(self, case: str) -> CaseEntry:
-        """Return a case with its findings.
+    def case(self, case: str, *, findings: bool = True) -> CaseEntry:
+        """Return a case with its findings, or without them where only its files are asked about.
 
         Raises
         ------
@@ -194,10 +202,9 @@ class Session:
         if not rows:
             raise InputError(f"The session {self.path.name} has no case {case!r}.")
         name, scan, results, pins = rows[0]
-        findings = self._rows(
-            "SELECT id, class, label, statistics FROM findings WHERE case_id = ? ORDER BY place", case
-        )
-        found = tuple(Finding(i, c, n, json.loads(statistics)) for i, c, n, statistics in findings)
+        query = "SELECT id, class, label, statistics FROM findings WHERE case_id = ? ORDER BY place"
+        of_model = self._rows(query, case) if findings else []
+        found = tuple(Finding(i, c, n, json.loads(statistics)) for i, c, n, statistics in of_model)
         return CaseEntry(case, name, scan, results, json.loads(pins), found)
 
     def link(self, case: str, *, scan: str, results: str) -> None:
@@ -233,10 +240,10 @@ class Session:
         if not acts:
             return ()
         with _storing(self.path), _transaction(self._connection):
-            before = self.events(case, reader)
+            findings, before = self._finding_ids(case), self.events(case, reader)
             check_acts(
                 acts,
-                fold([finding.id for finding in self.case(case).findings], before),
+                fold(findings, before),
                 before,
                 reader=reader,
                 case=case,
@@ -250,6 +257,9 @@ class Session:
                 for n, act in enumerate(acts)
             )
             self._connection.executemany(_INSERT, map(event_row, events))
+            after = fold(findings, [*before, *events])
+            keep(self._connection, reader, case, after, last_event=events[-1].id)
+        self._backups.recorded(len(events), closed=any(act.kind == "done" for act in acts))
         return events
 
     def undo(self, reader: str, case: str) -> int | None:
@@ -278,35 +288,17 @@ class Session:
 
     def state(self, case: str, reader: str) -> CaseState:
         """Return a case as one reader left it."""
-        return fold([finding.id for finding in self.case(case).findings], self.events(case, reader))
+        return fold(self._finding_ids(case), self.events(case, reader))
 
     def statuses(self, reader: str) -> dict[str, tuple[Status, bool]]:
         """Return for every case, in order, how far the reader is, and whether they flagged it."""
-        plain = self._plainly_complete(reader)
-        begun = set(self.cases_of(reader))
-        found: dict[str, tuple[Status, bool]] = {}
-        for case in self.case_ids:
-            if case in plain:
-                found[case] = ("complete", False)
-            elif case in begun:
-                state = self.state(case, reader)
-                found[case] = (state.status, state.flagged)
-            else:
-                found[case] = ("untouched", False)
-        return found
+        return {case: self._status(case, reader, one) for case, one in self._standings(reader).items()}
 
-    def _plainly_complete(self, reader: str) -> set[str]:
-        """Return cases that were closed and not touched since, without undo or flag: they need not be folded.
-
-        A case is only closed when no finding waits; see :meth:`record`.
-        """
-        rows = self._rows(
-            "SELECT case_id, max(CASE WHEN kind NOT IN ('opened', 'viewed', 'revealed') THEN id END),"
-            " sum(kind IN ('undo', 'flag')) FROM events WHERE reader = ? GROUP BY case_id",
-            reader,
-        )
-        done = {number for (number,) in self._rows("SELECT id FROM events WHERE reader = ? AND kind = 'done'", reader)}
-        return {case for case, last, special in rows if last in done and not special}
+    def _status(self, case: str, reader: str, standing: Standing) -> tuple[Status, bool]:
+        if standing.known is not None:
+            return standing.known
+        state = self.state(case, reader)
+        return state.status, state.flagged
 
     def progress(self, reader: str) -> Progress:
         """Return how far a reader is."""
@@ -319,19 +311,25 @@ class Session:
 
         None when every case is complete.
         """
-        last = self._rows("SELECT case_id FROM events WHERE reader = ? ORDER BY id DESC LIMIT 1", reader)
-        order, plain = list(self.case_ids), self._plainly_complete(reader)
-        begin = order.index(last[0][0]) if last else 0
+        found = self._standings(reader)
+        order = list(found)
+        begin = max(range(len(order)), key=lambda place: found[order[place]].last_event)
         for case in order[begin:] + order[:begin]:
-            if case not in plain and (state := self.state(case, reader)).status != "complete":
-                return case, state
+            if self._status(case, reader, found[case])[0] != "complete":
+                return case, self.state(case, reader)
         return None
 
+    def _standings(self, reader: str) -> dict[str, Standing]:
+        with _reading(self.path):
+            return standings(self._connection, reader)
+
+    def _finding_ids(self, case: str) -> list[str]:
+        names = [name for (name,) in self._rows("SELECT id FROM findings WHERE case_id = ? ORDER BY place", case)]
+        return names or [finding.id for finding in self.case(case).findings]  # no case of that name is said
+
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        try:
+        with _reading(self.path):
             return self._connection.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as error:
-            raise ReadError(f"{self.path} cannot be read: {error}. {copies(self.path)}") from None
 
 
 def _now() -> str:
@@ -349,6 +347,14 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise ReadError(f"{path} cannot be read: {error}. {copies(path)}") from None
 
 
 @contextmanager

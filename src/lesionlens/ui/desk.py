@@ -20,11 +20,11 @@ from lesionlens.ui.hint import Hint
 from lesionlens.ui.key_dialog import window_key_dialog
 from lesionlens.ui.keys import KEYS
 from lesionlens.ui.layers import is_foreign_image, scan_of, volume_of
-from lesionlens.ui.napari_keys import napari_keys
 from lesionlens.ui.opening import open_path
 from lesionlens.ui.parts import Note, Section, column_of
 from lesionlens.ui.preferences import Preferences, preferences, set_preference, when_preferences_change
 from lesionlens.ui.shortcuts import Shortcuts
+from lesionlens.ui.taken_keys import taken_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,8 @@ class Desk(QObject):
 
     def change_keys(self) -> None:
         """Ask for other keys."""
-        dialog = window_key_dialog(napari_keys(self._main_window()), self._main_window())
+        window = self._main_window()
+        dialog = window_key_dialog(taken_keys(window, by_others_than="window"), window)
         dialog.exec()
         dialog.deleteLater()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QAction, QStandardItemModel
 from qtpy.QtWidgets import (
     QComboBox,
@@ -20,7 +20,17 @@ from qtpy.QtWidgets import (
 
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY
 
-__all__ = ["CheckMenu", "Note", "Section", "column_of", "enable_item", "line", "scrolled", "wide_combo"]
+__all__ = [
+    "CheckMenu",
+    "Note",
+    "Section",
+    "bring_into_sight",
+    "column_of",
+    "enable_item",
+    "line",
+    "scrolled",
+    "wide_combo",
+]
 
 # Wide enough for the table of regions; a dock can be made narrower, then it scrolls.
 DOCK_WIDTH = 400
@@ -170,6 +180,15 @@ def scrolled(dock: QWidget, *parts: QWidget, stretched: bool = False) -> None:
     layout.addWidget(notice)
     layout.addWidget(scroll, 1)
     dock.setMinimumWidth(DOCK_WIDTH)
+
+
+def bring_into_sight(part: QWidget) -> None:
+    """Scroll a dock so far that a part is seen, once it has got its place."""
+    parent = part.parentWidget()
+    while parent is not None and not isinstance(parent, QScrollArea):
+        parent = parent.parentWidget()
+    if parent is not None:
+        QTimer.singleShot(0, part, lambda: parent.ensureWidgetVisible(part))
 
 
 def line() -> QFrame:

@@ -24,6 +24,8 @@ __all__ = ["Spot", "Value", "canvas_words", "spot_at"]
 # Letters of the directions in which R, A and S grow, and of their opposites.
 _SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
 _OUTSIDE = 0
+# Nobody reads more digits of a probability that small off a screen.
+_LEAST_PROBABILITY = 0.001
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,10 @@ def _value(volume: Volume, ijk: NDArray[np.float64], *, digits: int = 6) -> str:
     if volume.valid is not None and not volume.valid[i, j, k]:
         return "no data"
     unit = "" if volume.unit == "probability" else volume.unit  # the name says so
-    return f"{volume.array[i, j, k]:.{digits}g} {unit}".rstrip()
+    value = volume.array[i, j, k]
+    if volume.unit == "probability" and 0 < value < _LEAST_PROBABILITY:
+        return f"< {_LEAST_PROBABILITY}"
+    return f"{value:.{digits}g} {unit}".rstrip()
 
 
 def _nearest(ijk: NDArray[np.float64], volume: Volume) -> NDArray[np.int_]:

@@ -51,10 +51,11 @@ class Banners(QWidget):
         self.again = QPushButton()
         self.again.setVisible(False)
         self.changed = Banner("warning")
+        self.copies = Banner("warning")
         self.read_only = Banner("notice")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for part in (self.failure, self.again, self.read_only, self.changed):
+        for part in (self.failure, self.again, self.read_only, self.changed, self.copies):
             column.addWidget(part)
 
     def fail(self, message: str, *, again: bool) -> None:
@@ -68,6 +69,10 @@ class Banners(QWidget):
             f"Changed since this session was made: {', '.join(files)}. What you see may not be what others have seen."
         )
         self.changed.say(text if files else "")
+
+    def say_copies(self, problem: str) -> None:
+        """Say why there is no new copy of the session; what is decided is stored all the same."""
+        self.copies.say(f"NO NEW COPY. {problem} Your decisions are saved in the session itself." if problem else "")
 
     def say_read_only(self, *, read_only: bool) -> None:
         """Say that nothing can be recorded."""

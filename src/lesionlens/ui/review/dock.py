@@ -17,19 +17,20 @@ from lesionlens.review.reading import seconds_to_verdict
 from lesionlens.ui.appearance import default_styles
 from lesionlens.ui.canvas import show_plane
 from lesionlens.ui.key_dialog import KeyDialog
-from lesionlens.ui.napari_keys import napari_keys
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
-from lesionlens.ui.parts import Note, Section, column_of, line, scrolled
+from lesionlens.ui.parts import Note, Section, bring_into_sight, column_of, line, scrolled
 from lesionlens.ui.review.actions import Actions
 from lesionlens.ui.review.banner import Banners
 from lesionlens.ui.review.close_guard import CloseGuard
 from lesionlens.ui.review.keys import ACTIONS, KEYS, keep_keys, load_keys
-from lesionlens.ui.review.lists import CaseList, FindingTable
+from lesionlens.ui.review.lists import CaseList, FindingTable, judged_words
 from lesionlens.ui.review.panel import JudgingPanel
 from lesionlens.ui.review.reviewer import Reviewer
 from lesionlens.ui.review.shortcuts import Shortcuts
 from lesionlens.ui.review.start_form import StartForm
+from lesionlens.ui.review.together import TogetherForm
+from lesionlens.ui.taken_keys import taken_keys
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -70,6 +71,7 @@ class ReviewWidget(QWidget):
         self.goes_on.setChecked(True)
         self.edit_keys = QPushButton("Keys…")
         self.controls = OverlayControls(styles)
+        self.together = TogetherForm()
         self.shortcuts = Shortcuts(self.window_of_viewer, self)
         self._categories: dict[str, None] = {}
         self._arrange()
@@ -85,6 +87,8 @@ class ReviewWidget(QWidget):
             self.banners.fail(str(error), again=False)
             return False
         self.start.propose(path, reader)
+        self.together.set_session(Path(path))
+        self.saved.say("" if self.reviewer.read_only else "Saved: nothing yet")  # the buttons below keep their place
         self._categories = {}
         self.start_section.heading.setChecked(False)
         self._focus_canvas()
@@ -106,6 +110,7 @@ class ReviewWidget(QWidget):
         self.panel.allow(self.actor.allowed)
         self.banners.say_read_only(read_only=reading is not None and reviewer.read_only)
         self.banners.say_changed(reviewer.changed_files if reviewer.ready else ())
+        self.banners.say_copies(reading.session.copy_problem if reading is not None else "")
         self.findings.setEnabled(reviewer.ready)
         if reading is None:
             return
@@ -113,7 +118,8 @@ class ReviewWidget(QWidget):
         place = list(reading.statuses).index(reviewer.case) + 1
         status = reading.statuses[reviewer.case][0]
         name = reading.case.name if reading.case is not None and reviewer.ready else reviewer.case
-        self.case.setText(f"Case {place} of {len(reading.statuses)}: <b>{name}</b>, {status}")
+        words = f"Case {place} of {len(reading.statuses)}: <b>{name}</b>, {status}"
+        self.case.setText(f"{words} · {judged_words(reading.findings)}" if reviewer.ready else words)
         self.cases.show_cases(reading.statuses, reviewer.case)
         states, current = reading.findings, "" if reviewer.drawing_new else reading.finding
         if not reviewer.ready:
@@ -141,6 +147,12 @@ class ReviewWidget(QWidget):
             self.reviewer.view.drawing.undo_wanted.connect(lambda: self.actor.do("undo"))
             self.reviewer.view.drawing.redo_wanted.connect(lambda: self.actor.do("redo"))
         self._show()
+        self._offer_readers()
+
+    def _offer_readers(self) -> None:
+        """Offer those who have closed the case, where somebody looks: to know it takes a look at all readers."""
+        if self.together_section.heading.isChecked() and self.reviewer.ready:
+            self.together.offer(() if self.reviewer.read_only else self.reviewer.at.finished)
 
     def _show_tool(self, _event: Any = None) -> None:
         self._show()
@@ -156,7 +168,7 @@ class ReviewWidget(QWidget):
         can_try = self.reviewer.view is not None and self.reviewer.view.drawing.touched
         self.banners.fail(f"NOT SAVED. {message}" if message and self.reviewer.ready else message, again=can_try)
         if message:
-            self.saved.say("")
+            self.saved.say("")  # the red banner says what is not
 
     def _write(self, kind: str, text: str) -> None:
         if self.reviewer.say(kind, text):
@@ -177,7 +189,7 @@ class ReviewWidget(QWidget):
         self.banners.again.setText(f"Try again to save  {keys['save_again']}")
 
     def _edit_keys(self) -> None:
-        taken = napari_keys(self.window_of_viewer)
+        taken = taken_keys(self.window_of_viewer, by_others_than="review")
         dialog = KeyDialog(ACTIONS, self.keys, lambda keys: keep_keys(keys, taken), parent=self)
         if dialog.exec():
             self._take_keys()
@@ -201,6 +213,9 @@ class ReviewWidget(QWidget):
         self.findings.finding_chosen.connect(reviewer.go_to)
         self.goes_on.toggled.connect(lambda on: setattr(self.actor, "goes_on", on))
         self.edit_keys.clicked.connect(self._edit_keys)
+        self.together_section.opened.connect(self._offer_readers)
+        self.together_section.opened.connect(lambda: bring_into_sight(self.together))
+        self.together.wanted.connect(lambda of, fill: reviewer.decide_together(of, prefill=fill))
         self.controls.restyled.connect(lambda kind, changes: self.overlays.restyle(kind, **changes))
         self.controls.class_chosen.connect(self.overlays.show_class)
         self.controls.plane_chosen.connect(lambda plane: show_plane(self.viewer, plane))
@@ -221,5 +236,7 @@ class ReviewWidget(QWidget):
         row.addWidget(self.goes_on, 1)
         row.addWidget(self.edit_keys)
         parts = (self.banners, self.start_section, self.progress, self.case, Section("Cases", self.cases))
-        rest = (self.findings, self.saved, self.note, self.panel, bottom, line(), Section("Overlays", self.controls))
+        self.together_section = Section("Several readers, agreement, export", self.together)
+        sections = (Section("Overlays", self.controls), self.together_section)
+        rest = (self.findings, self.saved, self.note, self.panel, bottom, line(), *sections)
         scrolled(self, column_of(*parts), *rest)

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from lesionlens.review.state import FindingState, Status
 
-__all__ = ["CaseList", "FindingTable"]
+__all__ = ["CaseList", "FindingTable", "judged_words"]
 
 # A sign for each, so that nobody depends on colours.
 _STATUS: Mapping[Status, str] = {"complete": "✓", "partly": "◐", "untouched": "○"}
@@ -32,7 +32,12 @@ _HEADINGS = (
 _WIDTHS = (92, 50, 76, 40, 40)
 _ROW_PIXELS = 22
 # So many rows are seen without scrolling, where there are so many.
-_ROWS = 10
+_ROWS = 9
+
+
+def judged_words(findings: Sequence[FindingState]) -> str:
+    """Return how many findings of a case have a verdict, in words."""
+    return f"{sum(finding.verdict is not None for finding in findings)} of {len(findings)} judged"
 
 
 class CaseList(QListWidget):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,6 +116,21 @@ class Reviewer(Recorder):
         if waiting is not None:
             self.go_to(waiting)
         self.noted.emit("These are the model's findings; judge them, and close the case once more.")
+
+    def decide_together(self, of: Sequence[str], *, prefill: bool) -> None:
+        """Show what other readers said of the case, once that is recorded, and go to what they do not agree on."""
+        if self.view is None or not self.ready or self.read_only or not self.flush():
+            return
+        hidden = self.at.model_hidden
+        if not self.store(partial(self.at.decide_together, of, prefill=prefill), f"shown what {', '.join(of)} said"):
+            return
+        if hidden:
+            self.view.show_model()
+        waiting = len(self.at.state.open)
+        finding = self.at.waiting_after() or self.at.finding
+        if finding:
+            self.go_to(finding)
+        self.noted.emit(f"{waiting} of {len(self.at.findings)} findings wait for your verdict.")
 
     def refresh(self) -> None:
         """Show the finding as it is now, without looking elsewhere."""
