@@ -17,7 +17,7 @@ import lesionlens
 
 pytestmark = pytest.mark.slow
 
-BUNDLES = ("flair-lesions", "flair-lesion-load")
+BUNDLES = ("flair-lesions", "flair-lesion-load", "flair-anomaly")
 
 
 def run(*command: str | Path, folder: Path) -> str:

@@ -28,7 +28,7 @@ from flair_lesions import rate_at, save
 from patches import Patches, Shares
 from subjects import PATIENTS
 
-BUNDLE = Path(__file__).parent / "flair-anomaly"
+BUNDLE = Path(__file__).parents[1] / "src/lesionlens/bundles/flair-anomaly"
 
 #: Share of the run from which patches have the second size: patches in a step and their edge in voxels.
 PHASES = ((0.6, 4, 48), (1.0, 2, 64))

@@ -19,13 +19,14 @@ from tiny_bundles import write_bundle
 
 
 def test_embedded_bundles_are_listed_with_their_classes() -> None:
-    """The two bundles that ship are there, each with a model card and an intended use."""
+    """The bundles that ship are there, each with a model card and an intended use."""
     found = {info.name: info for info in list_bundles()}
 
     assert found["flair-lesions"].task == "segmentation"
     assert found["flair-lesions"].foreground == ("lesion",)
     assert found["flair-lesion-load"].task == "classification"
     assert len(found["flair-lesion-load"].foreground) == 3
+    assert found["flair-anomaly"].task == "anomaly"
     for info in found.values():
         assert "not a medical device" in model_card(info.root).lower()
         assert info.intended_use
