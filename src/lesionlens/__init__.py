@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lesionlens.checks import TrustReport
     from lesionlens.detections import Detection
+    from lesionlens.dicom_export import export_dicom
     from lesionlens.errors import LesionLensError
     from lesionlens.heatmap import Heatmap, Importance, LabelMap, Provenance
     from lesionlens.importance import feature_importance, write_importance
@@ -57,6 +58,7 @@ _HOME = {
     "detect": "model",
     "Detection": "detections",
     "explain": "model",
+    "export_dicom": "dicom_export",
     "feature_importance": "importance",
     "write_importance": "importance",
     "list_bundles": "model",
@@ -103,6 +105,7 @@ __all__ = [
     "classify",
     "detect",
     "explain",
+    "export_dicom",
     "feature_importance",
     "list_bundles",
     "list_series",

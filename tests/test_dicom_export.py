@@ -1,0 +1,166 @@
+"""Results as DICOM: other programs find the same voxels in the same place, and nothing of the patient."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shutil import copytree
+
+import highdicom as hd
+import numpy as np
+import pytest
+import SimpleITK
+from numpy.typing import NDArray
+from pydicom import dcmread
+
+from dicom_results import SOURCES, Made, complaints, make_results, on_scan, run_tool
+from lesionlens.dicom_export import export_dicom
+from lesionlens.errors import InputError, LesionLensError, OutputError, ReadError
+from lesionlens.io import read_overlay, write_labels
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Made, Path]:
+    """Return results on each kind of series, and the folder that they were exported to, with the patient named."""
+    folder = tmp_path_factory.mktemp("export")
+    made = make_results(folder, request.param)
+    export_dicom(made.results, made.source, folder / "objects", identified=True)
+    return made, folder / "objects"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Return results on an oblique series."""
+    return make_results(tmp_path_factory.mktemp("made"))
+
+
+def test_dciodvfy_finds_no_error(exported: tuple[Made, Path]) -> None:
+    """Every object keeps the rules of its kind, so that an archive takes it."""
+    found = {path.name: complaints(path) for path in exported[1].iterdir()}
+
+    assert found == {name: [] for name in found}
+    assert found
+
+
+def test_dciodvfy_finds_what_is_wrong(exported: tuple[Made, Path], tmp_path: Path) -> None:
+    """The checker is asked in a way in which it can say no."""
+    dataset = dcmread(exported[1] / "seg_lesion.dcm")
+    del dataset.SegmentSequence
+    dataset.save_as(tmp_path / "bad.dcm")
+
+    assert complaints(tmp_path / "bad.dcm")
+
+
+def test_dcmqi_finds_the_same_regions(exported: tuple[Made, Path], tmp_path: Path) -> None:
+    """An independent reader of segmentations finds every region bit by bit at its place."""
+    made, folder = exported
+    arguments = ("--inputDICOM", folder / "seg_lesion.dcm", "--outputDirectory", tmp_path, "--mergeSegments")
+    done = run_tool("dcmqi", "segimage2itkimage", *arguments)
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    (image,) = tmp_path.glob("*.nrrd")
+    np.testing.assert_array_equal(on_scan(SimpleITK.ReadImage(str(image)), made.volume), made.labels)
+
+
+def test_highdicom_finds_the_same_regions(exported: tuple[Made, Path]) -> None:
+    """Its own reader gives the regions on a volume, whose affine says where they lie."""
+    made, folder = exported
+    volume = hd.seg.segread(folder / "seg_lesion.dcm").get_volume(combine_segments=True)
+    there = np.linalg.inv(made.volume.grid.affine) @ np.diag([-1, -1, 1, 1]) @ volume.affine
+    at = np.argwhere(volume.array)
+    ijk = np.rint(at @ there[:3, :3].T + there[:3, 3]).astype(int)
+    found = np.zeros(made.volume.grid.shape, int)
+    found[tuple(ijk.T)] = volume.array[tuple(at.T)]
+
+    np.testing.assert_array_equal(found, made.labels)
+
+
+def test_regions_come_back_as_they_went(exported: tuple[Made, Path]) -> None:
+    """What is exported can be laid over its scan again, voxel by voxel."""
+    made, folder = exported
+    (back,) = read_overlay(folder / "seg_lesion.dcm", made.volume)
+
+    np.testing.assert_array_equal(back.array, made.labels)
+    assert back.kind == "mask"
+    assert dict(back.names) == {1: "lesion 1", 2: "lesion 2"}
+
+
+def test_objects_refer_to_the_images_that_they_lie_on(exported: tuple[Made, Path]) -> None:
+    """Every frame names the file and frame of the source that has its place, so that viewers can fuse them."""
+    made, folder = exported
+    dataset = dcmread(folder / "seg_lesion.dcm")
+    places = _places_of_source(made.source)
+    resampled = made.volume.source.verdict.handled == "resample" or len(places) == 1
+
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        sources = frame.DerivationImageSequence[0].SourceImageSequence
+        for one in sources:
+            assert one.SpatialLocationsPreserved == ("NO" if resampled else "YES")
+            place = places[one.ReferencedSOPInstanceUID, int(one.get("ReferencedFrameNumber") or 0)]
+            if not resampled:
+                assert place == list(frame.PlanePositionSequence[0].ImagePositionPatient)
+        assert len(sources) == 1 or resampled
+    every = {one.ReferencedSOPInstanceUID for one in dataset.SourceImageSequence}
+    assert every == {uid for uid, _ in places}
+    assert len(dataset.SourceImageSequence) == len(every)
+    assert dataset.FrameOfReferenceUID == dcmread(next(made.source.iterdir())).FrameOfReferenceUID
+
+
+def _places_of_source(source: Path) -> dict[tuple[str, int], list[float]]:
+    found = {}
+    for path in source.iterdir():
+        dataset = dcmread(path)
+        groups = dataset.get("PerFrameFunctionalGroupsSequence")
+        if groups is None:
+            found[dataset.SOPInstanceUID, 0] = list(dataset.ImagePositionPatient)
+        for n, group in enumerate(groups or (), 1):
+            found[dataset.SOPInstanceUID, n] = list(group.PlanePositionSequence[0].ImagePositionPatient)
+    return found
+
+
+def test_objects_say_that_they_are_for_research(exported: tuple[Made, Path]) -> None:
+    """Whoever sees a series in an archive sees what it is not, and what made it."""
+    for path in exported[1].iterdir():
+        dataset = dcmread(path)
+        assert dataset.SeriesDescription.endswith("research use only")
+        assert dataset.Manufacturer == "LesionLens"
+
+
+def test_another_series_is_refused(made: Made, tmp_path: Path) -> None:
+    """Results on images that they were not made from would be a wrong finding in an archive."""
+    other = make_results(tmp_path, "axial")
+
+    with pytest.raises(ReadError, match="were made from another scan"):
+        export_dicom(made.results, other.source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_series_is_refused(made: Made, tmp_path: Path) -> None:
+    """A NIfTI file has no frames to lie on."""
+    with pytest.raises(ReadError, match=r"Expected the DICOM series .* regions_lesion.nii.gz is none"):
+        export_dicom(made.results, made.results / "regions_lesion.nii.gz", tmp_path / "out")
+
+
+def test_unknown_formats_are_refused(made: Made, tmp_path: Path) -> None:
+    """A mistyped format is named before any work."""
+    with pytest.raises(InputError, match=r"There is no DICOM object 'segs' \(did you mean 'seg'\?\)"):
+        export_dicom(made.results, made.source, tmp_path / "out", formats=["segs"])  # type: ignore[list-item]
+
+
+def test_a_missing_package_is_named(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra the message says how to install it."""
+    monkeypatch.setattr("lesionlens.dicom_export.find_spec", lambda name: None)
+
+    with pytest.raises(LesionLensError, match=r"pip install 'lesionlens\[dicom-export\]'"):
+        export_dicom(made.results, made.source, tmp_path / "out")
+
+
+def test_a_run_without_regions_leaves_no_folder(made: Made, tmp_path: Path) -> None:
+    """A segmentation without a segment is no object; the message says why there is nothing."""
+    copytree(made.results, tmp_path / "results")
+    nothing: NDArray[np.uint8] = np.zeros(made.volume.grid.shape, np.uint8)
+    (tmp_path / "results" / "regions_lesion.nii.gz").unlink()
+    write_labels(nothing, made.volume, tmp_path / "results" / "regions_lesion.nii.gz")
+
+    with pytest.raises(OutputError, match="nothing to write: Of 'lesion' there is no region"):
+        export_dicom(tmp_path / "results", made.source, tmp_path / "out", formats=["seg"])
+    assert not (tmp_path / "out").exists()
