@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from shutil import copytree
+from typing import get_args
 
 import highdicom as hd
 import numpy as np
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 
 from dicom_results import SOURCES, Made, complaints, make_results, on_scan, run_tool
-from lesionlens.dicom_export import export_dicom
+from lesionlens.dicom_export import DicomFormat, export_dicom
 from lesionlens.errors import InputError, LesionLensError, OutputError, ReadError
 from lesionlens.io import read_overlay, write_labels
+from lesionlens.io.dicom.export.masks import FRACTION_STEP
 
 
 @pytest.fixture(scope="module", params=SOURCES)
@@ -23,7 +25,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """Return results on each kind of series, and the folder that they were exported to, with the patient named."""
     folder = tmp_path_factory.mktemp("export")
     made = make_results(folder, request.param)
-    export_dicom(made.results, made.source, folder / "objects", identified=True)
+    export_dicom(made.results, made.source, folder / "objects", formats=get_args(DicomFormat), identified=True)
     return made, folder / "objects"
 
 
@@ -82,6 +84,60 @@ def test_regions_come_back_as_they_went(exported: tuple[Made, Path]) -> None:
     np.testing.assert_array_equal(back.array, made.labels)
     assert back.kind == "mask"
     assert dict(back.names) == {1: "lesion 1", 2: "lesion 2"}
+
+
+def test_dcmqi_finds_the_same_values(exported: tuple[Made, Path], tmp_path: Path) -> None:
+    """An independent reader of parametric maps finds every value of probability and attribution, exact as float32."""
+    made, folder = exported
+    for heatmap in (*made.case.probabilities, *made.case.attributions):
+        out = tmp_path / heatmap.kind
+        out.mkdir()
+        arguments = ("--inputDICOM", folder / f"{heatmap.name}.dcm", "--outputDirectory", out)
+        done = run_tool("dcmqi", "paramap2itkimage", *arguments)
+
+        assert done.returncode == 0, done.stderr + done.stdout
+        (image,) = out.glob("*.nrrd")
+        np.testing.assert_array_equal(on_scan(SimpleITK.ReadImage(str(image)), made.volume), heatmap.array)
+
+
+def test_maps_come_back_as_they_went(exported: tuple[Made, Path]) -> None:
+    """Values, kind, class and place of a map are the same after a way out and back in."""
+    made, folder = exported
+    for heatmap in (*made.case.probabilities, *made.case.attributions):
+        (back,) = read_overlay(folder / f"{heatmap.name}.dcm", made.volume)
+
+        np.testing.assert_array_equal(back.array, heatmap.array)
+        assert (back.kind, back.label, back.signed) == (heatmap.kind, heatmap.label, heatmap.signed)
+        assert back.grid.same_as(made.volume.grid)
+
+
+def test_highdicom_finds_the_same_values(exported: tuple[Made, Path]) -> None:
+    """Its own reader gives the real-world values, frame by frame."""
+    made, folder = exported
+    (heatmap,) = made.case.attributions
+    image = hd.imread(folder / f"{heatmap.name}.dcm")
+    values = image.get_volume(apply_real_world_transform=True, dtype=np.float64)
+    there = np.linalg.inv(made.volume.grid.affine) @ np.diag([-1, -1, 1, 1]) @ values.affine
+    at = np.argwhere(np.ones(values.spatial_shape, bool))
+    ijk = np.rint(at @ there[:3, :3].T + there[:3, 3]).astype(int)
+
+    np.testing.assert_array_equal(values.array[tuple(at.T)], heatmap.array[tuple(ijk.T)])
+
+
+def test_fractions_are_within_half_a_step(exported: tuple[Made, Path], tmp_path: Path) -> None:
+    """A byte holds 256 values, so a fraction is off by half a step at most; dcmqi and our own reader agree on it."""
+    made, folder = exported
+    (probability,) = made.case.probabilities
+    (back,) = read_overlay(folder / "fractional_lesion.dcm", made.volume)
+
+    assert np.abs(back.array - probability.array).max() <= FRACTION_STEP / 2 + 1e-6
+    assert (back.kind, back.label) == ("probability", "lesion")
+    arguments = ("--inputDICOM", folder / "fractional_lesion.dcm", "--outputDirectory", tmp_path)
+    done = run_tool("dcmqi", "segimage2itkimage", *arguments)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (image,) = tmp_path.glob("*.nrrd")
+    stored = on_scan(SimpleITK.ReadImage(str(image)), made.volume)
+    np.testing.assert_allclose(stored / 255, back.array, atol=1e-6)
 
 
 def test_objects_refer_to_the_images_that_they_lie_on(exported: tuple[Made, Path]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from lesionlens.errors import InputError, LesionLensError, OutputError, ReadError, unknown_name
-from lesionlens.heatmap import slug
+from lesionlens.heatmap import Heatmap, slug
 from lesionlens.io.atomic import atomic_folder, atomic_path
 from lesionlens.io.policy import Wanted
 from lesionlens.progress import Progress, silent
@@ -31,12 +31,17 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_FORMATS", "DicomExport", "DicomFormat", "export_dicom"]
 
-DicomFormat = Literal["seg"]
-DEFAULT_FORMATS: tuple[DicomFormat, ...] = ("seg",)
+DicomFormat = Literal["seg", "fractional", "probability", "attribution"]
+DEFAULT_FORMATS: tuple[DicomFormat, ...] = ("seg", "probability", "attribution")
 
 # Numbers of the new series: far above those of scanners.
-_NUMBERS = {"seg": 9001}
-_TITLES = {"seg": "regions"}
+_NUMBERS = {"seg": 9001, "fractional": 9002, "probability": 9003, "attribution": 9004}
+_TITLES = {
+    "seg": "regions",
+    "fractional": "probability by segment",
+    "probability": "probability maps",
+    "attribution": "maps that explain",
+}
 
 # How a digest of a series' UID in a record begins; the UID itself is not kept there.
 _DIGEST = "uid-"
@@ -263,4 +268,45 @@ def _segmentations(job: _Job, places: Callable[[_Job], Callable[[int], Place]]) 
         yield write
 
 
-_WRITERS: dict[str, Callable[[_Job, Any], _Writers]] = {"seg": _segmentations}
+def _fractions(job: _Job, places: Callable[[_Job], Callable[[int], Place]]) -> _Writers:
+    from lesionlens.io.dicom.export.masks import Segment, fractional_segmentation
+
+    place = places(job)
+    for n, heatmap in enumerate(job.case.probabilities, 1):
+
+        def write(n: int = n, heatmap: Heatmap = heatmap) -> None:
+            segment = Segment(heatmap.label, heatmap.label)
+            made = fractional_segmentation(place(n), heatmap.array, segment, job.algorithm)
+            job.save(made, f"fractional_{slug(heatmap.label)}.dcm")
+
+        yield write
+    if not job.case.probabilities:
+        job.notes.append("The run left no probability maps.")
+
+
+def _maps(job: _Job, places: Callable[[_Job], Callable[[int], Place]], heatmaps: Sequence[Heatmap]) -> _Writers:
+    from lesionlens.io.dicom.export.maps import parametric_map
+
+    place = places(job)
+    for n, heatmap in enumerate(heatmaps, 1):
+
+        def write(n: int = n, heatmap: Heatmap = heatmap) -> None:
+            job.save(parametric_map(place(n), heatmap), f"{heatmap.name}.dcm")
+
+        yield write
+
+
+def _probabilities(job: _Job, places: Callable[[_Job], Callable[[int], Place]]) -> _Writers:
+    return _maps(job, places, job.case.probabilities)
+
+
+def _attributions(job: _Job, places: Callable[[_Job], Callable[[int], Place]]) -> _Writers:
+    return _maps(job, places, (*job.case.attributions, *job.case.uncertainties))
+
+
+_WRITERS: dict[str, Callable[[_Job, Any], _Writers]] = {
+    "seg": _segmentations,
+    "fractional": _fractions,
+    "probability": _probabilities,
+    "attribution": _attributions,
+}

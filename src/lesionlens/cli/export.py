@@ -19,7 +19,8 @@ _FORMAT = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="seg; several times for several. [default: seg]",
+        help="seg, fractional, probability or attribution; several times for several."
+        " [default: seg, probability and attribution]",
     ),
 ]
 _IDENTIFIED = Annotated[

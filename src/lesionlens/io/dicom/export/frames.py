@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +84,11 @@ class SourceFrames:
     thickness_mm: float
     references: tuple[tuple[Reference, ...], ...]
     own: bool
+    _names: dict[str, tuple[Reference, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        names = [generate_uid(prefix=None) for _ in self.references]
-        object.__setattr__(self, "_names", dict(zip(names, self.references, strict=True)))
+        names = {str(generate_uid(prefix=None)): of_plane for of_plane in self.references}
+        object.__setattr__(self, "_names", names)
 
     @property
     def study_uid(self) -> str:
@@ -103,7 +104,7 @@ class SourceFrames:
     def images(self) -> list[Dataset]:
         """Return the header of a plain image for each plane, for highdicom; see :meth:`settle`."""
         columns, rows, _ = self.volume.grid.shape
-        found = []
+        found: list[Dataset] = []
         for name, position in zip(self._names, self.positions.tolist(), strict=True):
             image = deepcopy(self.header) if not found else Dataset()
             image.SOPClassUID = CTImageStorage if self.volume.source.modality == "CT" else MRImageStorage
@@ -208,7 +209,8 @@ def _positions(stack: Stack, layout: Layout) -> NDArray[np.float64]:
     if layout.resampling is None:
         return np.array([position_of(item) for item in stack.slices])
     affine = LPS_TO_RAS @ layout.grid.affine
-    return np.round(affine[:3, 3] + np.outer(np.arange(layout.grid.shape[2]), affine[:3, 2]), _DECIMALS)
+    places: NDArray[np.float64] = affine[:3, 3] + np.outer(np.arange(layout.grid.shape[2]), affine[:3, 2])
+    return places.round(_DECIMALS)
 
 
 def _references(stack: Stack, layout: Layout) -> list[tuple[Reference, ...]]:

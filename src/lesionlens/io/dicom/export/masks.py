@@ -80,7 +80,6 @@ def _made(place: Place, array: Array, described: list[Any], kind: str, content: 
 def _description(number: int, segment: Segment, algorithm: Algorithm) -> Any:
     from highdicom.seg import SegmentDescription
 
-    tracked = {"tracking_uid": segment.tracking_uid, "tracking_id": segment.name} if segment.tracking_uid else {}
     return SegmentDescription(
         segment_number=number,
         segment_label=segment.name,
@@ -88,5 +87,6 @@ def _description(number: int, segment: Segment, algorithm: Algorithm) -> Any:
         segmented_property_type=type_of(segment.label),
         algorithm_type="AUTOMATIC",
         algorithm_identification=algorithm.identification(),
-        **tracked,
+        tracking_uid=segment.tracking_uid or None,
+        tracking_id=segment.name if segment.tracking_uid else None,
     )

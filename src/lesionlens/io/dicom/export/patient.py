@@ -44,7 +44,7 @@ class Pseudonyms:
 
         self._key = key
         self._anonymizer = Anonymizer(seed=key)
-        self._anonymizer.add_element_handler(_Uids(self))
+        self._anonymizer.add_element_handler(self._replace_uid)  # type: ignore[arg-type]  # it is only called
 
     def __repr__(self) -> str:
         return "Pseudonyms()"  # a traceback can show what its variables hold
@@ -54,22 +54,16 @@ class Pseudonyms:
         dataset.file_meta = FileMetaDataset()
         self._anonymizer.anonymize(dataset)
 
+    def _replace_uid(self, _: Dataset, element: DataElement) -> bool:
+        """Replace a UID; those of dicognito begin with an arc that does not exist, and checkers refuse them."""
+        if element.VR != "UI" or not element.value or element.keyword.endswith("ClassUID"):
+            return False
+        element.value = self.uid(str(element.value))
+        return True
+
     def uid(self, uid: str) -> str:
         """Return what stands for a UID."""
         return str(generate_uid(entropy_srcs=[self._key, uid]))
-
-
-class _Uids:
-    """Replaces UIDs: those of dicognito begin with an arc that does not exist, and checkers refuse them."""
-
-    def __init__(self, pseudonyms: Pseudonyms) -> None:
-        self._pseudonyms = pseudonyms
-
-    def __call__(self, dataset: Dataset, element: DataElement) -> bool:  # noqa: ARG002 - what dicognito calls
-        if element.VR != "UI" or not element.value or element.keyword.endswith("ClassUID"):
-            return False
-        element.value = self._pseudonyms.uid(str(element.value))
-        return True
 
 
 def patient_header(source: Dataset, pseudonyms: Pseudonyms | None) -> Dataset:
