@@ -24,6 +24,7 @@ from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.io import write_labels
 from lesionlens.io.policy import Irregular
 from lesionlens.regions import label_regions
+from lesionlens.report.table import write_table
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE, CaseResult, read_case
 from lesionlens.volume import Volume
 
@@ -119,7 +120,9 @@ def make_results(folder: Path, kind: str = "oblique") -> Made:
     write_labels(labels, volume, results / "regions_lesion.nii.gz")
     record = _record(volume, maps, irregular, _STACK.get(kind))
     (results / "record.json").write_text(json.dumps(record))
-    return Made(source, results, volume, read_case(results, volume))
+    case = read_case(results, volume)
+    write_table(case.regions, results / "regions.csv")
+    return Made(source, results, volume, case)
 
 
 def _map(volume: Volume, values: NDArray[Any], kind: Any, method: str) -> Heatmap:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree
 from typing import get_args
 
 import highdicom as hd
@@ -16,8 +17,10 @@ from pydicom import dcmread
 from dicom_results import SOURCES, Made, complaints, make_results, on_scan, run_tool
 from lesionlens.dicom_export import DicomFormat, export_dicom
 from lesionlens.errors import InputError, LesionLensError, OutputError, ReadError
-from lesionlens.io import read_overlay, write_labels
-from lesionlens.io.dicom.export.masks import FRACTION_STEP
+from lesionlens.io import read_findings, read_overlay, write_labels
+from lesionlens.io.dicom.export.masks import FRACTION_STEPS
+from lesionlens.review import Act
+from lesionlens.sessions import CaseFiles, start_session
 
 
 @pytest.fixture(scope="module", params=SOURCES)
@@ -130,14 +133,125 @@ def test_fractions_are_within_half_a_step(exported: tuple[Made, Path], tmp_path:
     (probability,) = made.case.probabilities
     (back,) = read_overlay(folder / "fractional_lesion.dcm", made.volume)
 
-    assert np.abs(back.array - probability.array).max() <= FRACTION_STEP / 2 + 1e-6
+    assert np.abs(back.array - probability.array).max() <= 0.5 / FRACTION_STEPS + 1e-6
     assert (back.kind, back.label) == ("probability", "lesion")
     arguments = ("--inputDICOM", folder / "fractional_lesion.dcm", "--outputDirectory", tmp_path)
     done = run_tool("dcmqi", "segimage2itkimage", *arguments)
     assert done.returncode == 0, done.stderr + done.stdout
     (image,) = tmp_path.glob("*.nrrd")
     stored = on_scan(SimpleITK.ReadImage(str(image)), made.volume)
-    np.testing.assert_allclose(stored / 255, back.array, atol=1e-6)
+    np.testing.assert_allclose(stored / FRACTION_STEPS, back.array, atol=1e-6)
+
+
+def test_dcmqi_finds_the_same_numbers(exported: tuple[Made, Path], tmp_path: Path) -> None:
+    """An independent reader of reports finds every finding, its measurements with codes and units, and its region."""
+    made, folder = exported
+    out = tmp_path / "report.json"
+    done = run_tool("dcmqi", "tid1500reader", "--inputDICOM", folder / "report.dcm", "--outputMetadata", out)
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    groups = json.loads(out.read_text())["Measurements"]
+    segmentation = dcmread(folder / "seg_lesion.dcm")
+    assert len(groups) == len(made.case.regions["lesion"]) == 2
+    for n, (group, region) in enumerate(zip(groups, made.case.regions["lesion"], strict=True), 1):
+        assert group["TrackingIdentifier"] == f"lesion {n}"
+        assert group["TrackingUniqueIdentifier"] == segmentation.SegmentSequence[n - 1].TrackingUID
+        assert (group["segmentationSOPInstanceUID"], group["ReferencedSegment"]) == (segmentation.SOPInstanceUID, n)
+        found = {(one["quantity"]["CodeValue"], one.get("derivationModifier", {}).get("CodeMeaning")): one
+                 for one in group["measurementItems"]}  # fmt: skip
+        assert region.shape is not None
+        for key, value, unit in (
+            (("118565006", None), region.volume_mm3, "mm3"),
+            (("L0JK", None), region.shape.diameter.length_mm, "mm"),
+            (("C0JK", None), region.shape.surface_mm2, "mm2"),
+            (("122157", "Mean"), region.probability_mean, "1"),
+            (("130402", "Mean"), region.attribution_mean, "1"),
+        ):
+            assert float(found[key]["value"]) == pytest.approx(value, rel=1e-12)
+            assert found[key]["units"]["CodeValue"] == unit
+
+
+def test_findings_come_back_as_they_went(exported: tuple[Made, Path]) -> None:
+    """A report is read as findings, and laid over the scan by the segmentation beside it."""
+    made, folder = exported
+    findings = read_findings(folder / "report.dcm")
+    (masks,) = read_overlay(folder / "report.dcm", made.volume)
+
+    assert [one.name for one in findings] == ["lesion 1", "lesion 2"]
+    for finding, region in zip(findings, made.case.regions["lesion"], strict=True):
+        (volume,) = (one.value for one in finding.quantities if one.name == "Volume")
+        assert volume == pytest.approx(region.volume_mm3, rel=1e-12)
+    np.testing.assert_array_equal(masks.array, made.labels)
+    assert dict(masks.names) == {1: "lesion 1", 2: "lesion 2"}
+
+
+def test_highdicom_reads_the_report(exported: tuple[Made, Path]) -> None:
+    """Its own reader finds the groups of measurements, each with its segment and the model with its hashes."""
+    _, folder = exported
+    report = hd.sr.srread(folder / "report.dcm")
+    groups = report.content.get_volumetric_roi_measurement_groups()
+
+    assert [group.tracking_identifier for group in groups] == ["lesion 1", "lesion 2"]
+    content = (folder / "report.dcm").read_bytes()
+    assert b"weights_sha256=" + b"77" * 32 in content
+    assert b"bundle_sha256=" + b"55" * 32 in content
+
+
+@pytest.fixture(scope="module")
+def session(made: Made) -> Path:
+    """Return a session in which one reader judged one of the two findings."""
+    path = made.results.parent / "reading.session"
+    with start_session(path, [CaseFiles(made.source, made.results)], order="given", title="Trial") as found:
+        act = Act("verdict", "lesion-2", {"verdict": "reject"})
+        found.record("Ann Secret", found.case_ids[0], [act])
+    return path
+
+
+@pytest.mark.parametrize("identified", [True, False])
+def test_the_report_holds_the_verdict(made: Made, session: Path, tmp_path: Path, identified: bool) -> None:
+    """What a reader decided goes with the finding; who it was only where people are named."""
+    written = export_dicom(
+        made.results, made.source, tmp_path / "out", formats=["sr"], session=session, identified=identified
+    )
+    path = tmp_path / "out" / "report.dcm"
+
+    assert written.files == ("seg_lesion.dcm", "report.dcm")
+    assert written.notes == ("1 of 2 findings have no verdict of 'Ann Secret'.",)
+    assert complaints(path) == []
+    assert [one.verdict for one in read_findings(path)] == ["", "reject"]
+    (masks,) = read_overlay(path, made.volume, other_frame=True)
+    assert dict(masks.names) == {1: "lesion 1", 2: "lesion 2 (reject)"}
+    assert any(note.startswith("lesion 2 (reject): Volume ") for note in masks.provenance.notes)
+    assert (b"Ann Secret" in path.read_bytes()) is identified
+    run_tool("dcmqi", "tid1500reader", "--inputDICOM", path, "--outputMetadata", tmp_path / "report.json")
+    groups = json.loads((tmp_path / "report.json").read_text())["Measurements"]
+    said = [group.get("qualitativeEvaluations", []) for group in groups]
+    assert "reject" in [one["conceptValue"].get("CodeValue") for one in said[1]]
+    assert "reject" not in [one["conceptValue"].get("CodeValue") for one in said[0]]
+
+
+def test_an_unknown_reader_is_named(made: Made, session: Path, tmp_path: Path) -> None:
+    """A mistyped reader would leave a report without verdicts."""
+    with pytest.raises(InputError, match="There is no reader of the session 'Bob'; choose one of: Ann Secret"):
+        export_dicom(made.results, made.source, tmp_path / "out", session=session, reader="Bob")
+
+
+def test_other_results_have_no_verdicts_there(session: Path, tmp_path: Path) -> None:
+    """Verdicts on the findings of another run would be put on the wrong lesions."""
+    other = make_results(tmp_path, "axial")
+
+    with pytest.raises(ReadError, match=r"results is no case of the session reading\.session"):
+        export_dicom(other.results, other.source, tmp_path / "out", session=session)
+
+
+def test_a_report_without_its_segmentation_is_no_overlay(exported: tuple[Made, Path], tmp_path: Path) -> None:
+    """The report does not hold the voxels; the message says what to put beside it. Its numbers can be read."""
+    made, folder = exported
+    alone = copy(folder / "report.dcm", tmp_path)
+
+    with pytest.raises(ReadError, match=r"1 segmentation\(s\) that do not lie beside it"):
+        read_overlay(alone, made.volume)
+    assert len(read_findings(alone)) == 2
 
 
 def test_objects_refer_to_the_images_that_they_lie_on(exported: tuple[Made, Path]) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lesionlens.errors import LesionLensError
     from lesionlens.heatmap import Heatmap, Importance, LabelMap, Provenance
     from lesionlens.importance import feature_importance, write_importance
-    from lesionlens.io import list_series, read, read_overlay, write
+    from lesionlens.io import list_series, read, read_findings, read_overlay, write
     from lesionlens.model import (
         Bundle,
         classify,
@@ -51,6 +51,7 @@ _HOME = {
     "Provenance": "heatmap",
     "list_series": "io",
     "read": "io",
+    "read_findings": "io",
     "read_overlay": "io",
     "write": "io",
     "Bundle": "model",
@@ -114,6 +115,7 @@ __all__ = [
     "predict",
     "read",
     "read_case",
+    "read_findings",
     "read_overlay",
     "run_case",
     "score_anomaly",

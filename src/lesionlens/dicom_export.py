@@ -6,6 +6,7 @@ with the series that they were made from, and handed over.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from lesionlens.errors import InputError, LesionLensError, OutputError, ReadError, unknown_name
+from lesionlens.handover.verdicts import Verdicts, verdicts_on
 from lesionlens.heatmap import Heatmap, slug
 from lesionlens.io.atomic import atomic_folder, atomic_path
 from lesionlens.io.policy import Wanted
@@ -31,16 +33,17 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_FORMATS", "DicomExport", "DicomFormat", "export_dicom"]
 
-DicomFormat = Literal["seg", "fractional", "probability", "attribution"]
-DEFAULT_FORMATS: tuple[DicomFormat, ...] = ("seg", "probability", "attribution")
+DicomFormat = Literal["seg", "fractional", "probability", "attribution", "sr"]
+DEFAULT_FORMATS: tuple[DicomFormat, ...] = ("seg", "probability", "attribution", "sr")
 
 # Numbers of the new series: far above those of scanners.
-_NUMBERS = {"seg": 9001, "fractional": 9002, "probability": 9003, "attribution": 9004}
+_NUMBERS = {"seg": 9001, "fractional": 9002, "probability": 9003, "attribution": 9004, "sr": 9005}
 _TITLES = {
     "seg": "regions",
     "fractional": "probability by segment",
     "probability": "probability maps",
     "attribution": "maps that explain",
+    "sr": "findings",
 }
 
 # How a digest of a series' UID in a record begins; the UID itself is not kept there.
@@ -72,6 +75,8 @@ def export_dicom(
     series: str | int | None = None,
     identified: bool = False,
     key: str | None = None,
+    session: Path | str | None = None,
+    reader: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> DicomExport:
@@ -93,6 +98,8 @@ def export_dicom(
         Name the patient and refer to the source's own UIDs. By default both have pseudonyms.
     key
         What pseudonyms are made from; by default a key that is kept in the user's data folder.
+    session, reader
+        Session in which the results were judged, and whose verdicts the report is to hold.
     overwrite
         Write into a folder that holds files.
     progress
@@ -117,8 +124,11 @@ def export_dicom(
         raise InputError(unknown_name("DICOM object", unknown[0], get_args(DicomFormat)))
     require_packages()
     with atomic_folder(out, overwrite=overwrite) as folder:
-        job = _read(Path(results), Path(source), folder, series, identified, key, progress)
-        tasks = [(one, task) for one in dict.fromkeys(formats) for task in _WRITERS[one](job, _number(one))]
+        wanted = [one for one in get_args(DicomFormat) if one in formats or (one == "seg" and "sr" in formats)]
+        judged = Verdicts() if session is None else verdicts_on(Path(session), Path(results), reader)
+        job = _read(Path(results), Path(source), folder, series, identified, key, "sr" in wanted, progress)
+        job.judge(judged)
+        tasks = [(one, task) for one in wanted for task in _WRITERS[one](job, _number(one))]
         for done, (_, task) in enumerate(tasks):
             progress("Writing DICOM", done, len(tasks))
             task()
@@ -151,15 +161,31 @@ class _Job:
     folder: Path
     identified: bool
     key: str
+    verdicts: Verdicts = field(default_factory=Verdicts)
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    segmentations: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, dataset: Any, name: str) -> None:
-        """Write an object."""
+    def judge(self, verdicts: Verdicts) -> None:
+        """Take over what a reader said."""
+        self.verdicts = verdicts
+        self.notes += verdicts.notes
+
+    @property
+    def reader(self) -> str:
+        """The reader, as the report is to call them."""
+        name = self.verdicts.reader
+        if self.identified or not name:
+            return name
+        return f"reader-{hashlib.sha256(f'{self.key} {name}'.encode()).hexdigest()[:8]}"
+
+    def save(self, dataset: Any, name: str) -> Any:
+        """Write an object, and return it as it was written."""
         from lesionlens.io.dicom.export.objects import save
 
-        save(dataset, self.frames, self.folder / name, identified=self.identified)
+        saved = save(dataset, self.frames, self.folder / name, identified=self.identified)
         self.files.append(name)
+        return saved
 
     def segments(self, label: str) -> list[Segment]:
         """Return the regions of a class; the same ones whichever object they are in."""
@@ -189,6 +215,7 @@ def _read(
     series: str | int | None,
     identified: bool,
     key: str | None,
+    measured: bool,
     progress: Progress,
 ) -> _Job:
     from lesionlens.io.dicom.export.frames import read_frames
@@ -204,7 +231,7 @@ def _read(
     wanted = Wanted(chosen, options.get("stack"), options.get("irregular") or "refuse")
     secret = key or _kept_key()
     frames = read_frames(place, wanted, None if identified else Pseudonyms(secret), progress=progress)
-    case = read_case(results, frames.volume, measured=False)
+    case = read_case(results, frames.volume, measured=measured)
     job = _Job(case, frames, folder, identified, "" if identified else secret)
     if not frames.own:
         job.notes.append(
@@ -263,7 +290,7 @@ def _segmentations(job: _Job, places: Callable[[_Job], Callable[[int], Place]]) 
                 job.notes.append(f"Of {label!r} there is no region, and so no segmentation.")
                 return
             made = segmentation(place(n), np.asarray(array), segments, job.algorithm)
-            job.save(made, f"seg_{slug(label)}.dcm")
+            job.segmentations[label] = job.save(made, f"seg_{slug(label)}.dcm")
 
         yield write
 
@@ -304,9 +331,33 @@ def _attributions(job: _Job, places: Callable[[_Job], Callable[[int], Place]]) -
     return _maps(job, places, (*job.case.attributions, *job.case.uncertainties))
 
 
+def _report(job: _Job, places: Callable[[_Job], Callable[[int], Place]]) -> _Writers:
+    from lesionlens.io.dicom.export.report import Finding, quantities, report
+    from lesionlens.report.table import region_rows
+
+    place = places(job)(1)
+
+    def write() -> None:
+        volume = job.case.volume
+        findings = []
+        for row in region_rows(job.case.regions):
+            label, number = str(row["class"]), int(row["label"] or 0)
+            measured = quantities(row, volume.unit, volume.source.modality)
+            verdict = job.verdicts.of_region.get((label, number), "")
+            segment = job.segments(label)[number - 1]
+            findings.append(Finding(segment, number, job.segmentations[label], measured, verdict))
+        if not findings:
+            job.notes.append("There is no finding, and so no report.")
+            return
+        job.save(report(place, findings, job.algorithm, reader=job.reader), "report.dcm")
+
+    yield write
+
+
 _WRITERS: dict[str, Callable[[_Job, Any], _Writers]] = {
     "seg": _segmentations,
     "fractional": _fractions,
     "probability": _probabilities,
     "attribution": _attributions,
+    "sr": _report,
 }

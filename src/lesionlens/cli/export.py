@@ -19,8 +19,8 @@ _FORMAT = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="seg, fractional, probability or attribution; several times for several."
-        " [default: seg, probability and attribution]",
+        help="seg, fractional, probability, attribution or sr; several times for several."
+        " [default: all but fractional]",
     ),
 ]
 _IDENTIFIED = Annotated[
@@ -29,6 +29,11 @@ _IDENTIFIED = Annotated[
 _KEY = Annotated[
     str | None, typer.Option(help="What pseudonyms are made from. [default: a key that is kept for this user]")
 ]
+_SESSION = Annotated[
+    Path | None,
+    typer.Option(help="Session in which the results were judged: its verdicts go into the report.", **_PATH),
+]
+_READER = Annotated[str | None, typer.Option(help="Whose verdicts. [default: the only reader's]")]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +50,8 @@ def export(
     identified: _IDENTIFIED = False,
     key: _KEY = None,
     series: Series = None,
+    session: _SESSION = None,
+    reader: _READER = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -60,6 +67,8 @@ def export(
             series=series,
             identified=identified,
             key=key,
+            session=session,
+            reader=reader,
             overwrite=overwrite,
             progress=progress,
         )

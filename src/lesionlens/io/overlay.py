@@ -121,7 +121,8 @@ def read_overlay(
     Parameters
     ----------
     path
-        A NIfTI, NRRD or MetaImage file, a DICOM segmentation or a DICOM parametric map.
+        A NIfTI, NRRD or MetaImage file, a DICOM segmentation, parametric map, or report of
+        findings (TID 1500) whose segmentations lie beside it.
     volume
         The scan.
     kind
@@ -171,14 +172,18 @@ def read_overlay(
 def _objects(
     place: Path, kind: Kind | Literal["mask"] | None, stack: str | int | None, identified: bool, progress: Progress
 ) -> list[ForeignMap]:
-    """Read a DICOM segmentation or parametric map."""
-    from lesionlens.io.dicom.maps import is_parametric_map, read_parametric_map
+    """Read a DICOM segmentation, parametric map, or report whose findings are marked in segmentations beside it."""
+    from lesionlens.io.dicom.findings import REPORTS, read_reported_masks
+    from lesionlens.io.dicom.maps import PARAMETRIC_MAP, class_of, read_parametric_map
     from lesionlens.io.dicom.seg import read_segmentation
 
-    if is_parametric_map(place) and kind != "mask" and stack is None:
+    found = class_of(place)
+    if found == PARAMETRIC_MAP and kind != "mask" and stack is None:
         return read_parametric_map(place, kind, identified=identified, progress=progress)
     if kind is not None or stack is not None:
         raise ReadError(f"{place.name} says itself what it holds; leave out kind= and stack=.")
+    if found in REPORTS:
+        return read_reported_masks(place, identified=identified, progress=progress)
     return read_segmentation(place, identified=identified, progress=progress)
 
 

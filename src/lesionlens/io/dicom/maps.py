@@ -17,6 +17,7 @@ from pydicom.uid import ParametricMapStorage
 from lesionlens.errors import ReadError
 from lesionlens.heatmap import Kind
 from lesionlens.io.boundary import quiet, reading
+from lesionlens.io.dicom.codes import KINDS, SCHEME
 from lesionlens.io.dicom.enhanced import enhanced_frames
 from lesionlens.io.dicom.header import PYDICOM_ERRORS, text
 from lesionlens.io.dicom.parse import parse
@@ -28,19 +29,9 @@ from lesionlens.io.overlay import ForeignMap
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Grid, Source, Volume
 
-__all__ = ["QUANTITIES", "SCHEME", "is_parametric_map", "read_parametric_map"]
+__all__ = ["PARAMETRIC_MAP", "class_of", "read_parametric_map"]
 
-# Codes of quantities (CID 7180 and 7188) by what they are here.
-QUANTITIES: dict[tuple[str, str], Kind] = {
-    ("DCM", "130402"): "attribution",  # class activation
-    ("DCM", "130403"): "attribution",  # gradient-weighted class activation
-    ("DCM", "130404"): "attribution",  # saliency
-    ("DCM", "110854"): "probability",  # fractional probabilistic segmentation
-    ("DCM", "113270"): "probability",  # Bayesian probability
-}
-
-# Designator of the codes of LesionLens, for quantities that the standard has no code for: kinds of heatmap.
-SCHEME = "99LESIONLENS"
+PARAMETRIC_MAP = str(ParametricMapStorage)
 
 _AGAIN = "Export the map again."
 
@@ -63,18 +54,13 @@ class _Quantity:
     def kind(self) -> Kind | None:
         """What it is here; None where nothing says so."""
         own = self.code if self.scheme == SCHEME else self.label
-        found = QUANTITIES.get((self.scheme, self.code)) or own
+        found = KINDS.get((self.scheme, self.code)) or own
         return cast(Kind, found) if found in get_args(Kind) else None
 
     @property
     def title(self) -> str:
         """What it shows, for people."""
         return self.explanation or self.label
-
-
-def is_parametric_map(path: Path) -> bool:
-    """Say whether a DICOM file is a parametric map; what cannot be read is none."""
-    return class_of(path) == ParametricMapStorage
 
 
 def class_of(path: Path) -> str:
@@ -114,7 +100,7 @@ def read_parametric_map(
         dataset = parse(BytesIO(content))
         identities.remember(dataset)
         name = identities.mask(path.name)
-        if text(dataset, "SOPClassUID") != ParametricMapStorage:
+        if text(dataset, "SOPClassUID") != PARAMETRIC_MAP:
             raise ReadError(f"Expected a DICOM parametric map in {name}; found another object. Give the map's file.")
         frames = enhanced_frames(dataset, int(dataset.NumberOfFrames), name)
         grid, k, notes = lay_out_planes(dataset, frames, name)
@@ -128,7 +114,7 @@ def read_parametric_map(
         )
         quantities = [_quantity(own, dataset) for own in dataset.PerFrameFunctionalGroupsSequence]
         values = _stored(dataset, name)
-        found = []
+        found: list[ForeignMap] = []
         for quantity in dict.fromkeys(quantities):
             progress("Reading maps", len(found), len(set(quantities)))
             planes = {k[n]: n for n, one in enumerate(quantities) if one == quantity}

@@ -8,17 +8,19 @@ from pydicom.sr.coding import Code
 
 from lesionlens.heatmap import Heatmap
 from lesionlens.io.boundary import quiet
+from lesionlens.io.dicom.codes import (
+    CLASS_ACTIVATION,
+    FRACTIONAL,
+    GRADIENT_WEIGHTED,
+    NO_UNITS,
+    SALIENCY,
+    SCHEME,
+)
 from lesionlens.io.dicom.export.objects import Place
-from lesionlens.io.dicom.maps import SCHEME
 
 __all__ = ["parametric_map"]
 
-_PROBABILITY = Code("110854", "DCM", "Fractional Probabilistic Segmentation")
-_CLASS_ACTIVATION = Code("130402", "DCM", "Class activation")
-_GRADIENT_WEIGHTED = Code("130403", "DCM", "Gradient-weighted class activation")
-_SALIENCY = Code("130404", "DCM", "Saliency")
 _TISSUE = Code("85756007", "SCT", "Tissue")
-_NO_UNITS = Code("1", "UCUM", "no units")
 
 # What a label and an explanation of a mapping may hold.
 _SHORT, _LONG = 16, 64
@@ -37,7 +39,7 @@ def parametric_map(place: Place, heatmap: Heatmap) -> Dataset:
     mapping = RealWorldValueMapping(
         lut_label=heatmap.kind[:_SHORT],
         lut_explanation=heatmap.label[:_LONG],
-        unit=_NO_UNITS,
+        unit=NO_UNITS,
         value_range=(low, high),
         slope=1.0,
         intercept=0.0,
@@ -88,10 +90,10 @@ def _anatomy() -> Dataset:
 def quantity_of(heatmap: Heatmap) -> Code:
     """Return the code of what the values are; one of LesionLens where the standard has none."""
     if heatmap.kind == "probability":
-        return _PROBABILITY
+        return FRACTIONAL
     if heatmap.kind != "attribution":
         return Code(heatmap.kind, SCHEME, heatmap.kind)
     method = heatmap.provenance.method
     if "gradcam" in method.replace("_", ""):
-        return _GRADIENT_WEIGHTED
-    return _CLASS_ACTIVATION if "cam" in method else _SALIENCY
+        return GRADIENT_WEIGHTED
+    return CLASS_ACTIVATION if "cam" in method else SALIENCY

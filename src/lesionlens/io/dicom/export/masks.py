@@ -15,11 +15,10 @@ from lesionlens.io.boundary import quiet
 from lesionlens.io.dicom.export.objects import Algorithm, Place, category_of, type_of
 from lesionlens.volume import Array
 
-__all__ = ["FRACTION_STEP", "Segment", "fractional_segmentation", "segmentation", "tracking_uid"]
+__all__ = ["FRACTION_STEPS", "Segment", "fractional_segmentation", "segmentation", "tracking_uid"]
 
 # A byte holds 0 to 255: a fraction is the nearest of so many steps, so off by half a step at most.
-_STEPS = 255
-FRACTION_STEP = 1 / _STEPS
+FRACTION_STEPS = 255
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def _made(place: Place, array: Array, described: list[Any], kind: str, content: 
             segmentation_type=kind,
             segment_descriptions=described,
             content_label=content,
-            max_fractional_value=_STEPS,
+            max_fractional_value=FRACTION_STEPS,
             **place.words(),
         )
     return made
