@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLSLossless
 
 import lesionlens as ll
-from dicom_factory import Plan, make_enhanced, make_mosaic, make_series, oblique
+from dicom_factory import Change, Plan, make_enhanced, make_mosaic, make_series, oblique
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.io import write_labels
 from lesionlens.io.policy import Irregular
@@ -46,12 +46,11 @@ class Made:
         return np.asarray(self.case.labels["lesion"])
 
 
-def _plain(**change: Any) -> Callable[[Path], None]:
-    return lambda folder: void(make_series(folder, Plan(shape=SHAPE, **change)))
+def _plain(**words: Any) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        make_series(folder, Plan(shape=SHAPE, **words))
 
-
-def void(_: object) -> None:
-    """Return nothing."""
+    return make
 
 
 def _compressed(folder: Path) -> None:
@@ -97,11 +96,14 @@ _IRREGULAR: dict[str, Irregular] = {"tilted": "resample"}
 _STACK = {"part of enhanced": 1}
 
 
-def make_results(folder: Path, kind: str = "oblique") -> Made:
-    """Write a series and the results of a run on it: two balls of probability, and a signed attribution."""
+def make_results(folder: Path, kind: str = "oblique", *, change: Change | None = None) -> Made:
+    """Write a series and the results of a run on it: two boxes of probability, and a signed attribution.
+
+    ``change`` is made to the images of an axial series.
+    """
     source = folder / "source"
     source.mkdir(parents=True)
-    SOURCES[kind](source)
+    (SOURCES[kind] if change is None else _plain(change=change))(source)
     irregular = _IRREGULAR.get(kind, "refuse")
     volume = ll.read(source, irregular=irregular, stack=_STACK.get(kind))
     rng = np.random.default_rng(1)

@@ -216,7 +216,7 @@ def test_the_report_holds_the_verdict(made: Made, session: Path, tmp_path: Path,
     path = tmp_path / "out" / "report.dcm"
 
     assert written.files == ("seg_lesion.dcm", "report.dcm")
-    assert written.notes == ("1 of 2 findings have no verdict of 'Ann Secret'.",)
+    assert written.notes[-1] == "1 of 2 findings have no verdict of 'Ann Secret'."
     assert complaints(path) == []
     assert [one.verdict for one in read_findings(path)] == ["", "reject"]
     (masks,) = read_overlay(path, made.volume, other_frame=True)

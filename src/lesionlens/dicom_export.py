@@ -233,6 +233,11 @@ def _read(
     frames = read_frames(place, wanted, None if identified else Pseudonyms(secret), progress=progress)
     case = read_case(results, frames.volume, measured=measured)
     job = _Job(case, frames, folder, identified, "" if identified else secret)
+    if not identified:
+        job.notes.append(
+            "Patient and UIDs have pseudonyms; on the source itself, programs show the objects only where they accept"
+            " another frame of reference (--other-frame)."
+        )
     if not frames.own:
         job.notes.append(
             "The planes of the results are not images of the series but were computed from them; the objects have"

@@ -31,6 +31,7 @@ _GROUP = ("125007", "DCM")
 _TRACKING_ID, _TRACKING_UID = ("112039", "DCM"), ("112040", "DCM")
 _FINDING = (("121071", "DCM"),)
 _SEGMENT = ("121191", "DCM")
+_VERDICT = (READERS_VERDICT.value, READERS_VERDICT.scheme_designator)
 _DERIVATION = ("121401", "DCM")
 
 _AGAIN = "Export the report again."
@@ -133,7 +134,7 @@ def _groups(dataset: Dataset, left: int) -> Iterator[Dataset]:
 
 def _finding(group: Dataset, identities: Identities) -> ReportedFinding:
     items = list(group.get("ContentSequence") or [])
-    verdict = next((_code(one) for one in items if _name(one) == _pair(READERS_VERDICT)), "")
+    verdict = next((_code(one) for one in items if _name(one) == _VERDICT), "")
     segmentation, segment = _marked(items)
     return ReportedFinding(
         name=identities.mask(_text(items, _TRACKING_ID)) or "finding",
@@ -170,10 +171,6 @@ def _quantity(item: Dataset, identities: Identities) -> ReportedQuantity:
         unit=text(units, "CodeValue"),
         derivation=next((_meaning(one) for one in inside if _name(one) == _DERIVATION), ""),
     )
-
-
-def _pair(code: tuple[str, ...]) -> tuple[str, str]:
-    return code[0], code[1]
 
 
 def _name(item: Dataset) -> tuple[str, str]:

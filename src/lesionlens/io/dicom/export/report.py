@@ -159,6 +159,7 @@ def report(place: Place, findings: Sequence[Finding], algorithm: Algorithm, *, r
 
 def _observers(reader: str) -> Any:
     from highdicom.sr import (
+        CodedConcept,
         DeviceObserverIdentifyingAttributes,
         ObservationContext,
         ObserverContext,
@@ -171,11 +172,11 @@ def _observers(reader: str) -> Any:
         manufacturer_name=MAKER,
         model_name=f"{MAKER} {__version__}, research use only",
     )
-    device = ObserverContext(Code("121007", "DCM", "Device"), program)
+    device = ObserverContext(CodedConcept("121007", "DCM", "Device"), program)
     if not reader:
         return ObservationContext(observer_device_context=device)
     named = PersonObserverIdentifyingAttributes(name=f"{reader}^")
-    person = ObserverContext(Code("121006", "DCM", "Person"), named)
+    person = ObserverContext(CodedConcept("121006", "DCM", "Person"), named)
     return ObservationContext(observer_device_context=device, observer_person_context=person)
 
 
