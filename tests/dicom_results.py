@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLSLossless
 
 import lesionlens as ll
-from dicom_factory import Change, Plan, make_enhanced, make_mosaic, make_series, oblique
+from dicom_factory import CORONAL, Change, Plan, make_enhanced, make_mosaic, make_series, oblique
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.io import write_labels
 from lesionlens.io.policy import Irregular
@@ -54,7 +54,7 @@ def _plain(**words: Any) -> Callable[[Path], None]:
 
 
 def _compressed(folder: Path) -> None:
-    for path in make_series(folder, Plan(shape=SHAPE, orientation=oblique((0, 30, 0)))):
+    for path in make_series(folder, Plan(shape=SHAPE, signed=True, modality="CT", orientation=CORONAL)):
         dataset = dcmread(path)
         dataset.compress(JPEGLSLossless, encoding_plugin="pyjpegls", generate_instance_uid=False)
         dataset.save_as(path)
@@ -85,13 +85,14 @@ def _mosaic(folder: Path) -> None:
 SOURCES: dict[str, Callable[[Path], None]] = {
     "axial": _plain(),
     "oblique": _plain(orientation=oblique((10, 20, 5))),
-    "signed": _plain(signed=True, modality="CT", orientation=oblique((90, 0, 0))),
     "compressed": _compressed,
     "enhanced": _enhanced,
     "part of enhanced": _part_of_enhanced,
     "tilted": _tilted,
     "mosaic": _mosaic,
 }
+# Those that every object is tested on: every way to lie and to be stored.
+KINDS = tuple(kind for kind in SOURCES if kind != "axial")
 _IRREGULAR: dict[str, Irregular] = {"tilted": "resample"}
 _STACK = {"part of enhanced": 1}
 

@@ -11,10 +11,11 @@ import highdicom as hd
 import numpy as np
 import pytest
 import SimpleITK
+from matplotlib.path import Path as MplPath
 from numpy.typing import NDArray
 from pydicom import dcmread
 
-from dicom_results import SOURCES, Made, complaints, make_results, on_scan, run_tool
+from dicom_results import KINDS, Made, complaints, make_results, on_scan, run_tool
 from lesionlens.dicom_export import DicomFormat, export_dicom
 from lesionlens.errors import InputError, LesionLensError, OutputError, ReadError
 from lesionlens.io import read_findings, read_overlay, write_labels
@@ -23,7 +24,7 @@ from lesionlens.review import Act
 from lesionlens.sessions import CaseFiles, start_session
 
 
-@pytest.fixture(scope="module", params=SOURCES)
+@pytest.fixture(scope="module", params=KINDS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Made, Path]:
     """Return results on each kind of series, and the folder that they were exported to, with the patient named."""
     folder = tmp_path_factory.mktemp("export")
@@ -216,7 +217,7 @@ def test_the_report_holds_the_verdict(made: Made, session: Path, tmp_path: Path,
     path = tmp_path / "out" / "report.dcm"
 
     assert written.files == ("seg_lesion.dcm", "report.dcm")
-    assert written.notes[-1] == "1 of 2 findings have no verdict of 'Ann Secret'."
+    assert written.notes[0] == "1 of 2 findings have no verdict of 'Ann Secret'."
     assert complaints(path) == []
     assert [one.verdict for one in read_findings(path)] == ["", "reject"]
     (masks,) = read_overlay(path, made.volume, other_frame=True)
@@ -252,6 +253,76 @@ def test_a_report_without_its_segmentation_is_no_overlay(exported: tuple[Made, P
     with pytest.raises(ReadError, match=r"1 segmentation\(s\) that do not lie beside it"):
         read_overlay(alone, made.volume)
     assert len(read_findings(alone)) == 2
+
+
+def test_contours_enclose_the_same_voxels(exported: tuple[Made, Path]) -> None:
+    """Filled by even and odd crossings, the lines of each structure give its voxels back, in the patient's space."""
+    made, folder = exported
+    structures = dcmread(folder / "rtstruct.dcm")
+    found = np.zeros(made.volume.grid.shape, int)
+    for contours in structures.ROIContourSequence:
+        for line in contours.ContourSequence:
+            lps = np.array(line.ContourData, dtype=float).reshape(-1, 3)
+            ijk = made.volume.grid.voxel(lps * [-1, -1, 1])
+            (k,) = {*np.rint(ijk[:, 2]).astype(int).tolist()}
+            assert np.abs(ijk[:, 2] - k).max() < 0.01
+            found[:, :, k] ^= _inside(ijk[:, :2], found.shape[:2]) * int(contours.ReferencedROINumber)
+
+    np.testing.assert_array_equal(found, made.labels)
+    assert [one.ROIName for one in structures.StructureSetROISequence] == ["lesion 1", "lesion 2"]
+
+
+def test_lines_around_holes_are_no_structures_of_their_own(made: Made, tmp_path: Path) -> None:
+    """A ring keeps its hole, and voxels that touch by a corner stay one region."""
+    labels = np.zeros(made.volume.grid.shape, np.uint8)
+    labels[2:9, 2:9, 1:3] = 1
+    labels[4:7, 4:7, 1:3] = 0
+    labels[9, 9, 1] = 1
+    copytree(made.results, tmp_path / "results")
+    (tmp_path / "results" / "regions_lesion.nii.gz").unlink()
+    write_labels(labels, made.volume, tmp_path / "results" / "regions_lesion.nii.gz")
+    export_dicom(tmp_path / "results", made.source, tmp_path / "out", formats=["rtstruct"])
+    path = tmp_path / "out" / "rtstruct.dcm"
+    (contours,) = dcmread(path).ROIContourSequence
+
+    assert complaints(path) == []
+    assert {line.ContourGeometricType for line in contours.ContourSequence} == {"CLOSEDPLANAR_XOR"}
+    found = np.zeros(labels.shape, int)
+    for line in contours.ContourSequence:
+        ijk = made.volume.grid.voxel(np.array(line.ContourData, dtype=float).reshape(-1, 3) * [-1, -1, 1])
+        found[:, :, int(np.rint(ijk[0, 2]))] ^= _inside(ijk[:, :2], labels.shape[:2])
+    np.testing.assert_array_equal(found, labels)
+
+
+def _inside(corners: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Say of each (i, j) whether it lies inside a closed line, by matplotlib."""
+    points = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 2)
+    return np.asarray(MplPath(corners).contains_points(points)).reshape(shape)
+
+
+def test_key_images_lie_on_their_slice(exported: tuple[Made, Path]) -> None:
+    """The corners of a picture are those of the slice with most of the finding; its outline runs around the finding."""
+    made, folder = exported
+    for number in (1, 2):
+        picture = dcmread(folder / f"key_lesion_{number}.dcm")
+        mask = made.labels == number
+        k = int(mask.sum(axis=(0, 1)).argmax())
+        factor = picture.Rows // made.volume.grid.shape[1]
+        assert (picture.Columns, picture.Rows) == (factor * mask.shape[0], factor * mask.shape[1])
+        row, column = np.array(picture.ImageOrientationPatient, dtype=float).reshape(2, 3)
+        step_down, step_right = picture.PixelSpacing
+        pixels = np.array([(0.0, 0.0), (picture.Columns - 1, picture.Rows - 1)])
+        lps = np.array(picture.ImagePositionPatient, dtype=float) + np.array(
+            [c * step_right * row + r * step_down * column for c, r in pixels]
+        )
+        ends = made.volume.grid.voxel(lps * [-1, -1, 1])
+        half = 0.5 - 0.5 / factor
+        np.testing.assert_allclose(ends[0], [-half, -half, k], atol=2e-3)
+        np.testing.assert_allclose(ends[1], [mask.shape[0] - 1 + half, mask.shape[1] - 1 + half, k], atol=2e-3)
+        outlined = (picture.pixel_array == (0, 0xE5, 0xFF)).all(axis=-1)
+        assert outlined.any()
+        inside = mask[:, :, k].T.repeat(factor, axis=0).repeat(factor, axis=1)
+        assert not (outlined & ~inside).any()
 
 
 def test_objects_refer_to_the_images_that_they_lie_on(exported: tuple[Made, Path]) -> None:
@@ -318,7 +389,7 @@ def test_unknown_formats_are_refused(made: Made, tmp_path: Path) -> None:
 
 def test_a_missing_package_is_named(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra the message says how to install it."""
-    monkeypatch.setattr("lesionlens.dicom_export.find_spec", lambda name: None)
+    monkeypatch.setattr("lesionlens.dicom_export.exporting.find_spec", lambda name: None)
 
     with pytest.raises(LesionLensError, match=r"pip install 'lesionlens\[dicom-export\]'"):
         export_dicom(made.results, made.source, tmp_path / "out")

@@ -19,8 +19,8 @@ _FORMAT = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="seg, fractional, probability, attribution or sr; several times for several."
-        " [default: all but fractional]",
+        help="seg, fractional, probability, attribution, sr, rtstruct or key-images; several times for several."
+        " [default: seg, probability, attribution, sr]",
     ),
 ]
 _IDENTIFIED = Annotated[

@@ -15,7 +15,7 @@ from lesionlens.io.boundary import quiet
 from lesionlens.io.dicom.export.frames import SourceFrames
 from lesionlens.io.dicom.export.patient import mark_deidentified
 
-__all__ = ["MAKER", "Algorithm", "NewSeries", "Place", "category_of", "save", "type_of"]
+__all__ = ["MAKER", "Algorithm", "NewSeries", "Place", "category_of", "patient_words", "save", "type_of"]
 
 MAKER = "LesionLens"
 _RESEARCH = "research use only"
@@ -24,6 +24,20 @@ _RESEARCH = "research use only"
 _LESIONS = ("lesion", "tumo", "nodule", "metasta", "cancer", "stroke", "infarct", "oedema", "edema", "hyperintens")
 _LESION = Code("52988006", "SCT", "Lesion"), Code("49755003", "SCT", "Morphologically Abnormal Structure")
 _STRUCTURE = Code("123037004", "SCT", "Anatomical Structure"), Code("123037004", "SCT", "Anatomical Structure")
+
+
+_PATIENT = {
+    "study_instance_uid": "StudyInstanceUID",
+    "patient_id": "PatientID",
+    "patient_name": "PatientName",
+    "patient_birth_date": "PatientBirthDate",
+    "patient_sex": "PatientSex",
+    "accession_number": "AccessionNumber",
+    "study_id": "StudyID",
+    "study_date": "StudyDate",
+    "study_time": "StudyTime",
+    "referring_physician_name": "ReferringPhysicianName",
+}
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,11 @@ class Place:
             "series_description": self.series.description,
             "specific_character_set": "ISO_IR 192",
         }
+
+
+def patient_words(image: Dataset) -> dict[str, Any]:
+    """Return what constructors of highdicom that take no source images are told of patient and study."""
+    return {name: image.get(keyword) for name, keyword in _PATIENT.items()}
 
 
 def type_of(label: str) -> Code:
