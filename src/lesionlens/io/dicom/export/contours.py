@@ -139,7 +139,7 @@ def _contours(number: int, structure: Structure, frames: SourceFrames) -> Datase
 
 
 def _lines(marked: NDArray[np.bool_]) -> Iterator[Points]:
-    """Yield the (n, 2) corners (i, j) of each closed line around the voxels (i, j) of a plane, none on a straight line."""
+    """Yield the (n, 2) corners (i, j) of each closed line around the voxels of a plane; none on a straight line."""
     padded = np.pad(marked, 1).astype(np.float64)
     for line in find_contours(padded, 0.5, fully_connected="high"):  # type: ignore[no-untyped-call]  # has no hints
         corners: Points = approximate_polygon(line, 0)  # type: ignore[no-untyped-call]  # likewise
