@@ -15,11 +15,15 @@ from matplotlib.path import Path as MplPath
 from numpy.typing import NDArray
 from pydicom import dcmread
 
+from dicom_factory import Plan, make_series
 from dicom_results import KINDS, Made, complaints, make_results, on_scan, run_tool
 from lesionlens.dicom_export import DicomFormat, export_dicom
 from lesionlens.errors import InputError, LesionLensError, OutputError, ReadError
 from lesionlens.io import read_findings, read_overlay, write_labels
+from lesionlens.io.dicom.export.frames import read_frames
 from lesionlens.io.dicom.export.masks import FRACTION_STEPS
+from lesionlens.io.identity import hide_uids
+from lesionlens.io.policy import Wanted
 from lesionlens.review import Act
 from lesionlens.sessions import CaseFiles, start_session
 
@@ -373,6 +377,38 @@ def test_another_series_is_refused(made: Made, tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="were made from another scan"):
         export_dicom(made.results, other.source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_series_on_record_is_found_among_others(tmp_path: Path) -> None:
+    """A series that was asked for by its UID is on record as a digest, and found by it."""
+    made = make_results(tmp_path, "axial")
+    make_series(made.source, Plan(number=9, description="another"))
+    record = json.loads((made.results / "record.json").read_text())
+    record["options"]["series"] = hide_uids(Plan().series_uid)  # the factory's own, which the results are made from
+    (made.results / "record.json").write_text(json.dumps(record))
+
+    assert export_dicom(made.results, made.source, tmp_path / "out", formats=["seg"]).files == ("seg_lesion.dcm",)
+
+
+def test_images_at_one_place_are_refused(tmp_path: Path) -> None:
+    """Frames of an object are told apart by where they lie; two of the source at one place could not be referred to."""
+    offsets = tuple((0.0, 0.0, 2.5 * min(k, 3)) for k in range(5))
+    make_series(tmp_path, Plan(offsets=offsets))
+
+    with pytest.raises(OutputError, match="several images at one place"):
+        read_frames(tmp_path, Wanted(irregular="as-is"), None)
+
+
+def test_slices_that_were_kept_as_they_are_keep_their_places(tmp_path: Path) -> None:
+    """With irregular=as-is every plane is an image of the series, so it lies where that image lies."""
+    offsets = tuple((0.0, 0.7 * k, 2.5 * k) for k in range(5))
+    plan = Plan(offsets=offsets)
+    make_series(tmp_path, plan)
+    frames = read_frames(tmp_path, Wanted(irregular="as-is"), None)
+
+    assert frames.own
+    np.testing.assert_allclose(frames.positions, [plan.position(k) for k in range(5)], atol=1e-6)
+    assert [len(of_plane) for of_plane in frames.references] == [1] * 5
 
 
 def test_what_is_no_series_is_refused(made: Made, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from lesionlens.io.reader import existing_path, is_dicom, read
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume, resample
 
-__all__ = ["ForeignMap", "read_overlay"]
+__all__ = ["ForeignMap", "is_dicom_overlay", "read_overlay"]
 
 # An image with more different whole numbers than this is a scan, not a mask: FreeSurfer's atlases, the largest in use,
 # have about 200 labels.
@@ -185,6 +185,17 @@ def _objects(
     if found in REPORTS:
         return read_reported_masks(place, identified=identified, progress=progress)
     return read_segmentation(place, identified=identified, progress=progress)
+
+
+def is_dicom_overlay(path: Path) -> bool:
+    """Say whether a file is a DICOM segmentation, parametric map or report, which are laid over a scan."""
+    if not path.is_file() or not is_dicom(path):
+        return False
+    from lesionlens.io.dicom.findings import REPORTS
+    from lesionlens.io.dicom.maps import PARAMETRIC_MAP, class_of
+    from lesionlens.io.dicom.seg import SEGMENTATIONS
+
+    return class_of(path) in {PARAMETRIC_MAP, *SEGMENTATIONS, *REPORTS}
 
 
 def _foreign(image: Volume, kind: Kind | Literal["mask"] | None, label: str | None) -> ForeignMap:

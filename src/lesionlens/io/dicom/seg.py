@@ -33,10 +33,10 @@ from lesionlens.io.overlay import ForeignMap
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Source, Volume
 
-__all__ = ["read_segmentation"]
+__all__ = ["SEGMENTATIONS", "read_segmentation"]
 
 # Segmentation Storage, whose frames belong to one segment each, and Label Map Segmentation Storage.
-_CLASSES = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
+SEGMENTATIONS = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 
 _AGAIN = "Export the segmentation again."
 
@@ -79,7 +79,7 @@ def read_segmentation(path: Path, *, identified: bool = False, progress: Progres
 
 def _refuse_other_objects(dataset: Dataset, name: str) -> None:
     class_uid = UID(text(dataset, "SOPClassUID"))
-    if class_uid not in _CLASSES:
+    if class_uid not in SEGMENTATIONS:
         found = class_uid.name or "an object without a class"
         raise ReadError(f"Expected a DICOM segmentation in {name}; found {found}. Give the segmentation's file.")
     kind = text(dataset, "SegmentationType")
