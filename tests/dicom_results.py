@@ -105,12 +105,16 @@ def make_results(folder: Path, kind: str = "oblique", *, change: Change | None =
     source = folder / "source"
     source.mkdir(parents=True)
     (SOURCES[kind] if change is None else _plain(change=change))(source)
-    irregular = _IRREGULAR.get(kind, "refuse")
-    volume = ll.read(source, irregular=irregular, stack=_STACK.get(kind))
+    return results_on(folder, source, irregular=_IRREGULAR.get(kind, "refuse"), stack=_STACK.get(kind))
+
+
+def results_on(folder: Path, source: Path, *, irregular: Irregular = "refuse", stack: int | None = None) -> Made:
+    """Write the results of a run on a series: two boxes of probability, and a signed attribution."""
+    volume = ll.read(source, irregular=irregular, stack=stack)
     rng = np.random.default_rng(1)
     values = rng.uniform(0, 0.4, volume.grid.shape).astype(np.float32)
-    values[3:8, 4:9, 2:5] = rng.uniform(0.6, 1, (5, 5, 3))
-    values[10:13, 1:4, 4:7] = rng.uniform(0.6, 1, (3, 3, 3))
+    values[3:8, 4:9, 1:4] = rng.uniform(0.6, 1, (5, 5, 3))
+    values[10:13, 1:4, -4:-1] = rng.uniform(0.6, 1, (3, 3, 3))
     maps = [
         _map(volume, values, "probability", "softmax"),
         _map(volume, rng.normal(0, 3, volume.grid.shape), "attribution", "gradcam"),
@@ -121,7 +125,7 @@ def make_results(folder: Path, kind: str = "oblique", *, change: Change | None =
     for one in maps:  # the pictures of a whole run take seconds
         ll.write(one, results / f"{one.name}.nii.gz")
     write_labels(labels, volume, results / "regions_lesion.nii.gz")
-    record = _record(volume, maps, irregular, _STACK.get(kind))
+    record = _record(volume, maps, irregular, stack)
     (results / "record.json").write_text(json.dumps(record))
     case = read_case(results, volume)
     write_table(case.regions, results / "regions.csv")

@@ -151,6 +151,9 @@ def test_an_identified_export_names_the_patient_as_the_source_does(tmp_path: Pat
     def named(dataset: Dataset, _: int) -> None:
         dataset.SpecificCharacterSet = "ISO_IR 100"
         dataset.PatientName, dataset.PatientID, dataset.PatientSex = "Müller^Jörg", "ID 7", "UNKNOWN"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset.PatientAge = "0Y"
         dataset.PatientBirthDate, dataset.PatientComments, dataset.StudyDescription = DAY, "ä comment", "Kopf"
 
     made = make_results(tmp_path, "axial", change=named)
@@ -164,6 +167,7 @@ def test_an_identified_export_names_the_patient_as_the_source_does(tmp_path: Pat
         assert (dataset.PatientComments, dataset.StudyDescription) == ("ä comment", "Kopf")
         assert dataset.StudyInstanceUID == source.StudyInstanceUID
         assert dataset.SeriesInstanceUID != source.SeriesInstanceUID
+        assert "PatientAge" not in dataset  # an age has three digits
         assert dataset.PatientSex == ""  # what the standard does not know is no sex
         assert "PatientIdentityRemoved" not in dataset
         assert complaints(path) == []

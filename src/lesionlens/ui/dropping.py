@@ -44,7 +44,7 @@ def lay_over(viewer: Viewer, path: Path) -> bool:
         "LesionLens: reading an overlay",
         read,
         done=partial(_show, viewer, scan),
-        failed=show_failure,
+        failed=_fail,
     )
     return True
 
@@ -55,6 +55,10 @@ def _scan_in(viewer: Viewer) -> Volume | None:
     layers = [*([] if active is None else [active]), *reversed(viewer.layers)]
     scans = (volume_of(layer) or scan_of(layer) for layer in layers)
     return next((scan for scan in scans if scan is not None), None)
+
+
+def _fail(message: str) -> None:
+    show_failure(message, "")
 
 
 def _show(viewer: Viewer, scan: Volume, overlays: Sequence[Heatmap | LabelMap]) -> None:

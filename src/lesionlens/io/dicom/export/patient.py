@@ -8,13 +8,17 @@ modules is emptied or left out).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
+from pydicom import config
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.multival import MultiValue
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
+from pydicom.valuerep import validate_value
 
 __all__ = ["Pseudonyms", "mark_deidentified", "patient_header"]
 
@@ -76,12 +80,23 @@ def patient_header(source: Dataset, pseudonyms: Pseudonyms | None) -> Dataset:
     pseudonyms
         What stands for them; None to name the patient as the source does.
     """
-    header = deepcopy(source) if pseudonyms is None else _pseudonymous(source, pseudonyms)
+    header = _valid(source) if pseudonyms is None else _pseudonymous(source, pseudonyms)
     for keyword in _ALWAYS:
         if keyword not in header:
             setattr(header, keyword, "")
     if header.PatientSex not in _SEXES:
         header.PatientSex = ""
+    return header
+
+
+def _valid(source: Dataset) -> Dataset:
+    """Return a copy without values that DICOM does not allow, such as an age of "0Y": archives refuse them."""
+    header = Dataset()
+    for element in deepcopy(source):
+        with suppress(ValueError):
+            for value in element.value if isinstance(element.value, MultiValue) else [element.value]:
+                validate_value(element.VR, value, config.RAISE)
+            header.add(element)
     return header
 
 
