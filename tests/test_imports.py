@@ -82,8 +82,11 @@ MAY_IMPORT = {
     "replay": _VALUES | {"results", "options"},
     "sessions": _WORK | {"results"},
     "handover": _WORK | {"results", "sessions"},
+    "dicom_export": _WORK | {"results", "sessions", "handover"},
     "batch": _WORK | {"results", "pipeline"},
-    "cli": _WORK | {"results", "options", "pipeline", "importance", "sessions", "handover", "replay", "batch"},
+    "cli": _WORK
+    | {"results", "options", "pipeline", "importance", "sessions", "handover", "replay", "batch"}
+    | {"dicom_export"},
     "ui": _WORK | {"results", "pipeline", "importance", "apart", "sessions", "handover", "batch", "contours", "styles"},
     "__main__": {"cli"},
 }
@@ -106,6 +109,7 @@ HOMES = {
     "nibabel": {"io"},
     "pydicom": {"io"},
     "highdicom": {"io"},
+    "dicognito": {"io"},
     "jinja2": {"report"},
 }
 LATE_ANYWHERE = {"torch"}

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lesionlens.checks import TrustReport
     from lesionlens.detections import Detection
+    from lesionlens.dicom_export import export_dicom
     from lesionlens.errors import LesionLensError
     from lesionlens.heatmap import Heatmap, Importance, LabelMap, Provenance
     from lesionlens.importance import feature_importance, write_importance
-    from lesionlens.io import list_series, read, read_overlay, write
+    from lesionlens.io import list_series, read, read_findings, read_overlay, write
     from lesionlens.model import (
         Bundle,
         classify,
@@ -50,6 +51,7 @@ _HOME = {
     "Provenance": "heatmap",
     "list_series": "io",
     "read": "io",
+    "read_findings": "io",
     "read_overlay": "io",
     "write": "io",
     "Bundle": "model",
@@ -57,6 +59,7 @@ _HOME = {
     "detect": "model",
     "Detection": "detections",
     "explain": "model",
+    "export_dicom": "dicom_export",
     "feature_importance": "importance",
     "write_importance": "importance",
     "list_bundles": "model",
@@ -103,6 +106,7 @@ __all__ = [
     "classify",
     "detect",
     "explain",
+    "export_dicom",
     "feature_importance",
     "list_bundles",
     "list_series",
@@ -111,6 +115,7 @@ __all__ = [
     "predict",
     "read",
     "read_case",
+    "read_findings",
     "read_overlay",
     "run_case",
     "score_anomaly",

@@ -13,6 +13,7 @@ from lesionlens.cli import (
     bundles,
     calibrate,
     compare,
+    export,
     importance,
     info,
     lesion_changes,
@@ -45,6 +46,7 @@ lesion_changes.register(app)
 calibrate.register(app)
 registration.register(app)
 run.register(app)
+export.register(app)
 info.register(app)
 view.register(app)
 bundles.register(app)

@@ -321,7 +321,10 @@ OptionalOut = Annotated[
 ]
 Overlay = Annotated[
     list[Path],
-    typer.Option(help="Mask, probability map or DICOM segmentation to show; several times for several.", **_PATH),
+    typer.Option(
+        help="Mask or map to show, also of DICOM (segmentation, parametric map, report); several times for several.",
+        **_PATH,
+    ),
 ]
 Mask = Annotated[
     Path | None, typer.Option(help="What a reader marked: a mask of whole numbers, or a DICOM segmentation.", **_PATH)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lesionlens.io.nifti.writer import write, write_labels
     from lesionlens.io.overlay import read_overlay
     from lesionlens.io.reader import list_series, read
+    from lesionlens.io.reported import read_findings
     from lesionlens.io.series import SeriesInfo
 
 _HOME = {
@@ -22,12 +23,23 @@ _HOME = {
     "atomic_path": "atomic",
     "list_series": "reader",
     "read": "reader",
+    "read_findings": "reported",
     "read_overlay": "overlay",
     "write": "nifti.writer",
     "write_labels": "nifti.writer",
 }
 
-__all__ = ["SeriesInfo", "atomic_folder", "atomic_path", "list_series", "read", "read_overlay", "write", "write_labels"]
+__all__ = [
+    "SeriesInfo",
+    "atomic_folder",
+    "atomic_path",
+    "list_series",
+    "read",
+    "read_findings",
+    "read_overlay",
+    "write",
+    "write_labels",
+]
 
 
 def __getattr__(name: str) -> object:

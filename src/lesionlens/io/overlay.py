@@ -18,7 +18,7 @@ from lesionlens.io.reader import existing_path, is_dicom, read
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume, resample
 
-__all__ = ["ForeignMap", "read_overlay"]
+__all__ = ["ForeignMap", "is_dicom_overlay", "read_overlay"]
 
 # An image with more different whole numbers than this is a scan, not a mask: FreeSurfer's atlases, the largest in use,
 # have about 200 labels.
@@ -121,13 +121,14 @@ def read_overlay(
     Parameters
     ----------
     path
-        A NIfTI, NRRD or MetaImage file, or a DICOM segmentation.
+        A NIfTI, NRRD or MetaImage file, a DICOM segmentation, parametric map, or report of
+        findings (TID 1500) whose segmentations lie beside it.
     volume
         The scan.
     kind
         What an image file holds: ``"mask"`` (whole numbers, 0 outside) or a kind of
         :class:`~lesionlens.heatmap.Heatmap`. By default whole numbers from 0 are a mask, and other numbers within
-        [0, 1] a probability map. A DICOM segmentation says itself what it holds.
+        [0, 1] a probability map. A DICOM segmentation says itself what it holds, a parametric map most often.
     label
         What the map shows; by default the file's name, or the names of the segments.
     stack
@@ -143,8 +144,8 @@ def read_overlay(
     Returns
     -------
     list of Heatmap or LabelMap
-        One map for an image file. For a DICOM segmentation one heatmap for each fractional segment, or as few label
-        maps as hold the binary segments without overlap.
+        One map for an image file, one for each quantity of a parametric map. For a DICOM segmentation one heatmap for
+        each fractional segment, or as few label maps as hold the binary segments without overlap.
 
     Raises
     ------
@@ -161,19 +162,40 @@ def read_overlay(
     if place.is_dir():
         raise ReadError(f"Expected the file of a mask or map; {place.name} is a folder. Give the file itself.")
     if is_dicom(place):
-        if kind is not None or stack is not None:
-            raise ReadError(f"{place.name} says itself what it holds; leave out kind= and stack=.")
-        found = _segments(place, label, identified, progress)
+        found = _objects(place, kind, stack, identified, progress)
+        found = [replace(one, label=label) for one in found] if label else found
     else:
         found = [_foreign(read(place, stack=stack, identified=identified, progress=progress), kind, label)]
     return [_on_scan(one, volume, other_frame=other_frame) for one in found]
 
 
-def _segments(place: Path, label: str | None, identified: bool, progress: Progress) -> list[ForeignMap]:
+def _objects(
+    place: Path, kind: Kind | Literal["mask"] | None, stack: str | int | None, identified: bool, progress: Progress
+) -> list[ForeignMap]:
+    """Read a DICOM segmentation, parametric map, or report whose findings are marked in segmentations beside it."""
+    from lesionlens.io.dicom.findings import REPORTS, read_reported_masks
+    from lesionlens.io.dicom.maps import PARAMETRIC_MAP, class_of, read_parametric_map
     from lesionlens.io.dicom.seg import read_segmentation
 
-    found = read_segmentation(place, identified=identified, progress=progress)
-    return [replace(one, label=label) for one in found] if label else found
+    found = class_of(place)
+    if found == PARAMETRIC_MAP and kind != "mask" and stack is None:
+        return read_parametric_map(place, kind, identified=identified, progress=progress)
+    if kind is not None or stack is not None:
+        raise ReadError(f"{place.name} says itself what it holds; leave out kind= and stack=.")
+    if found in REPORTS:
+        return read_reported_masks(place, identified=identified, progress=progress)
+    return read_segmentation(place, identified=identified, progress=progress)
+
+
+def is_dicom_overlay(path: Path) -> bool:
+    """Say whether a file is a DICOM segmentation, parametric map or report, which are laid over a scan."""
+    if not path.is_file() or not is_dicom(path):
+        return False
+    from lesionlens.io.dicom.findings import REPORTS
+    from lesionlens.io.dicom.maps import PARAMETRIC_MAP, class_of
+    from lesionlens.io.dicom.seg import SEGMENTATIONS
+
+    return class_of(path) in {PARAMETRIC_MAP, *SEGMENTATIONS, *REPORTS}
 
 
 def _foreign(image: Volume, kind: Kind | Literal["mask"] | None, label: str | None) -> ForeignMap:

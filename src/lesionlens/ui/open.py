@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lesionlens.ui.scans import Opened, Request
     from lesionlens.volume import Volume
 
-__all__ = ["open_viewer", "save_screenshot", "settle", "view_scan"]
+__all__ = ["add_overlay", "open_viewer", "save_screenshot", "settle", "view_scan"]
 
 _TITLE = "LesionLens"
 _DOCK_AREA = "right"
@@ -113,7 +113,7 @@ def _show_over(
     if result is not None:
         widget.show_result(result)
     # On top: a reader's outline would not be seen below the colours of a map.
-    layers = [_add_overlay(viewer, overlay, volume) for overlay in overlays]
+    layers = [add_overlay(viewer, overlay, volume) for overlay in overlays]
     if result is not None:
         widget.table.choose_first()
     elif layers:
@@ -137,7 +137,8 @@ def _least_shown(layer: Layer) -> float:
     return float(low) if low >= 0 else -_SIGNED_FROM * float(high)
 
 
-def _add_overlay(viewer: napari.Viewer, overlay: Heatmap | LabelMap, scan: Volume) -> Layer:
+def add_overlay(viewer: napari.Viewer, overlay: Heatmap | LabelMap, scan: Volume) -> Layer:
+    """Lay a mask or map that somebody else made over a scan, and return its layer."""
     layer = Layer.create(*overlay_layer(overlay, scan))
     if isinstance(overlay, LabelMap):
         layer.contour = 1

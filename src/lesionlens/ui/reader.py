@@ -37,7 +37,8 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
 
     What the user opens in the window (drag and drop, File > Open) is read in the background, and its layer comes when
     it is read whole. A script gets the layer at once. What has to be chosen (a series, a volume in it, what to do with
-    irregular slices) is asked in the window; without a window the error lists what there is.
+    irregular slices) is asked in the window; without a window the error lists what there is. A DICOM segmentation,
+    parametric map or report is laid over the scan that is open.
 
     Raises
     ------
@@ -52,9 +53,11 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
         return _offer_session(request.path, viewer)
     if viewer is None:
         return _read(request)
+    from lesionlens.ui.dropping import lay_over
     from lesionlens.ui.opening import Opening
 
-    Opening(viewer, request)
+    if not lay_over(viewer, request.path):
+        Opening(viewer, request)
     return _NOTHING
 
 

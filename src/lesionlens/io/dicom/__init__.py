@@ -16,5 +16,7 @@ Beside the way, each for one thing:
   resample, or keep as it is)
 - of pixels: ``scales`` (what is said and not applied), ``size`` (what decoding would take), ``codestream`` (what JPEG
   says of itself), ``lut`` (tables of values), ``decoders`` and ``decoder_child`` (C code in processes of its own)
-- ``listing`` describes a series for a list, ``seg`` reads segmentations
+- ``listing`` describes a series for a list
+- of results: ``planes`` (where their frames lie), ``seg``, ``maps`` and ``findings`` (segmentations, parametric maps,
+  reports), ``codes`` (what numbers are called); ``export`` writes them
 """

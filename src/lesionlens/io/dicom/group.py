@@ -159,7 +159,7 @@ def refuse_no_scan(series: Series) -> None:
 
 def _no_scan(instance: Instance) -> str:
     if _is_result(instance):
-        return f"expected images, found {instance.class_name}. Give its scan, and a segmentation as overlay"
+        return f"expected images, found {instance.class_name}. Give its scan; segmentations and maps are overlays"
     if instance.columns < 1 or not _is_image(instance):
         return f"{instance.class_name} without an image"
     if instance.samples != 1 or not instance.photometric.startswith("MONOCHROME"):

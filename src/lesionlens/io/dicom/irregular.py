@@ -309,6 +309,10 @@ class _Resampling:
         lowest = float(np.fmin.reduce([np.fmin.reduce(self._image(values, k), None) for k in range(values.shape[2])]))
         return lowest if np.isfinite(lowest) else float(values.min())
 
+    def nearest(self, plane: int) -> tuple[int, ...]:
+        """Return the slice that lies nearest to a plane."""
+        return (int(np.abs(self.along - plane).argmin()),)
+
     def weights(self, planes: int) -> Iterator[tuple[tuple[int, float], ...]]:
         """Yield for each plane the slices that it is made of, with their weights; none where there is no data."""
         steps = np.diff(self.along)

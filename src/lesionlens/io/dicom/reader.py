@@ -32,7 +32,7 @@ from lesionlens.io.stack_choice import choose_stack
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Source, Volume
 
-__all__ = ["list_dicom", "read_dicom"]
+__all__ = ["list_dicom", "read_dicom", "read_with_slices"]
 
 
 def read_dicom(path: Path, wanted: Wanted, *, progress: Progress = silent, on_slice: OnSlice | None = None) -> Volume:
@@ -64,6 +64,13 @@ def read_dicom(path: Path, wanted: Wanted, *, progress: Progress = silent, on_sl
     ReadError
         If there is no such scan, or it cannot be read.
     """
+    return read_with_slices(path, wanted, progress=progress, on_slice=on_slice)[0]
+
+
+def read_with_slices(
+    path: Path, wanted: Wanted, *, progress: Progress = silent, on_slice: OnSlice | None = None
+) -> tuple[Volume, Stack, Layout]:
+    """Read a series as :func:`read_dicom` does; also return its slices in order, and how they became the volume."""
     identities = Identities(identified=wanted.identified)
     if _is_folder(path, identities):
         series, aside = _chosen(path, wanted, identities, progress)
@@ -71,8 +78,8 @@ def read_dicom(path: Path, wanted: Wanted, *, progress: Progress = silent, on_sl
         series, aside = _series_of(path, identities, progress)
         if wanted.series is not None:
             choose([series], identities.wanted(wanted.series), identities.mask(path.name))
-    volume = _volume(series, aside, wanted, identities, progress, on_slice)
-    return _on_record(volume, series, wanted, identities)
+    volume, stack, layout = _volume(series, aside, wanted, identities, progress, on_slice)
+    return _on_record(volume, series, wanted, identities), stack, layout
 
 
 def list_dicom(path: Path, *, identified: bool = False, progress: Progress = silent) -> list[SeriesInfo]:
@@ -160,7 +167,7 @@ def _volume(
     identities: Identities,
     progress: Progress,
     on_slice: OnSlice | None,
-) -> Volume:
+) -> tuple[Volume, Stack, Layout]:
     refuse_no_scan(series)
     stacks = split(series.slices, series.label)
     chosen = stacks[choose_stack(wanted.stack, [one.name for one in stacks], series.label)]
@@ -195,7 +202,7 @@ def _volume(
         frame_of_reference=stack.slices[0].instance.frame_of_reference,
         windows=windows,
     )
-    return Volume(array, layout.grid, name=label, unit=_unit(stack), source=source, valid=valid)
+    return Volume(array, layout.grid, name=label, unit=_unit(stack), source=source, valid=valid), stack, layout
 
 
 def _on_record(volume: Volume, series: Series, wanted: Wanted, identities: Identities) -> Volume:

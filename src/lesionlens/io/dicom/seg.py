@@ -11,7 +11,6 @@ word, takes a volume of memory for each segment, and more than a second to be im
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,30 +20,23 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from lesionlens.errors import InputError, ReadError
-from lesionlens.io.boundary import named, one_line, quiet, reading
+from lesionlens.errors import ReadError
+from lesionlens.io.boundary import named, quiet, reading
 from lesionlens.io.dicom.enhanced import enhanced_frames
-from lesionlens.io.dicom.geometry import COSINE_TOLERANCE
-from lesionlens.io.dicom.header import PYDICOM_ERRORS, Frame, text
+from lesionlens.io.dicom.header import PYDICOM_ERRORS, text
 from lesionlens.io.dicom.parse import parse
 from lesionlens.io.dicom.pixels import one_by_one
-from lesionlens.io.dicom.slices import LPS_TO_RAS, POSITION_TOLERANCE_MM, SAME_POSITION_MM, Vectors
+from lesionlens.io.dicom.planes import lay_out_planes, shared_groups
 from lesionlens.io.identity import Identities
 from lesionlens.io.limits import read_whole, require_memory
 from lesionlens.io.overlay import ForeignMap
 from lesionlens.progress import Progress, silent
-from lesionlens.volume import Grid, Source, Volume
+from lesionlens.volume import Source, Volume
 
-__all__ = ["read_segmentation"]
+__all__ = ["SEGMENTATIONS", "read_segmentation"]
 
 # Segmentation Storage, whose frames belong to one segment each, and Label Map Segmentation Storage.
-_CLASSES = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
-
-# A grid of more voxels than this (1024 x 1024 x 1024) is no scan's but comes from a wrong position or size.
-MOST_VOXELS = 2**30
-
-# Planes further apart than this many times their thickness leave gaps that are worth a note.
-GAP = 1.5
+SEGMENTATIONS = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 
 _AGAIN = "Export the segmentation again."
 
@@ -87,7 +79,7 @@ def read_segmentation(path: Path, *, identified: bool = False, progress: Progres
 
 def _refuse_other_objects(dataset: Dataset, name: str) -> None:
     class_uid = UID(text(dataset, "SOPClassUID"))
-    if class_uid not in _CLASSES:
+    if class_uid not in SEGMENTATIONS:
         found = class_uid.name or "an object without a class"
         raise ReadError(f"Expected a DICOM segmentation in {name}; found {found}. Give the segmentation's file.")
     kind = text(dataset, "SegmentationType")
@@ -102,10 +94,6 @@ def _segments(dataset: Dataset) -> dict[int, str]:
     return {n: label or f"segment {n}" for n, label in zip(numbers, labels, strict=True) if n > 0}
 
 
-def _shared(dataset: Dataset) -> Dataset:
-    return next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), Dataset())
-
-
 class _Reader:
     """The frames of a segmentation: where they lie, and what they mark."""
 
@@ -114,7 +102,7 @@ class _Reader:
         self.of_labels = text(dataset, "SegmentationType") == "LABELMAP"
         frames = enhanced_frames(dataset, int(dataset.NumberOfFrames), name)
         self.owners = [0] * len(frames) if self.of_labels else _owners(dataset)
-        self.grid, self.k, self.notes = _lay_out(dataset, frames, name)
+        self.grid, self.k, self.notes = lay_out_planes(dataset, frames, name)
         self._progress, self._done, self._taken = progress, 0, 0
 
     def frames_of(self, segment: int) -> dict[int, NDArray[Any]]:
@@ -142,72 +130,9 @@ class _Reader:
 
 def _owners(dataset: Dataset) -> list[int]:
     """Return the number of the segment that each frame belongs to."""
-    shared = _shared(dataset).get("SegmentIdentificationSequence")
+    shared = shared_groups(dataset).get("SegmentIdentificationSequence")
     groups = [own.get("SegmentIdentificationSequence") or shared for own in dataset.PerFrameFunctionalGroupsSequence]
     return [int(group[0].ReferencedSegmentNumber) for group in groups]
-
-
-def _lay_out(dataset: Dataset, frames: Sequence[Frame], name: str) -> tuple[Grid, list[int], tuple[str, ...]]:
-    """Return the one regular grid that all frames lie on, the slice index of each frame, and what was noticed."""
-    row, column, positions = _directions(frames, name)
-    spacing = frames[0].spacing or ()
-    normal = np.cross(row, column)
-    distances = positions @ normal
-    step, notes = _step(dataset, np.sort(distances), name)
-    k = np.rint((distances - distances.min()) / step).astype(int)
-    origin = positions[distances.argmin()]
-    off = np.linalg.norm(origin + np.outer(k * step, normal) - positions, axis=1).max()
-    if off > POSITION_TOLERANCE_MM:
-        raise ReadError(
-            f"The frames of {name} do not lie on one regular, upright grid: one is {off:.3g} mm off its plane "
-            f"({step:.4g} mm between planes). {_AGAIN}"
-        )
-    shape = (int(dataset.Columns), int(dataset.Rows), int(k.max()) + 1)
-    if shape[0] * shape[1] * shape[2] > MOST_VOXELS:
-        raise ReadError(f"{name} would make a volume of shape {shape}; a position or size in it is wrong. {_AGAIN}")
-    affine = np.eye(4)
-    affine[:3] = np.column_stack([row * spacing[1], column * spacing[0], normal * step, origin])
-    try:
-        return Grid(shape, LPS_TO_RAS @ affine), k.tolist(), notes
-    except InputError as error:
-        raise ReadError(f"{name} cannot be placed in space: {one_line(error)} {_AGAIN}") from error
-
-
-def _directions(frames: Sequence[Frame], name: str) -> tuple[Vectors, ...]:
-    """Return the directions of rows and columns, which all frames share, and the position of each frame; LPS."""
-    if any(None in (frame.orientation, frame.spacing, frame.position) for frame in frames):
-        raise ReadError(f"The frames of {name} do not say where they lie in the patient. {_AGAIN}")
-    for what, found in (("orientation", [f.orientation for f in frames]), ("spacing", [f.spacing for f in frames])):
-        if np.ptp(np.array(found), axis=0).max() > COSINE_TOLERANCE:
-            raise ReadError(f"The frames of {name} differ in {what}, so they make no volume. {_AGAIN}")
-    row, column = np.array(frames[0].orientation).reshape(2, 3)
-    row, column = row / np.linalg.norm(row), column / np.linalg.norm(column)
-    if not abs(row @ column) <= COSINE_TOLERANCE:  # NaN as well
-        raise ReadError(f"Rows and columns of {name} are not at right angles. {_AGAIN}")
-    return row, column, np.array([frame.position for frame in frames])
-
-
-def _step(dataset: Dataset, distances: Vectors, name: str) -> tuple[float, tuple[str, ...]]:
-    """Return the distance between neighbouring planes of the grid: as declared, else the smallest that there is."""
-    measures = next(iter(_shared(dataset).get("PixelMeasuresSequence") or []), Dataset())
-    declared, thickness = (
-        abs(float(measures.get(keyword) or 0)) for keyword in ("SpacingBetweenSlices", "SliceThickness")
-    )
-    gaps = np.diff(distances)
-    gaps = gaps[gaps > SAME_POSITION_MM]
-    if not len(gaps):
-        if not declared and not thickness:
-            raise ReadError(f"{name} marks a single plane and does not say how thick it is. {_AGAIN}")
-        return declared or thickness, ()
-    step = float(gaps.min())
-    if declared and abs(step - declared * round(step / declared)) <= POSITION_TOLERANCE_MM:
-        step /= max(1, round(step / declared))
-    span = float(distances[-1] - distances[0])
-    step = span / round(span / step)  # over the whole stack: the rounding of one position does not add up
-    if not thickness or step <= GAP * thickness:
-        return step, ()
-    gap_note = f"Planes of {thickness:.3g} mm lie {step:.3g} mm apart; what lies between counts to the nearest plane."
-    return step, (gap_note,)
 
 
 def _fractions(reader: _Reader, number: int, label: str) -> ForeignMap:
