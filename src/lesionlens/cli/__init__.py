@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from lesionlens.cli import (
+    batch,
     bundles,
     calibrate,
     compare,
@@ -45,6 +46,7 @@ lesion_changes.register(app)
 calibrate.register(app)
 registration.register(app)
 run.register(app)
+batch.register(app)
 info.register(app)
 view.register(app)
 bundles.register(app)
