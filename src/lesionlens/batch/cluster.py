@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -71,7 +72,12 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Client]:
 
 
 def run_on_cluster(
-    tasks: Iterable[Task], client: Client, report: Callable[[Outcome], None], *, progress: Progress = silent
+    tasks: Iterable[Task],
+    client: Client,
+    report: Callable[[Outcome], None],
+    *,
+    do: Callable[[Task], Outcome] | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Let the workers of a cluster do cases; few are handed out at a time, and nothing large comes back.
 
@@ -83,6 +89,8 @@ def run_on_cluster(
         Of :func:`connected`.
     report
         Called with what became of each.
+    do
+        What a worker does with each; by default all stages of the case.
     progress
         Called between cases; raise ``Cancelled`` from it to stop.
 
@@ -99,7 +107,7 @@ def run_on_cluster(
     def hand_out() -> None:
         task = next(waiting, None)
         if task is not None:
-            future = client.submit(_work, task, pure=False)
+            future = client.submit(do or _work, task, pure=False)
             names[future.key] = task.case.name
             running.add(future)
 
@@ -123,7 +131,7 @@ def _outcome(future: Any, name: str, client: Client) -> Outcome:
             " or start fewer, then --retry-failed."
         )
         return Outcome(name, error=sentence, kind="KilledWorker")
-    except Exception as error:
+    except (Exception, CancelledError) as error:
         if future.cancelled() or client.status != "running":
             raise ClusterError(
                 "The scheduler went away; finished cases are kept. Start it again, and give the same command."
