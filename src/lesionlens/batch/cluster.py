@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from asyncio import CancelledError
+from asyncio import CancelledError as AsyncCancelled
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,8 @@ __all__ = ["connected", "run_on_cluster"]
 _WAITING: Final = 2
 # How long the scheduler may take to answer, seconds.
 _ANSWER_S: Final = 30
+# How long to wait for a case to end, or for its outcome to come, before looking at the others again, seconds.
+_LOOK_S: Final = 5
 # So often a case may take its worker down before it counts as failed.
 _DEATHS: Final = 3
 
@@ -99,43 +102,62 @@ def run_on_cluster(
     ClusterError
         If the scheduler goes away; what is finished stays.
     """
-    from distributed import as_completed
-
-    waiting, names = iter(tasks), {}
-    running = as_completed(loop=client.loop)
+    waiting = iter(tasks)
+    running: dict[Any, str] = {}
 
     def hand_out() -> None:
         task = next(waiting, None)
         if task is not None:
-            future = client.submit(do or _work, task, pure=False)
-            names[future.key] = task.case.name
-            running.add(future)
+            running[client.submit(do or _work, task, pure=False)] = task.case.name
 
     for _ in range(max(1, _WAITING * len(client.nthreads()))):
         hand_out()
-    for future in running:
-        report(_outcome(future, names.pop(future.key), client))
-        future.release()
-        hand_out()
+    while running:
+        for future in _finished(running, client):
+            outcome = _outcome(future, running[future], client)
+            if outcome is not None:
+                del running[future]
+                future.release()
+                report(outcome)
+                hand_out()
         progress("Cases", 0, 1)
 
 
-def _outcome(future: Any, name: str, client: Client) -> Outcome:
+def _finished(running: Iterable[Any], client: Client) -> list[Any]:
+    """Return what ended by now, or after a while nothing, so that nobody waits for ever for what was lost."""
+    from distributed import wait
+
+    try:
+        return list(wait(list(running), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done)
+    except TimeoutError:
+        if client.status != "running":
+            raise _gone() from None
+        return []
+    except (CancelledError, AsyncCancelled) as error:
+        raise _gone() from error
+
+
+def _gone() -> ClusterError:
+    return ClusterError("The scheduler went away; finished cases are kept. Start it again, and give the same command.")
+
+
+def _outcome(future: Any, name: str, client: Client) -> Outcome | None:
+    """Return what became of a case; None where its worker died before it could say so, and it is done again."""
     from distributed import KilledWorker
 
     try:
-        found: Outcome = future.result()
+        found: Outcome = future.result(timeout=_LOOK_S)
+    except TimeoutError:
+        return None
     except KilledWorker:
         sentence = (
             f"The worker died {_DEATHS + 1} times on this case, perhaps of too little memory; give workers more memory,"
             " or start fewer, then --retry-failed."
         )
         return Outcome(name, error=sentence, kind="KilledWorker")
-    except (Exception, CancelledError) as error:
+    except (Exception, AsyncCancelled) as error:
         if future.cancelled() or client.status != "running":
-            raise ClusterError(
-                "The scheduler went away; finished cases are kept. Start it again, and give the same command."
-            ) from error
+            raise _gone() from error
         return Outcome(name, error=f"unexpected {type(error).__name__}: {error}", kind=type(error).__name__)
     return found
 
