@@ -24,7 +24,6 @@ SUMMARY_COLUMNS: Final = (
     "probability_max",
     "class_probability",
     "n_detections",
-    "outlier",
     "mask_dice",
     "mask_volume_mm3",
     "n_warnings",

@@ -66,7 +66,7 @@ def print_cases(rows: Sequence[Mapping[str, str]]) -> None:
         probability = row["class_probability"] or row["probability_max"]
         found = row["n_regions"] or row["n_detections"]
         shown = f"{float(probability):.3f}" if probability else ""
-        what = row["error"] or row["outlier"] or ("" if row["status"] == "done" else row["status"])
+        what = row["error"] or ("" if row["status"] == "done" else row["status"])
         table.add_row(*map(escape, (row["case"], row["class"], found, volume, shown, what)))
     console = Console(highlight=False)
     Console(width=console.width if console.is_terminal else _PIPE_WIDTH, highlight=False).print(table)
