@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "children": set(),
     "apart_child": {"children"},
     "apart": {"errors", "progress", "children", "apart_child"},
+    "seals": set(),
     "regions": _VALUES,
     "spread": _VALUES | {"regions"},
     "calibration": _VALUES,
@@ -74,16 +75,16 @@ MAY_IMPORT = {
     "model": _VALUES | {"regions", "spread", "calibration", "registration", "anomaly_reference", "trusted", "explain"},
     "review": _CORE,
     "report": _CORE | {"display", "review"},
-    "results": _CORE | {"display", "report"},
+    "results": _CORE | {"display", "report", "seals"},
     "options": _VALUES | {"io"},
-    "record": _WORK | {"results", "options"},
+    "record": _WORK | {"results", "options", "seals"},
     "pipeline": _WORK | {"results", "options", "record"},
     "importance": _WORK | {"results"},
     "replay": _VALUES | {"results", "options"},
     "sessions": _WORK | {"results"},
     "handover": _WORK | {"results", "sessions"},
     "dicom_export": _WORK | {"results", "sessions", "handover"},
-    "batch": _WORK | {"results", "pipeline"},
+    "batch": _WORK | {"results", "options", "pipeline", "seals"},
     "cli": _WORK
     | {"results", "options", "pipeline", "importance", "sessions", "handover", "replay", "batch"}
     | {"dicom_export"},
@@ -111,6 +112,9 @@ HOMES = {
     "highdicom": {"io"},
     "dicognito": {"io"},
     "jinja2": {"report"},
+    "dask": {"batch"},
+    "distributed": {"batch"},
+    "fsspec": {"batch"},
 }
 LATE_ANYWHERE = {"torch"}
 

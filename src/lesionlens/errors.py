@@ -14,6 +14,7 @@ __all__ = [
     "AmbiguousStackError",
     "BundleError",
     "Cancelled",
+    "ClusterError",
     "ExplainError",
     "InputError",
     "IrregularSeriesError",
@@ -139,6 +140,10 @@ class SessionError(LesionLensError, OSError):
 
 class ProcessError(LesionLensError, RuntimeError):
     """The process that works in the background cannot be started, or ended before its work did."""
+
+
+class ClusterError(LesionLensError, OSError):
+    """The machines that a batch was to run on cannot be reached, or went away."""
 
 
 class Cancelled(LesionLensError):

@@ -17,6 +17,7 @@ from lesionlens.methods import BELOW_ZERO_NOTE, METHODS
 from lesionlens.options import RunOptions
 from lesionlens.regions import MeasuredClasses, Region
 from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE
+from lesionlens.seals import digest_of_value
 from lesionlens.spread import SAME_TWICE, Uncertainty, VolumeSpread
 from lesionlens.volume import Array, Volume
 
@@ -47,6 +48,7 @@ def run_record(
     from lesionlens.model.prediction import versions
 
     regions = measured.regions
+    asked, made_with = _options_record(options, volume, bundle), versions()
     return {
         "schema_version": RECORD_SCHEMA,
         "notice": RESEARCH_USE,
@@ -54,7 +56,7 @@ def run_record(
         "lesionlens": __version__,
         "input": _input_record(volume),
         "bundle": _bundle_record(bundle, output.activation),
-        "options": _options_record(options, volume, bundle),
+        "options": asked,
         "maps": [_map_record(m) for m in (*output.probabilities, *output.attributions, *_maps_of(sampled))],
         "uncertainty": _uncertainty_record(sampled, spreads),
         "class_probabilities": dict(output.class_probabilities),
@@ -72,11 +74,25 @@ def run_record(
             *(note for note in (() if sampled is None else sampled.notes) if note == SAME_TWICE),
             *(anatomy.provenance.notes if anatomy is not None else ()),
         ],
-        "versions": versions(),
+        "versions": made_with,
         "seconds": seconds,
         "computing": None if output.computed is None else output.computed.record(),
         "thresholds": dict(thresholds),
+        "chain": _chain(volume, bundle, asked, made_with),
     }
+
+
+def _chain(volume: Volume, bundle: Bundle, options: Mapping[str, Any], versions: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hash of each thing that the results rest on, and one over all of them."""
+    links = {
+        "input": volume.source.sha256,
+        "pixels": values_hash(volume.array),
+        "bundle": bundle.bundle_sha256,
+        "weights": bundle.weights_sha256,
+        "options": digest_of_value(options),
+        "versions": digest_of_value({"lesionlens": __version__, **versions}),
+    }
+    return {**links, "all": digest_of_value(links)}
 
 
 def _options_record(options: RunOptions, volume: Volume, bundle: Bundle) -> dict[str, Any]:

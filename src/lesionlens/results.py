@@ -18,6 +18,7 @@ from lesionlens.io.atomic import atomic_folder
 from lesionlens.progress import Progress, silent
 from lesionlens.regions import Region, measure_class
 from lesionlens.rules import DEFAULT_RULES, RegionRules, RegionSteps
+from lesionlens.seals import file_hashes, sealed_text
 from lesionlens.spread import VolumeSpread
 from lesionlens.volume import Array, Volume
 
@@ -157,9 +158,9 @@ def write_case(
             progress("Writing", done, len(tasks))
             task()
         seconds = {**case.record["seconds"], "write": round(time.perf_counter() - start, 3)}
-        record = json.dumps({**case.record, "seconds": seconds}, indent=2)
-        (folder / _RECORD).write_text(record + "\n", encoding="utf-8")
         written = {path.name for path in folder.iterdir()}
+        record = {**case.record, "seconds": seconds, "files": file_hashes(folder, written)}
+        (folder / _RECORD).write_text(sealed_text(record), encoding="utf-8")
         progress("Writing", len(tasks), len(tasks))
     _remove_stale(Path(out), written)
     return Path(out)

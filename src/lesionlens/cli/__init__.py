@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from lesionlens.cli import (
+    batch,
     bundles,
     calibrate,
     compare,
@@ -47,6 +48,7 @@ calibrate.register(app)
 registration.register(app)
 run.register(app)
 export.register(app)
+batch.register(app)
 info.register(app)
 view.register(app)
 bundles.register(app)

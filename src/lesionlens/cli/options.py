@@ -28,6 +28,8 @@ __all__ = [
     "Against",
     "Anatomy",
     "AsJson",
+    "BatchInputs",
+    "BatchOut",
     "Before",
     "BundleArgument",
     "BundleName",
@@ -41,6 +43,7 @@ __all__ = [
     "Command",
     "Device",
     "Diagram",
+    "DryRun",
     "Engine",
     "Ensemble",
     "Every",
@@ -52,6 +55,7 @@ __all__ = [
     "Input",
     "Layer",
     "LeastChange",
+    "Limit",
     "Mask",
     "Memory",
     "MergeWithin",
@@ -70,26 +74,32 @@ __all__ = [
     "OverWhat",
     "Overlay",
     "Overwrite",
+    "Pattern",
     "Place",
     "Quiet",
     "Replay",
     "Results",
     "ResultsA",
     "ResultsB",
+    "RetryFailed",
     "Samples",
+    "Scheduler",
     "Score",
     "Screenshot",
     "Seed",
     "Series",
     "Stack",
     "Target",
+    "Threads",
     "Threshold",
     "ThroughAffine",
     "Trust",
     "TrustHash",
     "Uncertain",
+    "Verifiable",
     "Version",
     "Within",
+    "Workers",
     "print_json",
     "progress_bars",
 ]
@@ -336,6 +346,33 @@ HealthyScans = Annotated[
     typer.Argument(help="Scans in which nothing is wrong: NIfTI files or DICOM folders.", show_default=False),
 ]
 FeatureSeed = Annotated[int, typer.Option("--seed", help="Of the features that are drawn.")]
+BatchInputs = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUTS",
+        help="Folder (each series of a DICOM tree, each image file), or a manifest of cases (CSV, JSON).",
+        **_PATH,
+    ),
+]
+BatchOut = Annotated[Path, typer.Option("--out", "-o", help="Folder of the batch.", **_PATH)]
+Pattern = Annotated[
+    str, typer.Option(metavar="GLOB", help="Image files of a folder whose path in it matches, such as '*_FLAIR*'.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and write nothing.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Work on so many cases at most. [default: all]")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes on this machine that do a case each. [default: this one, stages overlapping]"),
+]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="URL", help="dask scheduler that has workers, such as tcp://host:8786.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads of each network; another number rounds otherwise. [default: as 'run' takes]"),
+]
+Verifiable = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that 'run' or 'batch' wrote.", **_PATH)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that the folder holds.")]
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]

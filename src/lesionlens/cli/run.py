@@ -12,33 +12,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lesionlens.cli.groups import Asking, Computes, Loading, Printing, Reading, Regions, spelt_out
-from lesionlens.cli.methods import method_options
-from lesionlens.cli.options import (
-    NOTICE,
-    Anatomy,
-    BundleName,
-    CalibrationFile,
-    Channels,
-    ClassThreshold,
-    Command,
-    Ensemble,
-    Input,
-    Layer,
-    Method,
-    MethodOption,
-    NoRegistration,
-    Out,
-    Overwrite,
-    Quiet,
-    Replay,
-    Samples,
-    Seed,
-    Target,
-    Threshold,
-    Uncertain,
-    print_json,
-    progress_bars,
-)
+from lesionlens.cli.options import NOTICE, Command, Input, Out, Overwrite, Quiet, Replay, print_json, progress_bars
+from lesionlens.cli.running import Running, run_options
 from lesionlens.cli.view import has_display, open_scan
 from lesionlens.errors import Cancelled, printable
 
@@ -59,23 +34,9 @@ def run(
     input: Input,
     out: Out,
     *,
-    bundle: BundleName = "flair-lesions",
-    method: Method = None,
-    target: Target = [],  # noqa: B006 - typer makes a new list for each call
+    running: Running,
     asking: Asking,
-    layer: Layer = None,
-    option: MethodOption = [],  # noqa: B006 - the same
-    no_registration: NoRegistration = False,
-    threshold: Threshold = 0.5,
-    class_threshold: ClassThreshold = [],  # noqa: B006 - the same
     regions: Regions,
-    anatomy: Anatomy = None,
-    uncertainty: Uncertain = None,
-    samples: Samples = None,
-    seed: Seed = 0,
-    ensemble: Ensemble = [],  # noqa: B006 - the same
-    calibration: CalibrationFile = None,
-    channel: Channels = [],  # noqa: B006 - the same
     replay: Replay = None,
     computes: Computes,
     reading: Reading,
@@ -83,44 +44,7 @@ def run(
     printing: Printing,
 ) -> None:
     """Run a bundle on a scan: probability, Grad-CAM, regions, pictures and a record, written to a folder."""
-    from lesionlens.options import RunOptions
-
-    if not 0 < threshold <= 1:
-        raise typer.BadParameter(f"must be above 0 and at most 1, not {threshold:g}", param_hint="--threshold")
-    options = RunOptions(
-        input=input,
-        bundle=bundle,
-        method=method,
-        target=None if not target else target[0] if len(target) == 1 else tuple(target),
-        score=asking.score,
-        over=asking.over,
-        against=tuple(asking.against),
-        gamma=asking.gamma,
-        layer=layer,
-        method_options=method_options(option),
-        registration=not no_registration,
-        threshold=threshold,
-        thresholds=_thresholds(class_threshold),
-        rules=regions.rules,
-        anatomy=anatomy,
-        uncertainty=uncertainty,
-        samples=samples,
-        seed=seed,
-        ensemble=tuple(ensemble),
-        calibration=calibration,
-        series=reading.series,
-        stack=reading.stack,
-        irregular=reading.irregular,
-        identified=reading.identified,
-        trust=loading.trusting,
-        device=loading.device,
-        classes=tuple(loading.classes),
-        through_affine=loading.through_affine,
-        channels=tuple(channel),
-        engine=computes.engine,
-        memory_gib=computes.memory,
-        only=tuple(computes.only),
-    )
+    options = run_options(input, running, asking, regions, computes, reading, loading)
     options, earlier = _replayed(options, replay)
     loading.permitted(options.bundle)
     result = _run(options, out, overwrite=printing.overwrite, quiet=printing.silent, earlier=earlier)
@@ -139,23 +63,6 @@ def _replayed(options: RunOptions, replay: Path | None) -> tuple[RunOptions, Map
 
     earlier = read_record(replay)
     return repeated(earlier, options), earlier
-
-
-def _thresholds(texts: list[str]) -> dict[str, float]:
-    """Return what ``--class-threshold`` says."""
-    found = {}
-    for text in texts:
-        name, sign, number = text.rpartition("=")
-        try:
-            found[name.strip()] = float(number)
-        except ValueError:
-            sign = ""
-        if not sign or not name.strip() or not 0 < found[name.strip()] <= 1:
-            raise typer.BadParameter(
-                f"expected CLASS=P with P above 0 and at most 1, such as lesion=0.3; found {text!r}",
-                param_hint="--class-threshold",
-            )
-    return found
 
 
 def demo(out: Out = Path("demo-output"), overwrite: Overwrite = False, quiet: Quiet = False) -> None:

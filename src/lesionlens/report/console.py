@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lesionlens.checks import VERDICT_WORDS, TrustReport
@@ -16,7 +17,7 @@ from lesionlens.regions import Region
 if TYPE_CHECKING:
     from lesionlens.results import CaseResult
 
-__all__ = ["print_result", "print_table", "print_trust"]
+__all__ = ["print_cases", "print_result", "print_table", "print_trust"]
 
 # Piped into a file there is no terminal to fit: rows stay whole.
 _PIPE_WIDTH = 250
@@ -49,6 +50,28 @@ def print_result(case: CaseResult) -> None:
         console.print(f"probability of {label!r} over all predictions: {found['mean']:.3f}, SD {found['sd']:.3f}")
     for attribution in case.attributions:
         _print_map(console, attribution)
+
+
+def print_cases(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print the summary of many cases as a table; ``summary.csv`` holds all of it.
+
+    Parameters
+    ----------
+    rows
+        Cells by column, as text.
+    """
+    table = Table("case", "class", "regions", "total mL", "probability", "", box=None, header_style="bold")
+    for row in rows[:_MAX_REGIONS_SHOWN]:
+        volume = f"{float(row['total_volume_mm3']) / 1000:.2f}" if row["total_volume_mm3"] else ""
+        probability = row["class_probability"] or row["probability_max"]
+        found = row["n_regions"] or row["n_detections"]
+        shown = f"{float(probability):.3f}" if probability else ""
+        what = row["error"] or ("" if row["status"] == "done" else row["status"])
+        table.add_row(*map(escape, (row["case"], row["class"], found, volume, shown, what)))
+    console = Console(highlight=False)
+    Console(width=console.width if console.is_terminal else _PIPE_WIDTH, highlight=False).print(table)
+    if len(rows) > _MAX_REGIONS_SHOWN:
+        console.print(f"... and {len(rows) - _MAX_REGIONS_SHOWN} more rows in summary.csv")
 
 
 def _print_map(console: Console, attribution: Heatmap) -> None:

@@ -1,0 +1,198 @@
+"""Many cases on many processes or machines: dask.distributed hands them out, and again where a worker dies."""
+
+from __future__ import annotations
+
+import threading
+from asyncio import CancelledError as AsyncCancelled
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from lesionlens.batch.work import Outcome, Task, load_model, work
+from lesionlens.errors import ClusterError, MissingPackageError
+from lesionlens.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from lesionlens.model.bundle import Bundle
+
+__all__ = ["connected", "run_on_cluster"]
+
+# Cases that wait at each worker: it need not ask for the next one, and the scheduler holds few at a time.
+_WAITING: Final = 2
+# How long the scheduler may take to answer, seconds.
+_ANSWER_S: Final = 30
+# How long to wait for a case to end, or for its outcome to come, before looking at the others again, seconds.
+_LOOK_S: Final = 5
+# So often a case may take its worker down before it counts as failed.
+_DEATHS: Final = 3
+
+# One case at a time in each worker, however many threads it has: a GPU holds one, and a network takes all cores.
+_TURN = threading.Lock()
+_LOADED: dict[tuple[Any, ...], Bundle] = {}
+
+
+@contextmanager
+def connected(workers: int | None, scheduler: str | None) -> Iterator[Client]:
+    """Yield a client of a scheduler that exists, or of workers that are started here and stopped afterwards.
+
+    Raises
+    ------
+    ClusterError
+        If there is none, or workers do not start.
+    MissingPackageError
+        If dask.distributed is not installed.
+    """
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise MissingPackageError(
+            "Workers and schedulers need dask.distributed; install it with: pip install 'lesionlens[cluster]'.",
+            package="distributed",
+            extra="cluster",
+        ) from None
+    settings = {
+        "distributed.scheduler.allowed-failures": _DEATHS,
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.comm.timeouts.connect": f"{_ANSWER_S}s",
+    }
+    with dask.config.set(settings), ExitStack() as stack:
+        address: Any = scheduler
+        try:
+            if scheduler is None:
+                address = stack.enter_context(
+                    LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+                )
+            client = stack.enter_context(Client(address, timeout=_ANSWER_S))
+        except (OSError, TimeoutError, RuntimeError, ValueError) as error:
+            where = scheduler or f"{workers} workers on this machine"
+            raise ClusterError(f"Cannot work with {where}: {error}. Check the address and that it runs.") from error
+        yield client
+
+
+def run_on_cluster(
+    tasks: Iterable[Task],
+    client: Client,
+    report: Callable[[Outcome], None],
+    *,
+    do: Callable[[Task], Outcome] | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Let the workers of a cluster do cases; few are handed out at a time, and nothing large comes back.
+
+    Parameters
+    ----------
+    tasks
+        In their order.
+    client
+        Of :func:`connected`.
+    report
+        Called with what became of each.
+    do
+        What a worker does with each; by default all stages of the case.
+    progress
+        Called between cases; raise ``Cancelled`` from it to stop.
+
+    Raises
+    ------
+    ClusterError
+        If the scheduler goes away; what is finished stays.
+    """
+    waiting = iter(tasks)
+    running: dict[Any, str] = {}
+
+    def hand_out() -> None:
+        task = next(waiting, None)
+        if task is not None:
+            running[client.submit(do or _work, task, pure=False)] = task.case.name
+
+    for _ in range(max(1, _WAITING * len(client.nthreads()))):
+        hand_out()
+    while running:
+        for future in _finished(running, client):
+            outcome = _outcome(future, running[future], client)
+            if outcome is not None:
+                del running[future]
+                future.release()
+                report(outcome)
+                hand_out()
+        progress("Cases", 0, 1)
+
+
+def _finished(running: Iterable[Any], client: Client) -> list[Any]:
+    """Return what ended by now, or after a while nothing, so that nobody waits for ever for what was lost."""
+    from distributed import wait
+
+    try:
+        return list(wait(list(running), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done)
+    except TimeoutError:
+        if client.status != "running":
+            raise _gone() from None
+        return []
+    except (CancelledError, AsyncCancelled) as error:
+        raise _gone() from error
+
+
+def _gone() -> ClusterError:
+    return ClusterError("The scheduler went away; finished cases are kept. Start it again, and give the same command.")
+
+
+def _outcome(future: Any, name: str, client: Client) -> Outcome | None:
+    """Return what became of a case; None where its worker died before it could say so, and it is done again."""
+    from distributed import KilledWorker
+
+    try:
+        found: Outcome = future.result(timeout=_LOOK_S)
+    except TimeoutError:
+        return None
+    except KilledWorker:
+        sentence = (
+            f"The worker died {_DEATHS + 1} times on this case, perhaps of too little memory; give workers more memory,"
+            " or start fewer, then --retry-failed."
+        )
+        return Outcome(name, error=sentence, kind="KilledWorker")
+    except (Exception, AsyncCancelled) as error:
+        if future.cancelled() or client.status != "running":
+            raise _gone() from error
+        return Outcome(name, error=f"unexpected {type(error).__name__}: {error}", kind=type(error).__name__)
+    return found
+
+
+def _work(task: Task) -> Outcome:
+    """Do a case on a worker, with the bundle that it loaded before."""
+    with _TURN:
+        task = replace(task, device=_device())
+        try:
+            bundle = _bundle(task)
+        except Exception as error:  # the loop over cases: it is on record, and the others go on
+            return Outcome(task.case.name, error=" ".join(str(error).split()), kind=type(error).__name__)
+        return work(task, bundle)
+
+
+def _bundle(task: Task) -> Bundle:
+    options = task.options
+    device = options.device or task.device
+    key = (task.model.bundle, options.bundle, device, options.classes, options.through_affine)
+    if key not in _LOADED:
+        _LOADED.clear()
+        _LOADED[key] = load_model(task)
+    import torch
+
+    if task.threads is not None:  # counts for the thread that calls it
+        torch.set_num_threads(task.threads)
+    return _LOADED[key]
+
+
+def _device() -> str | None:
+    """Give each worker that was started here a GPU of its own, where there are several."""
+    import torch
+    from distributed import get_worker
+
+    number = get_worker().name
+    if not isinstance(number, int) or torch.cuda.device_count() < 2:
+        return None
+    return f"cuda:{number % torch.cuda.device_count()}"

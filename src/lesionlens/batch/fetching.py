@@ -1,0 +1,59 @@
+"""Inputs that lie elsewhere: what fsspec opens by a URL is brought onto this machine for the time of the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lesionlens.batch.cases import BatchCase, is_url
+from lesionlens.errors import ReadError
+
+__all__ = ["fetched", "opened_url"]
+
+
+def opened_url(url: str) -> tuple[Any, str]:
+    """Return the file system that a URL is of, and the path in it.
+
+    Raises
+    ------
+    ReadError
+        If there is no such file system, or its package is not installed.
+    """
+    from fsspec.core import url_to_fs
+
+    try:
+        system, path = url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise ReadError(f"{_named(url)} cannot be opened: {error}.") from error
+    return system, str(path)
+
+
+def fetched(case: BatchCase, folder: Path) -> dict[str, str]:
+    """Copy what a case names by URLs into a folder; return the place of each.
+
+    Raises
+    ------
+    ReadError
+        If one cannot be read.
+    """
+    texts = [case.input, case.over, case.anatomy, case.mask, *(place for _, place in case.channels)]
+    urls = dict.fromkeys(text for text in texts if text is not None and is_url(text))
+    return {url: str(_fetched(url, folder / str(number))) for number, url in enumerate(urls)}
+
+
+def _fetched(url: str, folder: Path) -> Path:
+    system, path = opened_url(url)
+    place = folder / path.rstrip("/").rsplit("/", 1)[-1]
+    folder.mkdir(parents=True)
+    try:
+        if system.isdir(path):
+            system.get(path.rstrip("/") + "/", str(place) + "/", recursive=True)
+        else:
+            system.get_file(path, str(place))
+    except Exception as error:  # file systems of all kinds, each with its own errors
+        raise ReadError(f"{_named(url)} cannot be read: {error}. Check the URL and the access to it.") from error
+    return place
+
+
+def _named(url: str) -> str:
+    return url.split("?")[0]  # what follows may be a key

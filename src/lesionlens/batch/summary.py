@@ -1,0 +1,158 @@
+"""What the cases of a batch found, one row for each case and class, read back from their folders one at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from lesionlens.batch.store import CASE, Store
+from lesionlens.report.review import NOTICE_COLUMN, NOTICE_OF_TABLES
+
+__all__ = ["FAILURE_COLUMNS", "FEATURES", "SUMMARY_COLUMNS", "CaseSummary", "summarised", "write_rows"]
+
+SUMMARY_COLUMNS: Final = (
+    "case",
+    "status",
+    "class",
+    "n_regions",
+    "total_volume_mm3",
+    "largest_volume_mm3",
+    "probability_max",
+    "class_probability",
+    "n_detections",
+    "mask_dice",
+    "mask_volume_mm3",
+    "n_warnings",
+    "seconds",
+    "error",
+)
+FAILURE_COLUMNS: Final = ("case", "kind", "error", "tries")
+
+#: Columns of ``regions.csv`` that are set against each other over all regions of a batch.
+FEATURES: Final = (
+    "volume_mm3",
+    "diameter_mm",
+    "sphericity",
+    "elongation",
+    "flatness",
+    "intensity_mean",
+    "intensity_sd",
+    "shell_contrast",
+    "probability_mean",
+    "probability_max",
+    "attribution_mean",
+    "attribution_share",
+    "uncertainty_mean",
+)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CaseSummary:
+    """What a report says of one case.
+
+    Parameters
+    ----------
+    name
+        Of the case.
+    status
+        ``"done"``, ``"failed"`` or ``"waiting"``.
+    rows
+        One for each class, keys as :data:`SUMMARY_COLUMNS`; at least one.
+    regions
+        Of each region the numbers named by :data:`FEATURES`; None where one was not measured.
+    picture
+        The overlay of the class with the largest volume, where there is one.
+    error, kind, tries
+        Of a case that failed.
+    """
+
+    name: str
+    status: str
+    rows: tuple[Row, ...]
+    regions: tuple[tuple[float | None, ...], ...] = field(default=(), repr=False)
+    picture: Path | None = None
+    error: str = ""
+    kind: str = ""
+    tries: int = 0
+
+
+def summarised(store: Store, names: Sequence[str]) -> Iterator[CaseSummary]:
+    """Yield what there is to say of each case, in the order of the names."""
+    for name in names:
+        folder, failure = store.cases / name, store.failure_of(name)
+        if (folder / CASE).is_file():
+            yield _done(name, folder)
+        elif failure is not None:
+            error, kind, tries = str(failure.get("error")), str(failure.get("kind")), int(failure.get("tries", 1))
+            row = _row(name, "failed", error=error)
+            yield CaseSummary(name, "failed", (row,), error=error, kind=kind, tries=tries)
+        else:
+            yield CaseSummary(name, "waiting", (_row(name, "waiting"),))
+
+
+def _row(case: str, status: str, **values: Any) -> Row:
+    return {**dict.fromkeys(SUMMARY_COLUMNS), "case": case, "status": status, **values}
+
+
+def _done(name: str, folder: Path) -> CaseSummary:
+    record, about = _json(folder / "record.json"), _json(folder / CASE)
+    regions = _table(folder / "regions.csv")
+    of_case = {"n_warnings": len(record["warnings"]), "seconds": about["seconds"]}
+    mask = about["mask"] or {}
+    of_case |= {"mask_dice": mask.get("dice"), "mask_volume_mm3": mask.get("volume_mm3")}
+    detections = record.get("detections")
+    classes = list(record["n_regions"]) or list(record["class_probabilities"])
+    classes = classes or sorted({one["label"] for one in detections or ()}) or [""]
+    rows = tuple(_row(name, "done", **of_case, **_of_class(label, record, regions)) for label in classes)
+    found = tuple(tuple(_number(row.get(feature)) for feature in FEATURES) for row in regions)
+    return CaseSummary(name, "done", rows, found, _picture(folder))
+
+
+def _of_class(label: str, record: Mapping[str, Any], regions: Sequence[Mapping[str, str]]) -> Row:
+    own = [row for row in regions if row["class"] == label]
+    volumes = [v for row in own if (v := _number(row["volume_mm3"])) is not None]
+    highest = [v for row in own if (v := _number(row["probability_max"])) is not None]
+    boxes = record.get("detections")
+    return {
+        "class": label,
+        "n_regions": record["n_regions"].get(label),
+        "total_volume_mm3": record["total_volume_mm3"].get(label),
+        "largest_volume_mm3": max(volumes, default=None),
+        "probability_max": max(highest, default=None),
+        "class_probability": record["class_probabilities"].get(label),
+        "n_detections": None if boxes is None else sum(one["label"] == label for one in boxes),
+    }
+
+
+def _picture(folder: Path) -> Path | None:
+    return next(iter(sorted(folder.glob("overlay_*.png"))), None)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table as CSV (RFC 4180, UTF-8), whose last column says what it is not for."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow((*columns, NOTICE_COLUMN))
+        writer.writerows([*(row[name] for name in columns), NOTICE_OF_TABLES] for row in rows)

@@ -1,0 +1,168 @@
+"""The commands of many cases: ``batch`` runs a bundle on them, ``verify`` sees whether results have changed since."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lesionlens.cli.groups import Asking, Computes, Loading, Printing, Reading, Regions, spelt_out
+from lesionlens.cli.options import (
+    NOTICE,
+    AsJson,
+    BatchInputs,
+    BatchOut,
+    Command,
+    DryRun,
+    Limit,
+    Pattern,
+    Quiet,
+    RetryFailed,
+    Scheduler,
+    Threads,
+    Verifiable,
+    Workers,
+    print_json,
+    progress_bars,
+)
+from lesionlens.cli.running import Running, run_options
+from lesionlens.errors import Cancelled, printable
+
+if TYPE_CHECKING:
+    from lesionlens.batch import BatchPlan, BatchResult
+    from lesionlens.options import RunOptions
+
+__all__ = ["batch", "register", "verify"]
+
+# So many names are spelled out; the tables have all.
+_MOST = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command(cls=Command, epilog="Example:  lesionlens batch scans --out results")(spelt_out(batch))
+    app.command(cls=Command, epilog="Example:  lesionlens verify results")(verify)
+
+
+def batch(
+    inputs: BatchInputs,
+    out: BatchOut,
+    *,
+    pattern: Pattern = "*",
+    dry_run: DryRun = False,
+    limit: Limit = None,
+    retry_failed: RetryFailed = False,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    threads: Threads = None,
+    running: Running,
+    asking: Asking,
+    regions: Regions,
+    computes: Computes,
+    reading: Reading,
+    loading: Loading,
+    printing: Printing,
+) -> None:
+    """Run a bundle on many scans: what is done already stays, and one that fails stops no other."""
+    from lesionlens.batch import run_batch
+
+    options = run_options(Path(), running, asking, regions, computes, reading, loading)
+    loading.permitted(options.bundle)
+    if dry_run:
+        _dry_run(inputs, options, out, pattern, limit, retry_failed, printing)
+        return
+    try:
+        with progress_bars(printing.silent) as progress:
+            result = run_batch(
+                inputs,
+                options,
+                out,
+                pattern=pattern,
+                workers=workers,
+                scheduler=scheduler,
+                threads=threads,
+                retry_failed=retry_failed,
+                overwrite=printing.overwrite,
+                limit=limit,
+                progress=progress,
+            )
+    except (KeyboardInterrupt, Cancelled):
+        raise Cancelled(f"stopped; what is done is in {out}, and the same command goes on from there.") from None
+    if printing.as_json:
+        print_json(_summary(result))
+    else:
+        _print(result)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _dry_run(
+    inputs: Path,
+    options: RunOptions,
+    out: Path,
+    pattern: str,
+    limit: int | None,
+    retry_failed: bool,
+    printing: Printing,
+) -> None:
+    from lesionlens.batch import plan_batch
+
+    with progress_bars(printing.silent) as progress:
+        plan = plan_batch(inputs, options, out, pattern=pattern, progress=progress)
+    todo = {one.name for one in plan.to_do(retry_failed=retry_failed, overwrite=printing.overwrite, limit=limit)}
+    if printing.as_json:
+        print_json({"cases": plan.states, "to_do": sorted(todo), "left_out": plan.found.left_out})
+        return
+    for case in plan.found.cases:
+        typer.echo(f"{'run ' if case.name in todo else 'keep'}  {plan.states[case.name]:8}{printable(case.name)}")
+    _print_left_out(plan)
+    typer.echo(f"{len(todo)} of {len(plan.found.cases)} cases would be run; nothing was written.")
+
+
+def _print_left_out(plan: BatchPlan) -> None:
+    for why in plan.found.left_out:
+        typer.echo(f"left out: {printable(why)}")
+
+
+def _summary(result: BatchResult) -> dict[str, Any]:
+    names = {"done": result.done, "failed": result.failed, "waiting": result.waiting}
+    return {"out": str(result.out), "worked_on": result.worked_on, **names}
+
+
+def _print(result: BatchResult) -> None:
+    from lesionlens.report.console import print_cases
+
+    with (result.out / "summary.csv").open(newline="", encoding="utf-8") as file:
+        print_cases(list(csv.DictReader(file)))
+    total = len(result.done) + len(result.failed) + len(result.waiting)
+    words = [f"{len(result.done)} of {total} cases are done"]
+    words += [f"{len(result.failed)} failed"] if result.failed else []
+    words += [f"{len(result.waiting)} wait"] if result.waiting else []
+    typer.echo(f"{', '.join(words)}. Results are in {printable(str(result.out))}.")
+    for name in result.failed[:_MOST]:
+        typer.echo(f"failed: {printable(name)}", err=True)
+    if result.failed:
+        typer.echo("failures.csv says why; --retry-failed tries them again.", err=True)
+    typer.echo(NOTICE)
+
+
+def verify(results: Verifiable, quiet: Quiet = False, as_json: AsJson = False) -> None:
+    """Compare every file of a run's or batch's folder with the hash that was written with it."""
+    from lesionlens.batch import verify as look
+
+    with progress_bars(quiet or as_json) as progress:
+        found = look(results, progress=progress)
+    if as_json:
+        print_json({"files": found.files, "problems": found.problems, "strangers": found.strangers})
+    else:
+        for problem in found.problems:
+            typer.echo(printable(problem))
+        if found.strangers:
+            shown = ", ".join(map(printable, found.strangers[:_MOST]))
+            typer.echo(f"{len(found.strangers)} file(s) were not written with the results, such as: {shown}")
+        wrong = f"{len(found.problems)} of {found.files} files are not as they were written."
+        typer.echo(f"{found.files} files are as they were written." if found.right else wrong)
+    if not found.right:
+        raise typer.Exit(1)

@@ -1,0 +1,80 @@
+"""Hashes that a folder of results carries about itself, and the search for what has changed in it since.
+
+A sealed JSON file ends with the SHA-256 of its own text without that line, and names the SHA-256 of the files beside
+it. It is written in one way only, so that whatever byte of it changes, it is no longer what would be written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = ["SEAL", "checked", "digest_of_value", "file_hashes", "hash_file", "sealed_text", "wrong_files"]
+
+#: The last key of a sealed file.
+SEAL: Final = "seal"
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of files of a folder, in the order of their names."""
+    return {name: hash_file(folder / name) for name in sorted(names)}
+
+
+def digest_of_value(value: Any) -> str:
+    """Return the SHA-256 of a value as JSON, with sorted keys and without blanks."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed_text(content: Mapping[str, Any]) -> str:
+    """Return the text of a sealed JSON file: the content, and the SHA-256 of its text without the seal."""
+    return _text({**content, SEAL: hashlib.sha256(_text(content).encode()).hexdigest()})
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"
+
+
+def checked(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """Read a sealed JSON file and say what is wrong with it.
+
+    Returns
+    -------
+    content, complaint
+        What it holds, without the seal; None where it cannot be read. The complaint is None where all is right.
+    """
+    try:
+        data = path.read_bytes()
+        found = json.loads(data)
+    except FileNotFoundError:
+        return None, "is missing"
+    except (OSError, ValueError, RecursionError):
+        return None, "has changed: it can no longer be read as JSON"
+    if not isinstance(found, dict):
+        return None, "has changed: it holds no keys"
+    seal = found.pop(SEAL, None)
+    if seal is None:
+        return found, "carries no seal: it was written by an older LesionLens, or has changed"
+    return found, None if data == sealed_text(found).encode() else "has changed since it was written"
+
+
+def wrong_files(folder: Path, hashes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each file that is not as its hash says, and what is wrong with it."""
+    for name, expected in hashes.items():
+        path = folder / name
+        try:
+            right = hash_file(path) == expected
+        except OSError as error:
+            yield name, "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+            continue
+        if not right:
+            yield name, "has changed since it was written"

@@ -1,0 +1,148 @@
+"""Which cases there are in a folder or manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from batch_cases import write_scans
+from dicom_factory import Plan, make_series
+from lesionlens.batch.cases import BatchCase, find_cases
+from lesionlens.errors import InputError, ReadError
+
+
+def names(inputs: Path, **options: str) -> list[str]:
+    """Return the names of the cases."""
+    return [case.name for case in find_cases(inputs, **options).cases]
+
+
+def test_each_image_of_a_folder_is_a_case_named_by_its_path(tmp_path: Path) -> None:
+    """A name stays the same when other files come along, or finished cases would be run again."""
+    write_scans(tmp_path / "sub-1" / "anat", {"flair": 3})
+    write_scans(tmp_path, {"x y": 3})
+    (tmp_path / "notes.txt").write_text("nothing")
+
+    assert sorted(names(tmp_path)) == ["sub-1__anat__flair", "x-y"]
+    assert names(tmp_path, pattern="*flair*") == ["sub-1__anat__flair"]
+
+
+def test_files_of_one_name_are_two_cases(tmp_path: Path) -> None:
+    """Two cases in one folder would overwrite each other."""
+    write_scans(tmp_path, {"a": 3})
+    (tmp_path / "a.nii").write_bytes(b"")
+
+    found = names(tmp_path)
+
+    assert len(set(found)) == 2
+    assert all(name.startswith("a-") for name in found)
+
+
+def test_each_series_of_a_dicom_tree_is_a_case(tmp_path: Path) -> None:
+    """Series are told apart by their UIDs, wherever their files lie; no name of a folder is told on."""
+    make_series(tmp_path / "Doe_John" / "mixed", Plan(number=4))
+    make_series(tmp_path / "Doe_John" / "mixed", Plan(number=5, description="T2"))
+    make_series(tmp_path / "Roe" / "flair", Plan(number=6, description="other"))
+    (tmp_path / "Roe" / "notes.txt").write_text("nothing")
+
+    found = find_cases(tmp_path).cases
+
+    assert [case.name.rsplit("-", 1)[0] for case in found] == ["mr-4", "mr-5", "mr-6"]
+    assert [Path(case.input).name for case in found] == ["mixed", "mixed", "flair"]
+    assert all(len(case.files) == 5 and case.series for case in found)
+    assert not {*found[0].files} & {*found[1].files}
+    assert [case.name[:4] for case in find_cases(tmp_path, series="t2").cases] == ["mr-5"]
+
+
+def test_what_is_no_scan_is_left_out_and_named(tmp_path: Path) -> None:
+    """A localiser is not a failure, and it does not vanish either."""
+    make_series(tmp_path / "s", Plan(number=4))
+    make_series(tmp_path / "s", Plan(number=1, description="loc", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER")))
+
+    found = find_cases(tmp_path)
+
+    assert len(found.cases) == 1
+    assert len(found.left_out) == 1
+    assert "localiser" in found.left_out[0]
+
+
+def test_a_damaged_dicom_file_is_a_case_that_will_fail(tmp_path: Path) -> None:
+    """Nobody would miss what was silently left out."""
+    files = make_series(tmp_path / "s" / "good", Plan(number=4))
+    damaged = tmp_path / "s" / "bad" / "image.dcm"
+    damaged.parent.mkdir()
+    damaged.write_bytes(files[0].read_bytes()[:200])
+
+    assert any(case.name.startswith("damaged-") and case.input == str(damaged) for case in find_cases(tmp_path).cases)
+
+
+def test_manifests_as_csv_and_json_say_the_same(tmp_path: Path) -> None:
+    """Channels, masks and the rest, with paths from the folder of the manifest, and URLs as they are."""
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "over.nii.gz").touch()
+    table = tmp_path / "lists" / "cases.csv"
+    table.write_text(
+        "name,scan,channel:T1,mask,over,stack\n"
+        "one,../one.nii.gz,../t1.nii.gz,../mask.nii.gz,../over.nii.gz,2\n"
+        ",s3://bucket/two.nii.gz,,,largest,\n"
+    )
+    rows = [
+        {
+            "name": "one",
+            "input": "../one.nii.gz",
+            "channels": {"T1": "../t1.nii.gz"},
+            "mask": "../mask.nii.gz",
+            "over": "../over.nii.gz",
+            "stack": 2,
+        },
+        {"input": "s3://bucket/two.nii.gz", "over": "largest"},
+    ]
+    (tmp_path / "lists" / "cases.json").write_text(json.dumps({"cases": rows}))
+
+    def place(name: str) -> str:
+        return str((tmp_path / "lists").resolve() / ".." / name)
+
+    expected = (
+        BatchCase(
+            "one",
+            place("one.nii.gz"),
+            stack="2",
+            channels=(("T1", place("t1.nii.gz")),),
+            mask=place("mask.nii.gz"),
+            over=place("over.nii.gz"),
+        ),
+        BatchCase("two", "s3://bucket/two.nii.gz", over="largest"),
+    )
+    assert find_cases(table).cases == expected
+    assert find_cases(tmp_path / "lists" / "cases.json").cases == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.csv", "input,maks\na.nii,b.nii\n", "did you mean 'mask'"),
+        ("c.csv", "name,mask\nx,b.nii\n", "names no scan"),
+        ("c.csv", "input\n", "no case"),
+        ("c.csv", "input\na.nii,b.nii\n", "more cells than columns"),
+        ("c.csv", "name,input\nx,a.nii\nX,a.nii\n", "called"),
+        ("c.json", '{"cases": 3}', "no manifest"),
+        ("c.json", '[{"input": "a.nii", "channels": ["b"]}]', "no manifest"),
+    ],
+)
+def test_a_manifest_that_is_wrong_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    """A typing error in a column would silently lose what it says."""
+    (tmp_path / name).write_text(text)
+
+    with pytest.raises(InputError, match=message):
+        find_cases(tmp_path / name)
+
+
+def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    """A manifest that is not JSON, and an empty folder."""
+    (tmp_path / "c.json").write_text("{")
+    with pytest.raises(ReadError, match="as JSON"):
+        find_cases(tmp_path / "c.json")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no case"):
+        find_cases(tmp_path / "empty")
