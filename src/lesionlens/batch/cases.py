@@ -178,13 +178,13 @@ def _in_manifest(path: Path) -> Iterator[BatchCase]:
             raise InputError(f"{where}: {unknown_name('column', strange, (*known, _CHANNEL + 'NAME'))}")
         if not given["input"]:
             raise InputError(f"{where} names no scan; a manifest needs the column input, and a path in each row.")
-        words: dict[str, str] = {**given}
+        words: dict[str, Any] = {**given}
         words |= {name: _placed(path, given[name]) for name in ("input", "anatomy", "mask") if name in given}
         if "over" in given:  # words, unless there is such a file
             words["over"] = _placed(path, given["over"], must=False)
         words["name"] = given.get("name") or _without_suffix(given["input"].rstrip("/").rsplit("/", 1)[-1])
         found = tuple((channel, _placed(path, file)) for channel, file in channels.items())
-        yield replace(BatchCase(**words), channels=found)
+        yield BatchCase(**{**words, "channels": found})
 
 
 def _placed(manifest: Path, text: str, *, must: bool = True) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lesionlens.batch.cases import BatchCase, FoundCases, find_cases
 from lesionlens.batch.keys import ModelHashes, case_links, model_hashes
@@ -208,7 +208,7 @@ class _Counted:
             self._store.note_failure(outcome.name, outcome.error, outcome.kind, outcome.key)
         self._progress("Cases", self.done, self._total)
 
-    def still(self, *_: Any) -> None:
+    def still(self, stage: str, done: int, total: int) -> None:  # noqa: ARG002 - as Progress is called
         """Let whoever watches stop the work between two cases."""
         self._progress("Cases", self.done, self._total)
 

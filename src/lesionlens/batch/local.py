@@ -34,7 +34,7 @@ def run_here(tasks: Iterable[Task], report: Callable[[Outcome], None], *, progre
     bundle = load_model(first)
     stop = threading.Event()
 
-    def reading(_stage: str, _done: int, _total: int) -> None:
+    def reading(stage: str, done: int, total: int) -> None:  # noqa: ARG001 - as Progress is called
         if stop.is_set():
             raise Cancelled("stopped.")
 

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lesionlens.cli.groups import Asking, Computes, Loading, Printing, Reading, Regions, spelt_out
 from lesionlens.cli.options import (
     NOTICE,
+    PATH,
     AsJson,
-    BatchInputs,
-    BatchOut,
     Command,
-    DryRun,
-    Limit,
-    Pattern,
     Quiet,
-    RetryFailed,
-    Scheduler,
-    Threads,
-    Verifiable,
-    Workers,
     print_json,
     progress_bars,
 )
@@ -38,6 +29,34 @@ __all__ = ["batch", "register", "verify"]
 
 # So many names are spelled out; the tables have all.
 _MOST = 10
+
+BatchInputs = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUTS",
+        help="Folder (each series of a DICOM tree, each image file), or a manifest of cases (CSV, JSON).",
+        **PATH,
+    ),
+]
+BatchOut = Annotated[Path, typer.Option("--out", "-o", help="Folder of the batch.", **PATH)]
+Pattern = Annotated[
+    str, typer.Option(metavar="GLOB", help="Image files of a folder whose path in it matches, such as '*_FLAIR*'.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and write nothing.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Work on so many cases at most. [default: all]")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes on this machine that do a case each. [default: this one, stages overlapping]"),
+]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="URL", help="dask scheduler that has workers, such as tcp://host:8786.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads of each network; another number rounds otherwise. [default: as 'run' takes]"),
+]
+Verifiable = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that 'run' or 'batch' wrote.", **PATH)]
 
 
 def register(app: typer.Typer) -> None:

@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOTICE",
+    "PATH",
     "After",
     "Against",
     "Anatomy",
     "AsJson",
-    "BatchInputs",
-    "BatchOut",
     "Before",
     "BundleArgument",
     "BundleName",
@@ -43,7 +42,6 @@ __all__ = [
     "Command",
     "Device",
     "Diagram",
-    "DryRun",
     "Engine",
     "Ensemble",
     "Every",
@@ -55,7 +53,6 @@ __all__ = [
     "Input",
     "Layer",
     "LeastChange",
-    "Limit",
     "Mask",
     "Memory",
     "MergeWithin",
@@ -74,32 +71,26 @@ __all__ = [
     "OverWhat",
     "Overlay",
     "Overwrite",
-    "Pattern",
     "Place",
     "Quiet",
     "Replay",
     "Results",
     "ResultsA",
     "ResultsB",
-    "RetryFailed",
     "Samples",
-    "Scheduler",
     "Score",
     "Screenshot",
     "Seed",
     "Series",
     "Stack",
     "Target",
-    "Threads",
     "Threshold",
     "ThroughAffine",
     "Trust",
     "TrustHash",
     "Uncertain",
-    "Verifiable",
     "Version",
     "Within",
-    "Workers",
     "print_json",
     "progress_bars",
 ]
@@ -143,12 +134,12 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-_PATH: dict[str, Any] = {"parser": _path, "show_default": False}
-_SCAN: dict[str, Any] = {**_PATH, "help": "Image file (NIfTI, NRRD, MetaImage), DICOM folder, or a zip."}
+PATH: dict[str, Any] = {"parser": _path, "show_default": False}
+_SCAN: dict[str, Any] = {**PATH, "help": "Image file (NIfTI, NRRD, MetaImage), DICOM folder, or a zip."}
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", **_SCAN)]
 Place = Annotated[Path, typer.Argument(metavar="PATH", **_SCAN)]
-Results = Annotated[Path | None, typer.Argument(metavar="RESULTS", help="Folder that 'run' wrote.", **_PATH)]
+Results = Annotated[Path | None, typer.Argument(metavar="RESULTS", help="Folder that 'run' wrote.", **PATH)]
 Series = Annotated[str | None, typer.Option(help="UID, number or description of one of several DICOM series.")]
 Stack = Annotated[str | None, typer.Option(help="Name or number (from 0) of one of several volumes in a series.")]
 OnIrregular = Annotated[
@@ -242,7 +233,7 @@ MinimumVolume = Annotated[
 ]
 Anatomy = Annotated[
     Path | None,
-    typer.Option("--anatomy", help="Label image of anatomy: in which labels each region lies, and how much.", **_PATH),
+    typer.Option("--anatomy", help="Label image of anatomy: in which labels each region lies, and how much.", **PATH),
 ]
 Uncertain = Annotated[
     Sampling | None,
@@ -299,14 +290,14 @@ OnlyClasses = Annotated[
 ]
 Replay = Annotated[
     Path | None,
-    typer.Option(help="record.json of an earlier run, whose options are taken; says what came out otherwise.", **_PATH),
+    typer.Option(help="record.json of an earlier run, whose options are taken; says what came out otherwise.", **PATH),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest]")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **_PATH)]
-ResultsA = Annotated[Path, typer.Argument(metavar="RESULTS_A", help="Folder that 'run' wrote.", **_PATH)]
-ResultsB = Annotated[Path, typer.Argument(metavar="RESULTS_B", help="Another one, on the same grid.", **_PATH)]
-Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="Folder that 'run' wrote.", **_PATH)]
-After = Annotated[Path, typer.Argument(metavar="AFTER", help="That of a later scan of the same patient.", **_PATH)]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", **PATH)]
+ResultsA = Annotated[Path, typer.Argument(metavar="RESULTS_A", help="Folder that 'run' wrote.", **PATH)]
+ResultsB = Annotated[Path, typer.Argument(metavar="RESULTS_B", help="Another one, on the same grid.", **PATH)]
+Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="Folder that 'run' wrote.", **PATH)]
+After = Annotated[Path, typer.Argument(metavar="AFTER", help="That of a later scan of the same patient.", **PATH)]
 OneClass = Annotated[str | None, typer.Option("--class", help="Class of the lesions. [default: all that both have]")]
 Within = Annotated[
     float, typer.Option("--within-mm", metavar="MM", help="Lesions also match that lie at most so far apart.")
@@ -315,64 +306,37 @@ LeastChange = Annotated[
     float,
     typer.Option("--least-change", metavar="SHARE", help="Share of the volume from which a lesion grew or shrank."),
 ]
-ChangesOut = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for table, picture and JSON.", **_PATH)]
+ChangesOut = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for table, picture and JSON.", **PATH)]
 CalibrationFile = Annotated[
     Path | None,
-    typer.Option("--calibration", help="File that 'calibrate' wrote; probabilities are then calibrated.", **_PATH),
+    typer.Option("--calibration", help="File that 'calibrate' wrote; probabilities are then calibrated.", **PATH),
 ]
-CalibrationOut = Annotated[Path, typer.Option("--out", "-o", help="File for the calibration (JSON).", **_PATH)]
+CalibrationOut = Annotated[Path, typer.Option("--out", "-o", help="File for the calibration (JSON).", **PATH)]
 Cases = Annotated[
     Path,
-    typer.Argument(metavar="CASES", help="CSV table with the columns scan and mask, or scan and label.", **_PATH),
+    typer.Argument(metavar="CASES", help="CSV table with the columns scan and mask, or scan and label.", **PATH),
 ]
-Diagram = Annotated[Path | None, typer.Option("--diagram", help="File for the reliability diagram (PNG).", **_PATH)]
+Diagram = Annotated[Path | None, typer.Option("--diagram", help="File for the reliability diagram (PNG).", **PATH)]
 OptionalOut = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Folder for difference maps, pictures and numbers.", **_PATH)
+    Path | None, typer.Option("--out", "-o", help="Folder for difference maps, pictures and numbers.", **PATH)
 ]
 Overlay = Annotated[
     list[Path],
     typer.Option(
         help="Mask or map to show, also of DICOM (segmentation, parametric map, report); several times for several.",
-        **_PATH,
+        **PATH,
     ),
 ]
 Mask = Annotated[
-    Path | None, typer.Option(help="What a reader marked: a mask of whole numbers, or a DICOM segmentation.", **_PATH)
+    Path | None, typer.Option(help="What a reader marked: a mask of whole numbers, or a DICOM segmentation.", **PATH)
 ]
 OtherFrame = Annotated[bool, typer.Option("--other-frame", help="Accept overlays of another frame of reference.")]
-Screenshot = Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.", **_PATH)]
+Screenshot = Annotated[Path | None, typer.Option(help="Save a picture of the window and close it.", **PATH)]
 HealthyScans = Annotated[
     list[Path],
     typer.Argument(help="Scans in which nothing is wrong: NIfTI files or DICOM folders.", show_default=False),
 ]
 FeatureSeed = Annotated[int, typer.Option("--seed", help="Of the features that are drawn.")]
-BatchInputs = Annotated[
-    Path,
-    typer.Argument(
-        metavar="INPUTS",
-        help="Folder (each series of a DICOM tree, each image file), or a manifest of cases (CSV, JSON).",
-        **_PATH,
-    ),
-]
-BatchOut = Annotated[Path, typer.Option("--out", "-o", help="Folder of the batch.", **_PATH)]
-Pattern = Annotated[
-    str, typer.Option(metavar="GLOB", help="Image files of a folder whose path in it matches, such as '*_FLAIR*'.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and write nothing.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Work on so many cases at most. [default: all]")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="Processes on this machine that do a case each. [default: this one, stages overlapping]"),
-]
-Scheduler = Annotated[
-    str | None, typer.Option(metavar="URL", help="dask scheduler that has workers, such as tcp://host:8786.")
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, help="Threads of each network; another number rounds otherwise. [default: as 'run' takes]"),
-]
-Verifiable = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that 'run' or 'batch' wrote.", **_PATH)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that the folder holds.")]
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
