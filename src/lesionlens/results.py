@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = [
     "read_maps",
     "read_record",
     "read_regions",
+    "refuse_other_scan",
     "volume_spreads",
     "write_case",
 ]
@@ -225,14 +226,18 @@ def read_case(folder: Path | str, volume: Volume, *, measured: bool = True) -> C
     folder = Path(folder)
     record = read_record(folder)
     try:
-        if record["input"]["sha256"] != volume.source.sha256:
-            raise ReadError(
-                f"The results in {folder} were made from another scan ({record['input']['name']!r}), not from"
-                f" {volume.name!r}; open the scan that they belong to."
-            )
+        refuse_other_scan(folder, record, name=volume.name, sha256=(volume.source.sha256,))
         return _assemble(folder, record, volume, measured=measured)
     except (KeyError, TypeError, AttributeError) as error:
         raise _incomplete(folder, error) from error
+
+
+def refuse_other_scan(folder: Path | str, record: Mapping[str, Any], *, name: str, sha256: Collection[str]) -> None:
+    """Refuse results, with what ``record.json`` holds, for a scan of which none of the hashes is theirs."""
+    made = record["input"]
+    if made["sha256"] not in sha256:
+        what = f"The results in {folder} were made from another scan ({made['name']!r})"
+        raise ReadError(f"{what}, not from {name!r}; take the scan that they belong to.")
 
 
 def read_maps(folder: Path | str) -> tuple[tuple[Heatmap, ...], Mapping[str, Any]]:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesionlens.errors import InputError, ReadError, unknown_name
+from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, InputError, ReadError, unknown_name
 from lesionlens.heatmap import slug
-from lesionlens.results import read_record
+from lesionlens.io import read
+from lesionlens.results import read_record, refuse_other_scan
 from lesionlens.review import CaseEntry, Finding, Session
+from lesionlens.volume import Volume
 
 __all__ = [
     "ORDERS",
@@ -24,6 +26,8 @@ __all__ = [
     "path_from",
     "path_of",
     "read_manifest",
+    "reading_of",
+    "scans_of",
     "start_session",
 ]
 
@@ -96,7 +100,7 @@ def start_session(
     path
         File to make; it must not exist.
     cases
-        Scans with their results. Nothing of the scans is read: their hashes are in the records of the runs.
+        Scans with their results, which are refused where they were made from another scan.
     title
         What readers see.
     order
@@ -110,7 +114,7 @@ def start_session(
     Raises
     ------
     ReadError
-        If a scan or results are missing.
+        If a scan or results are missing, or do not belong together.
     InputError
         If there is no such order.
     OutputError
@@ -155,12 +159,37 @@ def _entry(files: CaseFiles, rows: Sequence[Mapping[str, str]], *, home: Path, n
         pins = {"scan": record["input"]["sha256"], "weights": record["bundle"]["weights_sha256"]}
     except (KeyError, TypeError) as error:
         raise ReadError(f"{files.results / _RECORD} is incomplete: {error}. Run the case again.") from None
+    _refuse_other(files, record)
     shown = [files.results / _RECORD, files.results / _TABLE, *sorted(files.results.glob("regions_*.nii.gz"))]
     pins |= {file.name: digest_of(file) for file in shown}
     findings = tuple(map(_finding, rows))
     return CaseEntry(
         number, files.name or number, path_from(home, files.scan), path_from(home, files.results), pins, findings
     )
+
+
+def _refuse_other(files: CaseFiles, record: Mapping[str, Any]) -> None:
+    """Refuse results of another scan. The hash of most files is that of what is read; others are read for it."""
+    wanted, sha256 = record["input"]["sha256"], [digest_of(files.scan)]
+    if wanted not in sha256:
+        sha256 = [scan.source.sha256 for scan in scans_of(files.scan, **reading_of(record))]
+    refuse_other_scan(files.results, record, name=files.scan.name, sha256=sha256)
+
+
+def reading_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a run has read its scan, as options of :func:`lesionlens.io.read`; the series may be left open."""
+    options = record.get("options", {})
+    return {"stack": options.get("stack"), "irregular": options.get("irregular") or "refuse"}
+
+
+def scans_of(place: Path, **wanted: Any) -> Iterator[Volume]:
+    """Yield what can be read at a place: one scan, or each of several series."""
+    try:
+        yield read(place, **wanted)
+    except AmbiguousSeriesError as error:
+        which = "stack" if isinstance(error, AmbiguousStackError) else "series"
+        for choice in error.choices:
+            yield read(place, **{**wanted, which: choice})
 
 
 def path_from(home: Path, path: Path) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import pytest
 
 import lesionlens as ll
@@ -209,6 +210,32 @@ def test_what_makes_no_session_is_said(
     assert found[0] == code
     assert message in found[2]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_results_of_another_scan_make_no_session(runs: Path, tmp_path: Path, run: Run) -> None:
+    """A reader would judge one patient's findings on the scan of another, and could not notice."""
+    code, out, err = run("review", "start", tmp_path / "s", runs / "large.nii.gz", runs / "small-results")
+
+    assert (code, out) == (1, "")
+    assert "made from another scan" in err
+    assert "'large.nii.gz'" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scan_is_known_in_whatever_file_its_run_has_read(runs: Path, tmp_path: Path, run: Run) -> None:
+    """The hash of a header with its voxels beside it is that of both files, so the scan is read for it."""
+    volume = ll.read(runs / "small.nii.gz")
+    image = nib.Nifti1Pair(volume.array, volume.grid.affine)
+    image.set_sform(volume.grid.affine, code=1)
+    nib.save(image, tmp_path / "pair.hdr")
+    results = shutil.copytree(runs / "small-results", tmp_path / "results")
+    record = json.loads((results / "record.json").read_text())
+    record["input"]["sha256"] = ll.read(tmp_path / "pair.hdr").source.sha256
+    (results / "record.json").write_text(json.dumps(record))
+
+    assert run("review", "start", tmp_path / "s", tmp_path / "pair.hdr", results)[0] == 0
+    code, _, err = run("review", "start", tmp_path / "t", tmp_path / "pair.hdr", runs / "small-results")
+    assert (code, "made from another scan" in err) == (1, True)
 
 
 def test_nothing_to_record_is_wrong_usage(session: Path, run: Run) -> None:

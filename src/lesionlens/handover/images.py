@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, ReadError
+from lesionlens.errors import ReadError
 from lesionlens.heatmap import slug
 from lesionlens.io import read
 from lesionlens.results import CaseResult, read_case, read_record
 from lesionlens.review import Session
-from lesionlens.sessions import changed_files
-from lesionlens.volume import Array, Volume
+from lesionlens.sessions import changed_files, reading_of, scans_of
+from lesionlens.volume import Array
 
-__all__ = ["read_images", "read_regions", "scans_of"]
+__all__ = ["read_images", "read_regions"]
 
 
 def read_images(session: Session, case: str) -> CaseResult:
@@ -30,22 +28,10 @@ def read_images(session: Session, case: str) -> CaseResult:
     place = session.path.resolve().parent / entry.scan
     if not entry.scan or not place.exists():
         raise ReadError(f"The scan of {case} is not here; name its folder with 'lesionlens review link'.")
-    options = read_record(folder).get("options", {})
-    wanted = {"stack": options.get("stack"), "irregular": options.get("irregular") or "refuse"}
-    for scan in scans_of(place, **wanted):
+    for scan in scans_of(place, **reading_of(read_record(folder))):
         if scan.source.sha256 == entry.pins.get("scan"):
             return read_case(folder, scan)
     raise ReadError(f"The scan of {case} is not the one that the session was made of; link the right one.")
-
-
-def scans_of(place: Path, **wanted: Any) -> Iterator[Volume]:
-    """Yield what can be read at a place: one scan, or each of several series."""
-    try:
-        yield read(place, **wanted)
-    except AmbiguousSeriesError as error:
-        which = "stack" if isinstance(error, AmbiguousStackError) else "series"
-        for choice in error.choices:
-            yield read(place, **{**wanted, which: choice})
 
 
 def read_regions(session: Session, case: str) -> dict[str, Array]:

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lesionlens.errors import LesionLensError, ReadError
-from lesionlens.handover.images import scans_of
 from lesionlens.progress import Progress, silent
 from lesionlens.review import CaseEntry, Session
-from lesionlens.sessions import digest_of, path_from
+from lesionlens.sessions import digest_of, path_from, scans_of
 
 __all__ = ["Found", "find_files", "link_session"]
 
