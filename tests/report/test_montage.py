@@ -73,6 +73,12 @@ class Picture:
         return [n for n in range(self.n_slices) if coloured(self.tile(n, FIRST)).any()]
 
 
+def number_place(figure: Figure, number: str) -> tuple[float, float]:
+    """Return where in its tile the number of a region stands, as fractions from the lower left."""
+    (place,) = [text.get_position() for axes in figure.axes for text in axes.texts if text.get_text() == number]
+    return place
+
+
 def render(figure: Figure) -> Pixels:
     """Return all pixels of a figure."""
     figure.canvas.draw()
@@ -263,6 +269,21 @@ def test_the_largest_regions_carry_their_numbers() -> None:
     picture = Picture(head(grid), make_map(lesion, grid))
 
     assert picture.letters.count("1") == picture.letters.count("2") == 1
+
+
+@pytest.mark.parametrize("island", [(4, 15), (35, 15), (30, 4)], ids=["left of it", "right of it", "above it"])
+def test_a_number_stands_beside_the_largest_piece_of_its_region(island: tuple[int, int]) -> None:
+    """A region that is whole in three dimensions may be pieces in a slice; the speck among them is not what counts."""
+    grid = Grid((40, 40, 8), np.diag([-1, -1, 6.0, 1]))  # stored as displayed
+    block = np.zeros(grid.shape, int)
+    block[10:20, 10:20, 3] = 1
+    pieces = block.copy()
+    pieces[*island, 3] = 1
+
+    places = [number_place(draw_montage(head(grid), make_map(labels, grid), labels=labels), "1")
+              for labels in (block, pieces)]  # fmt: skip
+
+    assert places[0] == places[1]
 
 
 def test_the_picture_says_what_it_is() -> None:

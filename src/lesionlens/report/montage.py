@@ -354,10 +354,16 @@ def _on(scene: _Scene, interpolation: str) -> dict[str, Any]:
 def _draw_numbers(axes: Axes, scene: _Scene, n: int, labels: NDArray[Any]) -> None:
     height, width = scene.size_mm
     for name in [name for name, picture in scene.numbers.items() if picture == n]:
-        rows, columns = np.nonzero(labels == name)
+        rows, columns = np.nonzero(_largest_piece(labels == name))
         x = (columns.max() + 1.5) * scene.spacing_mm[1] / width
         y = 1 - (rows[columns.argmax()] + 0.5) * scene.spacing_mm[0] / height
         paint.write(axes, str(name), (x, y), "left", "center")
+
+
+def _largest_piece(mask: NDArray[Any]) -> NDArray[Any]:
+    """Return the largest of the pieces that a picture shows of a region: a number beside a speck names the speck."""
+    pieces, _ = ndimage.label(mask, np.ones((3, 3)))
+    return np.equal(pieces, np.bincount(pieces[mask]).argmax())
 
 
 def _draw_margins(figure: Figure, scene: _Scene, places: list[tuple[float, float, float, float]]) -> None:
