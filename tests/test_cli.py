@@ -744,7 +744,7 @@ def test_several_targets_are_explained_in_one_run(scan: str, bundle: str, tmp_pa
     [
         (["--over", "nowhere"], "'predicted', 'largest'"),
         (["--over", "9"], "no region 9"),
-        (["--against", "tumour"], "no target class 'tumour'"),
+        (["--against", "tumour"], "no class 'tumour'"),
         (["--over", "missing.nii.gz"], "missing.nii.gz"),
     ],
 )

@@ -31,6 +31,19 @@ def test_a_name_like_none_is_not_guessed(name: str) -> None:
     assert "did you mean" not in unknown_name("method", name, METHODS)
 
 
+def test_of_many_names_the_closest_are_enough_where_something_lists_them() -> None:
+    """A network has hundreds of layers: the one that is meant drowns in a list, and 'layers' shows them with sizes."""
+    names = [f"encoder.block{n}.conv" for n in range(13)]
+
+    many = unknown_name("layer", "encoder.blok3.conv", names, lister="'lesionlens layers BUNDLE'")
+    few = unknown_name("layer", "encoder.blok3.conv", names[:12], lister="'lesionlens layers BUNDLE'")
+
+    assert "the closest are encoder.block3.conv, " in many
+    assert many.endswith("'lesionlens layers BUNDLE' lists all 13.")
+    assert many.count("encoder.block") == 3
+    assert few.endswith(f"choose one of: {', '.join(names[:12])}.")
+
+
 def test_digits_are_told_apart() -> None:
     """Layers and classes are often numbered; none of them is the other."""
     assert "did you mean" not in unknown_name("layer", "9", ["0", "1"])

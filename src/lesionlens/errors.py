@@ -32,6 +32,9 @@ __all__ = [
 # Names as alike as this, by difflib's ratio, are taken for one another: one wrong letter in four is too much to guess.
 LIKENESS = 0.75
 
+# More names than this are not taken in at a glance: where something else lists them, the closest are enough.
+_AT_A_GLANCE, _N_CLOSEST = 12, 3
+
 
 class LesionLensError(Exception):
     """Base of every error that LesionLens raises on purpose; its message is one line that any screen can show."""
@@ -157,25 +160,30 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
-def unknown_name(what: str, name: object, known: Iterable[str], *, limit: int = 30) -> str:
+def unknown_name(what: str, name: object, known: Iterable[str], *, limit: int = 30, lister: str = "") -> str:
     """Say that ``name`` does not exist, which one is probably meant, and list those that do.
 
     Parameters
     ----------
     what
-        The kind of thing, singular and lower case: ``"target class"``.
+        The kind of thing, singular and lower case: ``"class"``.
     name
         What was asked for.
     known
         The names that exist, in the order to show.
     limit
         At most this many are listed; a network can have hundreds of layers.
+    lister
+        What lists them all; of many, only the closest are named then.
     """
     names = list(known)
     shown = ", ".join(names[:limit]) or "none"
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     meant = _meant(str(name), names)
     hint = f" (did you mean {meant!r}?)" if meant is not None else ""
+    if lister and len(names) > _AT_A_GLANCE:
+        close = get_close_matches(str(name), names, n=_N_CLOSEST, cutoff=0)
+        return f"There is no {what} {str(name)!r}; the closest are {', '.join(close)}. {lister} lists all {len(names)}."
     return f"There is no {what} {str(name)!r}{hint}; choose one of: {shown}{more}."
 
 

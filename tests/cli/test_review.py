@@ -212,6 +212,17 @@ def test_what_makes_no_session_is_said(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_session_is_never_replaced(session: Path, runs: Path, run: Run) -> None:
+    """It holds what readers decided; what can be done instead are another name, and going on."""
+    before = session.read_bytes()
+
+    code, _, err = run("review", "start", session, runs / "small.nii.gz", runs / "small-results")
+
+    assert code == 1
+    assert f"Choose another name; to go on with a session, open it: lesionlens review open {session}" in err
+    assert session.read_bytes() == before
+
+
 def test_results_of_another_scan_make_no_session(runs: Path, tmp_path: Path, run: Run) -> None:
     """A reader would judge one patient's findings on the scan of another, and could not notice."""
     code, out, err = run("review", "start", tmp_path / "s", runs / "large.nii.gz", runs / "small-results")

@@ -317,7 +317,7 @@ def test_channel_is_found_by_name_or_number(tmp_path: Path) -> None:
 
     assert [bundle.channel(t) for t in ("lesion", "LESION", 1, "1", "background")] == [1, 1, 1, 1, 0]
     for wrong in ("tumour", 2, "-1"):
-        with pytest.raises(ExplainError, match=r"target class .* background, lesion"):
+        with pytest.raises(ExplainError, match=r"no class .* background, lesion"):
             bundle.channel(wrong)
 
 

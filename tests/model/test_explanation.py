@@ -257,7 +257,7 @@ def _logits(bundle: Any, scan: Volume) -> torch.Tensor:
     ("options", "message"),
     [
         ({"method": "magic"}, r"no method 'magic'.*gradcam"),
-        ({"target": "tumour"}, r"no target class 'tumour'.*background, lesion"),
+        ({"target": "tumour"}, r"no class 'tumour'.*background, lesion"),
         ({"layer": "nowhere"}, r"no layer 'nowhere'.*0"),
     ],
 )

@@ -243,7 +243,7 @@ def test_classifier_has_scores_too(tmp_path: Path) -> None:
         ({"over": 0}, "numbered from 1"),
         ({"over": (1.0, 2.0)}, "three numbers"),
         ({"score": "loudness"}, "one of margin, logit, probability; found 'loudness'"),
-        ({"against": "tumour"}, r"no target class 'tumour'.*scar"),
+        ({"against": "tumour"}, r"no class 'tumour'.*scar"),
         ({"against": "lesion"}, "can be set against the other classes"),
         ({"against": ["similar", "scar"]}, "similar classes or against named ones"),
         ({"against": "similar:3"}, "Of 3 classes there are not 3 others"),

@@ -84,7 +84,7 @@ def test_a_step_is_stored_whole_or_not_at_all(path: Path) -> None:
         (Act("done"), "wait for a verdict"),
         (Act("added", "lesion-1", {"statistics": {}}, b"x"), "already"),
         (Act("undo", value={"step": 7}), "no step 7"),
-        (Act("verdict", "lesion-9", {"verdict": "accept"}), "no finding 'lesion-9'"),
+        (Act("verdict", "lesion-9", {"verdict": "accept"}), "no finding 'lesion-9'.*lesionlens review show"),
     ],
 )
 def test_acts_that_do_not_fit_the_state_are_refused(path: Path, act: Act, message: str) -> None:

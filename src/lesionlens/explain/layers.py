@@ -208,7 +208,7 @@ def existing_layer(network: nn.Module, name: str, image_shape: Sequence[int]) ->
     trace = small_trace(network, tuple(image_shape))
     # Outer blocks first: the many inner ones would push the end of the network out of the message.
     known = sorted((layer.name for layer in _explainable(trace)), key=lambda layer: layer.count("."))
-    raise ExplainError(unknown_name("layer", name, known))
+    raise ExplainError(unknown_name("layer", name, known, lister="'lesionlens layers BUNDLE'"))
 
 
 def check_layer(network: nn.Module, name: str, image_shape: Sequence[int]) -> None:

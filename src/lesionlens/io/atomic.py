@@ -18,6 +18,7 @@ from lesionlens.errors import LesionLensError, OutputError
 
 __all__ = ["atomic_folder", "atomic_path"]
 
+_ALLOW = "Choose another {}, or allow it with --overwrite (overwrite=True in Python)."
 _PREFIX = ".partial-"
 
 # These mean that the place is full, read-only or broken, whoever asked for the write; other OSErrors in a block may
@@ -110,7 +111,7 @@ def _refuse_existing(target: Path, *, overwrite: bool) -> None:
     if os.path.isdir(target):  # unlike Path.is_dir, answers False where it may not look
         raise OutputError(f"Cannot write {target}: a folder has this name. Choose another name.")
     if not overwrite and os.path.lexists(target):
-        raise OutputError(f"{target} exists already. Choose another name, or allow overwriting.")
+        raise OutputError(f"{target} exists already. {_ALLOW.format('name')}")
 
 
 def _refuse_unsuitable_folder(target: Path, *, overwrite: bool) -> None:
@@ -119,8 +120,7 @@ def _refuse_unsuitable_folder(target: Path, *, overwrite: bool) -> None:
     with _as_output_error(target):
         full = any(target.iterdir())
     if full and not overwrite:
-        todo = "Choose another folder, or allow it with --overwrite (overwrite=True in Python)."
-        raise OutputError(f"Folder {target} is not empty. {todo}")
+        raise OutputError(f"Folder {target} is not empty. {_ALLOW.format('folder')}")
 
 
 def _make_parents(target: Path) -> list[Path]:
@@ -173,5 +173,5 @@ def _as_output_error(target: Path, *, only: set[int] | None = None) -> Iterator[
             raise
         reason = error.strerror or str(error)
         raise OutputError(
-            f"Cannot write {target}: {reason}. Check the folder, its permissions and the space."
+            f"Cannot write {target}: {reason}. Choose a place that you may write to, on a disk with free space."
         ) from error

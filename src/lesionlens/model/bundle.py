@@ -183,7 +183,7 @@ class Bundle:
             return names.index(str(target).strip().lower())
         if str(target).strip().isdigit() and int(target) < len(names):
             return int(target)
-        raise ExplainError(unknown_name("target class", target, self.info.outputs))
+        raise ExplainError(unknown_name("class", target, self.info.outputs))
 
 
 def load_bundle(

@@ -190,7 +190,10 @@ def _check(bundle: Bundle, channels: tuple[Volume, ...]) -> None:
         if not (math.isfinite(low) and math.isfinite(high)):
             raise InputError(f"{volume.name!r} holds values that are not finite (NaN or infinity); replace them first.")
         if low == high:
-            raise InputError(f"{volume.name!r} is constant (every voxel is {low:g}); there is nothing to predict on.")
+            raise InputError(
+                f"{volume.name!r} is constant (every voxel is {low:g}); there is nothing to predict on."
+                " Choose another file or series; 'lesionlens view' shows what is in them."
+            )
 
 
 def _run(bundle: Bundle, channels: tuple[Volume, ...]) -> torch.Tensor:

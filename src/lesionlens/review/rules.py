@@ -62,7 +62,10 @@ def check_acts(
             known.add(act.finding)
             waiting[act.finding] = None
         elif act.finding and act.finding not in known:
-            raise InputError(f"There is no finding {act.finding!r} in case {case!r}.")
+            raise InputError(
+                f"There is no finding {act.finding!r} in case {case!r};"
+                f" 'lesionlens review show SESSION {case}' lists those that there are."
+            )
         elif act.finding in hidden and act.kind != "viewed":
             raise InputError(f"Finding {act.finding!r} of the model was not shown to {reader!r} yet: reveal it first.")
         elif act.kind in ("verdict", "split", "merged"):

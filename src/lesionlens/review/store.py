@@ -7,6 +7,7 @@ end of the process and of the power. What it raised for was not stored, not even
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, Self
 
 from filelock import FileLock
 
-from lesionlens.errors import InputError, ReadError, SessionError
+from lesionlens.errors import InputError, OutputError, ReadError, SessionError
 from lesionlens.io.atomic import atomic_path
 from lesionlens.review import schema
 from lesionlens.review.backups import Backups, copies
@@ -99,6 +100,11 @@ class Session:
             If there is no case, or two have one name.
         """
         check_cases(cases)
+        if os.path.lexists(path):
+            raise OutputError(
+                f"{path} exists already, and a session is never replaced. Choose another name; to go on with a session,"
+                f" open it: lesionlens review open {path} --reader NAME"
+            )
         facts = {"title": title, "created": _now(), "uid": secrets.token_hex(_UID_BYTES), **(about or {})}
         with atomic_path(path) as temporary:
             connection = sqlite3.connect(temporary, isolation_level=None)

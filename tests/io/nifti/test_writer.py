@@ -168,7 +168,9 @@ def test_existing_files_are_kept_unless_overwriting_is_allowed(tmp_path: Path) -
     path = tmp_path / "cam.nii"
     path.write_text("precious")
 
-    with pytest.raises(OutputError, match=r"cam\.nii exists already. Choose another name, or allow overwriting"):
+    with pytest.raises(
+        OutputError, match=r"cam\.nii exists already. Choose another name, or allow it with --overwrite"
+    ):
         write(heatmap(), path)
     assert path.read_text() == "precious"
 
@@ -206,6 +208,6 @@ def failing_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["cam.nii", "cam.nii.gz"])
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, name: str) -> None:
     """Half a file would look like a result."""
-    with pytest.raises(OutputError, match=r"No space left on device. Check the folder, its permissions and the space"):
+    with pytest.raises(OutputError, match=r"No space left on device. Choose a place that you may write to"):
         write(heatmap(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
