@@ -32,6 +32,8 @@ Results go to standard output, progress and errors to standard error.
 | 1 | failed or stopped; one line on standard error says why and what to do, and nothing half-written is left |
 | 2 | the command was used wrongly |
 
+A `run --over` of a region or box that the prediction does not show exits with 1 too, and leaves the prediction.
+
 `LESIONLENS_DEBUG=1` in the environment shows the whole traceback of an error that LesionLens did not foresee.
 `LESIONLENS_DATA` names the folder in which `measure-registration` keeps what cannot lie beside a bundle.
 """

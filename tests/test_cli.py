@@ -744,6 +744,9 @@ def test_several_targets_are_explained_in_one_run(scan: str, bundle: str, tmp_pa
     [
         (["--over", "nowhere"], "'predicted', 'largest'"),
         (["--over", "9"], "no region 9"),
+        (["--over", "9"], "Error: What --over asks could not be answered"),
+        (["--over", "500,500,500"], "lies outside the scan, which spans R"),
+        (["--over", "region:500,500,500"], "lies outside the scan, which spans R"),
         (["--against", "tumour"], "no class 'tumour'"),
         (["--over", "missing.nii.gz"], "missing.nii.gz"),
     ],
@@ -751,9 +754,10 @@ def test_several_targets_are_explained_in_one_run(scan: str, bundle: str, tmp_pa
 def test_wrong_questions_are_answered_in_one_line(
     scan: str, bundle: str, tmp_path: Path, options: list[str], message: str, capsys: Capture
 ) -> None:
-    """What cannot be asked ends the run, or leaves the prediction with a warning that says why."""
+    """What cannot be asked ends the run; what only the prediction shows to have no answer fails, but leaves that."""
     code = main(["run", scan, "--bundle", bundle, "--trust", "--quiet", "--out", str(tmp_path / "out"), *options])
 
     err = capsys.readouterr().err
     assert message in err
-    assert code == (0 if "9" in options else 1)
+    assert code == 1
+    assert (tmp_path / "out" / "regions.csv").exists() is ("9" in options)

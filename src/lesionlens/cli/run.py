@@ -15,7 +15,7 @@ from lesionlens.cli.groups import Asking, Computes, Loading, Printing, Reading, 
 from lesionlens.cli.options import NOTICE, Command, Input, Out, Overwrite, Quiet, Replay, print_json, progress_bars
 from lesionlens.cli.running import Running, run_options
 from lesionlens.cli.view import has_display, open_scan
-from lesionlens.errors import Cancelled, printable
+from lesionlens.errors import Cancelled, ExplainError, printable
 
 if TYPE_CHECKING:
     from lesionlens.options import RunOptions
@@ -53,6 +53,7 @@ def run(
     else:
         _print_result(result, out)
     _print_warnings(result)
+    _refuse_unanswered(result, options)
 
 
 def _replayed(options: RunOptions, replay: Path | None) -> tuple[RunOptions, Mapping[str, Any] | None]:
@@ -154,3 +155,11 @@ def _print_result(result: CaseResult, out: Path) -> None:
 def _print_warnings(result: CaseResult) -> None:
     for warning in result.warnings:
         typer.echo(f"Warning: {' '.join(warning.split())}", err=True)
+
+
+def _refuse_unanswered(result: CaseResult, options: RunOptions) -> None:
+    """Fail where --over could not be answered: to a script the prediction alone would look like the answer."""
+    from lesionlens.model.run import NO_MAP
+
+    if options.spec.over != "predicted" and any(warning.startswith(NO_MAP) for warning in result.warnings):
+        raise ExplainError("What --over asks could not be answered, see the warning; the prediction was written.")

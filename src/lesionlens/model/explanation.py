@@ -25,7 +25,7 @@ from lesionlens.model.placement import Placed, placed
 from lesionlens.model.plan import Plan, planned
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import prepare
-from lesionlens.model.targets import channels_of
+from lesionlens.model.targets import channels_of, check_place
 from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish, method_of
 from lesionlens.progress import Progress, silent
 from lesionlens.target import Over, ScoreName, TargetSpec
@@ -166,6 +166,7 @@ def explain(
     prepared = prepare(bundle, volume)
     check_suits(bundle, wish, prepared)
     check_layer(bundle, prepared, layer)
+    check_place(bundle, prepared, spec)
     plan = planned(bundle, prepared, wish)
     inference = infer(bundle, prepared, progress=progress) if len(plan.windows) > 1 else None
     heatmaps, _ = explained(bundle, plan, inference, progress=progress)

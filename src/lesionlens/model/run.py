@@ -24,16 +24,17 @@ from lesionlens.model.plan import planned
 from lesionlens.model.prediction import class_probabilities, probabilities
 from lesionlens.model.preprocess import Prepared, prepare
 from lesionlens.model.suitability import check_modality, check_spacing, doubts
+from lesionlens.model.targets import check_place
 from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume
 
-__all__ = ["ModelOutput", "run_model"]
+__all__ = ["NO_MAP", "ModelOutput", "run_model"]
 
-_NO_MEMORY = (
-    "There is no attribution map: the prediction alone needs all the memory it may take (--memory), and an explanation"
-    " needs more."
-)
+#: How a warning begins that says why a prediction comes without its explanation.
+NO_MAP = "There is no attribution map: "
+
+_NO_MEMORY = f"{NO_MAP}the prediction alone needs all the memory it may take (--memory), and an explanation needs more."
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,7 @@ def run_model(
     check_spacing(bundle, prepared)
     warnings = warnings or _unsuited(bundle, wish, prepared)
     check_layer(bundle, prepared, wish.layer)
+    check_place(bundle, prepared, wish.spec)
     progress("Preprocessing", 1, 1)
     times.append(time.perf_counter())
     attributions: tuple[Heatmap, ...] = ()
@@ -153,7 +155,7 @@ def _unsuited(bundle: Bundle, wish: Wish, prepared: Prepared | None = None) -> t
     except ExplainError as error:
         if (wish.method != Wish().method and not wish.why) or wish.layer is not None:
             raise
-        return (f"There is no attribution map: {error}",)
+        return (f"{NO_MAP}{error}",)
     return ()
 
 
@@ -172,7 +174,7 @@ def _network(
                 return (), inference, (_NO_MEMORY,)
         attributions, inference = explained(bundle, plan, inference, progress=progress)
     except ExplainError as error:
-        warnings = (f"There is no attribution map: {error}",)
+        warnings = (f"{NO_MAP}{error}",)
     return attributions, inference or infer(bundle, prepared, progress=progress, computing=computing), warnings
 
 

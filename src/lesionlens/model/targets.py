@@ -19,7 +19,7 @@ from lesionlens.regions import label_regions
 from lesionlens.target import Point, TargetSpec
 from lesionlens.volume import Grid, resample
 
-__all__ = ["channels_of", "check_spec", "chosen_channel", "score_of", "target_of"]
+__all__ = ["channels_of", "check_place", "check_spec", "chosen_channel", "score_of", "target_of"]
 
 Wanted = str | int | tuple[str | int, ...] | None
 Mask = NDArray[np.bool_]
@@ -127,6 +127,17 @@ def target_of(
     mask, name = _region(bundle, prepared, spec, channel, seen, output)
     region = torch.from_numpy(mask) if real is None else torch.from_numpy(mask) & real
     return RegionMargin(channel, label, region, name, sigmoid, real, score)
+
+
+def check_place(bundle: Bundle, prepared: Prepared, spec: TargetSpec) -> None:
+    """Refuse a place or mask outside the scan, before the network sees it; whether a region is there shows later."""
+    over = spec.over
+    if isinstance(over, Point):
+        _index(prepared.volume.grid, over, "the scan")
+    if bundle.detector is None and isinstance(over, LabelMap):
+        _on_network(prepared, over.array > 0, over.grid, f"the mask {over.label!r}")
+    elif bundle.detector is None and isinstance(over, Point) and not over.region:
+        _voxel(prepared, over)
 
 
 def _box(
