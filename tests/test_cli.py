@@ -231,6 +231,19 @@ def test_info_leaves_nothing_out_that_stands_alone(tmp_path: Path, capsys: Captu
     assert "series 4: Left out: 2 localiser images in the same series." in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_info_fails_where_nothing_can_be_read(words: list[str], tmp_path: Path, capsys: Capture) -> None:
+    """A script that asks first would run into the same file; what is wrong with it is in the list nevertheless."""
+    nib.save(nib.Nifti1Image(np.zeros((8, 8), dtype=np.float32), np.eye(4)), tmp_path / "flat.nii")
+
+    assert main(["info", str(tmp_path / "flat.nii"), *words]) == 1
+
+    printed = capsys.readouterr()
+    assert "single slice" in printed.out
+    assert printed.err.startswith("Error: Nothing in ")
+    assert printed.err.count("\n") == 1
+
+
 @pytest.fixture(scope="module")
 def tilted(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return a CT series of 20 slices with a gantry tilt of 14 degrees, above the bundle's threshold everywhere."""
@@ -603,6 +616,7 @@ def test_view_hands_its_choices_to_the_window(
     (request,) = asked
     assert (str(request.path), str(request.results)) == (scan, "results")
     assert (request.series, request.stack, request.irregular) == ("4", "1", "as-is")
+    assert request.scan_alone
     assert ([str(path) for path in request.overlays], request.other_frame) == (["a.nii"], True)
 
 

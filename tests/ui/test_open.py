@@ -22,6 +22,7 @@ from lesionlens.ui.open import open_viewer, save_screenshot, view_scan
 from lesionlens.ui.scans import Request
 from lesionlens.ui.widget import LesionLensWidget
 from lesionlens.volume import Grid, Volume
+from review_cases import blobs, write_results
 from ui_cases import BLOB, phantom, result_of
 from ui_window import WAIT_MS, close_dock, dock_into
 
@@ -139,6 +140,29 @@ def test_the_window_is_there_before_the_scan_and_shows_what_lies_over_it(
     assert failure == ""
     assert seen == [[], ["scan", "Mask: mask"]]
     assert any("Resampled" in str(notification.message) for notification in notifications)
+
+
+def test_results_of_another_scan_leave_the_scan_in_the_window(
+    qapp: QApplication, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notifications: list[Any]
+) -> None:
+    """Nothing of them is shown; the whole reason is behind the notice and on the command line."""
+    assert qapp is not None
+    mine, other = (write_results(tmp_path, f"scan-{n}", blobs(n)) for n in (1, 2))
+    seen: list[str] = []
+
+    def use() -> None:
+        viewer = napari.current_viewer()
+        assert viewer is not None
+        qtbot.waitUntil(lambda: bool(notifications), timeout=WAIT_MS)
+        seen.extend(layer.name for layer in viewer.layers)
+        viewer.close()
+
+    monkeypatch.setattr(napari, "run", use)
+    failure = view_scan(Request(mine.scan, results=other.results, scan_alone=True))
+
+    assert seen == ["scan-1"]
+    assert "made from another scan" in failure
+    assert [(n.message, [text for text, _ in n.actions]) for n in notifications] == [(failure, ["Details"])]
 
 
 def test_a_scan_that_cannot_be_read_is_an_error_after_the_window(

@@ -79,14 +79,14 @@ def open_scan(
     Raises
     ------
     ReadError
-        If the scan could not be read.
+        If the scan, or what was to be shown over it, could not be read; the window has shown what could.
     """
     from lesionlens.io.reader import existing_path
     from lesionlens.ui.open import view_scan
     from lesionlens.ui.scans import Request
 
     asked = (reading.series, reading.stack, reading.irregular, reading.identified)
-    failure = view_scan(Request(existing_path(scan), *asked, results, tuple(overlays), other_frame))
+    failure = view_scan(Request(existing_path(scan), *asked, results, tuple(overlays), other_frame, scan_alone=True))
     if failure:
         raise ReadError(failure)
 

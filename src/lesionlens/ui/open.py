@@ -17,6 +17,7 @@ from lesionlens.heatmap import LabelMap
 from lesionlens.report.slices import slice_that_shows
 from lesionlens.ui.layers import heatmap_of, overlay_layer, volume_layer
 from lesionlens.ui.navigation import go_to_slice, show_as_taken
+from lesionlens.ui.notices import show_failure
 from lesionlens.ui.opening import Opening
 from lesionlens.ui.overlays import ELSEWHERE_KEY
 from lesionlens.ui.widget import LesionLensWidget
@@ -77,13 +78,14 @@ def view_scan(request: Request) -> str:
     Returns
     -------
     str
-        Why the scan could not be read, which the window has said as well; empty where nothing went wrong.
+        Why the scan, or what was to be shown over it, could not be read, which the window has said as well; empty where
+        nothing went wrong.
     """
     viewer, widget = _window(show=True)
     settle()
     failures: list[str] = []
     opening = Opening(viewer, request)
-    opening.opened.connect(partial(_opened, viewer, widget))
+    opening.opened.connect(partial(_opened, viewer, widget, failures))
     opening.failed.connect(failures.append)
     napari.run()
     return "".join(failures)
@@ -97,7 +99,10 @@ def _window(*, show: bool) -> tuple[napari.Viewer, LesionLensWidget]:
     return viewer, widget
 
 
-def _opened(viewer: napari.Viewer, widget: LesionLensWidget, opened: Opened) -> None:
+def _opened(viewer: napari.Viewer, widget: LesionLensWidget, failures: list[str], opened: Opened) -> None:
+    if opened.failure:
+        failures.append(opened.failure)
+        show_failure(opened.failure, f"{opened.failure}\n\nThe scan is shown alone.")
     _show_over(viewer, widget, opened.volume, opened.result, opened.overlays)
     for note in dict.fromkeys(note for overlay in opened.overlays for note in overlay.provenance.notes):
         show_info(note)

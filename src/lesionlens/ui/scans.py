@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, IrregularSeriesError, ReadError
+from lesionlens.errors import (
+    AmbiguousSeriesError,
+    AmbiguousStackError,
+    Cancelled,
+    IrregularSeriesError,
+    LesionLensError,
+    ReadError,
+)
 from lesionlens.heatmap import Heatmap, LabelMap
 from lesionlens.io import SeriesInfo, list_series, read, read_overlay
 from lesionlens.io.early import OnSlice
@@ -40,6 +47,8 @@ class Request:
         Take overlays of another frame of reference too.
     measured
         Measure the regions of the results; who shows no table of them need not wait for it.
+    scan_alone
+        Where the results or overlays cannot be shown, open the scan without them, and say why.
     """
 
     path: Path
@@ -51,6 +60,7 @@ class Request:
     overlays: tuple[Path, ...] = ()
     other_frame: bool = False
     measured: bool = True
+    scan_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,12 +75,15 @@ class Opened:
         How it is shown: its grey window takes seconds for a large one, so it is made in the background too.
     result, overlays
         What is shown over it.
+    failure
+        Why there is nothing over it, although it was asked for.
     """
 
     volume: Volume
     layer: LayerData
     result: CaseResult | None
     overlays: tuple[Heatmap | LabelMap, ...]
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,10 +137,20 @@ def open_scan(request: Request, progress: Progress, on_slice: OnSlice | None = N
         if not error.choices or request.irregular != "refuse":
             raise
         return Question(request, error)
+    try:
+        return Opened(volume, volume_layer(volume), *_over(request, volume))
+    except LesionLensError as error:
+        if not request.scan_alone or isinstance(error, Cancelled):
+            raise
+        return Opened(volume, volume_layer(volume), None, (), str(error))
+
+
+def _over(request: Request, volume: Volume) -> tuple[CaseResult | None, tuple[Heatmap | LabelMap, ...]]:
+    """Read what is shown over a scan."""
     result = None if request.results is None else read_case(request.results, volume, measured=request.measured)
     maps = tuple(
         found
         for file in request.overlays
         for found in read_overlay(file, volume, other_frame=request.other_frame, identified=request.identified)
     )
-    return Opened(volume, volume_layer(volume), result, maps)
+    return result, maps
