@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from lesionlens.cli.options import AsJson, Command, Identified, Place, print_json, progress_bars
-from lesionlens.errors import printable
+from lesionlens.errors import ReadError, printable
 
 if TYPE_CHECKING:
     from lesionlens.io.series import SeriesInfo
@@ -33,7 +35,12 @@ def info(path: Place, identified: Identified = False, as_json: AsJson = False) -
         found = list_series(path, identified=identified, progress=progress)
     if as_json:
         print_json([{**asdict(s), "readable": s.readable, **_verdict(s)} for s in found])
-        return
+    else:
+        _print(found)
+    _refuse_nothing(found, path)
+
+
+def _print(found: Sequence[SeriesInfo]) -> None:
     from lesionlens.report.console import print_table
 
     rows = []
@@ -59,6 +66,12 @@ def info(path: Place, identified: Identified = False, as_json: AsJson = False) -
             typer.echo(f"{label}: {note}")
         for n, name in enumerate(s.stacks):
             typer.echo(f"{label}, stack {n}: {name}")
+
+
+def _refuse_nothing(found: Sequence[SeriesInfo], path: Path) -> None:
+    """Fail where nothing can be read in any way; what has a geometry, if an irregular one, can with a choice."""
+    if all(isinstance(series.verdict, str) for series in found):
+        raise ReadError(f"Nothing in {path} can be read as a volume; the list says why. Name another file or folder.")
 
 
 def _label(series: SeriesInfo) -> str:
