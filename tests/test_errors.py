@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lesionlens.errors import ExplainError, unknown_name
+from lesionlens.errors import ExplainError, counted, unknown_name
 from lesionlens.methods import METHODS, method_info
 
 
@@ -42,6 +42,11 @@ def test_of_many_names_the_closest_are_enough_where_something_lists_them() -> No
     assert many.endswith("'lesionlens layers BUNDLE' lists all 13.")
     assert many.count("encoder.block") == 3
     assert few.endswith(f"choose one of: {', '.join(names[:12])}.")
+
+
+def test_one_thing_is_singular() -> None:
+    """A reader of "1 cases" wonders what else is wrong."""
+    assert [counted(n, "case") for n in (0, 1, 2, 1200)] == ["0 cases", "1 case", "2 cases", "1,200 cases"]
 
 
 def test_digits_are_told_apart() -> None:

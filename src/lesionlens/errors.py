@@ -25,6 +25,7 @@ __all__ = [
     "ReadError",
     "SessionError",
     "UntrustedBundleError",
+    "counted",
     "printable",
     "unknown_name",
 ]
@@ -158,6 +159,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number of things in words, singular where it is one.
+
+    >>> counted(1, "case"), counted(1200, "voxel")
+    ('1 case', '1,200 voxels')
+    """
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def unknown_name(what: str, name: object, known: Iterable[str], *, limit: int = 30, lister: str = "") -> str:

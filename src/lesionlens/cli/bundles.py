@@ -19,7 +19,7 @@ from lesionlens.cli.options import (
     print_json,
     progress_bars,
 )
-from lesionlens.errors import printable
+from lesionlens.errors import counted, printable
 
 if TYPE_CHECKING:
     from lesionlens.model.catalogue import BundleInfo
@@ -137,7 +137,7 @@ def bundles_reference(
         reference = fit_reference(loaded, volumes, seed=seed, progress=progress)
     path = reference_path(loaded.info.root)
     write_reference(reference, path, overwrite=overwrite)
-    typer.echo(f"{path}: {reference.n_voxels:,} voxels of {reference.n_scans} scans set the scale.")
+    typer.echo(f"{path}: {counted(reference.n_voxels, 'voxel')} of {counted(reference.n_scans, 'scan')} set the scale.")
 
 
 def bundles_add(

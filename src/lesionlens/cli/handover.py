@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lesionlens.cli.options import AsJson, Command, Out, Overwrite, Quiet, print_json, progress_bars
+from lesionlens.errors import counted
 
 if TYPE_CHECKING:
     from lesionlens.review import FindingState, Session
@@ -50,7 +51,7 @@ def review_import(
 
     found = read_copy(copy)
     with Session.create(session, found.cases, about=found.about, events=events_of(found)) as made:
-        typer.echo(f"{session}: {len(found.cases)} cases, {len(made.events())} events")
+        typer.echo(f"{session}: {counted(len(found.cases), 'case')}, {counted(len(made.events()), 'event')}")
         _link(made, data)
 
 
@@ -66,7 +67,9 @@ def _link(session: Session, data: list[Path]) -> None:
     from lesionlens.handover import link_session
 
     missing = link_session(session, data)
-    typer.echo(f"{len(session.case_ids) - len(missing)} of {len(session.case_ids)} cases have scan and results here")
+    typer.echo(
+        f"{len(session.case_ids) - len(missing)} of {counted(len(session.case_ids), 'case')} with scan and results here"
+    )
     for case, what in missing.items():
         typer.echo(f"Warning: of {case} the {what} are not here; see 'lesionlens review link'", err=True)
 
@@ -87,7 +90,9 @@ def review_merge(
     merged, conflicts = merge([read_copy(path) for path in copies])
     with Session.create(session, merged.cases, about=merged.about, events=events_of(merged)) as made:
         readers = ", ".join(made.readers) or "nobody"
-        typer.echo(f"{session}: {len(merged.cases)} cases, {len(made.events())} events of {readers}")
+        typer.echo(
+            f"{session}: {counted(len(merged.cases), 'case')}, {counted(len(made.events()), 'event')} of {readers}"
+        )
         _link(made, data)
     for conflict in conflicts:
         typer.echo(f"Warning: {conflict}", err=True)

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from lesionlens import __version__
 from lesionlens.computing import EngineName
+from lesionlens.errors import counted
 from lesionlens.io.policy import Irregular
 from lesionlens.methods import Sampling
 from lesionlens.rules import Connectivity
@@ -363,7 +364,7 @@ def progress_bars(quiet: bool) -> Iterator[Progress]:
                 tasks[stage] = bars.add_task(stage, total=total)
             bars.update(tasks[stage], completed=done, total=total)
             if (said := forecast.told(stage, done, total)) is not None:
-                bars.console.print(f"{stage}: {total:,} steps, {said}.", markup=False, highlight=False)
+                bars.console.print(f"{stage}: {counted(total, 'step')}, {said}.", markup=False, highlight=False)
 
         yield show
 

@@ -9,6 +9,7 @@ import typer
 
 from lesionlens.cli import handover
 from lesionlens.cli.options import AsJson, Command, OptionalOut, Overwrite, Quiet, print_json, progress_bars
+from lesionlens.errors import counted
 
 if TYPE_CHECKING:
     from lesionlens.review import Act
@@ -79,7 +80,7 @@ def review_start(
     files += read_manifest(cases) if cases else []
     with start_session(session, files, title=title, order=order, seed=seed, model_blind=model_blind) as made:
         n = sum(len(made.case(name).findings) for name in made.case_ids)
-        typer.echo(f"{session}: {len(made.case_ids)} cases with {n} findings, {order} first")
+        typer.echo(f"{session}: {counted(len(made.case_ids), 'case')} with {counted(n, 'finding')}, {order} first")
 
 
 def review_status(
@@ -106,7 +107,7 @@ def review_status(
         print_json(summary)
         return
     if not progress:
-        typer.echo(f"{len(names)} cases; nobody has read any yet")
+        typer.echo(f"{counted(len(names), 'case')}; nobody has read any yet")
     for name, one in progress.items():
         typer.echo(f"{name}: {one}, {one.partly} begun")
     if cases:
@@ -212,7 +213,7 @@ def _print_agreement(agreement: Agreement) -> None:
     ]
     print_table(("first", "second", "findings", "same verdict", "Cohen's kappa"), rows)
     if len(agreement.readers) > 1:
-        typer.echo(f"All readers, {agreement.n_all} findings: Fleiss' kappa {_number(agreement.fleiss)}")
+        typer.echo(f"All readers, {counted(agreement.n_all, 'finding')}: Fleiss' kappa {_number(agreement.fleiss)}")
 
 
 def _write_agreement(session: Path, out: Path, *, overwrite: bool) -> None:
@@ -263,7 +264,8 @@ def review_export(
         if portable is not None:
             with atomic_path(portable, overwrite=overwrite) as temporary:
                 temporary.write_bytes(to_bytes(copy_of(found)))
-            typer.echo(f"{portable}: {len(found.case_ids)} cases, {len(found.events())} events, no names or paths")
+            events = counted(len(found.events()), "event")
+            typer.echo(f"{portable}: {counted(len(found.case_ids), 'case')}, {events}, no names or paths")
         if out is None:
             return
         with atomic_folder(out, overwrite=overwrite) as folder, progress_bars(quiet) as progress:

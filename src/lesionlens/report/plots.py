@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionlens.distributions import Histogram, ThresholdCurve
-from lesionlens.errors import OutputError
+from lesionlens.errors import OutputError, counted
 from lesionlens.io.atomic import atomic_path
 from lesionlens.report.montage import NOTICE
 
@@ -65,7 +65,7 @@ def draw_histogram(found: Histogram, *, quantity: str, title: str = "", threshol
     ):
         total = int(counts.sum()) + beyond
         if total:
-            label = f"{name} regions: {total:,} voxels" + (f", {beyond:,} beyond" if beyond else "")
+            label = f"{name} regions: {counted(total, 'voxel')}" + (f", {beyond:,} beyond" if beyond else "")
             axes.stairs(100 * counts / total, found.edges, color=colour, linewidth=1.5, label=label)
             axes.stairs(100 * counts / total, found.edges, color=colour, fill=True, alpha=0.3)
     axes.set(xlabel=quantity, ylabel="share of these voxels in %", yscale="log", title=title)

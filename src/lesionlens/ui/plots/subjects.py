@@ -11,6 +11,7 @@ from lesionlens.calibration import Calibration, reliability
 from lesionlens.compare import correlations
 from lesionlens.confusion import class_labels, confusion
 from lesionlens.distributions import intensity_limits, split_histogram, threshold_curve
+from lesionlens.errors import counted
 from lesionlens.report.matrices import draw_matrix
 from lesionlens.report.plots import draw_histogram, draw_threshold_curve
 from lesionlens.report.reliability import draw_frequencies, draw_reliability
@@ -112,7 +113,7 @@ def _draw_reliability(found: Any, subject: Subject) -> Figure:
 
 def _reliability_words(found: Any, _subject: Subject) -> str:
     labelled = isinstance(found, Calibration)
-    cases = f"{found.n_cases} labelled cases." if labelled else "One case alone."
+    cases = f"{counted(found.n_cases, 'labelled case')}." if labelled else "One case alone."
     return f"{cases} On the diagonal the model means what it says; below it, it is too sure."
 
 
