@@ -46,6 +46,27 @@ def test_logits_times_k_have_the_temperature_k(kind: Any, k: float) -> None:
     assert fit_temperature(k * logits, truth, kind) == pytest.approx(k, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("temperature", "before", "after", "wrong"),
+    [
+        (2.0, 0.05, 0.01, "too sure"),
+        (0.5, 0.05, 0.01, "not sure enough"),
+        (1.096, 0.00224, 0.00218, ""),
+        (2.0, 0.01, 0.05, ""),
+    ],
+    ids=["too sure", "not sure enough", "no better as printed", "worse"],
+)
+def test_a_model_was_wrong_only_where_an_error_falls(
+    temperature: float, before: float, after: float, wrong: str
+) -> None:
+    """A temperature beside 1 alone says nothing: it fits the chance of its cases."""
+    scored = {"before": {"ece": before}, "after": {"ece": after}}
+
+    found = Calibration("x 1", "00", "softmax", temperature, 3, 100, {"all": scored})
+
+    assert found.found_wrong == wrong
+
+
 def test_scaling_repairs_what_scaling_spoilt() -> None:
     """The expected error falls to that of sampling; the winner never changes."""
     logits, truth = sampled("softmax")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionlens.blocks import blocks
-from lesionlens.errors import InputError, ReadError, unknown_name
+from lesionlens.errors import InputError, ReadError, counted, unknown_name
 
 __all__ = ["Calibration", "Reliability", "brier", "fit_temperature", "probabilities", "read_calibration", "reliability"]
 
@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 # Version of calibration.json; another one is refused, not guessed at.
 SCHEMA: Final = 1
 N_BINS: Final = 20
+# Errors are printed with four digits behind the point. What falls by less is no better as far as anybody sees: a
+# temperature beside 1 fits the chance of its cases.
+SHOWN: Final = 1e-4
 # Temperatures that are looked at. Whatever comes to lie at an end has no best temperature inside.
 _LOWEST, _HIGHEST = 0.02, 50.0
 
@@ -68,9 +71,17 @@ class Calibration:
     def words(self) -> str:
         """One sentence for the provenance of everything that it changed."""
         return (
-            f"Calibrated: logits were divided by the temperature {self.temperature:.4g}, fitted to {self.n_cases}"
-            " labelled cases; it holds for scans like those alone."
+            f"Calibrated: logits were divided by the temperature {self.temperature:.4g}, fitted to"
+            f" {counted(self.n_cases, 'labelled case')}; it holds for scans like those alone."
         )
+
+    @property
+    def found_wrong(self) -> str:
+        """What the model was, ``"too sure"`` or ``"not sure enough"``; empty where no error fell by what is shown."""
+        falls = (each["before"]["ece"] - each["after"]["ece"] for each in self.scores.values())
+        if not any(fall > SHOWN for fall in falls):
+            return ""
+        return "too sure" if self.temperature > 1 else "not sure enough"
 
     def to_json(self) -> str:
         """Return the text of ``calibration.json``."""

@@ -11,7 +11,7 @@ import typer
 
 from lesionlens.cli.groups import Loading, Printing, spelt_out
 from lesionlens.cli.options import BundleArgument, CalibrationOut, Cases, Command, Diagram, print_json, progress_bars
-from lesionlens.errors import InputError, ReadError
+from lesionlens.errors import InputError, ReadError, counted
 
 if TYPE_CHECKING:
     from lesionlens.calibration import Calibration
@@ -91,8 +91,8 @@ def _read(rows: list[tuple[Path, Path | str]]) -> Iterator[tuple[Volume, LabelMa
 
 
 def _print(found: Calibration, out: Path) -> None:
-    sure = "too sure" if found.temperature > 1 else "not sure enough"
-    typer.echo(f"{found.bundle}: temperature {found.temperature:.4g} from {found.n_cases} cases; it was {sure}.")
+    was = f"it was {found.found_wrong}" if found.found_wrong else "no calibration error falls by it"
+    typer.echo(f"{found.bundle}: temperature {found.temperature:.4g} from {counted(found.n_cases, 'case')}; {was}.")
     for name, words in (("all", "all voxels"), ("band", "within 5 mm of lesions")):
         if name in found.scores:
             before, after = found.scores[name]["before"], found.scores[name]["after"]
