@@ -234,9 +234,8 @@ def read_case(folder: Path | str, volume: Volume, *, measured: bool = True) -> C
 
 def refuse_other_scan(folder: Path | str, record: Mapping[str, Any], *, name: str, sha256: Collection[str]) -> None:
     """Refuse results, with what ``record.json`` holds, for a scan of which none of the hashes is theirs."""
-    made = record["input"]
-    if made["sha256"] not in sha256:
-        what = f"The results in {folder} were made from another scan ({made['name']!r})"
+    if record["input"]["sha256"] not in sha256:
+        what = f"The results in {folder} were made from another scan ({record['input']['name']!r})"
         raise ReadError(f"{what}, not from {name!r}; take the scan that they belong to.")
 
 

@@ -19,7 +19,7 @@ from lesionlens.cli.options import (
     progress_bars,
 )
 from lesionlens.cli.running import Running, run_options
-from lesionlens.errors import Cancelled, printable
+from lesionlens.errors import Cancelled, counted, printable
 
 if TYPE_CHECKING:
     from lesionlens.batch import BatchPlan, BatchResult
@@ -137,7 +137,7 @@ def _dry_run(
     for case in plan.found.cases:
         typer.echo(f"{'run ' if case.name in todo else 'keep'}  {plan.states[case.name]:8}{printable(case.name)}")
     _print_left_out(plan)
-    typer.echo(f"{len(todo)} of {len(plan.found.cases)} cases would be run; nothing was written.")
+    typer.echo(f"{len(todo)} of {counted(len(plan.found.cases), 'case')} would be run; nothing was written.")
 
 
 def _print_left_out(plan: BatchPlan) -> None:
@@ -156,7 +156,7 @@ def _print(result: BatchResult) -> None:
     with (result.out / "summary.csv").open(newline="", encoding="utf-8") as file:
         print_cases(list(csv.DictReader(file)))
     total = len(result.done) + len(result.failed) + len(result.waiting)
-    words = [f"{len(result.done)} of {total} cases are done"]
+    words = [f"{len(result.done)} of {counted(total, 'case')} done"]
     words += [f"{len(result.failed)} failed"] if result.failed else []
     words += [f"{len(result.waiting)} wait"] if result.waiting else []
     typer.echo(f"{', '.join(words)}. Results are in {printable(str(result.out))}.")
@@ -181,7 +181,7 @@ def verify(results: Verifiable, quiet: Quiet = False, as_json: AsJson = False) -
         if found.strangers:
             shown = ", ".join(map(printable, found.strangers[:_MOST]))
             typer.echo(f"{len(found.strangers)} file(s) were not written with the results, such as: {shown}")
-        wrong = f"{len(found.problems)} of {found.files} files are not as they were written."
-        typer.echo(f"{found.files} files are as they were written." if found.right else wrong)
+        wrong = f"{len(found.problems)} of {counted(found.files, 'file')} not as written."
+        typer.echo(f"{counted(found.files, 'file')} as written." if found.right else wrong)
     if not found.right:
         raise typer.Exit(1)

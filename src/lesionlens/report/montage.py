@@ -363,7 +363,8 @@ def _draw_numbers(axes: Axes, scene: _Scene, n: int, labels: NDArray[Any]) -> No
 def _largest_piece(mask: NDArray[Any]) -> NDArray[Any]:
     """Return the largest of the pieces that a picture shows of a region: a number beside a speck names the speck."""
     pieces, _ = ndimage.label(mask, np.ones((3, 3)))
-    return np.equal(pieces, np.bincount(pieces[mask]).argmax())
+    largest: NDArray[Any] = pieces == np.bincount(pieces[mask]).argmax()
+    return largest
 
 
 def _draw_margins(figure: Figure, scene: _Scene, places: list[tuple[float, float, float, float]]) -> None:
