@@ -15,7 +15,7 @@ import pytest
 
 from batch_cases import RADII, options_for, write_scans, write_voxelwise
 from cluster_work import die_always, die_once, note, tasks, wait_for_go
-from lesionlens.batch import run_batch, verify
+from lesionlens.batch import cluster, run_batch, verify
 from lesionlens.batch.cluster import connected, run_on_cluster
 from lesionlens.batch.work import Outcome
 from lesionlens.errors import ClusterError
@@ -57,6 +57,21 @@ def test_a_case_that_always_kills_its_worker_fails_alone(tmp_path: Path) -> None
     assert "memory" in outcomes["fatal"].error
     assert outcomes["a"].error == outcomes["z"].error == ""
     assert attempts(tmp_path, "fatal") == 4
+
+
+def test_workers_that_are_all_gone_are_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask gives a worker up that dies while it starts: the batch must not wait for it for ever."""
+    monkeypatch.setattr(cluster, "_ALONE_S", 1)
+    monkeypatch.setattr(cluster, "_LOOK_S", 1)
+    found: list[Outcome] = []
+
+    with connected(1, None) as client:
+        ours = client.cluster
+        ours.sync(next(iter(ours.workers.values())).close)
+        run_on_cluster(tasks(tmp_path, ["a", "b"]), client, found.append, do=note)
+
+    assert sorted(one.name for one in found) == ["a", "b"]
+    assert not any(one.error for one in found)
 
 
 def test_many_tiny_cases(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from asyncio import CancelledError as AsyncCancelled
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -27,6 +28,10 @@ _WAITING: Final = 2
 _ANSWER_S: Final = 30
 # How long to wait for a case to end, or for its outcome to come, before looking at the others again, seconds.
 _LOOK_S: Final = 5
+# How long no worker is there, although cases wait, before new ones are started, or it is given up, seconds.
+_ALONE_S: Final = 15
+# How often they are started again in one batch.
+_REVIVALS: Final = 20
 # So often a case may take its worker down before it counts as failed.
 _DEATHS: Final = 3
 
@@ -112,7 +117,9 @@ def run_on_cluster(
 
     for _ in range(max(1, _WAITING * len(client.nthreads()))):
         hand_out()
+    watch = _Watch(client)
     while running:
+        watch.look()
         for future in _finished(running, client):
             outcome = _outcome(future, running[future], client)
             if outcome is not None:
@@ -121,6 +128,31 @@ def run_on_cluster(
                 report(outcome)
                 hand_out()
         progress("Cases", 0, 1)
+
+
+class _Watch:
+    """Sees to it that there are workers: dask starts none again that died before they had quite started."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._seen = time.monotonic()
+        self._revived = 0
+
+    def look(self) -> None:
+        """Start workers of this machine again where all are gone; wait some minutes for those of others."""
+        if self._client.nthreads():
+            self._seen = time.monotonic()
+            return
+        alone = time.monotonic() - self._seen
+        ours = self._client.cluster
+        if ours is not None and alone > _ALONE_S and self._revived < _REVIVALS:
+            self._revived += 1
+            count = len(ours.worker_spec)
+            ours.scale(0)
+            ours.scale(count)
+            self._seen = time.monotonic()
+        elif alone > _ALONE_S * _REVIVALS:
+            raise ClusterError("No worker is left; finished cases are kept. Start some, and give the same command.")
 
 
 def _finished(running: Iterable[Any], client: Client) -> list[Any]:
