@@ -31,6 +31,7 @@ def test_what_is_as_it_was_passes(out: Path) -> None:
 
     found = verify(out)
 
+    assert out / "report.html" in files
     assert (found.files, found.problems, found.strangers) == (len(files), (), ())
     of_run = verify(out / "cases" / "a")
     assert of_run.right

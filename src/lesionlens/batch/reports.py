@@ -1,4 +1,4 @@
-"""What a batch says of all its cases: tables, and the seal over everything."""
+"""What a batch says of all its cases: tables, a page, and the seal over everything."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lesionlens import __version__
+from lesionlens.batch.cohort_page import cohort_page
 from lesionlens.batch.store import BATCH, CASE, Store
 from lesionlens.batch.summary import FAILURE_COLUMNS, SUMMARY_COLUMNS, CaseSummary, summarised, write_rows
 from lesionlens.progress import Progress, silent
@@ -18,8 +19,8 @@ __all__ = ["remove_reports", "write_reports"]
 
 #: Version of batch.json.
 BATCH_SCHEMA: Final = 1
-_SUMMARY, _FAILURES = "summary.csv", "failures.csv"
-_REPORTS = (_SUMMARY, _FAILURES)
+_SUMMARY, _FAILURES, _PAGE = "summary.csv", "failures.csv", "report.html"
+_REPORTS = (_SUMMARY, _FAILURES, _PAGE)
 
 
 def remove_reports(store: Store) -> None:
@@ -32,7 +33,7 @@ def remove_reports(store: Store) -> None:
 def write_reports(
     store: Store, names: Sequence[str], left_out: Sequence[str] = (), *, progress: Progress = silent
 ) -> None:
-    """Write tables and the seal of a batch; ``batch.json`` comes last, so that it never vouches for what is not there.
+    """Write tables, page and seal of a batch; ``batch.json`` comes last: it never vouches for what is not there.
 
     Parameters
     ----------
@@ -52,6 +53,7 @@ def write_reports(
     with store.workspace() as folder:
         write_rows(folder / _SUMMARY, SUMMARY_COLUMNS, [row for one in summaries for row in one.rows])
         write_rows(folder / _FAILURES, FAILURE_COLUMNS, [_failure(one) for one in summaries if one.status == "failed"])
+        (folder / _PAGE).write_text(cohort_page(summaries, left_out), encoding="utf-8")
         written = sorted(path.name for path in folder.iterdir())
         content = {
             "schema_version": BATCH_SCHEMA,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,8 +67,12 @@ class CaseSummary:
         One for each class, keys as :data:`SUMMARY_COLUMNS`; at least one.
     regions
         Of each region the numbers named by :data:`FEATURES`; None where one was not measured.
+    classes
+        The class of each of these regions.
     picture
-        The overlay of the class with the largest volume, where there is one.
+        The overlay of a class, the first by name, where there is one.
+    basis
+        What the results of a case that is done rest on, name by name.
     error, kind, tries
         Of a case that failed.
     """
@@ -76,7 +81,9 @@ class CaseSummary:
     status: str
     rows: tuple[Row, ...]
     regions: tuple[tuple[float | None, ...], ...] = field(default=(), repr=False)
+    classes: tuple[str, ...] = field(default=(), repr=False)
     picture: Path | None = None
+    basis: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     error: str = ""
     kind: str = ""
     tries: int = 0
@@ -111,7 +118,24 @@ def _done(name: str, folder: Path) -> CaseSummary:
     classes = classes or sorted({one["label"] for one in detections or ()}) or [""]
     rows = tuple(_row(name, "done", **of_case, **_of_class(label, record, regions)) for label in classes)
     found = tuple(tuple(_number(row.get(feature)) for feature in FEATURES) for row in regions)
-    return CaseSummary(name, "done", rows, found, _picture(folder))
+    of_regions = tuple(sys.intern(row["class"]) for row in regions)
+    return CaseSummary(name, "done", rows, found, of_regions, _picture(folder), _basis(record, about["links"]))
+
+
+def _basis(record: Mapping[str, Any], links: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    bundle = record["bundle"]
+    found = {
+        "LesionLens": record["lesionlens"],
+        "bundle": f"{bundle['name']} {bundle['version']}",
+        "SHA-256 of the bundle": links["bundle"],
+        "SHA-256 of the weights": bundle["weights_sha256"],
+        "SHA-256 of further bundles": ", ".join(links["ensemble"]),
+        "SHA-256 of the calibration": links["calibration"],
+        "SHA-256 of the options": links["options"],
+        "options": ", ".join(f"{name} {value}" for name, value in record["options"].items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+    }
+    return tuple((name, sys.intern(str(value))) for name, value in found.items())
 
 
 def _of_class(label: str, record: Mapping[str, Any], regions: Sequence[Mapping[str, str]]) -> Row:

@@ -1,4 +1,4 @@
-"""Pages of a review session: HTML in one file each, with its pictures inside, to be opened and printed anywhere.
+"""Pages of review sessions and batches: HTML in one file each, pictures inside, to be opened and printed anywhere.
 
 Nothing on a page is fetched from anywhere, no script runs on it, and whatever readers wrote is shown as text.
 """
@@ -17,7 +17,17 @@ from lesionlens.report.montage import NOTICE
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["CasePage", "FindingPart", "Picture", "ReaderPart", "SessionPage", "case_html", "session_html"]
+__all__ = [
+    "CasePage",
+    "CohortPage",
+    "FindingPart",
+    "Picture",
+    "ReaderPart",
+    "SessionPage",
+    "case_html",
+    "cohort_html",
+    "session_html",
+]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # Words are read aloud and printed; the sign beside them is seen from afar.
@@ -112,6 +122,48 @@ class SessionPage:
     notes: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class CohortPage:
+    """All cases of a batch; figures are texts as they are shown.
+
+    Parameters
+    ----------
+    title
+        As it may be shown.
+    counts
+        How many cases are done, failed and wait.
+    statistics
+        Rows: label, what, n, and the figures least, first quartile, median, third quartile, most.
+    distributions, no_distributions
+        Histograms, or why there are none.
+    correlation, no_correlation
+        Heatmap, or why there is none.
+    how_compared, outliers
+        What makes a case unusual; rows: number of the case, label, feature, value, median, z.
+    about_cases, cases
+        What a reader of the table must know; rows: name, status, unusual, found, volume, largest, probability, why,
+        png or None.
+    provenance
+        What it all rests on.
+    notes
+        What a reader of the page must know.
+    """
+
+    title: str
+    counts: str
+    statistics: Sequence[Mapping[str, Any]]
+    distributions: Picture | None
+    no_distributions: str
+    correlation: Picture | None
+    no_correlation: str
+    how_compared: str
+    outliers: Sequence[Mapping[str, Any]]
+    about_cases: str
+    cases: Sequence[Mapping[str, Any]]
+    provenance: Mapping[str, str]
+    notes: Sequence[str] = ()
+
+
 def case_html(page: CasePage) -> str:
     """Return the page of a case."""
     return _environment().get_template("case.html").render(page=page)
@@ -120,6 +172,11 @@ def case_html(page: CasePage) -> str:
 def session_html(page: SessionPage) -> str:
     """Return the page of a session."""
     return _environment().get_template("session.html").render(page=page)
+
+
+def cohort_html(page: CohortPage) -> str:
+    """Return the page of a batch."""
+    return _environment().get_template("cohort.html").render(page=page)
 
 
 @cache
