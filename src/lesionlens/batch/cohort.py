@@ -122,7 +122,7 @@ def correlation(values: NDArray[np.float64]) -> NDArray[np.float64]:
             pair = values[rows][:, [first, second]]
             if len(pair) < FEWEST_REGIONS or (np.ptp(pair, axis=0) <= _ROUNDING * np.abs(pair).max(axis=0)).any():
                 continue
-            found[first, second] = found[second, first] = np.corrcoef(pair, rowvar=False)[0, 1]
+            found[first, second] = found[second, first] = np.asarray(np.corrcoef(pair, rowvar=False))[0, 1]
     return found
 
 
