@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,7 @@ from numpy.typing import NDArray
 import lesionlens as ll
 from lesionlens.evaluation import EvaluationCase
 from lesionlens.heatmap import Heatmap, Provenance
-from lesionlens.regions import label_regions
-from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE, CaseResult, measure_class, write_case
+from lesionlens.results import RECORD_SCHEMA, RESEARCH_USE
 from lesionlens.volume import Grid
 
 SHAPE = (24, 20, 16)
@@ -40,7 +40,7 @@ def write_results(
     classes: Sequence[str] = ("lesion",),
     threshold: float = 0.5,
 ) -> EvaluationCase:
-    """Write what a run would have written of such a map, with a mask; return the case."""
+    """Write maps and record as a run does, and a mask; return the case."""
     grid = Grid(SHAPE, np.diag([*SPACING, 1.0]))
     path = ll.write(ll.Volume(probability, grid, name=name), folder / f"{name}.nii.gz")
     volume = ll.read(path)
@@ -55,8 +55,6 @@ def write_results(
         attributions = [
             Heatmap(volume.with_array(attribution, name="a"), "attribution", "lesion", signed=True, provenance=cam)
         ]
-    labels = {one.label: label_regions(one, threshold=threshold) for one in maps}
-    regions = {one.label: tuple(measure_class(volume, one, [one], labels[one.label])) for one in maps}
     entries = [
         {
             "file": f"{one.name}.nii.gz", "kind": one.kind, "class": one.label, "signed": one.signed, "unit": "",
@@ -76,9 +74,10 @@ def write_results(
         "versions": {},
         "seconds": {},
     }
-    result = CaseResult(
-        volume, "boxes 1.0", tuple(maps), tuple(attributions), regions, labels, {}, threshold, record
-    )
-    results = write_case(result, folder / f"{name}-results")
+    results = folder / f"{name}-results"
+    results.mkdir()
+    for one in (*maps, *attributions):
+        ll.write(one, results / f"{one.name}.nii.gz")
+    (results / "record.json").write_text(json.dumps(record), encoding="utf-8")
     ll.write(volume.with_array(mask), folder / f"{name}-mask.nii.gz")
     return EvaluationCase(name, results, folder / f"{name}-mask.nii.gz")

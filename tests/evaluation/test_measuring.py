@@ -145,7 +145,9 @@ def test_a_lesion_that_touches_in_a_corner_is_one(tmp_path: Path) -> None:
 
 def test_a_ball_that_is_found_a_little_smaller_has_the_dice_of_its_radii(tmp_path: Path) -> None:
     """Of concentric balls: 2 r³ / (r³ + R³), but for the voxels at their borders."""
-    points = (np.indices(SHAPE) - (np.array(SHAPE)[:, None, None, None] - 1) / 2) * np.array(SPACING).reshape(3, 1, 1, 1)
+    points = (np.indices(SHAPE) - (np.array(SHAPE)[:, None, None, None] - 1) / 2) * np.array(SPACING).reshape(
+        3, 1, 1, 1
+    )
     distance = np.linalg.norm(points, axis=0)
     p = np.where(distance < 8, 0.9, 0.1).astype(np.float32)
     case = write_results(tmp_path, "ball", p, (distance < 10).astype(np.uint8))
