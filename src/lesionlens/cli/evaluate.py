@@ -75,12 +75,12 @@ def evaluate(
     from lesionlens.evaluation import cases_to_evaluate, write_evaluation
     from lesionlens.evaluation import evaluate as evaluated
     from lesionlens.evaluation.writing import evaluation_summary
-    from lesionlens.io.atomic import atomic_folder
 
     cohort = cases_to_evaluate(cases, manifest, by=by)
-    with atomic_folder(out, overwrite=printing.overwrite) as folder:
-        with progress_bars(printing.silent) as progress:
-            found = evaluated(
+    with progress_bars(printing.silent) as progress:
+
+        def work() -> Evaluation:
+            return evaluated(
                 cohort,
                 label=label,
                 threshold=threshold,
@@ -89,7 +89,8 @@ def evaluate(
                 other_frame=other_frame,
                 progress=progress,
             )
-        write_evaluation(found, folder)
+
+        found = write_evaluation(work, out, overwrite=printing.overwrite)
     if printing.as_json:
         print_json({**evaluation_summary(found), "out": str(out), "files": sorted(p.name for p in out.iterdir())})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from lesionlens.batch.summary import write_rows
 from lesionlens.evaluation.cohort import CONFIDENCE, FROC_RATES, N_RESAMPLES, Stratum
 from lesionlens.evaluation.evaluating import Evaluation
 from lesionlens.evaluation.measuring import OVERLAP_RULE, SIZE_EDGES_MM3
+from lesionlens.io.atomic import atomic_folder
 from lesionlens.report.evaluation import draw_cohort_reliability, draw_dice_by_volume, draw_froc
 from lesionlens.report.plots import write_figure
 from lesionlens.results import RESEARCH_USE
@@ -52,8 +54,37 @@ LESION_COLUMNS: Final = ("case", "kind", "number", "volume_mm3", "detected", "co
 SUMMARY_COLUMNS: Final = ("stratum", "metric", "n_cases", "value", "low", "high")
 
 
-def write_evaluation(found: Evaluation, folder: Path) -> None:
-    """Write tables, figures and ``evaluation.json`` into a folder that exists."""
+def write_evaluation(
+    found: Evaluation | Callable[[], Evaluation], out: Path | str, *, overwrite: bool = False
+) -> Evaluation:
+    """Write tables, figures and ``evaluation.json`` into a folder: all of it, or nothing.
+
+    Parameters
+    ----------
+    found
+        What was found, or a function that finds it: the folder is then tried first.
+    out
+        Folder to make. It must not exist, or be empty, unless ``overwrite``.
+    overwrite
+        Replace what the folder holds.
+
+    Returns
+    -------
+    Evaluation
+        What was written.
+
+    Raises
+    ------
+    OutputError
+        If the folder exists and holds files, or cannot be written.
+    """
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        evaluation = found() if callable(found) else found
+        _write(evaluation, folder)
+    return evaluation
+
+
+def _write(found: Evaluation, folder: Path) -> None:
     write_rows(folder / "cases.csv", CASE_COLUMNS, _case_rows(found))
     write_rows(folder / "lesions.csv", LESION_COLUMNS, _lesion_rows(found))
     rows = [{"stratum": one.name, **asdict(row)} for one in found.strata for row in one.estimates]
