@@ -13,7 +13,7 @@ from lesionlens.evaluation.measuring import FROC_THRESHOLDS
 
 NUMBERS = (
     "dice", "hausdorff95_mm", "average_surface_distance_mm", "volume_difference_mm3", "brier", "pointing_game",
-    "mass_accuracy", "average_precision", "ece",
+    "mass_accuracy", "average_precision", "ece", "ece_near",
 )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def measures(
         "n_false_positives": len(false),
     }
     counts = froc or [(n_detected, len(false))] * len(FROC_THRESHOLDS)
-    sums = np.ones((3, 20)) if bins is None else bins
+    sums = np.ones((2, 3, 20)) if bins is None else bins
     return CaseMeasures(name, "b 1", "lesion", numbers, tuple(lesions), np.array(counts, dtype=np.int64), sums)
 
 
@@ -144,10 +144,15 @@ def test_reliability_is_that_of_all_voxels_together() -> None:
     each = [reliability(*pair) for pair in zip(p, y, strict=True)]
     sums = [np.stack([r.counts, r.mean_probability * r.counts, r.frequency * r.counts]) for r in each]
 
-    found = sum_up("", [measures(str(n), bins=one) for n, one in enumerate(sums)])
+    near = [np.zeros((3, 20)), sums[1], sums[2]]  # the first has no voxel near a lesion
+    pairs = [np.stack(pair) for pair in zip(sums, near, strict=True)]
+
+    found = sum_up("", [measures(str(n), bins=one) for n, one in enumerate(pairs)])
 
     whole = reliability(p, y)
     np.testing.assert_allclose(found.reliability.mean_probability, whole.mean_probability)
     np.testing.assert_allclose(found.reliability.frequency, whole.frequency)
     assert found["ece"].value == pytest.approx(whole.expected_error)
+    assert found["ece_near"].n_cases == 2
+    assert found["ece_near"].value == pytest.approx(reliability(p[1:], y[1:]).expected_error)
     assert found["ece"].low < found["ece"].value < found["ece"].high  # type: ignore[operator]  # three cases

@@ -48,6 +48,7 @@ _SHOWN = (
     ("false_positives_per_case", "false positives per case", ""),
     ("froc_score", "FROC score", ""),
     ("ece", "expected calibration error", ""),
+    ("ece_near", "the same within 5 mm of lesions", ""),
     ("pointing_game", "pointing game", ""),
 )
 

@@ -92,8 +92,10 @@ class Stratum:
         What the column says of them; empty for all.
     cases
         Their names.
-    estimates, froc, reliability
+    estimates, froc
         What was found.
+    reliability, reliability_near
+        Of all voxels, and of those near lesions; None where there are none.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Stratum:
     estimates: tuple[Estimate, ...]
     froc: Froc
     reliability: Reliability
+    reliability_near: Reliability | None
 
     def __getitem__(self, metric: str) -> Estimate:
         """Return an estimate by its name."""
@@ -178,13 +181,16 @@ def sum_up(name: str, cases: Sequence[CaseMeasures], *, seed: int = 0, n_resampl
     bins, froc = np.stack([case.bins for case in cases]), np.stack([case.froc for case in cases])
     n_lesions = _column(cases, "n_lesions")
     everyone = np.ones(len(cases), dtype=bool)
-    found.append(estimate("ece", everyone, lambda chosen: lambda index: _ece(bins[chosen[index]].sum(axis=-3))))
+    found.append(estimate("ece", everyone, _ece_of(bins[:, 0])))
+    found.append(estimate("ece_near", np.asarray(bins[:, 1, 0].any(axis=-1)), _ece_of(bins[:, 1])))
     if n_lesions.any():
         found.append(estimate("froc_score", everyone, _score_of(froc, n_lesions)))
     else:
         found.append(Estimate("froc_score", 0, None, None, None))
     curve = _froc(froc, n_lesions, seed, n_resamples)
-    return Stratum(name, tuple(case.name for case in cases), tuple(found), curve, _reliability(bins.sum(axis=0)))
+    whole, near = bins.sum(axis=0)
+    names = tuple(case.name for case in cases)
+    return Stratum(name, names, tuple(found), curve, _reliability(whole), _reliability(near) if near[0].any() else None)
 
 
 def _column(cases: Sequence[CaseMeasures], name: str) -> Floats:
@@ -221,6 +227,10 @@ def _ratio_of(above: Floats, below: Floats) -> Callable[[NDArray[np.intp]], Stat
     return lambda chosen: (
         lambda index: np.asarray(above[chosen[index]].sum(axis=-1) / below[chosen[index]].sum(axis=-1))
     )
+
+
+def _ece_of(bins: Floats) -> Callable[[NDArray[np.intp]], Statistic]:
+    return lambda chosen: lambda index: _ece(bins[chosen[index]].sum(axis=-3))
 
 
 def _ece(sums: Floats) -> Floats:

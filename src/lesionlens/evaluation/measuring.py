@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionlens.calibration import brier, reliability
+from lesionlens.calibration import N_BINS, brier, reliability
 from lesionlens.errors import InputError, unknown_name
 from lesionlens.evaluation.cases import EvaluationCase
 from lesionlens.heatmap import Heatmap
@@ -76,7 +76,8 @@ class CaseMeasures:
     froc
         (thresholds, 2) counts: lesions detected, and false positives, at :data:`FROC_THRESHOLDS`.
     bins
-        (3, bins) per bin of the probability: voxels, and the sums of the probabilities and of what was marked.
+        (2, 3, bins) of all voxels and of those near lesions, per bin of the probability: voxels, and the sums of the
+        probabilities and of what was marked.
     """
 
     name: str
@@ -133,7 +134,7 @@ def measure_case(
     voxel = heatmap.grid.voxel_volume_mm3
     measured = _measured(lesions, found, voxel)
     froc = [_counts(lesions, find_regions(heatmap, threshold=t, rules=rules).labels) for t in FROC_THRESHOLDS]
-    calibration, bins = _calibration(heatmap, marked)
+    calibration, bins = _calibration(heatmap, marked, found > 0)
     numbers = {
         "threshold": cut,
         **_overlap(found > 0, marked, heatmap),
@@ -213,14 +214,36 @@ def _detection(measured: tuple[LesionMeasure, ...], found: NDArray[Any]) -> dict
     }
 
 
-def _calibration(heatmap: Heatmap, marked: NDArray[np.bool_]) -> tuple[dict[str, float | None], NDArray[np.float64]]:
+def _calibration(
+    heatmap: Heatmap, marked: NDArray[np.bool_], found: NDArray[np.bool_]
+) -> tuple[dict[str, float | None], NDArray[np.float64]]:
+    """Return errors and bins of all voxels, and of those near what is marked or found."""
     inside = np.isfinite(heatmap.array)
     if heatmap.volume.valid is not None:
         inside &= heatmap.volume.valid
-    p, y = heatmap.array[inside], marked[inside]
+    near = inside & _near(marked | found, heatmap)
+    p, y = heatmap.array, marked
+    (ece, whole), (ece_near, band) = (_binned(p[where], y[where]) for where in (inside, near))
+    return {"ece": ece, "ece_near": ece_near, "brier": brier(p[inside], y[inside])}, np.stack([whole, band])
+
+
+def _near(lesions: NDArray[np.bool_], heatmap: Heatmap) -> NDArray[np.bool_]:
+    """Return the voxels in the band in which ``lesionlens calibrate`` fits."""
+    from scipy import ndimage
+
+    from lesionlens.model.calibrated import BAND_MM
+
+    if not lesions.any():
+        return np.zeros_like(lesions)
+    return np.asarray(ndimage.distance_transform_edt(~lesions, sampling=heatmap.grid.spacing_mm) <= BAND_MM)
+
+
+def _binned(p: NDArray[Any], y: NDArray[np.bool_]) -> tuple[float | None, NDArray[np.float64]]:
+    if not p.size:
+        return None, np.zeros((3, N_BINS))
     found = reliability(p, y)
     sums = (found.counts, *(np.nan_to_num(mean) * found.counts for mean in (found.mean_probability, found.frequency)))
-    return {"ece": found.expected_error, "brier": brier(p, y)}, np.stack(sums)
+    return found.expected_error, np.stack(sums)
 
 
 def _attribution(maps: tuple[Heatmap, ...], label: str, marked: NDArray[np.bool_]) -> dict[str, float | None]:

@@ -11,12 +11,15 @@ import numpy as np
 
 from lesionlens import __version__
 from lesionlens.batch.summary import write_rows
+from lesionlens.calibration import Reliability
 from lesionlens.evaluation.cohort import CONFIDENCE, FROC_RATES, N_RESAMPLES, Stratum
 from lesionlens.evaluation.evaluating import Evaluation
 from lesionlens.evaluation.measuring import OVERLAP_RULE, SIZE_EDGES_MM3
 from lesionlens.io.atomic import atomic_folder
-from lesionlens.report.evaluation import draw_cohort_reliability, draw_dice_by_volume, draw_froc
+from lesionlens.model.calibrated import BAND_MM
+from lesionlens.report.evaluation import draw_dice_by_volume, draw_froc
 from lesionlens.report.plots import write_figure
+from lesionlens.report.reliability import draw_frequencies
 from lesionlens.results import RESEARCH_USE
 from lesionlens.seals import file_hashes, sealed_text
 
@@ -44,6 +47,7 @@ CASE_COLUMNS: Final = (
     "n_false_positives",
     "precision",
     "ece",
+    "ece_near",
     "brier",
     "pointing_game",
     "mass_accuracy",
@@ -115,17 +119,21 @@ def evaluation_summary(found: Evaluation) -> dict[str, Any]:
 
 
 def _stratum(one: Stratum) -> dict[str, Any]:
-    diagram = {
-        "mean_probability": [None if np.isnan(value) else value for value in one.reliability.mean_probability.tolist()],
-        "frequency": [None if np.isnan(value) else value for value in one.reliability.frequency.tolist()],
-        "counts": one.reliability.counts.tolist(),
-    }
     return {
         "name": one.name,
         "cases": list(one.cases),
         "estimates": {row.metric: {k: v for k, v in asdict(row).items() if k != "metric"} for row in one.estimates},
         "froc": asdict(one.froc),
-        "reliability": diagram,
+        "reliability": _diagram(one.reliability),
+        "reliability_near": None if one.reliability_near is None else _diagram(one.reliability_near),
+    }
+
+
+def _diagram(found: Reliability) -> dict[str, Any]:
+    return {
+        "mean_probability": [None if np.isnan(value) else value for value in found.mean_probability.tolist()],
+        "frequency": [None if np.isnan(value) else value for value in found.frequency.tolist()],
+        "counts": found.counts.tolist(),
     }
 
 
@@ -173,5 +181,8 @@ def _draw(found: Evaluation, folder: Path) -> None:
         if one.froc.thresholds
     }
     write_figure(folder / "froc.png", draw_froc(curves))
-    reliability = draw_cohort_reliability(found.strata[0].reliability, n_cases=len(found.cases))
+    parts = {"all voxels": found.strata[0].reliability, f"within {BAND_MM:g} mm": found.strata[0].reliability_near}
+    reliability = draw_frequencies(
+        {name: one for name, one in parts.items() if one is not None}, title=f"Voxels of {len(found.cases)} cases"
+    )
     write_figure(folder / "reliability.png", reliability)

@@ -61,12 +61,12 @@ def surface_distances(found: NDArray[np.bool_], marked: NDArray[np.bool_], grid:
     from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 
     box = _box(found | marked)  # nothing outside of it counts
-    pair: Any = [_one_channel(mask[box]) for mask in (found, marked)]
+    one, other = (_one_channel(mask[box]) for mask in (found, marked))
     spacing = [float(size) for size in grid.spacing_mm]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 calls itself with an argument that it gave up
-        far = compute_hausdorff_distance(*pair, include_background=True, percentile=_PERCENTILE, spacing=spacing)
-        mean = compute_average_surface_distance(*pair, include_background=True, symmetric=True, spacing=spacing)
+        far = compute_hausdorff_distance(one, other, include_background=True, percentile=_PERCENTILE, spacing=spacing)
+        mean = compute_average_surface_distance(one, other, include_background=True, symmetric=True, spacing=spacing)
     return SurfaceDistances(float(far), float(mean))
 
 

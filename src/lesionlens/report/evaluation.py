@@ -1,18 +1,16 @@
-"""Figures of a cohort: Dice by volume, FROC, reliability."""
+"""Figures of a cohort: Dice by volume, FROC."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lesionlens.calibration import Reliability
 from lesionlens.report.montage import NOTICE
-from lesionlens.report.reliability import draw_frequencies
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_cohort_reliability", "draw_dice_by_volume", "draw_froc"]
+__all__ = ["draw_dice_by_volume", "draw_froc"]
 
 _SIZE = (5.4, 4.8)
 _MM3_PER_ML = 1000.0
@@ -77,8 +75,3 @@ def draw_froc(curves: Mapping[str, Points]) -> Figure:
         axes.legend(loc="lower right", fontsize=8)
     figure.supxlabel(NOTICE, fontsize=7, color="0.4")
     return figure
-
-
-def draw_cohort_reliability(found: Reliability, *, n_cases: int) -> Figure:
-    """Draw how often voxels of each probability were marked, over all cases."""
-    return draw_frequencies(found, title=f"All voxels of {n_cases} cases")
