@@ -30,6 +30,7 @@ def draw_dice_by_volume(groups: Mapping[str, Sequence[tuple[float, float]]]) -> 
         By the name of a stratum, volume in mm³ and Dice of each case.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.add_subplot()
@@ -40,6 +41,7 @@ def draw_dice_by_volume(groups: Mapping[str, Sequence[tuple[float, float]]]) -> 
         )
     if any(groups.values()):
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())  # labels of 2, 3, 4 would lie over each other
     axes.set(xlabel="marked volume in mL", ylabel="Dice", ylim=(-0.02, 1.02), title="Overlap by volume")
     axes.grid(visible=True, color="0.9")
     axes.legend(loc="lower right", fontsize=8)
