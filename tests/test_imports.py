@@ -85,8 +85,9 @@ MAY_IMPORT = {
     "handover": _WORK | {"results", "sessions"},
     "dicom_export": _WORK | {"results", "sessions", "handover"},
     "batch": _WORK | {"results", "options", "pipeline", "seals"},
+    "evaluation": _WORK | {"results", "batch", "seals"},
     "cli": _WORK
-    | {"results", "options", "pipeline", "importance", "sessions", "handover", "replay", "batch"}
+    | {"results", "options", "pipeline", "importance", "sessions", "handover", "replay", "batch", "evaluation"}
     | {"dicom_export"},
     "ui": _WORK | {"results", "pipeline", "importance", "apart", "sessions", "handover", "batch", "contours", "styles"},
     "__main__": {"cli"},

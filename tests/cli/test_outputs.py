@@ -17,6 +17,7 @@ from monai.networks.nets import AttentionUnet
 import lesionlens as ll
 from anomaly_bundles import anomaly_bundle
 from detection_networks import write_detection
+from evaluated_runs import SHAPE, boxes, write_results
 from lesionlens.cli import main
 from lesionlens.volume import Volume
 from reviewed_runs import write_run
@@ -186,6 +187,25 @@ def test_calibrate(case: Path, page: dict[str, str], tmp_path: Path) -> None:
 
     check(page["`lesionlens calibrate`"], {path.name for path in tmp_path.iterdir()})
     assert keys_of(out) == list(first_cells(page["`calibration.json`"]))
+
+
+def test_evaluate(page: dict[str, str], tmp_path: Path) -> None:
+    """Tables, figures and JSON, with the columns and keys that the page names."""
+    found = write_results(tmp_path, "a", boxes(((4, 4, 4), (4, 4, 4), 0.9)), np.ones(SHAPE, dtype=np.uint8))
+    (tmp_path / "cases.csv").write_text(f"case,results,mask\na,{found.results.name},{found.mask.name}\n")
+    out = tmp_path / "out"
+
+    assert main(["evaluate", str(tmp_path / "cases.csv"), "--out", str(out), "-q"]) == 0
+
+    check(page["`lesionlens evaluate`"], {path.name for path in out.iterdir()})
+    assert keys_of(out / "evaluation.json") == list(first_cells(page["`evaluation.json`"]))
+    for name in ("cases.csv", "lesions.csv"):
+        with (out / name).open(newline="", encoding="utf-8") as file:
+            assert next(csv.reader(file)) == list(first_cells(page[f"`{name}`"]))
+    text = page["`summary.csv` of an evaluation"]
+    with (out / "summary.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [*rows[0], *(row["metric"] for row in rows)] == list(first_cells(text))
 
 
 def test_the_comparison_answers_no(page: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ _SCANS: Final = tuple(s for s in (*NIFTI_SUFFIXES, *ITK_SUFFIXES) if s not in _S
 # File systems take 255 bytes; what is longer than this also tires the reader of a table.
 _LONGEST: Final = 100
 _CHANNEL: Final = "channel:"
+_STRATUM: Final = "stratum:"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class BatchCase:
         Path or URL of what a reader marked; the summary says how far the regions agree with it.
     files
         Those of the scan, relative to the folder ``input``; empty where it is all of it.
+    strata
+        What cases are told apart by in an evaluation: column and value of each. The results do not depend on it.
     """
 
     name: str
@@ -61,6 +64,7 @@ class BatchCase:
     anatomy: str | None = None
     mask: str | None = None
     files: tuple[str, ...] = ()
+    strata: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,15 +171,17 @@ def _of_series(home: Path, info: SeriesInfo, wanted: str | None) -> BatchCase | 
 
 def _in_manifest(path: Path) -> Iterator[BatchCase]:
     rows = _json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path)
-    known = [one.name for one in fields(BatchCase) if one.name != "files"]
+    known = [one.name for one in fields(BatchCase) if one.name not in ("files", "strata")]
     for number, row in enumerate(rows, start=1):
         where = f"Case {number} of {path.name}"
         channels = {str(k): str(v) for k, v in dict(row.pop("channels", None) or {}).items() if v}
         given = {name: str(value).strip() for name, value in row.items() if value not in (None, "")}
+        strata = {n.removeprefix(_STRATUM): given.pop(n) for n in list(given) if n.startswith(_STRATUM)}
         given["input"] = given.get("input") or given.pop("scan", "")
         strange = next((name for name in given if name not in known), None)
         if strange is not None:
-            raise InputError(f"{where}: {unknown_name('column', strange, (*known, _CHANNEL + 'NAME'))}")
+            columns = (*known, f"{_CHANNEL}NAME", f"{_STRATUM}NAME")
+            raise InputError(f"{where}: {unknown_name('column', strange, columns)}")
         if not given["input"]:
             raise InputError(f"{where} names no scan; a manifest needs the column input, and a path in each row.")
         words: dict[str, Any] = {**given}
@@ -184,7 +190,7 @@ def _in_manifest(path: Path) -> Iterator[BatchCase]:
             words["over"] = _placed(path, given["over"], must=False)
         words["name"] = given.get("name") or _without_suffix(given["input"].rstrip("/").rsplit("/", 1)[-1])
         found = tuple((channel, _placed(path, file)) for channel, file in channels.items())
-        yield BatchCase(**{**words, "channels": found})
+        yield BatchCase(**{**words, "channels": found, "strata": tuple(strata.items())})
 
 
 def _placed(manifest: Path, text: str, *, must: bool = True) -> str:

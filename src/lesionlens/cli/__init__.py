@@ -14,6 +14,7 @@ from lesionlens.cli import (
     bundles,
     calibrate,
     compare,
+    evaluate,
     export,
     importance,
     info,
@@ -49,6 +50,7 @@ registration.register(app)
 run.register(app)
 export.register(app)
 batch.register(app)
+evaluate.register(app)
 info.register(app)
 view.register(app)
 bundles.register(app)

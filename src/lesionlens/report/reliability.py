@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,13 +63,13 @@ def draw_reliability(calibration: Calibration, *, stacked: bool = False) -> Figu
     return figure
 
 
-def draw_frequencies(found: Reliability, *, title: str) -> Figure:
-    """Draw how often what a map gives a probability to was marked, in one case.
+def draw_frequencies(found: Reliability | Mapping[str, Reliability], *, title: str) -> Figure:
+    """Draw how often what maps give a probability to was marked.
 
     Parameters
     ----------
     found
-        Of the map against a mask.
+        Of maps against masks; or several, by the name of the voxels that they are of.
     title
         Words above.
     """
@@ -76,8 +77,10 @@ def draw_frequencies(found: Reliability, *, title: str) -> Figure:
 
     figure = Figure(figsize=(4.6, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    label = f"ECE {found.expected_error:.3f}, ACE {found.average_error:.3f}"
-    _draw_dots(axes, found, "tab:blue", label)
+    named = {"": found} if isinstance(found, Reliability) else found
+    for (name, one), colour in zip(named.items(), ("tab:blue", "tab:orange"), strict=False):
+        label = f"{name and f'{name}: '}ECE {one.expected_error:.3f}, ACE {one.average_error:.3f}"
+        _draw_dots(axes, one, colour, label)
     _finish(axes, title)
     figure.supxlabel(NOTICE, fontsize=7, color="0.4")
     return figure

@@ -158,7 +158,8 @@ def _box_overlap(values: NDArray[np.floating], mask: NDArray[np.bool_]) -> float
     best = 0.0
     for threshold in np.arange(1, BOX_THRESHOLDS) / BOX_THRESHOLDS * top:
         largest = cc3d.largest_k((values >= threshold).astype(np.uint8), k=1, connectivity=26)
-        best = max(best, *(_overlap(_boxes(largest)[0], lesion) for lesion in lesions))
+        (box,) = _boxes(largest)
+        best = max(best, *(_overlap(box, lesion) for lesion in lesions))
     return best
 
 
