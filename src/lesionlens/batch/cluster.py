@@ -140,7 +140,11 @@ class _Watch:
 
     def look(self) -> None:
         """Start workers of this machine again where all are gone; wait some minutes for those of others."""
-        if self._client.nthreads():
+        try:
+            there = bool(self._client.nthreads())
+        except (OSError, CancelledError, AsyncCancelled) as error:
+            raise _gone() from error
+        if there:
             self._seen = time.monotonic()
             return
         alone = time.monotonic() - self._seen
