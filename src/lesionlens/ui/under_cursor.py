@@ -97,7 +97,8 @@ def canvas_words(viewer: ViewerModel) -> str:
     spot = spot_at(viewer, viewer.cursor.position) if viewer.dims.ndisplay == 2 else None
     if spot is None:
         return ""
-    values = [f"{one.name} = {one.text}" for one in spot.overlays if one.on_canvas and one.text]
+    shown = [one for one in spot.overlays if one.on_canvas and one.text]
+    values = [f"{one.name} {one.text}" if one.text[0] == "<" else f"{one.name} = {one.text}" for one in shown]
     central = "" if slab_of(viewer) is None else " in the central slice"
     return "\n".join([*spot.sides, f"{spot.value}{central}", *values])
 
