@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 # Before napari is loaded: tests neither read nor change the settings of whoever runs them.
@@ -25,6 +26,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from lesionlens.ui.open import settle
+from review_desk import Desk
 from ui_window import Window, close_dock, dock_into
 
 _CANVAS = (500, 500)
@@ -138,3 +140,23 @@ def answer() -> Iterator[Callable[[Callable[[Any], None]], list[Any]]]:
     yield prepare
     for timer in timers:
         timer.stop()
+
+
+@pytest.fixture(scope="module")
+def reading_viewer(qapp: QApplication) -> Iterator[napari.Viewer]:
+    """Return one visible window: keys go to what is seen."""
+    assert qapp is not None
+    viewer = napari.Viewer(show=True, show_welcome_screen=False)
+    viewer.window.resize(1200, 800)
+    settle()
+    yield viewer
+    viewer.close()
+
+
+@pytest.fixture
+def desk(reading_viewer: napari.Viewer, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """Return a desk with an empty window, and keys that nobody has changed."""
+    monkeypatch.setenv("LESIONLENS_CONFIG", str(tmp_path / "config"))
+    found = Desk(reading_viewer, qtbot)
+    yield found
+    found.close()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import napari
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -35,26 +33,6 @@ pytestmark = pytest.mark.xvfb
 
 N_FINDINGS = 40
 WORDS = ("accept", "reject", "unsure")
-
-
-@pytest.fixture(scope="module")
-def reading_viewer(qapp: QApplication) -> Iterator[napari.Viewer]:
-    """Return one visible window: keys go to what is seen."""
-    assert qapp is not None
-    viewer = napari.Viewer(show=True, show_welcome_screen=False)
-    viewer.window.resize(1200, 800)
-    settle()
-    yield viewer
-    viewer.close()
-
-
-@pytest.fixture
-def desk(reading_viewer: napari.Viewer, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    """Return a desk with an empty window, and keys that nobody has changed."""
-    monkeypatch.setenv("LESIONLENS_CONFIG", str(tmp_path / "config"))
-    found = Desk(reading_viewer, qtbot)
-    yield found
-    found.close()
 
 
 def labels_of(path: Path, case: int) -> NDArray[Any]:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import napari
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QFileDialog
 
 from lesionlens.review import Act, Session
-from lesionlens.ui.open import settle
 from lesionlens.ui.review.keys import KEYS
 from review_cases import blobs, make_session
 from review_desk import Desk
@@ -23,26 +19,6 @@ pytestmark = pytest.mark.xvfb
 
 # What two readers said of the four findings of a case, blind to each other.
 SAID = {"Ann": ("accept", "accept", "reject", "unsure"), "Bob": ("accept", "reject", "reject", "unsure")}
-
-
-@pytest.fixture(scope="module")
-def reading_viewer(qapp: QApplication) -> Iterator[napari.Viewer]:
-    """Return one visible window: keys go to what is seen."""
-    assert qapp is not None
-    viewer = napari.Viewer(show=True, show_welcome_screen=False)
-    viewer.window.resize(1200, 800)
-    settle()
-    yield viewer
-    viewer.close()
-
-
-@pytest.fixture
-def desk(reading_viewer: napari.Viewer, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    """Return a desk with an empty window, and keys that nobody has changed."""
-    monkeypatch.setenv("LESIONLENS_CONFIG", str(tmp_path / "config"))
-    found = Desk(reading_viewer, qtbot)
-    yield found
-    found.close()
 
 
 def read_twice(folder: Path) -> Path:
