@@ -198,6 +198,7 @@ def test_stopping_keeps_what_is_done(place: Path, options: RunOptions, tmp_path:
     names = {one.name for one in (tmp_path / "out" / "cases").iterdir()}
     assert names < set(RADII)
     assert names
+    assert max(seen) == len(names), "each outcome is counted once, also the one on which it was stopped"
     assert not [one for one in (tmp_path / "out" / ".work").iterdir() if one.is_dir()]
     assert verify(tmp_path / "out").right
 

@@ -49,9 +49,9 @@ def run_here(tasks: Iterable[Task], report: Callable[[Outcome], None], *, progre
                 loaded = ahead.result()
                 ahead = start(next(waiting, None))
                 made = compute(loaded, bundle, progress=progress)
-                if behind is not None:
-                    report(behind.result())
-                behind = writer.submit(write, made)
+                written, behind = behind, writer.submit(write, made)
+                if written is not None:
+                    report(written.result())
         finally:
             stop.set()
             _abandon(ahead)
