@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anomaly_bundles import anomaly_bundle
 from lesionlens.errors import ExplainError, InputError
 from lesionlens.model import Bundle, load_bundle
 from lesionlens.options import RunOptions
@@ -17,6 +18,8 @@ from lesionlens.results import read_case, write_case
 from lesionlens.volume import Volume
 from tiny_bundles import CENTRE, SLIDING, blob, straight_grid, write_bundle
 from tiny_networks import SmallUNet
+
+DISCRETE = {"_target_": "AsDiscreted", "keys": "pred"}
 
 # What the makers of the bundle state for its one class.
 STATED = 0.8
@@ -116,3 +119,55 @@ def test_blocks_and_the_whole_agree_and_the_record_says_which(scan: Volume, expl
     assert (len(whole.attributions), len(blocks.attributions)) == (1, 0)
     assert any("needs all the memory" in warning for warning in blocks.warnings)
     assert np.abs(whole.probabilities[0].array - blocks.probabilities[0].array).max() < 1e-5
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return an anomaly bundle whose score is the scan less 0.25."""
+    spec = {"method": "reconstruction", "deviation": "brighter", "label": "bright"}
+    folder = tmp_path_factory.mktemp("pipeline") / "odd"
+    return load_bundle(anomaly_bundle(folder, spec, scaled=True, inferer=SLIDING), trust=True, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("asked", "least"), [({}, 1.0), ({"threshold": 2.0}, 2.0), ({"thresholds": {"bright": 3.0}}, 3.0)]
+)
+def test_regions_of_an_anomaly_map(
+    asked: dict[str, object], least: float, scan: Volume, odd: Bundle, tmp_path: Path
+) -> None:
+    """They lie where the score, known by hand, is at least its unit or what was asked for; the disk keeps them."""
+    bright = scan.with_array(4 * scan.array)
+    score = bright.array - 0.25
+
+    result = run_case(options(**asked), volume=bright, bundle=odd)
+
+    (region,) = result.regions["bright"]
+    assert region.n_voxels == (score >= least).sum()
+    assert region.anomaly_max == pytest.approx(score.max(), abs=1e-5)
+    assert region.anomaly_mean == pytest.approx(score[score >= least].mean(), abs=1e-5)
+    assert region.probability_max is None
+    again = read_case(write_case(result, tmp_path / "out"), bright)
+    assert again.regions == result.regions
+    assert again.threshold_of("bright") == least
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, {"threshold": 0.8}], 0.8),
+        ([{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, {"threshold": 0.5}], 0.5),
+        ([{"threshold": 0.8}], 0.5),  # of logits: nobody knows
+        ([{"_target_": "Activationsd", "keys": "pred", "softmax": True}, {"argmax": True}], 0.5),
+    ],
+)
+def test_the_bundles_own_postprocessing_has_the_threshold(
+    steps: list[dict[str, object]], expected: float, scan: Volume, tmp_path: Path
+) -> None:
+    """A voxel that the bundle itself would mark is marked."""
+    folder = write_bundle(tmp_path / "bundle", inferer=SLIDING, postprocessing=[{**DISCRETE, **one} for one in steps])
+
+    result = run_case(options(), volume=scan, bundle=load_bundle(folder, trust=True, device="cpu"))
+
+    assert result.threshold_of("lesion") == expected
+    (region,) = result.regions["lesion"]
+    assert region.n_voxels == voxels_from(scan, expected)

@@ -112,6 +112,11 @@ class Heatmap:
             raise InputError(f"Probabilities of {self.label!r} must lie in [0, 1]; found {low:g} to {high:g}.")
 
     @property
+    def has_regions(self) -> bool:
+        """Whether what lies above a threshold is a finding: so it is of a probability or an anomaly, no attribution."""
+        return self.kind in ("probability", "anomaly")
+
+    @property
     def array(self) -> NDArray[np.float32]:
         """(i, j, k) float32, read-only, on :attr:`grid`."""
         return self.volume.array

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lesionlens.computing import Computing, EngineName
 from lesionlens.io.policy import Irregular
 from lesionlens.methods import Sampling, Value
-from lesionlens.rules import DEFAULT_RULES, RegionRules
+from lesionlens.rules import DEFAULT_RULES, DEFAULT_THRESHOLD, RegionRules
 from lesionlens.target import Over, ScoreName, TargetSpec
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class RunOptions:
     layer: str | None = None
     method_options: Mapping[str, Value] = field(default_factory=dict)
     registration: bool = True
-    threshold: float = 0.5
+    threshold: float = DEFAULT_THRESHOLD
     thresholds: Mapping[str, float] = field(default_factory=dict)
     rules: RegionRules = DEFAULT_RULES
     anatomy: Path | LabelMap | None = None

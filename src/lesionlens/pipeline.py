@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lesionlens.computing import Computing
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, LabelMap
@@ -24,7 +26,7 @@ from lesionlens.progress import Progress, silent
 from lesionlens.record import run_record
 from lesionlens.regions import MeasuredClasses, measure_classes
 from lesionlens.results import CaseResult, write_case
-from lesionlens.rules import RegionRules
+from lesionlens.rules import DEFAULT_ANOMALY_THRESHOLD, DEFAULT_THRESHOLD, RegionRules
 from lesionlens.spread import Uncertainty, VolumeSpread
 from lesionlens.volume import Array, Volume
 
@@ -200,7 +202,7 @@ def _measured(
 ) -> MeasuredClasses:
     return measure_classes(
         volume,
-        output.probabilities,
+        [one for one in (*output.probabilities, *output.attributions) if one.has_regions],
         maps,
         options.threshold,
         thresholds=thresholds,
@@ -258,7 +260,7 @@ def _settled(computing: Computing, output: ModelOutput) -> Computing:
 def class_thresholds(options: RunOptions, bundle: Bundle) -> dict[str, float]:
     """Return the thresholds of single classes: those that were asked for, and else the bundle's.
 
-    Who asks for a threshold other than the default means all classes.
+    Who asks for a threshold other than the default means all classes. That of an anomaly map has its own default.
 
     Raises
     ------
@@ -268,10 +270,12 @@ def class_thresholds(options: RunOptions, bundle: Bundle) -> dict[str, float]:
         If a threshold is none of a probability.
     """
     names = bundle.info.outputs
-    stated = bundle.info.thresholds if options.threshold == RunOptions(Path()).threshold else {}
+    anomaly = bundle.info.anomaly is not None
+    own = dict.fromkeys(names, DEFAULT_ANOMALY_THRESHOLD) if anomaly else {}
+    stated = {**own, **bundle.info.thresholds} if options.threshold == DEFAULT_THRESHOLD else {}
     found = {name: value for name, value in stated.items() if name in names}
     for name, value in options.thresholds.items():
-        if not 0 < value <= 1:
+        if not 0 < value <= (np.inf if anomaly else 1):
             raise InputError(f"A threshold of probabilities lies above 0 and at most at 1; found {value} for {name!r}.")
         found[names[bundle.channel(name)]] = float(value)
     return found

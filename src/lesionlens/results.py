@@ -102,7 +102,7 @@ class CaseResult:
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def threshold_of(self, label: str) -> float:
-        """Return the probability from which a voxel belongs to a region of a class."""
+        """Return the probability, or anomaly, from which a voxel belongs to a region of a class."""
         return self.thresholds.get(label, self.threshold)
 
     @property
@@ -323,8 +323,11 @@ def _assemble(folder: Path, record: dict[str, Any], volume: Volume, *, measured:
     threshold = float(record["options"]["threshold"])
     labels, regions = {}, {}
     anatomy = _anatomy(folder, record, volume)
-    for heatmap in probabilities:
-        array = _on_grid(folder / f"regions_{slug(heatmap.label)}.nii.gz", volume)
+    for heatmap in (m for m in maps if m.has_regions):
+        path = folder / f"regions_{slug(heatmap.label)}.nii.gz"
+        if heatmap.kind == "anomaly" and not path.exists():
+            continue  # runs before 0.2 measured none of anomaly
+        array = _on_grid(path, volume)
         labels[heatmap.label] = array
         if measured:
             regions[heatmap.label] = tuple(measure_class(volume, heatmap, maps, array, anatomy=anatomy))

@@ -9,10 +9,22 @@ from typing import Any, Final, Literal, get_args
 
 from lesionlens.errors import InputError
 
-__all__ = ["DEFAULT_RULES", "Connectivity", "RegionRules", "RegionSteps"]
+__all__ = [
+    "DEFAULT_ANOMALY_THRESHOLD",
+    "DEFAULT_RULES",
+    "DEFAULT_THRESHOLD",
+    "Connectivity",
+    "RegionRules",
+    "RegionSteps",
+]
 
 # Voxels that touch by faces (6), by faces and edges (18), or by corners as well (26).
 Connectivity = Literal[6, 18, 26]
+
+#: Probability from which a voxel belongs to a class, where neither the user nor the bundle says other.
+DEFAULT_THRESHOLD: Final = 0.5
+#: The same of an anomaly map: its unit, which all but a small share of the voxels of the reference scans lie below.
+DEFAULT_ANOMALY_THRESHOLD: Final = 1.0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap, Kind, Provenance
 from lesionlens.report import draw_montage, montage, paint, write_montage
 from lesionlens.report.montage import NOTICE
+from lesionlens.scales import FARTHEST
 from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
 from orientations import ORIENTATIONS, Orientation, oblique, reoriented
 
@@ -27,7 +28,11 @@ Pixels = NDArray[np.float64]
 def make_map(array: NDArray[Any], grid: Grid, kind: Kind = "probability", **provenance: Any) -> Heatmap:
     """Return a heatmap of lesions."""
     return Heatmap(
-        Volume(array.astype(np.float32), grid), kind, "lesion", kind != "probability", Provenance(**provenance)
+        Volume(array.astype(np.float32), grid),
+        kind,
+        "lesion",
+        kind not in ("probability", "anomaly"),
+        Provenance(**provenance),
     )
 
 
@@ -202,6 +207,19 @@ def test_features_of_both_signs_have_colours() -> None:
     assert scale.limits == (-2.0, 2.0)
     assert scale.name == "feature"
     assert "of lesion, no unit" in scale.caption
+
+
+def test_an_anomaly_map_is_not_stretched_to_its_own_maximum() -> None:
+    """A quiet scan looks quiet: the colours end where the reference says, whatever the scan holds."""
+    grid = Grid((1, 1, 4), np.eye(4))
+    quiet = make_map(np.array([[[0.0, 0.1, 0.2, 0.3]]]), grid, "anomaly")
+    loud = make_map(np.array([[[0.0, 0.1, 3.0, 30.0]]]), grid, "anomaly")
+
+    scales = [paint.feature_scale(one) for one in (quiet, loud)]
+
+    assert [scale.limits for scale in scales] == [(0.0, FARTHEST)] * 2
+    np.testing.assert_array_equal(scales[0].paint(quiet.array), scales[1].paint(quiet.array))
+    assert [dict(scale.ticks)[FARTHEST] for scale in scales] == ["3", "≥3"]
 
 
 def test_a_map_without_evidence_for_the_class_says_so() -> None:

@@ -110,6 +110,8 @@ EXPECTED_COLUMNS = [
     "smooth_surface_mm2",
     "smooth_sphericity",
     "below_attribution_cell",
+    "anomaly_mean",
+    "anomaly_max",
 ]
 
 

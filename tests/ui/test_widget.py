@@ -14,13 +14,15 @@ import napari
 import numpy as np
 import pytest
 from napari.utils.notifications import Notification
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from lesionlens.display import CORONAL, DisplayView
 from lesionlens.errors import InputError
+from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.pipeline import RunOptions
 from lesionlens.progress import Progress
+from lesionlens.regions import measure_classes
 from lesionlens.results import CaseResult, write_case
 from lesionlens.rules import RegionRules
 from lesionlens.ui import consent, work
@@ -646,6 +648,29 @@ def test_a_detection_shows_its_boxes_beside_the_cam(window: Window) -> None:
     window.widget.overlays.restyle("probability", threshold=0.25)
     window.widget._show_regions()
     assert "of which 2 have a confidence of 0.25 or more" in window.widget.table.caption.text()
+
+
+def test_an_anomaly_map_has_regions_at_its_own_threshold(window: Window) -> None:
+    """The slider is one of probabilities: it cuts no anomaly, while the rules of the regions hold for it too."""
+    volume = phantom()
+    score = np.zeros(volume.grid.shape, dtype=np.float32)
+    score[BLOB], score[SMALL_BLOB] = 2.5, 1.25
+    odd = Heatmap(volume.with_array(score, unit="reference units"), "anomaly", "odd", False, Provenance(method="flow"))
+    found = measure_classes(volume, [odd], (), 1.0)
+    empty = replace(result_of(volume), probabilities=(), attributions=(odd,), thresholds={"odd": 1.0})
+    show(window, replace(empty, regions=found.regions, labels=found.labels, steps=found.steps))
+    table, form = window.widget.table, window.widget.form.regions
+
+    assert "measured at anomaly ≥ 1" in table.caption.text()
+    assert [r.anomaly_max for r in table.regions] == [2.5, 1.25]
+    headings = [table.table.model().headerData(n, Qt.Orientation.Horizontal) for n in range(6)]
+    assert headings[4:] == ["mean", "max"]
+    assert table.table.model().index(0, 5).data() == "2.50"
+
+    form.minimum.setValue(volume.grid.voxel_volume_mm3 * 100)
+    window.qtbot.waitUntil(lambda: len(table.regions) == 1, timeout=WAIT_MS)
+    assert table.regions[0].anomaly_max == 2.5
+    assert "measured at anomaly ≥ 1" in table.caption.text()
 
 
 def test_a_plain_image_is_run_with_a_notice(window: Window, stub: Stub, notifications: list[Notification]) -> None:

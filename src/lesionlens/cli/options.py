@@ -209,7 +209,10 @@ Gamma = Annotated[float, typer.Option(help="Strength of the competing classes.")
 Layer = Annotated[
     str | None, typer.Option(help="Target layer, dotted name, or several as a+b. [default: chosen by the network]")
 ]
-Threshold = Annotated[float, typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1].")]
+Threshold = Annotated[
+    float,
+    typer.Option(help="Probability from which a voxel belongs to a region, in (0, 1]; of an anomaly map its value, 1."),
+]
 ClassThreshold = Annotated[
     list[str],
     typer.Option(

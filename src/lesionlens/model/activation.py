@@ -45,6 +45,8 @@ class Activation:
         What logits are divided by first; 1 unless the bundle was calibrated.
     calibration
         One sentence about that for the reader; empty where the temperature is 1.
+    threshold
+        Probability from which the postprocessing itself counts a voxel to a class; None where it does not say.
     """
 
     kind: Kind
@@ -54,6 +56,7 @@ class Activation:
     doubt: str = ""
     temperature: float = 1.0
     calibration: str = ""
+    threshold: float | None = None
 
     def probabilities(self, output: Tensor) -> Tensor:
         """Turn an output, channels first, into probabilities."""
@@ -78,7 +81,8 @@ def stated(postprocessing: Sequence[Any], n_outputs: int) -> Activation:
     for step in (s for s in steps if "Activations" in type(s).__name__):
         for name in names:
             if _flag(step, name) or getattr(_flag(step, "other"), "__name__", "") == name:
-                return Activation(name, reason=f"postprocessing applies {name}", source="config")
+                reason = f"postprocessing applies {name}"
+                return Activation(name, reason=reason, source="config", threshold=_threshold(steps))
     for step in (s for s in steps if "AsDiscrete" in type(s).__name__):
         if _flag(step, "argmax"):
             return Activation("softmax", reason="postprocessing takes the argmax", source="argmax")
@@ -87,6 +91,17 @@ def stated(postprocessing: Sequence[Any], n_outputs: int) -> Activation:
     if n_outputs == 1:
         return Activation("sigmoid", reason="one output channel and no activation in the config")
     return Activation("softmax", reason=f"{n_outputs} output channels and no activation in the config")
+
+
+def _threshold(steps: Sequence[Any]) -> float | None:
+    """Return the threshold of an ``AsDiscrete`` behind an ``Activations``; behind anything else it may be of logits."""
+    names = [type(step).__name__ for step in steps]
+    first = next(n for n, name in enumerate(names) if "Activations" in name)
+    for step in (step for step, name in zip(steps[first:], names[first:], strict=True) if "AsDiscrete" in name):
+        found = None if _flag(step, "argmax") else _flag(step, "threshold")
+        if isinstance(found, int | float) and not isinstance(found, bool) and 0 < found < 1:
+            return float(found)
+    return None
 
 
 def _flat(steps: Sequence[Any]) -> Iterator[Any]:

@@ -30,6 +30,7 @@ from lesionlens.model.catalogue import (
     require_configs,
     with_first_as_background,
     with_task,
+    with_threshold,
 )
 from lesionlens.model.config import Parts, find_config, read_parts
 from lesionlens.model.device import choose_device
@@ -264,8 +265,9 @@ def _load(folder: Path, permission: Permission, device: torch.device, classes: S
             " which holds the anchors and the rules for boxes, and finds none."
         )
     info = info if info.task_stated else _with_shown_task(info, network, parts.inferer)
+    info = with_first_as_background(info) if parts.activation.kind == "softmax" else info
     return Bundle(
-        info=with_first_as_background(info) if parts.activation.kind == "softmax" else info,
+        info=with_threshold(info, parts.activation.threshold),
         network=network,
         preprocessing=parts.preprocessing,
         loader=parts.loader,

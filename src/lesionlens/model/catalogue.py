@@ -17,6 +17,7 @@ from lesionlens.heatmap import slug
 from lesionlens.model.anomaly.spec import AnomalySpec, anomaly_spec
 from lesionlens.model.archive import extract_zip
 from lesionlens.model.metadata import channel_names, for_something_else, main_entry, read_json
+from lesionlens.rules import DEFAULT_THRESHOLD
 
 __all__ = [
     "BundleInfo",
@@ -33,6 +34,7 @@ __all__ = [
     "require_configs",
     "with_first_as_background",
     "with_task",
+    "with_threshold",
 ]
 
 Task = Literal["segmentation", "classification", "detection", "anomaly"]
@@ -92,7 +94,8 @@ class BundleInfo:
     anomaly
         How an anomaly bundle scores, as ``lesionlens.anomaly`` in ``metadata.json``; None of any other.
     thresholds
-        Per class the probability from which a voxel belongs to it, as ``lesionlens.thresholds`` in ``metadata.json``.
+        Per class the probability from which a voxel belongs to it, as ``lesionlens.thresholds`` in ``metadata.json``,
+        or as the bundle's own postprocessing has it.
     """
 
     name: str
@@ -243,6 +246,16 @@ def _thresholds(metadata: Mapping[str, Any]) -> dict[str, float]:
     found = own.get("thresholds") if isinstance(own, dict) else None
     pairs = found.items() if isinstance(found, dict) else ()
     return {str(k): float(v) for k, v in pairs if isinstance(v, int | float) and not isinstance(v, bool) and 0 < v <= 1}
+
+
+def with_threshold(info: BundleInfo, threshold: float | None) -> BundleInfo:
+    """Return a bundle's description with the threshold of its postprocessing, for the classes that have none stated."""
+    if threshold is None or threshold == DEFAULT_THRESHOLD:
+        return info
+    classes = [name for n, name in enumerate(info.outputs) if n != info.background]
+    decision = f"Voxels belong to a class from a probability of {threshold:g} on, as in the bundle's postprocessing."
+    stated = {**dict.fromkeys(classes, threshold), **info.thresholds}
+    return replace(info, thresholds=stated, decisions=(*info.decisions, decision))
 
 
 def _name(metadata: Mapping[str, Any], folder: Path, root: Path, *, embedded: bool) -> str:

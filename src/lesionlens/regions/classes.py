@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,7 @@ class MeasuredClasses:
 
 def measure_classes(
     volume: Volume,
-    probabilities: tuple[Heatmap, ...],
+    heatmaps: Sequence[Heatmap],
     maps: tuple[Heatmap, ...],
     threshold: float,
     *,
@@ -57,8 +57,8 @@ def measure_classes(
     ----------
     volume
         The scan.
-    probabilities
-        One map for each class.
+    heatmaps
+        One map for each class: its probability, or how far it lies from what is healthy.
     maps
         Attribution and uncertainty maps; the first of each class and kind is measured.
     threshold
@@ -73,8 +73,8 @@ def measure_classes(
         Called for each class.
     """
     measured = MeasuredClasses()
-    for done, heatmap in enumerate(probabilities):
-        progress("Measuring regions", done, len(probabilities))
+    for done, heatmap in enumerate(heatmaps):
+        progress("Measuring regions", done, len(heatmaps))
         least = (thresholds or {}).get(heatmap.label, threshold)
         found = find_regions(heatmap, threshold=least, valid=volume.valid, rules=rules)
         measured.labels[heatmap.label] = found.labels
@@ -85,7 +85,7 @@ def measure_classes(
 
 def measure_class(
     volume: Volume,
-    probability: Heatmap,
+    heatmap: Heatmap,
     maps: Iterable[Heatmap],
     labels: Array,
     *,
@@ -97,8 +97,8 @@ def measure_class(
     ----------
     volume
         The scan.
-    probability
-        Map of the class.
+    heatmap
+        Map of the class that the regions are of.
     maps
         Of any class and kind: the attribution map of this class is measured, and the entropy of its predictions. Where
         a network looks is no evidence, even seen from the class: it has no share to measure.
@@ -107,12 +107,12 @@ def measure_class(
     anatomy
         Labels of anatomy on the grid of the scan.
     """
-    own = [m for m in maps if m.label == probability.label]
+    own = [m for m in maps if m.label == heatmap.label]
     attribution = next((m for m in own if m.kind == "attribution"), None)
     uncertainty = next((m for m in own if m.kind == "uncertainty" and m.provenance.method == "entropy"), None)
     return measure(
         volume,
-        probability,
+        heatmap,
         attribution=attribution,
         uncertainty=uncertainty,
         anatomy=anatomy,

@@ -101,6 +101,7 @@ def measure(
         **_peak_columns(groups, heatmap, volume.grid),
         **_intensity_columns(groups, volume),
         **_probability_columns(groups, heatmap, volume.grid),
+        **_anomaly_columns(groups, heatmap),
         **_attribution_columns(groups, attribution, volume.valid),
         **({} if uncertainty is None else {"uncertainty_mean": groups.mean(groups.values(uncertainty.array)).tolist()}),
         **({} if anatomy is None else {"anatomy": _overlaps(groups, anatomy)}),
@@ -201,6 +202,13 @@ def _probability_columns(groups: Groups, heatmap: Heatmap | LabelMap, grid: Grid
         "probability_integral_mm3": (groups.sum(values) * grid.voxel_volume_mm3).tolist(),
         "volumes_at_mm3": [tuple(row) for row in volumes],
     }
+
+
+def _anomaly_columns(groups: Groups, heatmap: Heatmap | LabelMap) -> Columns:
+    if heatmap.kind != "anomaly":
+        return {}
+    values = groups.values(heatmap.array)
+    return {"anomaly_mean": groups.mean(values).tolist(), "anomaly_max": groups.extremes(values)[1].tolist()}
 
 
 def _attribution_columns(groups: Groups, attribution: Heatmap | None, valid: NDArray[np.bool_] | None) -> Columns:

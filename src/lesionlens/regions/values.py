@@ -88,6 +88,8 @@ class Region:
         Highest attribution in the region.
     uncertainty_mean
         Mean of the uncertainty map.
+    anomaly_mean, anomaly_max
+        Of the measured heatmap where it is an anomaly map, in its unit; else None.
     anatomy
         Anatomical labels that the region lies in, with their share of its voxels, largest first. Shares add up to less
         than 1 where a part lies in none.
@@ -126,6 +128,8 @@ class Region:
     volumes_at_mm3: tuple[float, ...] | None = None
     attribution_peak: float | None = None
     uncertainty_mean: float | None = None
+    anomaly_mean: float | None = None
+    anomaly_max: float | None = None
     anatomy: tuple[tuple[str, float], ...] = ()
     one_slice: bool = False
     few_voxels: bool = False

@@ -128,7 +128,7 @@ COLUMNS: tuple[Column, ...] = (
     _points((f"centroid_{a}" for a in "ijk"), "voxels", "The same as index from 0, with fractions.", "centroid_ijk"),
     _points(_ends("bbox", "ijk", ("min", "max")), "voxels", "First and last index along each axis.", "bbox_ijk"),
     _points(_ends("bbox", "ras", ("min", "max"), "_mm"), _MM, "Box over the outer faces of the voxels.", "bbox_ras"),
-    _points((f"peak_{a}_mm" for a in "ras"), _MM, "Voxel with the highest probability.", "peak_ras"),
+    _points((f"peak_{a}_mm" for a in "ras"), _MM, "Voxel with the highest probability, or anomaly.", "peak_ras"),
     _points((f"peak_{a}" for a in "ijk"), "voxels", "The same as index.", "peak_ijk"),
     _of(
         "intensity_mean intensity_sd intensity_min intensity_median intensity_max",
@@ -306,6 +306,12 @@ COLUMNS: tuple[Column, ...] = (
         "",
         "True if the region has less volume than a cell of the layer that the attribution was made from: its"
         " attribution is that of its surroundings. Empty where there is no such layer.",
+    ),
+    _of(
+        "anomaly_mean anomaly_max",
+        "the map's",
+        "Mean and highest anomaly inside, for the regions of an anomaly map.",
+        formula="Σ s / n, max s",
     ),
 )
 

@@ -35,7 +35,8 @@ def print_result(case: CaseResult) -> None:
     for label, regions in case.regions.items():
         total = sum(region.volume_mm3 for region in regions) / 1000
         rules = f" ({case.rules.text})" if case.rules.text else ""
-        least = f"at probability {case.threshold_of(label):g} or more"
+        quantity = "anomaly" if case.conclusion_of(label) is None else "probability"
+        least = f"at {quantity} {case.threshold_of(label):g} or more"
         console.print(f"{label}: {len(regions)} region(s) {least}{rules}, {total:.2f} mL")
         if label in case.steps and case.steps[label].text:
             console.print(f"  {case.steps[label].text}")
@@ -98,7 +99,9 @@ def print_trust(report: TrustReport) -> None:
 
 
 def _print_regions(regions: Sequence[Region]) -> None:
-    header = ("region", "mL", "centroid R A S mm", "mean p", "max p", "attribution")
+    of_anomaly = any(region.anomaly_max is not None for region in regions)
+    quantity = ("mean anomaly", "max anomaly") if of_anomaly else ("mean p", "max p")
+    header = ("region", "mL", "centroid R A S mm", *quantity, "attribution")
     print_table(header, (_cells(region) for region in regions[:_MAX_REGIONS_SHOWN]))
     if len(regions) > _MAX_REGIONS_SHOWN:
         Console().print(f"... and {len(regions) - _MAX_REGIONS_SHOWN} more in regions.csv")
@@ -123,7 +126,9 @@ def _print_detections(detections: Sequence[Detection], threshold: float) -> None
 def _cells(region: Region) -> tuple[str, ...]:
     place = " ".join(f"{mm:+5.0f}" for mm in region.centroid_ras)
     share = "-" if region.attribution_share is None else f"{100 * region.attribution_share:.1f} %"
-    mean, highest = (f"{p or 0:.2f}" for p in (region.probability_mean, region.probability_max))
+    of_probability = region.probability_mean, region.probability_max
+    found = of_probability if region.anomaly_max is None else (region.anomaly_mean, region.anomaly_max)
+    mean, highest = ("-" if value is None else f"{value:.2f}" for value in found)
     return str(region.label), f"{region.volume_mm3 / 1000:.3f}", place, mean, highest, share
 
 

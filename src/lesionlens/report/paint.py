@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lesionlens.heatmap import Heatmap
 from lesionlens.methods import method_title
 from lesionlens.report.slices import head_mask
+from lesionlens.scales import scale_of
 from lesionlens.volume import Volume
 
 if TYPE_CHECKING:
@@ -147,9 +148,13 @@ def attribution_scale(attribution: Heatmap) -> Scale:
 
 
 def feature_scale(feature: Heatmap) -> Scale:
-    """Return the colours of what a layer holds: one scale for the volume, fading to nothing at 0, both signs alike."""
+    """Return the colours of any other map: one scale for the volume, fading to nothing at 0, both signs alike.
+
+    Maps whose values mean something by themselves, such as those of anomaly, have the limit that follows from that.
+    """
     size = np.abs(feature.array[feature.array != 0])
-    limit = float(np.percentile(size, LIMIT_PERCENTILE)) if size.size else 1.0
+    scale = scale_of(feature)
+    limit = scale.limit or (float(np.percentile(size, LIMIT_PERCENTILE)) if size.size else 1.0)
     more = "≥" if size.size and size.max() > limit else ""
 
     def paint(values: NDArray[Any]) -> Floats:
@@ -163,7 +168,8 @@ def feature_scale(feature: Heatmap) -> Scale:
 
     ticks = ((0.0, "0"), (limit, f"{more}{limit:.2g}"))
     lowest = ((-limit, f"{more.replace('≥', '≤')}{-limit:.2g}"),) if feature.signed else ()
-    caption = f"{method_title(feature.provenance.method) or feature.kind} of {feature.label}, no unit"
+    made = "anomaly" if feature.kind == "anomaly" else method_title(feature.provenance.method) or feature.kind
+    caption = f"{made} of {feature.label}, {scale.unit}"
     limits = (-limit if feature.signed else 0.0, limit)
     return Scale(feature.kind, caption, limits, (*lowest, *ticks), paint, ATTRIBUTION_GREY)
 

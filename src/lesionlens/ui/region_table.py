@@ -57,6 +57,12 @@ _COLUMNS: tuple[_Column, ...] = (
         "{0[0]:.0f}, {0[1]:.0f}, {0[2]:.0f}",
     ),
 )
+# In place of those of the probability, where the regions are of an anomaly map.
+_ANOMALY_COLUMNS: tuple[_Column, ...] = (
+    ("mean", column_of("anomaly_mean").tip, lambda r: r.anomaly_mean, "{:.2f}"),
+    ("max", column_of("anomaly_max").tip, lambda r: r.anomaly_max, "{:.2f}"),
+)
+_ANOMALY_AT = slice(4, 6)
 # After the volume, where several predictions were made. Heading, meaning, value, format of the value.
 _SPREAD_COLUMNS: tuple[tuple[str, str, Callable[[VolumeSpread], Value], str], ...] = (
     ("CoV", "Standard deviation of its volume over the samples, by the mean volume", lambda s: s.cov, "{:.0%}"),
@@ -83,6 +89,8 @@ class _RegionModel(QAbstractTableModel):
         self.beginResetModel()
         self.regions = tuple(regions)
         self.columns = list(_COLUMNS)
+        if any(region.anomaly_max is not None for region in regions):
+            self.columns[_ANOMALY_AT] = _ANOMALY_COLUMNS
         if spreads:
             self.columns[_SPREAD_AT:_SPREAD_AT] = _of_spreads({spread.label: spread for spread in spreads})
         self.endResetModel()
@@ -168,10 +176,10 @@ class RegionTable(QWidget):
         regions: Sequence[Region],
         threshold: float,
         spreads: Sequence[VolumeSpread] = (),
-        *,
         said: str = "",
+        quantity: str = "probability",
     ) -> None:
-        """Show the regions of a class, at which threshold they were measured, and how their volumes spread.
+        """Show the regions of a class, at which threshold of which quantity they were measured, and how volumes spread.
 
         What is ``said`` of the rules that made them stands below.
         """
@@ -180,13 +188,13 @@ class RegionTable(QWidget):
         total = sum(region.volume_mm3 for region in regions) / 1000
         count = f"{len(regions)} region{'' if len(regions) == 1 else 's'}"
         self.caption.setText(
-            f"<b>{label}</b>: {count} measured at probability ≥ {_exactly(threshold)}, {total:.2f} mL in all"
+            f"<b>{label}</b>: {count} measured at {quantity} ≥ {_exactly(threshold)}, {total:.2f} mL in all"
             + (f"<br>{said[:1].upper()}{said[1:]}." if said else "")
         )
 
-    def show_measuring(self, threshold: float) -> None:
+    def show_measuring(self, threshold: float, *, quantity: str = "probability") -> None:
         """Say that the table is about to change; until then it keeps the regions of the earlier threshold."""
-        self.caption.setText(f"Measuring at probability ≥ {_exactly(threshold)}…")
+        self.caption.setText(f"Measuring at {quantity} ≥ {_exactly(threshold)}…")
 
     def _set_up_table(self) -> None:
         self.table.setModel(self._proxy)

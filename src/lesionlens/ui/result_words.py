@@ -9,7 +9,14 @@ from lesionlens.ui.sight import unseen_words
 if TYPE_CHECKING:
     from lesionlens.results import CaseResult
 
-__all__ = ["classes_of", "rules_words", "unseen_classes", "without_regions"]
+__all__ = [
+    "classes_of",
+    "quantity_of",
+    "regions_threshold",
+    "rules_words",
+    "unseen_classes",
+    "without_regions",
+]
 
 
 def unseen_classes(result: CaseResult) -> list[str]:
@@ -25,6 +32,17 @@ def classes_of(result: CaseResult) -> list[str]:
     )
     both = [label for label in explained if label in predicted]
     return list(dict.fromkeys([*(both or predicted), *explained, *predicted]))
+
+
+def regions_threshold(result: CaseResult | None, label: str, slider: float) -> float:
+    """Return where the regions of a class are cut: at the slider, which is of probabilities, where there are any."""
+    of_anomaly = result is not None and not result.probabilities and label in result.labels
+    return result.threshold_of(label) if result is not None and of_anomaly else slider
+
+
+def quantity_of(result: CaseResult) -> str:
+    """Return what the thresholds of the regions are of."""
+    return "probability" if result.probabilities else "anomaly"
 
 
 def rules_words(result: CaseResult, label: str) -> str:

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from lesionlens.errors import InputError
 from lesionlens.pipeline import RunOptions
 from lesionlens.styles import ATTRIBUTION, PROBABILITY
-from lesionlens.ui import work
+from lesionlens.ui import result_words, work
 from lesionlens.ui.alive import while_alive
 from lesionlens.ui.appearance import colours_for, default_styles
 from lesionlens.ui.canvas import annotate, show_plane
@@ -32,7 +32,6 @@ from lesionlens.ui.parts import Note, Section, line, scrolled
 from lesionlens.ui.places import Places
 from lesionlens.ui.region_table import NO_REGIONS, RegionTable
 from lesionlens.ui.rehearsal import rehearse_soon
-from lesionlens.ui.result_words import classes_of, rules_words, unseen_classes, without_regions
 from lesionlens.ui.run_form import RunForm
 from lesionlens.ui.spread_words import spread_words
 from lesionlens.ui.viewing_keys import bind_keys
@@ -138,11 +137,11 @@ class LesionLensWidget(QWidget):
         self.result = result
         self.measurer.drop()
         self.diameters.hide()
-        shown = classes_of(result)
+        shown = result_words.classes_of(result)
         self.controls.set_threshold(result.threshold_of(shown[0]) if shown else result.threshold)
         self.form.regions.show_rules(result.rules)
-        self.form.bar.say(" ".join([f"Results of {result.bundle}.", *unseen_classes(result)]))
-        labels = classes_of(result)
+        self.form.bar.say(" ".join([f"Results of {result.bundle}.", *result_words.unseen_classes(result)]))
+        labels = result_words.classes_of(result)
         self.overlays.show(result, labels[0] if labels else "")
         for heatmap in result.attributions:
             self.controls.kinds[ATTRIBUTION].propose_colours(colours_for(heatmap))
@@ -190,20 +189,21 @@ class LesionLensWidget(QWidget):
 
     def _show_regions(self) -> None:
         """Show the regions of the shown class; where they belong to another threshold, measure first."""
-        result, label, threshold = self.result, self.overlays.shown_class, self.controls.threshold
+        result, label = self.result, self.overlays.shown_class
+        threshold = result_words.regions_threshold(result, label, self.controls.threshold)
         self.current.show(result, label, threshold)
         if result is None:
             return
         self.spread.say(spread_words(result, label))
         if label not in result.regions:
-            self.table.clear(without_regions(result, threshold))
+            self.table.clear(result_words.without_regions(result, threshold))
         elif (result.threshold_of(label), result.rules) == (threshold, self.form.regions.rules):
             self.measurer.drop()
+            words = (result_words.rules_words(result, label), result_words.quantity_of(result))
             spreads = result.volume_spreads.get(label, ())
-            said = rules_words(result, label)
-            self.table.show_regions(label, result.regions[label], threshold, spreads, said=said)
+            self.table.show_regions(label, result.regions[label], threshold, spreads, *words)
         else:
-            self.table.show_measuring(threshold)
+            self.table.show_measuring(threshold, quantity=result_words.quantity_of(result))
             self.measurer.request(result, threshold, self.form.regions.rules)
 
     def _measured(self, result: CaseResult) -> None:

@@ -119,8 +119,9 @@ def compare_lesions(first: Heatmap, second: Heatmap, threshold: float, progress:
 def measure_again(result: CaseResult, threshold: float, rules: RegionRules, progress: Progress) -> CaseResult:
     """Return a result with its regions measured by another threshold or rules; how these spread was not sampled."""
     maps = (*result.attributions, *result.uncertainties)
+    marking = [one for one in (*result.probabilities, *result.attributions) if one.has_regions]
     found = measure_classes(
-        result.volume, result.probabilities, maps, threshold, rules=rules, anatomy=result.anatomy, progress=progress
+        result.volume, marking, maps, threshold, rules=rules, anatomy=result.anatomy, progress=progress
     )
     return replace(
         result,
