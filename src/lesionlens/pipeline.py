@@ -56,6 +56,7 @@ def run_case(
     options: RunOptions,
     *,
     volume: Volume | None = None,
+    channels: Sequence[tuple[str, Volume]] | None = None,
     bundle: Bundle | None = None,
     progress: Progress = silent,
 ) -> CaseResult:
@@ -65,8 +66,9 @@ def run_case(
     ----------
     options
         What to run.
-    volume, bundle
-        Already loaded, to spare reading them again; by default they are loaded as the options say.
+    volume, channels, bundle
+        Already loaded, to spare reading them again; by default they are loaded as the options say. ``channels`` are the
+        further ones beside ``volume``, each with its name.
     progress
         Called as work advances; raise :class:`~lesionlens.errors.Cancelled` from it to stop.
 
@@ -91,7 +93,7 @@ def run_case(
     options = replace(options, method=None if bundles[0].info.anomaly else method)  # as the record is to say it
     asked = (options.target, options.layer, options.method_options, spec, options.registration)
     wish = Wish(method, *asked, why=why)
-    volumes, bundles = _channels(options, volume, bundles, progress)
+    volumes, bundles = _channels(options, volume, channels, bundles, progress)
     thresholds, computing = class_thresholds(options, bundles[0]), _within_memory(computing)
     output = run_model(bundles[0], volumes, wish, computing=computing, progress=progress)
     clock.seconds.update(output.seconds)
@@ -168,21 +170,29 @@ def _read(options: RunOptions, progress: Progress) -> Volume:
 
 
 def _channels(
-    options: RunOptions, volume: Volume, bundles: tuple[Bundle, ...], progress: Progress
+    options: RunOptions,
+    volume: Volume,
+    further: Sequence[tuple[str, Volume]] | None,
+    bundles: tuple[Bundle, ...],
+    progress: Progress,
 ) -> tuple[tuple[Volume, ...], tuple[Bundle, ...]]:
-    """Read the further channels, in the bundle's order and on the scan's grid; the bundle notes what was done."""
+    """Return all channels, in the bundle's order and on the scan's grid; the bundle notes what was done."""
     from lesionlens.model.channels import matched
 
-    given = [("", volume)]
-    for text in options.channels:
-        name, separator, path = text.partition("=")
-        file = Path(path if separator else text)
-        read_further = read(file, irregular=options.irregular, identified=options.identified, progress=progress)
-        given.append((name.strip() if separator else "", read_further))
+    if further is None:
+        further = [_further(options, text, progress) for text in options.channels]
     first = bundles[0]
-    volumes, notices = matched(first.info, given)
+    volumes, notices = matched(first.info, [("", volume), *further])
     noted = replace(first, info=replace(first.info, decisions=(*first.info.decisions, *notices)))
     return volumes, (noted if notices else first, *bundles[1:])
+
+
+def _further(options: RunOptions, text: str, progress: Progress) -> tuple[str, Volume]:
+    """Read a further channel; its name is empty where the file's own says which it is."""
+    name, separator, path = text.partition("=")
+    file = Path(path if separator else text)
+    found = read(file, irregular=options.irregular, identified=options.identified, progress=progress)
+    return name.strip() if separator else "", found
 
 
 def _anatomy(options: RunOptions, volume: Volume, progress: Progress) -> LabelMap | None:

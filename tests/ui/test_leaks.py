@@ -76,7 +76,7 @@ from lesionlens.ui.layers import volume_layer
 from lesionlens.ui.widget import LesionLensWidget
 from ui_cases import phantom
 
-def run_case(options, *, volume, progress):
+def run_case(options, *, volume, channels, progress):
     while True:
         progress("Predicting", 1, 8)
         threading.Event().wait(0.001)

@@ -32,7 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
     """Return the options of the runs that were started; none of them computes anything."""
     found: list[RunOptions] = []
 
-    def run_case(options: RunOptions, *, volume: Any, progress: Any) -> Any:
+    def run_case(options: RunOptions, *, volume: Any, channels: Any, progress: Any) -> Any:
         progress("Predicting", 0, 1)
         found.append(options)
         return result_of(volume)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,13 @@ class Stub:
         self.options: list[RunOptions] = []
         self.threads: list[int] = []
 
-    def __call__(self, options: RunOptions, *, volume: Volume, progress: Progress) -> CaseResult:
+    def __call__(
+        self, options: RunOptions, *, volume: Volume, channels: Sequence[tuple[str, Volume]] = (), progress: Progress
+    ) -> CaseResult:
         """Run, as :func:`~lesionlens.pipeline.run_case` would."""
         assert volume.array.ndim == 3
         self.options.append(options)
+        self.channels = dict(channels)
         self.threads.append(threading.get_ident())
         try:
             for window in range(10_000_000):

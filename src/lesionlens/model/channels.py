@@ -9,7 +9,7 @@ from lesionlens.heatmap import slug
 from lesionlens.model.catalogue import BundleInfo
 from lesionlens.volume import Volume
 
-__all__ = ["matched"]
+__all__ = ["matched", "spoken_of"]
 
 #: What files and series call a channel beside its name.
 _ALIASES = {
@@ -75,7 +75,7 @@ def _by_name(info: BundleInfo, given: Sequence[tuple[str, Volume]]) -> list[int]
     names = [slug(name) for name in info.inputs]
     found: dict[int, int] = {}
     for place, (named, volume) in enumerate(given):
-        fits = [n for n, name in enumerate(names) if slug(named) == name] if named else _fitting(names, volume)
+        fits = [n for n, name in enumerate(names) if slug(named) == name] if named else spoken_of(names, volume.name)
         if named and not fits:
             raise InputError(f"{info.name} has no input channel {named!r}; it has: {', '.join(info.inputs)}.")
         if len(fits) == 1 and fits[0] not in found:
@@ -96,8 +96,8 @@ def _by_name(info: BundleInfo, given: Sequence[tuple[str, Volume]]) -> list[int]
     return [found[n] for n in range(len(names))] if found else None
 
 
-def _fitting(names: Sequence[str], volume: Volume) -> list[int]:
-    """Return the channels that the words of a volume's name speak of; the whole word decides before an alias."""
-    words = set(slug(volume.name).split("-"))
+def spoken_of(channels: Sequence[str], text: str) -> list[int]:
+    """Return the places of the channels that the words of a name speak of; the whole word decides before an alias."""
+    names, words = [slug(name) for name in channels], set(slug(text).split("-"))
     exact = [n for n, name in enumerate(names) if name in words]
     return exact or [n for n, name in enumerate(names) if words & set(_ALIASES.get(name, ()))]

@@ -44,6 +44,7 @@ class TrustOptions:
     checks: tuple[str, ...] = ()
     whole: bool = False
     allowed: bool = False
+    channels: tuple[tuple[str, Volume], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +69,14 @@ class Checked:
 def check(options: TrustOptions, scan: Volume, progress: Progress) -> Checked:
     """Make the map of a scan, check it, and draw what was found."""
     from lesionlens.model.bundle import load_bundle
+    from lesionlens.model.channels import matched
     from lesionlens.model.trust import trust
 
     progress("Loading the bundle", 0, 1)
+    bundle = load_bundle(options.bundle, trust=options.allowed)
     report = trust(
-        load_bundle(options.bundle, trust=options.allowed),
-        scan,
+        bundle,
+        matched(bundle.info, [("", scan), *options.channels])[0],
         method=options.method,
         target=options.target,
         score=options.score,

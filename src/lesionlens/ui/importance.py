@@ -17,7 +17,7 @@ from lesionlens.ui.consent import may_run
 from lesionlens.ui.current import current_of
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.layers import heatmap_layer
-from lesionlens.ui.masks import anatomy_of, scan_in
+from lesionlens.ui.masks import anatomy_of, scan_in, scans_in
 from lesionlens.ui.options import over_of
 from lesionlens.ui.parts import Note, Section, scrolled, wide_combo
 from lesionlens.ui.pictures import Picture
@@ -126,6 +126,7 @@ class ImportanceWidget(QWidget):
             threshold=current_of(self.viewer).threshold,
             budget_mib=preferences().budget_mib,
             allowed=not info.embedded,
+            channels=scans_in(self.scan.channel_layers),
         )
 
     def _forget(self) -> None:
@@ -149,7 +150,7 @@ class ImportanceWidget(QWidget):
     def _allow(self, _index: int = 0) -> None:
         features, info = self.features.currentData(), self.scan.info
         self._rows.setRowVisible(self.labels, features == "labels")
-        lacks = ""
+        lacks = self.scan.problem
         if features == "labels" and self.labels.currentData() is None:
             lacks = "Open or paint labels on the scan first."
         elif features == "regions" and info is not None and info.task != "segmentation":

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lesionlens.volume import Volume
 
-__all__ = ["anatomy_of", "labels_on", "mask_of", "scan_in"]
+__all__ = ["anatomy_of", "labels_on", "mask_of", "scan_in", "scans_in"]
 
 # As for grids: a hundredth of a hair, and far above the rounding of a scale that went through a file.
 _TOLERANCE_MM = 1e-3
@@ -33,6 +33,17 @@ def scan_in(layer: Layer) -> Volume:
         If its place in the patient cannot be told.
     """
     return volume_of(layer) or volume_from_image(layer)
+
+
+def scans_in(channels: Iterable[tuple[str, Layer]]) -> tuple[tuple[str, Volume], ...]:
+    """Return the scans that layers show, each with the name of its channel.
+
+    Raises
+    ------
+    InputError
+        If the place in the patient of one cannot be told.
+    """
+    return tuple((name, scan_in(layer)) for name, layer in channels)
 
 
 def labels_on(layers: Iterable[Layer], scan_layer: Layer | None) -> list[Layer]:

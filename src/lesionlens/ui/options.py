@@ -78,6 +78,7 @@ def run_options(choices: Choices, selected: Selected) -> RunOptions:
         calibration=sampled.calibration,
         engine=choices.computing.engine,
         memory_gib=choices.computing.memory_gib,
+        channels=tuple(f"{name}={layer.name}" for name, layer in choices.channel_layers),
         trust=any(is_trusted(info) for info in choices.bundles),
     )
     if asked.place == "table":

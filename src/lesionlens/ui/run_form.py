@@ -46,6 +46,7 @@ class Choices:
     rules: RegionRules = DEFAULT_RULES
     anatomy_layer: Layer | None = None
     computing: Computing = EXACT
+    channel_layers: tuple[tuple[str, Layer], ...] = ()
 
     @property
     def bundles(self) -> tuple[BundleInfo, ...]:
@@ -104,7 +105,7 @@ class RunForm(QWidget):
         members = tuple(found for found in self.scan.bundles if bundle_name(found) in sampled.ensemble)
         chosen = self.explaining.choice(), self.asking.choice(), sampled, members
         regions = self.regions.rules, self.regions.anatomy.currentData()
-        return Choices(layer, info, *chosen, *regions, self.computing.computing)
+        return Choices(layer, info, *chosen, *regions, self.computing.computing, self.scan.channel_layers)
 
     def _connect(self) -> None:
         self.bar.run_clicked.connect(self.run_clicked)
@@ -156,6 +157,6 @@ class RunForm(QWidget):
         of_what = (f" of {target}" if target else "") if method.takes_target else ""
         self.method_section.set_title(f"Method and target: {method.title}{of_what}")
         ready = self.scan.volume_layer is not None
-        problem = self.explaining.why_not or self.sampling.problem
+        problem = self.scan.problem or self.explaining.why_not or self.sampling.problem
         self.bar.allow(ready and info is not None and not problem, why_not=problem)
         self.results.setEnabled(ready and self.bar.job is None)

@@ -14,6 +14,7 @@ from lesionlens.errors import LesionLensError
 from lesionlens.pipeline import RunOptions
 from lesionlens.ui import work
 from lesionlens.ui.alive import follow_layers, while_alive
+from lesionlens.ui.channels_form import ChannelsForm
 from lesionlens.ui.layers import is_foreign_image, volume_of
 from lesionlens.ui.opening import open_path, open_recent
 from lesionlens.ui.parts import wide_combo
@@ -61,11 +62,14 @@ class ScanForm(QWidget):
         self.recent = menu.addAction("Recent case…", lambda: open_recent(viewer))
         self.open.setMenu(menu)
         self.bundle = wide_combo("A MONAI bundle: network, weights and what they were trained for")
+        self.channels = ChannelsForm()
         self._bundle_index = 0
         self._arrange()
         self.bundle.activated.connect(self._bundle_activated)
         self.bundle.currentIndexChanged.connect(self._bundle_chosen)
         self.volume.currentIndexChanged.connect(lambda _: self.volume_changed.emit())
+        self.channels.changed.connect(self.volume_changed)
+        self.bundle_changed.connect(self._offer_channels)
         self._offer_volumes()
         follow_layers(viewer, self._offer_volumes)
 
@@ -81,6 +85,16 @@ class ScanForm(QWidget):
         info: BundleInfo | None = self.bundle.currentData()
         return info
 
+    @property
+    def channel_layers(self) -> tuple[tuple[str, Layer], ...]:
+        """The further channels of the bundle beside the volume: name and layer of each."""
+        return self.channels.chosen(self.volume_layer)
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can run on what is chosen; empty where it can."""
+        return self.channels.problem(self.volume_layer)
+
     def set_volumes(self, layers: Sequence[Layer]) -> None:
         """Offer these layers, keeping the choice where it still exists; else the newest."""
         chosen = self.volume.currentData()
@@ -93,6 +107,7 @@ class ScanForm(QWidget):
         else:
             self.volume.addItem("Open a scan first", None)
         self.volume.blockSignals(False)
+        self._offer_channels()
         self.volume_changed.emit()
 
     def choose_volume(self, layer: Layer) -> None:
@@ -151,6 +166,11 @@ class ScanForm(QWidget):
         volume.addWidget(self.open)
         form.addRow("Volume", volume)
         form.addRow("Bundle", self.bundle)
+        form.addRow(self.channels)
+
+    def _offer_channels(self) -> None:
+        offered = (self.volume.itemData(i) for i in range(self.volume.count()))
+        self.channels.offer(self.info.inputs if self.info else (), [layer for layer in offered if layer is not None])
 
     def _bundle_activated(self, index: int) -> None:
         text = self.bundle.itemText(index)

@@ -17,7 +17,7 @@ from lesionlens.ui.consent import is_trusted, may_run
 from lesionlens.ui.current import current_of
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.looking import Looker
-from lesionlens.ui.masks import mask_of, scan_in
+from lesionlens.ui.masks import mask_of, scan_in, scans_in
 from lesionlens.ui.method_form import MethodForm
 from lesionlens.ui.options import over_of
 from lesionlens.ui.parts import CheckMenu, Section, column_of, scrolled, wide_combo
@@ -115,6 +115,7 @@ class TrustWidget(QWidget):
             checks=self.checks.chosen,
             whole=self.whole.isChecked(),
             allowed=is_trusted(info),
+            channels=scans_in(self.scan.channel_layers),
         )
 
     def _offer(self) -> None:
@@ -143,12 +144,14 @@ class TrustWidget(QWidget):
         others = [other for other in METHODS.values() if other.takes_target and other.name != info.name]
         self.also.offer([other.name for other in others], [other.title for other in others])
         ready = self.scan.volume_layer is not None and self.scan.info is not None
-        self.bar.allow(ready and not self.explaining.why_not, why_not=self.explaining.why_not)
+        problem = self.scan.problem or self.explaining.why_not
+        self.bar.allow(ready and not problem, why_not=problem)
 
     def _connect(self) -> None:
         self.bar.run_clicked.connect(self.run)
         self.bar.ended.connect(self._look)  # a bundle from outside may be executed from now on
         self.scan.bundle_changed.connect(self._offer)
+        self.scan.volume_changed.connect(self._allow)
         self.explaining.changed.connect(self._allow)
         self.looker.told.connect(self._tell)
         self.method_section.opened.connect(self.looker.look)

@@ -39,6 +39,7 @@ class ImportanceOptions:
     threshold: float = 0.5
     budget_mib: int = 1024
     allowed: bool = False
+    channels: tuple[tuple[str, Volume], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +64,13 @@ class Weighed:
 def weigh(options: ImportanceOptions, scan: Volume, progress: Progress) -> Weighed:
     """Take features of a scan away one by one, and draw how far the target falls."""
     from lesionlens.model.bundle import load_bundle
+    from lesionlens.model.channels import matched
 
     progress("Loading the bundle", 0, 1)
+    bundle = load_bundle(options.bundle, trust=options.allowed)
     found = feature_importance(
-        load_bundle(options.bundle, trust=options.allowed),
-        scan,
+        bundle,
+        matched(bundle.info, [("", scan), *options.channels])[0],
         features=options.features,
         target=options.target,
         score=options.score,

@@ -112,7 +112,7 @@ class LesionLensWidget(QWidget):
             )
         self.form.bar.start(
             f"LesionLens: {choices.bundle.name} on {choices.volume_layer.name}",
-            partial(work.run, options, choices.volume_layer),
+            partial(work.run, options, choices.volume_layer, choices.channel_layers),
             self.show_result,
         )
 

@@ -19,7 +19,7 @@ from lesionlens.regions import LesionChanges, compare_regions, label_regions, me
 from lesionlens.results import CaseResult, read_case
 from lesionlens.ui import checking, comparing, facts, weighing
 from lesionlens.ui.consent import is_trusted
-from lesionlens.ui.masks import scan_in
+from lesionlens.ui.masks import scan_in, scans_in
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -69,15 +69,17 @@ def look_at(info: BundleInfo, progress: Progress) -> BundleFacts:
     return found
 
 
-def run_case(options: RunOptions, *, volume: Volume, progress: Progress) -> CaseResult:
+def run_case(
+    options: RunOptions, *, volume: Volume, channels: Sequence[tuple[str, Volume]] = (), progress: Progress
+) -> CaseResult:
     """Run a case in a process of its own, and show its results on the scan that is here already."""
-    found: CaseResult = run_apart(pipeline.run_case, options, volume=volume, progress=progress)
+    found: CaseResult = run_apart(pipeline.run_case, options, volume=volume, channels=channels, progress=progress)
     return replace(found, volume=volume)
 
 
-def run(options: RunOptions, layer: Layer, progress: Progress) -> CaseResult:
-    """Run a bundle on the scan that a layer shows."""
-    return run_case(options, volume=scan_in(layer), progress=progress)
+def run(options: RunOptions, layer: Layer, channels: Sequence[tuple[str, Layer]], progress: Progress) -> CaseResult:
+    """Run a bundle on the scan that a layer shows, and on its further channels."""
+    return run_case(options, volume=scan_in(layer), channels=scans_in(channels), progress=progress)
 
 
 def read_results(folder: Path, layer: Layer, progress: Progress) -> CaseResult:
