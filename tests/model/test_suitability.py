@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,72 @@ def test_voxels_far_from_those_that_the_network_sees(tmp_path: Path, size: float
     bundle = _bundle(tmp_path / "b", SPACING)
     prepared = prepare(bundle, _scan((1.0, 1.0, size)))
 
-    assert any("are far from those" in text for text in doubts(bundle, prepared)) == warning
+    assert any("are not of the size" in text for text in doubts(bundle, prepared)) == warning
     if error:
         with pytest.raises(InputError, match=r"1 x 1 x 9 mm, 9 times another size"):
             check_spacing(bundle, prepared)
     else:
         check_spacing(bundle, prepared)
+
+
+@pytest.mark.parametrize(
+    ("size", "refused", "doubted"),
+    [
+        (0.04, True, True),
+        (0.3, False, True),
+        (0.4, False, False),
+        (9.0, False, False),
+        (20.0, False, True),
+        (90.0, True, True),
+    ],
+)
+def test_voxels_that_a_bundle_states_to_be_for(tmp_path: Path, size: float, refused: bool, doubted: bool) -> None:
+    """A network that learnt thick slices takes them without a word, whatever size it sees itself."""
+    bundle = _bundle(tmp_path / "b", SPACING)
+    stated = replace(bundle, info=replace(bundle.info, voxels_mm=(0.4, 9.0)))
+    prepared = prepare(stated, _scan((1.0, 1.0, size)))
+
+    said = [text for text in doubts(stated, prepared) if "is for voxels of 0.4 to 9 mm" in text]
+    assert bool(said) == doubted
+    if refused:
+        with pytest.raises(InputError, match=r"is for voxels of 0\.4 to 9 mm; those of 'scan' are 1 x 1 x"):
+            check_spacing(stated, prepared)
+    else:
+        check_spacing(stated, prepared)
+
+
+def test_rounding_of_an_affine_refuses_no_scan(tmp_path: Path) -> None:
+    """Slices of 8 mm are eight times 1 mm, also where their affine went through single precision."""
+    bundle = _bundle(tmp_path / "b", SPACING)
+
+    check_spacing(bundle, prepare(bundle, _scan((1.0, 1.0, 8.0001))))
+
+
+@pytest.mark.parametrize("name", ["flair-lesions", "flair-lesion-load", "flair-anomaly"])
+@pytest.mark.parametrize("spacing", [(0.45, 0.45, 5.5), (8.4, 0.9, 0.9), (1.0, 1.0, 1.0)])
+def test_embedded_bundles_take_scans_of_the_clinic(name: str, spacing: tuple[float, float, float]) -> None:
+    """They learnt slices of up to 9 mm: a clinical scan is neither refused nor doubted for its voxels."""
+    bundle = load_bundle(name, device="cpu")
+    shape = tuple(round(60 / mm) for mm in spacing)
+    values = np.random.default_rng(0).random(shape, dtype=np.float32) + 1
+    prepared = prepare(bundle, Volume(values, Grid(shape, np.diag([*spacing, 1.0])), name="scan"))
+
+    check_spacing(bundle, prepared)
+    assert "size" not in " ".join(doubts(bundle, prepared))
+
+
+@pytest.mark.parametrize(
+    "stated", [None, "1 to 9", [1.0], [1.0, 2.0, 3.0], [9.0, 1.0], [0.0, 9.0], [True, 9.0], ["1", "9"], [1.0, None]]
+)
+def test_sizes_that_are_none_are_not_taken_for_some(tmp_path: Path, stated: Any) -> None:
+    """What a bundle's author wrote wrong changes nothing."""
+    folder = write_bundle(tmp_path / "b", steps=[SPACING])
+    path = folder / "configs" / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lesionlens": {"voxels_mm": stated}}))
+    assert load_bundle(folder).info.voxels_mm is None
+
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lesionlens": {"voxels_mm": [1, 9.5]}}))
+    assert load_bundle(folder).info.voxels_mm == (1.0, 9.5)
 
 
 def test_a_bundle_that_does_not_ask_for_a_voxel_size_has_none(tmp_path: Path) -> None:

@@ -96,6 +96,10 @@ class BundleInfo:
     thresholds
         Per class the probability from which a voxel belongs to it, as ``lesionlens.thresholds`` in ``metadata.json``,
         or as the bundle's own postprocessing has it.
+        Per class the probability from which a voxel belongs to it, as ``lesionlens.thresholds`` in ``metadata.json``.
+    voxels_mm
+        Least and greatest edge of voxels that the bundle is for, as ``lesionlens.voxels_mm`` in ``metadata.json``; None
+        where it does not say.
     """
 
     name: str
@@ -114,6 +118,7 @@ class BundleInfo:
     target_layer: str | None = None
     anomaly: AnomalySpec | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict, hash=False)
+    voxels_mm: tuple[float, float] | None = None
 
     @property
     def foreground(self) -> tuple[str, ...]:
@@ -229,6 +234,7 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
         target_layer=_target_layer(metadata),
         anomaly=anomaly,
         thresholds=_thresholds(metadata),
+        voxels_mm=_voxels_mm(metadata),
     )
     return with_background(info)
 
@@ -256,6 +262,14 @@ def with_threshold(info: BundleInfo, threshold: float | None) -> BundleInfo:
     decision = f"Voxels belong to a class from a probability of {threshold:g} on, as in the bundle's postprocessing."
     stated = {**dict.fromkeys(classes, threshold), **info.thresholds}
     return replace(info, thresholds=stated, decisions=(*info.decisions, decision))
+def _voxels_mm(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the least and greatest edge of voxels that a bundle is for, if its makers name them."""
+    own = metadata.get("lesionlens")
+    found = own.get("voxels_mm") if isinstance(own, dict) else None
+    if not isinstance(found, list) or len(found) != 2 or not all(type(mm) in (int, float) for mm in found):
+        return None
+    least, most = (float(mm) for mm in found)
+    return (least, most) if 0 < least <= most else None
 
 
 def _name(metadata: Mapping[str, Any], folder: Path, root: Path, *, embedded: bool) -> str:

@@ -78,11 +78,23 @@ class Runner:
             left = max(self._total - self._done, 0) // max(self._batch, 1) + 1
             wanted = self._computing.engine if self._total > 1 else "torch"
             self._chosen = choose(self._bundle, wanted, windows, to_run=left, probabilities=self._shown_probabilities)
+        notices = self._chosen.engine.notices
         output = self._chosen.engine(windows)
+        if self._chosen.engine.notices != notices:
+            output = self._checked_again(self._chosen, windows)
         if self._chosen.engine.name == "torch":
             self._kinds.add(self._final.kind(output))
         self._settle(output)
         return output
+
+    def _checked_again(self, before: Chosen, windows: Tensor) -> Tensor:
+        """Check an engine that began to run otherwise than it was checked, and run the windows by what holds now."""
+        name, first = before.engine.name, self._done - windows.shape[0] + 1
+        now = choose(self._bundle, name, windows, to_run=1, probabilities=self._shown_probabilities)
+        worst = None if now.difference is None else max(now.difference, before.difference or 0.0)
+        notice = f"Engine {name!r} ran the windows before number {first} as it was checked on the first of them."
+        self._chosen = Chosen(now.engine, worst, (*before.notices, notice, *now.notices))
+        return self._chosen.engine(windows)
 
     def _run_constant(self, windows: Tensor) -> Tensor:
         """Run what is no scan by PyTorch in fp32: it says nothing about engines and activations."""
@@ -123,7 +135,7 @@ class Runner:
         """Say how it was computed."""
         chosen = self._chosen
         engine: EngineName = "torch" if chosen is None else chosen.engine.name
-        notices = () if chosen is None else chosen.notices
+        notices = () if chosen is None else (*chosen.notices, *chosen.engine.notices)
         asked = self._computing.engine
         if (self._plain or self._total == 1) and asked not in ("torch", "auto"):
             notices = (*notices, f"Engine {asked!r} is for scans in several windows; PyTorch in fp32 ran.")

@@ -19,6 +19,8 @@ __all__ = ["check_modality", "check_spacing", "doubts"]
 # the kind any more, but a localiser or a microscope's image.
 _TOO_FAR = 8.0
 _FAR = 4.0
+# Headers hold affines in single precision, and turned ones lose more: 8 mm may come as 8.00001.
+_ROUNDING = 1.001
 # In Hounsfield units air is -1000 and fat -100: a scan in them that holds any air goes below this.
 _AIR_HU = -200.0
 # Part of the voxels that a window of intensities may cut off before nothing but an outline is left.
@@ -46,7 +48,7 @@ def check_modality(bundle: Bundle, channels: Sequence[Volume]) -> None:
 
 
 def check_spacing(bundle: Bundle, prepared: Prepared) -> None:
-    """Refuse a scan whose voxels are far from those that the network sees.
+    """Refuse a scan whose voxels are far from those that the bundle is for.
 
     Raises
     ------
@@ -54,9 +56,9 @@ def check_spacing(bundle: Bundle, prepared: Prepared) -> None:
         The message names both.
     """
     ratio = _spacing_ratio(bundle, prepared)
-    if ratio > _TOO_FAR:
+    if ratio > _TOO_FAR * _ROUNDING:
         raise InputError(
-            f"{bundle.name} sees voxels of {_mm(prepared.grid.spacing_mm)}; those of {prepared.volume.name!r} are"
+            f"{bundle.name} {_for_voxels(bundle, prepared)}; those of {prepared.volume.name!r} are"
             f" {_mm(prepared.volume.grid.spacing_mm)}, {ratio:.0f} times another size. Give it the kind of scan that it"
             " is for."
         )
@@ -67,10 +69,10 @@ def doubts(bundle: Bundle, prepared: Prepared) -> tuple[str, ...]:
     found = []
     volume = prepared.volume
     ratio = _spacing_ratio(bundle, prepared)
-    if ratio > _FAR:
+    if ratio > _ROUNDING * (_FAR if bundle.info.voxels_mm is None else 1.0):
         found.append(
-            f"The voxels of {volume.name} ({_mm(volume.grid.spacing_mm)}) are far from those that {bundle.name} sees"
-            f" ({_mm(prepared.grid.spacing_mm)})."
+            f"The voxels of {volume.name} ({_mm(volume.grid.spacing_mm)}) are not of the size for {bundle.name}, which"
+            f" {_for_voxels(bundle, prepared)}."
         )
     if _KINDS.get(bundle.info.modality.strip().upper()) == "CT" and float(volume.array.min()) > _AIR_HU:
         found.append(
@@ -94,12 +96,23 @@ def _at_the_ends(values: NDArray[Any]) -> float:
 
 
 def _spacing_ratio(bundle: Bundle, prepared: Prepared) -> float:
-    """Return by how much the most different axis was resampled; 1 where the bundle does not ask for a voxel size."""
+    """Return how many times the most different axis is another size; 1 where the bundle does not ask for one.
+
+    Sizes that a bundle states to be for are as good as that which its network sees.
+    """
     if not any("Spacing" in type(step).__name__ for step in bundle.preprocessing.transforms):
         return 1.0
     ours, theirs = np.sort(prepared.volume.grid.spacing_mm), np.sort(prepared.grid.spacing_mm)
-    ratio = ours / theirs
-    return float(np.maximum(ratio, 1 / ratio).max())
+    least, most = (theirs, theirs) if bundle.info.voxels_mm is None else bundle.info.voxels_mm
+    return float(np.maximum(ours / most, least / ours).max())
+
+
+def _for_voxels(bundle: Bundle, prepared: Prepared) -> str:
+    """Say which voxels a bundle is for."""
+    if bundle.info.voxels_mm is None:
+        return f"sees voxels of {_mm(prepared.grid.spacing_mm)}"
+    least, most = bundle.info.voxels_mm
+    return f"is for voxels of {least:g} to {most:g} mm"
 
 
 def _mm(spacing: Sequence[float]) -> str:

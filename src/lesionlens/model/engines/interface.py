@@ -32,6 +32,10 @@ class Engine(Protocol):
     def name(self) -> EngineName:
         """Which one it is."""
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """One sentence for each thing that it does otherwise than its name says; more may come with a later window."""
+
     def __call__(self, windows: Tensor) -> Tensor:
         """Run the network.
 

@@ -44,6 +44,7 @@ class OpenVino:
 
     def __init__(self, network: nn.Module, example: Tensor, *, bf16: bool) -> None:
         self.name: EngineName = "openvino-bf16" if bf16 else "openvino"
+        self.notices: tuple[str, ...] = ()
         if not is_installed():
             raise EngineError("OpenVINO is not installed; pip install 'lesionlens[openvino]'")
         if example.device.type != "cpu":

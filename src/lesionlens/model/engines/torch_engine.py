@@ -31,6 +31,11 @@ class TorchFp32:
         """Which engine it is."""
         return "torch"
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Nothing: it runs as its name says."""
+        return ()
+
     def __call__(self, windows: Tensor) -> Tensor:
         """Run the network."""
         return main_output(self.network(windows))
@@ -43,7 +48,7 @@ class TorchBf16:
     of a probability.
 
     A network that does not run so, as it makes numbers of fp32 of its own, runs with autocast instead: convolutions and
-    products in bf16, all else in fp32.
+    products in bf16, all else in fp32. From then on ``notices`` says so.
 
     Parameters
     ----------
@@ -63,6 +68,7 @@ class TorchBf16:
         if problem:
             raise EngineError(problem)
         self._network, self._device = network, device
+        self._failure = ""
         self._copy: nn.Module | None = None
         self._last_known = False
         try:
@@ -72,13 +78,26 @@ class TorchBf16:
                     parameter.data = parameter.data.contiguous(memory_format=_LAST[parameter.ndim])
         except MemoryError:
             raise
-        except Exception:  # not every network can be copied
-            self._copy = None
+        except Exception as error:  # not every network can be copied
+            self._give_up(error)
 
     @property
     def name(self) -> EngineName:
         """Which engine it is."""
         return "torch-bf16"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """That autocast runs the network, and why, once it does."""
+        if not self._failure:
+            return ()
+        return (
+            f"The network does not run in bf16 as a whole ({self._failure}); engine {self.name!r} ran it with autocast:"
+            " convolutions and products in bf16, all else in fp32.",
+        )
+
+    def _give_up(self, error: Exception) -> None:
+        self._copy, self._failure = None, type(error).__name__
 
     def __call__(self, windows: Tensor) -> Tensor:
         """Run the network."""
@@ -93,7 +112,7 @@ class TorchBf16:
             except Exception as error:  # a network is arbitrary code
                 if isinstance(error, MemoryError) or is_memory(error):
                     raise
-                self._copy = None
+                self._give_up(error)
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
             return main_output(self._network(windows)).float().contiguous()
 
