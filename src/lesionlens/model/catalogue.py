@@ -96,7 +96,6 @@ class BundleInfo:
     thresholds
         Per class the probability from which a voxel belongs to it, as ``lesionlens.thresholds`` in ``metadata.json``,
         or as the bundle's own postprocessing has it.
-        Per class the probability from which a voxel belongs to it, as ``lesionlens.thresholds`` in ``metadata.json``.
     voxels_mm
         Least and greatest edge of voxels that the bundle is for, as ``lesionlens.voxels_mm`` in ``metadata.json``; None
         where it does not say.
@@ -262,6 +261,8 @@ def with_threshold(info: BundleInfo, threshold: float | None) -> BundleInfo:
     decision = f"Voxels belong to a class from a probability of {threshold:g} on, as in the bundle's postprocessing."
     stated = {**dict.fromkeys(classes, threshold), **info.thresholds}
     return replace(info, thresholds=stated, decisions=(*info.decisions, decision))
+
+
 def _voxels_mm(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
     """Return the least and greatest edge of voxels that a bundle is for, if its makers name them."""
     own = metadata.get("lesionlens")
