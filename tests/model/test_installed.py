@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import lesionlens as ll
+from anomaly_bundles import anomaly_bundle
 from lesionlens.cli import main
 from lesionlens.errors import BundleError
 from lesionlens.model import list_bundles
@@ -17,7 +19,7 @@ from lesionlens.model.archive import MAX_TOTAL_BYTES
 from lesionlens.model.catalogue import hash_files, locate
 from lesionlens.model.installed import add_bundle, remove_bundle
 from lesionlens.model.permission import permitted
-from tiny_bundles import write_bundle
+from tiny_bundles import CENTRE, blob, straight_grid, write_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +62,22 @@ def test_one_changed_byte_stops_an_added_bundle(tmp_path: Path) -> None:
     for name in ("b", added.folder):
         with pytest.raises(BundleError, match="have changed since it was added"):
             permitted(name)
+
+
+def test_a_reference_made_for_an_added_bundle_is_pinned_with_it(tmp_path: Path) -> None:
+    """LesionLens wrote it, so the bundle goes on loading; a byte that anybody else changes still stops it."""
+    spec = {"method": "reconstruction", "deviation": "brighter"}
+    added = add_bundle(anomaly_bundle(tmp_path / "odd", spec))
+    scan = tmp_path / "healthy.nii.gz"
+    ll.write(blob(straight_grid(), CENTRE), scan)
+
+    assert main(["bundles", "reference", "odd", str(scan), str(scan), "--trust", "-q"]) == 0
+
+    assert ll.load_bundle("odd", trust=True).reference is not None
+    reference = added.folder / "models" / "reference.npz"
+    reference.write_bytes(reference.read_bytes() + b" ")
+    with pytest.raises(BundleError, match="have changed since it was added"):
+        permitted("odd")
 
 
 def test_names_are_not_taken_twice_unless_asked(tmp_path: Path) -> None:

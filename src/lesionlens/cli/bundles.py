@@ -126,6 +126,7 @@ def bundles_reference(
     from lesionlens.anomaly_reference import reference_path, write_reference
     from lesionlens.errors import InputError
     from lesionlens.model.anomaly.fitting import fit_reference
+    from lesionlens.model.installed import pin_again
 
     loading.permitted(bundle)
     loaded = loading.bundle(bundle)
@@ -137,6 +138,7 @@ def bundles_reference(
         reference = fit_reference(loaded, volumes, seed=seed, progress=progress)
     path = reference_path(loaded.info.root)
     write_reference(reference, path, overwrite=overwrite)
+    pin_again(loaded.info.root)
     typer.echo(f"{path}: {counted(reference.n_voxels, 'voxel')} of {counted(reference.n_scans, 'scan')} set the scale.")
 
 

@@ -11,6 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from lesionlens.errors import BundleError, OutputError, unknown_name
 from lesionlens.heatmap import slug
@@ -26,7 +27,7 @@ from lesionlens.model.catalogue import (
 )
 from lesionlens.registration import data_folder
 
-__all__ = ["Added", "add_bundle", "check_pin", "installed_bundles", "installed_folder", "remove_bundle"]
+__all__ = ["Added", "add_bundle", "check_pin", "installed_bundles", "installed_folder", "pin_again", "remove_bundle"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -88,13 +89,13 @@ def add_bundle(path: Path, *, name: str | None = None, overwrite: bool = False) 
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(file, copy)
                 pin = {"schema": 1, "sha256": sha256, "source": path.name}
-                (Path(temporary) / "pin").write_text(json.dumps(pin, indent=2) + "\n", encoding="utf-8")
+                written = _write_pin(Path(temporary), pin)
                 if hash_files(fresh) != sha256:
                     raise BundleError(f"{path} changed while it was copied; add it again.")
                 if target.exists():
                     target.rename(Path(temporary) / "before")
                 fresh.rename(target)
-                (Path(temporary) / "pin").replace(_pin(target))
+                written.replace(_pin(target))
         except OSError as error:
             raise OutputError(f"Cannot write {target}: {error.strerror or error}; nothing was added.") from error
     return Added(called, target, sha256, describe(target, root=target))
@@ -162,6 +163,30 @@ def check_pin(folder: Path) -> None:
             f"The files of {folder.name} have changed since it was added: their hash is {found}, not {pinned}. Add it"
             " again, with --overwrite, if you know why."
         )
+
+
+def pin_again(folder: Path) -> None:
+    """Pin a bundle that was added to the files that it has now, as LesionLens itself has changed them.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; the bundle then has to be added again.
+    """
+    if folder.parent != _root() or not _pin(folder).is_file():
+        return
+    try:
+        pin = {**json.loads(_pin(folder).read_text(encoding="utf-8")), "sha256": hash_files(folder)}
+        with TemporaryDirectory(prefix=".pinning-", dir=_root()) as temporary:
+            _write_pin(Path(temporary), pin).replace(_pin(folder))
+    except OSError as error:
+        raise OutputError(f"Cannot write {_pin(folder)}: {error.strerror or error}; add the bundle again.") from error
+
+
+def _write_pin(folder: Path, pin: dict[str, Any]) -> Path:
+    path = folder / "pin"
+    path.write_text(json.dumps(pin, indent=2) + "\n", encoding="utf-8")
+    return path
 
 
 def _root() -> Path:
