@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import struct
 from collections.abc import Callable
 from functools import cache
@@ -156,6 +157,30 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path, name: str, conten
 
     assert "\n" not in str(caught.value)
     assert str(tmp_path) not in str(caught.value) or name == "notes"
+
+
+@pytest.mark.parametrize("name", ["truncated", "voxels beyond the end"])
+def test_a_list_says_that_a_file_is_too_short(tmp_path: Path, name: str) -> None:
+    """Whoever looks before a run is not told that a file that was cut is regular."""
+    file_name, content, message = BAD[name]
+    (tmp_path / file_name).write_bytes(content)
+    (tmp_path / "good.nii").write_bytes(GOOD)
+
+    (info,), (good,) = (list_series(tmp_path / one) for one in (file_name, "good.nii"))
+
+    assert not info.readable
+    assert re.search(message, str(info.verdict))
+    assert good.readable
+
+
+def test_a_single_voxel_is_counted_in_the_singular(tmp_path: Path) -> None:
+    """One voxel is no plural."""
+    values = np.zeros((5, 4, 3), np.float32)
+    values[3, 2, 1] = np.nan
+    (tmp_path / "a.nii").write_bytes(image(values))
+
+    with pytest.raises(ReadError, match=r"holds 1 voxel without a finite value .* first at \(3, 2, 1\)"):
+        read(tmp_path / "a.nii")
 
 
 def test_the_good_file_is_good(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lesionlens.errors import ReadError, printable
 from lesionlens.io.series import SeriesInfo
 from lesionlens.io.stack_choice import choose_stack, stack_names
-from lesionlens.io.voxels import Stored, hash_file, read_voxels, refuse_non_finite
+from lesionlens.io.voxels import Stored, hash_file, read_voxels, refuse_non_finite, room_problem
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import GeometryVerdict, Grid, Source, Volume
 
@@ -92,8 +92,9 @@ class ImageFile:
         return Volume(array, grid, name=f"{self.name} {stack_name}".rstrip(), source=source)
 
     def describe(self) -> SeriesInfo:
-        """Return what the header says, without reading the voxels."""
-        grid = None if self._problem else self.grid()
+        """Return what the header says, without reading the voxels; that a file is too short, its size says."""
+        problem = self._problem or room_problem(self.stored)
+        grid = None if problem else self.grid()
         return SeriesInfo(
             uid="",
             number=None,
@@ -103,7 +104,7 @@ class ImageFile:
             shape=self.stored.shape,
             spacing_mm=grid.spacing_mm if grid else None,
             axcodes=grid.axcodes if grid else "",
-            verdict=GeometryVerdict() if grid else self._problem,
+            verdict=GeometryVerdict() if grid else problem,
             format=self.format,
             files=tuple(file.name for file in self.files),
             stacks=self._stacks,

@@ -19,13 +19,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionlens.errors import ReadError
+from lesionlens.errors import ReadError, counted
 from lesionlens.io.boundary import reading
 from lesionlens.io.gzipped import MOST_BYTES_FROM_ONE, GzipError, gzip_reader, zlib_reader
 from lesionlens.io.limits import require_memory
 from lesionlens.progress import Progress, silent
 
-__all__ = ["Packing", "Stored", "hash_file", "opening", "read_voxels", "refuse_non_finite", "unpacking"]
+__all__ = ["Packing", "Stored", "hash_file", "opening", "read_voxels", "refuse_non_finite", "room_problem", "unpacking"]
 
 Packing = Literal["", "gzip", "zlib"]
 
@@ -137,8 +137,8 @@ def refuse_non_finite(array: NDArray[Any], name: str) -> None:
     if n:
         first = tuple(int(x) for x in np.unravel_index(int(bad.ravel(order="F").argmax()), bad.shape, order="F"))
         raise ReadError(
-            f"{name} holds {n:,} voxels without a finite value (NaN or infinite), the first at {first}; they would "
-            "spoil every result. Replace them, for example by 0, and save the file again."
+            f"{name} holds {counted(n, 'voxel')} without a finite value (NaN or infinite), the first at {first}, which"
+            " would spoil every result. Replace them, for example by 0, and save the file again."
         )
 
 
@@ -163,18 +163,29 @@ def unpacking(name: str, packing: Packing = "gzip") -> Any:
     )
 
 
-def _check_room(stored: Stored) -> int:
-    """Refuse what the file cannot hold, before any memory is taken for it; return the bytes that it has."""
-    with opening(stored.path.name):
-        present = max(0, os.stat(stored.path).st_size - stored.start)
+def room_problem(stored: Stored) -> str:
+    """Say why a file cannot hold the voxels that its header promises, by its size alone; empty where it may."""
+    present = _bytes_present(stored)
     if not stored.packing and present < stored.promised:
-        raise ReadError(_truncated(stored, present))
+        return _truncated(stored, present)
     if stored.promised > MOST_BYTES_FROM_ONE * present:
-        raise ReadError(
+        return (
             f"{stored.path.name} cannot hold what its header promises ({stored.promised:,} bytes from {present:,} "
             "compressed ones). Copy or download the file again."
         )
-    return present
+    return ""
+
+
+def _check_room(stored: Stored) -> int:
+    """Refuse what the file cannot hold, before any memory is taken for it; return the bytes that it has."""
+    if problem := room_problem(stored):
+        raise ReadError(problem)
+    return _bytes_present(stored)
+
+
+def _bytes_present(stored: Stored) -> int:
+    with opening(stored.path.name):
+        return max(0, os.stat(stored.path).st_size - stored.start)
 
 
 def _truncated(stored: Stored, present: int) -> str:

@@ -291,15 +291,15 @@ def test_trailing_axes_of_one_are_dropped(tmp_path: Path, shape: tuple[int, ...]
 
 
 def test_list_series_describes_a_file_by_its_header(tmp_path: Path) -> None:
-    """Grid and orientation come from the header alone; the voxels may even be missing."""
-    (tmp_path / "scan.nii").write_bytes(file_of(header(VALUES))[:352])
+    """Grid and orientation come from the header alone; compressed voxels may even be missing."""
+    (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(file_of(header(VALUES))[:352]))
 
-    (info,) = list_series(tmp_path / "scan.nii")
+    (info,) = list_series(tmp_path / "scan.nii.gz")
 
     assert info.readable
     assert (info.format, info.shape, info.n_slices, info.axcodes) == ("nifti", SHAPE, 4, GRID.axcodes)
     np.testing.assert_allclose(info.spacing_mm, (0.9, 1.1, 3.0), atol=1e-6)
-    assert info.files == ("scan.nii",)
+    assert info.files == ("scan.nii.gz",)
 
 
 def test_list_series_says_why_a_file_is_no_volume(tmp_path: Path) -> None:
