@@ -168,7 +168,7 @@ def _surroundings(image: Tensor, feature: Feature) -> Tensor:
     if feature.voxels is None or not bool(feature.voxels.any()):
         return BASELINES["mean"](image)
     box = _around(feature.voxels)  # looking at the whole head takes as long as the network does
-    inside, near = feature.voxels[box].to(image.device), image[(..., *box)]
+    inside, near = feature.voxels[box].to(image.device), image[(slice(None), slice(None), *box)]
     pool = functional.max_pool3d if inside.ndim == 3 else functional.max_pool2d
     grown = pool(inside[None, None].float(), 2 * SHELL + 1, stride=1, padding=SHELL)[0, 0] > 0
     shell = grown & ~inside

@@ -154,9 +154,9 @@ def _with_doubt(calls: list[Call], name: str, reason: str) -> tuple[str, str]:
 
 
 def _is_first_of_many(calls: list[Call], name: str) -> bool:
-    """Say whether a layer is, or ends in, the first of three or more modules that mix channels."""
+    """Say whether a layer is, or holds of those alone, the first of three or more modules that mix channels."""
     heads = [call.name for call in calls if call.is_head]
-    return len(heads) > 2 and (name == heads[0] or heads[0].startswith(f"{name}."))
+    return len(heads) > 2 and [head for head in heads if f"{head}.".startswith(f"{name}.")] == heads[:1]
 
 
 def misread_layers(network: nn.Module, image_shape: Sequence[int]) -> set[str]:

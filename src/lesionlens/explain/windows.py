@@ -184,9 +184,9 @@ class Windows:
         """Add what one window holds (..., *size) to an image (..., *shape), where it lies on it and not on padding."""
         first = [start - before for start, (before, _) in zip(self.starts[index], self.padding, strict=True)]
         axes = list(zip(first, self.size, self.shape, strict=True))
-        here = tuple(slice(max(a, 0), min(a + n, full)) for a, n, full in axes)
-        there = tuple(slice(max(-a, 0), min(n, full - a)) for a, n, full in axes)
-        image[(..., *here)] += part[(..., *there)]
+        here: list[EllipsisType | slice] = [..., *(slice(max(a, 0), min(a + n, full)) for a, n, full in axes)]
+        there: list[EllipsisType | slice] = [..., *(slice(max(-a, 0), min(n, full - a)) for a, n, full in axes)]
+        image[tuple(here)] += part[tuple(there)]
 
     def share(self, index: int) -> Tensor:
         """Return the weight (*size) with which one window contributes to each voxel it covers: g / G, in (0, 1]."""
