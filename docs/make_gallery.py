@@ -139,7 +139,8 @@ def around(bundle: Bundle, prepared: Prepared, kept: Path) -> Prepared:
     shift = np.eye(4)
     shift[:3, 3] = start
     grid = Grid((windows.size[0], windows.size[1], windows.size[2]), prepared.grid.affine @ shift)
-    return replace(prepared, tensor=prepared.tensor[(..., *box)].contiguous(), grid=grid)
+    # Undoing the preprocessing takes all that it gave; a part of it comes back through the affines.
+    return replace(prepared, tensor=prepared.tensor[(..., *box)].contiguous(), grid=grid, undo=None)
 
 
 def record(found: Heatmap, wish: Wish) -> dict[str, Any]:

@@ -106,6 +106,8 @@ def test_nothing_to_take_away_is_said(tmp_path: Path, high: Any) -> None:
         ll.feature_importance(bundle, scan.with_array(scan.array / 4), features="regions")
     with pytest.raises(InputError, match=r"'channels' or 'regions'; found 'voxels'"):
         ll.feature_importance(high, scan, features="voxels")
+    with pytest.raises(InputError, match=r"is a classification bundle and finds no regions; take away its channels"):
+        ll.feature_importance(high, scan, features="regions")
     with pytest.raises(ExplainError, match=r"'low'"):
         ll.feature_importance(high, scan, target="low")
 
@@ -138,7 +140,7 @@ def test_a_question_about_one_lesion_leaves_the_other_out(tmp_path: Path) -> Non
     assert one.score == pytest.approx(10 * mean - 5, rel=1e-4)
     assert one.provenance.options["over"] == "1"
     assert "over the largest region" in one.provenance.target
-    with pytest.raises(ExplainError, match="Class 1 can be set against the other classes"):
+    with pytest.raises(ExplainError, match="Against 'lesion' itself no class can be set"):
         falls(against="lesion")
     against = falls(over="largest", score="logit", against="background", gamma=0.5)
     np.testing.assert_allclose(against.score, one.score)  # the background's logit is 0

@@ -332,6 +332,31 @@ def test_a_map_beside_the_regions_is_said_to_be_so(
     assert any(f"Only {share:.1f} % of the evidence for 'lesion'" in w for w in result.warnings) == warned
 
 
+def test_a_map_without_any_evidence_is_not_said_to_lie_beside_the_regions(scan: Path, tmp_path: Path) -> None:
+    """A share of nothing would send a reader to look elsewhere in the map."""
+    folder = _turned(tmp_path / "b", -10.0)
+
+    result = run_case(RunOptions(scan, bundle=str(folder), trust=True, method="layercam", layer="0"))
+
+    assert result.regions["lesion"]
+    (warning,) = (w for w in result.warnings if "evidence" in w)
+    assert warning.startswith("The map holds no evidence for 'lesion', inside its regions or elsewhere: layer '0'")
+
+
+def _turned(folder: Path, weight: float) -> Path:
+    """Write a bundle whose layer ``0`` holds the image times a weight."""
+    return write_bundle(
+        folder,
+        network="$torch.nn.Sequential(torch.nn.Conv3d(1, 1, 1, bias=False), torch.nn.Conv3d(1, 2, 1))",
+        state={
+            "0.weight": torch.full((1, 1, 1, 1, 1), weight),
+            "1.weight": torch.tensor([0.0, 10 / weight]).view(2, 1, 1, 1, 1),
+            "1.bias": torch.tensor([0.0, -5.0]),
+        },
+        extra={"imports": ["$import torch"]},
+    )
+
+
 @pytest.mark.parametrize(
     ("method", "weight", "advice"),
     [
@@ -350,20 +375,11 @@ def test_the_advice_names_what_may_help(
 ) -> None:
     """A method on a layer that it is not made for shows little on every such layer: trying them all is no help."""
     monkeypatch.setattr("lesionlens.record.LEAST_SHARE", 1.1)
-    folder = write_bundle(
-        tmp_path / "b",
-        network="$torch.nn.Sequential(torch.nn.Conv3d(1, 1, 1, bias=False), torch.nn.Conv3d(1, 2, 1))",
-        state={
-            "0.weight": torch.full((1, 1, 1, 1, 1), weight),
-            "1.weight": torch.tensor([0.0, 10 / weight]).view(2, 1, 1, 1, 1),
-            "1.bias": torch.tensor([0.0, -5.0]),
-        },
-        extra={"imports": ["$import torch"]},
-    )
+    folder = _turned(tmp_path / "b", weight)
 
     result = run_case(RunOptions(scan, bundle=str(folder), trust=True, method=method, layer="0"))
 
-    (warning,) = (w for w in result.warnings if "of the evidence" in w)
+    (warning,) = (w for w in result.warnings if "evidence" in w)
     assert advice in warning
 
 

@@ -110,6 +110,11 @@ def _regions(
     """Return the regions of the wanted class, by default of the one with most voxels."""
     from lesionlens.model import predict
 
+    if bundle.info.task != "segmentation":
+        raise InputError(
+            f"{bundle.name} is a {bundle.info.task} bundle and finds no regions; take away its channels, or the labels"
+            " of a label image."
+        )
     maps = predict(bundle, volume, progress=progress)
     if target is not None:
         wanted = bundle.info.outputs[bundle.channel(target)]

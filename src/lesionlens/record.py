@@ -170,12 +170,16 @@ def _beside_the_regions(output: ModelOutput, regions: dict[str, tuple[Region, ..
     """Say where an attribution map hardly touches what it is meant to explain: a reader would look in vain."""
     found = []
     for attribution in output.attributions:
-        share = sum(region.attribution_share or 0.0 for region in regions.get(attribution.label, ()))
-        if attribution.kind == "attribution" and regions.get(attribution.label) and share < LEAST_SHARE:
-            found.append(
-                f"Only {100 * share:.1f} % of the evidence for {attribution.label!r} lies inside its regions:"
-                f" {_little(attribution.provenance)}"
+        shares = [region.attribution_share for region in regions.get(attribution.label, ())]
+        share = sum(one or 0.0 for one in shares)
+        if attribution.kind == "attribution" and shares and share < LEAST_SHARE:
+            label = repr(attribution.label)
+            where = (
+                f"The map holds no evidence for {label}, inside its regions or elsewhere"
+                if all(one is None for one in shares)
+                else f"Only {100 * share:.1f} % of the evidence for {label} lies inside its regions"
             )
+            found.append(f"{where}: {_little(attribution.provenance)}")
     return found
 
 

@@ -95,6 +95,37 @@ def test_network_and_input_are_left_as_they_were() -> None:
     assert torch.equal(image, image_before)
 
 
+class _Keeping(nn.Module):
+    """A network that stores what its layers gave, as networks with deep supervision do."""
+
+    def __init__(self, mine: Tensor) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv3d(1, 2, 3, padding=1), nn.Conv3d(2, 2, 1)
+        self.last: Tensor | None = None
+        self.heads, self.mine = [torch.empty(0)], mine
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits."""
+        self.last = self.conv(image)
+        self.heads[0] = logits = self.head(self.last)
+        return logits
+
+
+def test_outputs_that_the_network_keeps_hold_no_graph() -> None:
+    """A graph would hold the memory of a pass, and keep the network from being copied or saved."""
+    mine = torch.ones(1, requires_grad=True) * 2  # the caller's own, recorded before
+    network = _Keeping(mine)
+    with cut_at(network, "conv") as cut:
+        logits, _ = cut.forward(torch.ones(1, 1, 4, 4, 4))
+        assert network.heads[0] is logits
+
+    assert network.last is not None
+    assert network.last.grad_fn is network.heads[0].grad_fn is None
+    assert torch.equal(network.heads[0], logits)
+    assert network.mine is mine
+    assert mine.grad_fn is not None
+
+
 def test_network_is_left_as_it_was_after_an_error() -> None:
     """An exception in the middle restores everything too."""
     network = untidy_network()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lesionlens.explain import default_layer
+from lesionlens.explain import Inference, RegionMargin, apply_method, default_layer
 from lesionlens.explain.fingerprint import fingerprint
 
 
@@ -77,3 +77,20 @@ def test_a_network_is_probed_once_until_it_changes() -> None:
     assert [name for name, _ in first] == ["1"] * 3
     assert default_layer(network, (1, 1, 64, 64, 64))[0] == "2"
     assert len(sizes) > 1
+
+
+def test_later_maps_run_the_network_once_each() -> None:
+    """Hooks of a run are new ones every time; what was found out about the network must not be asked again for them."""
+    network, images = nn.Sequential(nn.Conv3d(1, 3, 3, stride=3), nn.PReLU(), nn.Conv3d(3, 2, 1)), []
+    network[0].register_forward_hook(lambda _m, args, _o: images.append(args[0].shape))
+    inference, target = Inference(network, torch.randn(1, 1, 20, 20, 20)), RegionMargin(1)  # no whole number of cells
+    first = apply_method(inference, target, layer="1")
+    assert first.stride == (3.0, 3.0, 3.0)
+    assert len(images) > 2
+    assert first.weights is not None
+    images.clear()
+
+    again = apply_method(inference, target, layer="1")
+
+    assert images == [inference.image.shape]
+    assert (again.values == first.values).all()

@@ -132,6 +132,23 @@ def test_permutations_repeat_themselves_and_no_other_seed() -> None:
     assert found(3) != found(4)
 
 
+@pytest.mark.parametrize("place", [(slice(0, 2), slice(3, 5), slice(6, 8)), (slice(4, 7), slice(2, 3), slice(1, 6))])
+def test_the_surroundings_are_the_voxels_within_three(place: tuple[slice, ...]) -> None:
+    """Also at the border of the image, and told from the distance to every voxel, written again as a loop."""
+    image, label = torch.rand(1, 1, 12, 9, 8, dtype=torch.float64), box(*place, shape=(12, 9, 8))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(864, 2)).double()
+    weights = network[1].weight[1].view(12, 9, 8).detach()
+    near = torch.zeros_like(label)
+    for voxel in label.nonzero():
+        near[tuple(slice(max(int(n) - 3, 0), int(n) + 4) for n in voxel)] = True
+
+    request = Request(Inference(network, image), ClassLogit(1), "importance", options=OPTIONS)
+    (found,), _, _ = falls(request, [Feature("a", voxels=label)])
+
+    mean = image[0, 0][near & ~label].mean()
+    assert found.fall == pytest.approx(float((weights * (image[0, 0] - mean))[label].sum()), abs=1e-5)
+
+
 @pytest.mark.parametrize("how", ["ablate", "permute"])
 def test_windows_give_what_the_whole_inference_gives(how: str) -> None:
     """Only the windows that a feature touches run; the network and the image stay as they were."""

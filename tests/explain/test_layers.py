@@ -8,6 +8,7 @@ from monai.networks.nets import (
     UNETR,
     AttentionUnet,
     BasicUNet,
+    Classifier,
     DenseNet121,
     DynUNet,
     EfficientNetBN,
@@ -327,3 +328,10 @@ def test_modules_that_give_one_tensor_are_known() -> None:
     found = {layer.name: set(layer.same) for layer in list_layers(network, (1, 1, 8, 8, 8))}
 
     assert found == {"0.0": set(), "0.1": {"0", "1"}, "0": {"0.1", "1"}, "1": {"0.1", "0"}, "2": set(), "3": set()}
+
+
+def test_a_block_that_holds_all_convolutions_is_no_first_layer() -> None:
+    """MONAI's Classifier is one block and a linear layer: all that was learned of places is in the block."""
+    layer, reason = default_layer(Classifier((1, 32, 32, 32), 2, (4, 8), (2, 2)), (1, 1, 32, 32, 32))
+
+    assert (layer, reason) == ("net", "the last layer before positions are pooled")

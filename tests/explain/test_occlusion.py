@@ -141,8 +141,8 @@ def test_windows_that_the_target_does_not_look_at_never_run_again() -> None:
     found = occlusion(Inference(network, image, plan), target, size="4", stride="4", fill="minimum")
 
     assert len(plan) == 5
-    # The prediction; the one window that holds the region, measured, once as it is, and for each of its 8 boxes.
-    assert sum(sizes) == 5 + 1 + 1 + 8
+    # The prediction, whose windows are kept; the one window that holds the region, measured, and each of its 8 boxes.
+    assert sum(sizes) == 5 + 1 + 8
     expected = np.zeros(shape)
     for start in np.ndindex(6, 2, 2):
         box = tuple(slice(4 * i, 4 * i + 4) for i in start)

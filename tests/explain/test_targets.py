@@ -144,6 +144,18 @@ def test_margin_sees_a_decision_that_lies_in_the_background() -> None:
     assert torch.equal(gradient[0, 0], -gradient[0, 1])
 
 
+@pytest.mark.parametrize("index", range(4))
+def test_where_classes_are_equal_the_first_of_them_is_predicted(index: int) -> None:
+    """As by argmax, so that the region is that of the segmentation; whole numbers give many ties."""
+    logits = torch.randint(0, 3, (1, 4, 6, 7, 8), generator=torch.Generator().manual_seed(0)).float()
+
+    region = RegionMargin(index).settled(logits).region
+
+    expected = logits[0].argmax(dim=0) == index
+    assert expected.any()
+    assert torch.equal(torch.as_tensor(region), expected)
+
+
 @pytest.mark.parametrize(
     ("target", "logits", "message"),
     [

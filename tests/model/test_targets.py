@@ -244,7 +244,7 @@ def test_classifier_has_scores_too(tmp_path: Path) -> None:
         ({"over": (1.0, 2.0)}, "three numbers"),
         ({"score": "loudness"}, "one of margin, logit, probability; found 'loudness'"),
         ({"against": "tumour"}, r"no class 'tumour'.*scar"),
-        ({"against": "lesion"}, "can be set against the other classes"),
+        ({"against": "lesion"}, "Against 'lesion' itself no class can be set"),
         ({"against": ["similar", "scar"]}, "similar classes or against named ones"),
         ({"against": "similar:3"}, "Of 3 classes there are not 3 others"),
         ({"gamma": -1.0}, "number from 0"),

@@ -105,6 +105,16 @@ def test_all_windows_can_be_asked_for(bundle: Any, scan: Volume) -> None:
     assert report.verdict == "passes"
 
 
+def test_one_window_with_padding_is_all_there_is(tmp_path: Path, scan: Volume) -> None:
+    """A scan that is smaller than the window is checked as a whole, though the window has another shape."""
+    imports, inferer = {"imports": ["$import torch"]}, {**SLIDING, "roi_size": [48, 48, 48]}
+    folder = write_bundle(tmp_path / "b", network=NETWORK, state=_state(), steps=[RAS], inferer=inferer, extra=imports)
+
+    report = ll.trust(ll.load_bundle(folder, trust=True), scan, layer="1", checks=["perturbation"])
+
+    assert not any("Checked in the window" in note for note in report["perturbation"].notes)
+
+
 def test_a_class_that_is_not_seen_is_said_on_the_map(bundle: Any, scan: Volume) -> None:
     """The map of a healthy scan looks like any other; its notes travel with it."""
     faint = scan.with_array(scan.array * 0.1)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,14 +70,30 @@ def test_the_picture_shows_the_numbers(report: TrustReport) -> None:
     np.testing.assert_allclose(left.lines[1].get_ydata(), [0.5, 0.5])
     assert (left.lines[0].get_linestyle(), left.lines[0].get_marker()) == ("None", "o")  # nothing lies between
     assert (answer.lines[0].get_linestyle(), answer.lines[0].get_marker()) == ("-", "o")
-    assert NOTICE in figure.get_suptitle()
+    head, *rows = figure.subfigs
+    assert head.get_suptitle().startswith("b 1.0 · gradcam · lesion · layer top\n")
+    assert NOTICE in head.get_suptitle()
     assert [text.get_text() for text in left.get_xticklabels()] == ["head", "stem"]
     np.testing.assert_allclose([line.get_ydata()[1] for line in answer.lines], [0.2, 0.7, 0.8])
     legend = answer.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["own", "random order"]
-    words = [row.get_suptitle() for row in figure.subfigs]
+    words = [row.get_suptitle() for row in rows]
     assert "Does the map change when the weights are destroyed? FLAGGED" in words[1]
+
+
+@pytest.mark.parametrize("checks", [slice(0), slice(1), slice(3)])
+def test_words_lie_below_each_other(report: TrustReport, checks: slice) -> None:
+    """Also where no check has a chart: words on words cannot be read."""
+    figure = draw_trust(replace(report, checks=report.checks[checks]))
+    figure.canvas.draw()
+
+    boxes = [row._suptitle.get_window_extent() for row in figure.subfigs]
+
+    assert len(boxes) == 1 + len(report.checks[checks])
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
+    assert boxes[0].y1 <= figure.bbox.y1
+    assert boxes[-1].y0 >= 0
 
 
 def test_nothing_is_overwritten_or_left_half_written(report: TrustReport, tmp_path: Path) -> None:
@@ -101,7 +119,7 @@ def test_a_verdict_has_one_word_in_the_terminal_and_in_the_picture(
     print_trust(report)
     printed = capsys.readouterr().out
     assert printed.splitlines()[0].startswith("gradcam: layer 'top'")
-    rows = [row.get_suptitle() for row in draw_trust(report).subfigs]
+    rows = [row.get_suptitle() for row in draw_trust(report).subfigs[1:]]
 
     for word, check, row in zip(("PASS", "FLAGGED", "UNCLEAR"), report.checks, rows, strict=True):
         assert row.startswith(f"{check.question} {word}\n")

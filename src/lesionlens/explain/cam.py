@@ -67,7 +67,7 @@ from lesionlens.explain.capture import cut_at
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
 from lesionlens.explain.fusion import over_layers
 from lesionlens.explain.sweep import Sweep
-from lesionlens.explain.targets import Target, gradient_at
+from lesionlens.explain.targets import Target, gradient_at, settled
 from lesionlens.methods import BELOW_ZERO_NOTE
 
 __all__ = ["METHODS", "Weighting", "Whole", "run", "run_many"]
@@ -161,8 +161,9 @@ def _of_layer(request: Request, targets: Sequence[Target], layer: str) -> list[E
         sweep = Sweep(request.inference, cut, request.progress)
         logits = sweep.logits() if request.logits is None else request.given_logits()
         for group in _groups(targets, logits):
-            found += _of_targets(request, group, sweep, logits)
-    return [replace(one, layer=layer) for one in found]
+            found += _of_targets(request, [settled(target, logits) for target in group], sweep, logits)
+    below = sweep.below_zero()  # behind the cut: the network is traced as it is
+    return [replace(one, layer=layer, notes=(*one.notes, *below)) for one in found]
 
 
 def _groups(targets: Sequence[Target], logits: Tensor) -> Iterator[Sequence[Target]]:
@@ -181,7 +182,7 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
             field.magnitudes[number] += gradient.abs().flatten(2).mean(dim=2).max().item() / len(sweep.plan)
         field.add(number, index, activation, weighting(activation, gradient, whole))
     values, coarse = field.maps()
-    below = [BELOW_ZERO_NOTE] * (request.method in READ_SUMS and sweep.lowest < 0) + sweep.below_zero()
+    below = [BELOW_ZERO_NOTE] * (request.method in READ_SUMS and sweep.lowest < 0)
     return [
         Explanation(
             values=plain(finite(values)[0, number]),

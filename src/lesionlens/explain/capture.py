@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lesionlens.errors import ExplainError, unknown_name
 from lesionlens.explain.calling import called, described, version, with_classes
 from lesionlens.explain.frugal import FrugalConvolutions
+from lesionlens.explain.recorded import recorded
 
 __all__ = [
     "Cut",
@@ -76,7 +77,8 @@ def quiet(network: nn.Module) -> Iterator[None]:
 
     Inside, gradients can be recorded even when the caller runs under ``no_grad`` or ``inference_mode``. Afterwards,
     also after an error, ``training`` of every module, ``requires_grad`` of every parameter and the random state of
-    torch are what they were; ``.grad`` is never touched.
+    torch are what they were; ``.grad`` is never touched. Tensors that the network keeps, such as outputs for deep
+    supervision, hold no graph that was recorded inside.
 
     Raises
     ------
@@ -97,6 +99,7 @@ def quiet(network: nn.Module) -> Iterator[None]:
     compiled = [(module, module.__dict__["_compiled_call_impl"]) for module in modules if _is_compiled(module)]
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     gpus = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
+    recorded_before = {id(tensor) for _, _, tensor in recorded(modules)}
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(gpus):
             for module, _ in training:
@@ -113,6 +116,9 @@ def quiet(network: nn.Module) -> Iterator[None]:
             module.__dict__["_compiled_call_impl"] = implementation
         for module, flag in training:
             module.training = flag
+        for place, key, tensor in recorded(modules):
+            if id(tensor) not in recorded_before:
+                place[key] = tensor.detach()
 
 
 def _is_compiled(module: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from torch import nn
 
 from lesionlens.errors import Cancelled, ExplainError, unknown_name
 from lesionlens.explain.capture import FinalKind, cut_at, has_activation_modules, hookable
-from lesionlens.explain.tracing import Call, Trace, probe_shapes, small_trace, trace_of, zeros_for
+from lesionlens.explain.tracing import Call, Trace, other_trace, probe_shapes, small_trace, trace_of, zeros_for
 
 __all__ = [
     "LayerInfo",
@@ -154,9 +154,9 @@ def _with_doubt(calls: list[Call], name: str, reason: str) -> tuple[str, str]:
 
 
 def _is_first_of_many(calls: list[Call], name: str) -> bool:
-    """Say whether a layer is, or ends in, the first of three or more modules that mix channels."""
+    """Say whether a layer is, or holds of those alone, the first of three or more modules that mix channels."""
     heads = [call.name for call in calls if call.is_head]
-    return len(heads) > 2 and (name == heads[0] or heads[0].startswith(f"{name}."))
+    return len(heads) > 2 and [head for head in heads if f"{head}.".startswith(f"{name}.")] == heads[:1]
 
 
 def misread_layers(network: nn.Module, image_shape: Sequence[int]) -> set[str]:
@@ -274,7 +274,7 @@ def _turned(network: nn.Module, trace: Trace, layers: list[LayerInfo]) -> set[st
         return set()
     for shape in _other_shapes(trace.shape):
         try:
-            again = {call.name: call.out_shape for call in trace_of(network, shape).calls}
+            again = {call.name: call.out_shape for call in other_trace(network, shape).calls}
         except Cancelled:
             raise
         except Exception:  # a network is arbitrary code and may insist on its size; try the next

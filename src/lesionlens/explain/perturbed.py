@@ -62,13 +62,26 @@ class Perturbed:
         self._plan = request.inference.plan
         self._budget = request.budget_bytes
         self._padded = self._plan.pad(request.inference.image)
-        self.logits = request.known_logits()
-        self._target = settled(request.target, self.logits)
-        self._reached = reached_windows(self._plan, [self._target])
         self._outputs: dict[int, Tensor] = {}  # of windows of the image itself, while they fit into the budget
         self._kept_bytes = 0
+        self.logits = self._predicted() if request.logits is None else request.given_logits()
+        self._target = settled(request.target, self.logits)
+        self._reached = reached_windows(self._plan, [self._target])
         self._batch = 0
         self.score = self._value(self.logits)
+
+    def _predicted(self) -> Tensor:
+        """Return the blended logits of the image itself, and keep the windows' outputs, which changes will ask for."""
+        progress, count = self._request.progress, len(self._plan)
+
+        def output(index: int) -> Tensor:
+            progress("Predicting", index, count)
+            return self._output(index)
+
+        with torch.no_grad():
+            logits = self._plan.blend(map(output, range(count)))
+        progress("Predicting", count, count)
+        return logits
 
     def scores(self, images: Iterable[Tensor], total: int, stage: str) -> Iterator[float]:
         """Yield the target's value for each changed image, in their order.
@@ -129,15 +142,11 @@ class Perturbed:
             if self._plan.is_whole:
                 change.logits = output
             else:
+                if change.logits is self.logits:
+                    change.logits = self.logits.clone()
                 part = (output - self._output(index)) * self._plan.share(index).to(output)
-                change.logits = change.logits + self._plan.crop(self._placed(part, index))
+                self._plan.add(part, index, change.logits)
         return jobs[size:]
-
-    def _placed(self, part: Tensor, index: int) -> Tensor:
-        """Return a window's part (1, K, *size) among zeros on the padded grid."""
-        whole = torch.zeros((*part.shape[:2], *self._plan.padded_shape), device=part.device)
-        whole[self._plan.places[index]] = part
-        return whole
 
     def _output(self, index: int) -> Tensor:
         """Return the network's output for a window of the image itself."""

@@ -69,10 +69,11 @@ class Score:
             If there are no such classes.
         """
         classes = logits.shape[0]
-        if any(not 0 <= c < classes or c == index for c in self.against):
-            raise ExplainError(
-                f"Class {index} can be set against the other classes of 0 to {classes - 1}; found {self.against}."
-            )
+        if index in self.against:
+            name = class_name(index, *self.labels[index : index + 1])
+            raise ExplainError(f"Against {name} itself no class can be set; choose another one of the {classes}.")
+        if any(not 0 <= c < classes for c in self.against):
+            raise ExplainError(f"Classes to set against are among 0 to {classes - 1}; found {self.against}.")
         if not self.similar or self.against:
             return self
         if not 0 < self.similar < classes:

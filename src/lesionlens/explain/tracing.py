@@ -16,7 +16,7 @@ from lesionlens.explain.calling import called
 from lesionlens.explain.capture import FinalKind, hookable, quiet, watching_activations
 from lesionlens.explain.fingerprint import fingerprint
 
-__all__ = ["Call", "Trace", "activation_behind", "probe_shapes", "small_trace", "trace_of", "zeros_for"]
+__all__ = ["Call", "Trace", "activation_behind", "other_trace", "probe_shapes", "small_trace", "trace_of", "zeros_for"]
 
 # Small inputs that show a network's strides at a fraction of the cost of the real one; the true size is tried last. The
 # long axis tells a stage of stride 32 (2 cells) from what has been pooled to one cell.
@@ -103,6 +103,15 @@ def small_trace(network: nn.Module, image_shape: tuple[int, ...]) -> Trace:
     if key not in known:
         known.clear()  # of another structure, or another window: one is enough
         known[key] = _traced_small(network, image_shape)
+    return known[key]
+
+
+def other_trace(network: nn.Module, shape: tuple[int, ...]) -> Trace:
+    """Trace the network on zeros (1, C, *spatial) of another shape; once, as long as its small trace is the same."""
+    known = _TRACES.setdefault(network, {})
+    key = ("other", fingerprint(network), shape)
+    if key not in known:
+        known[key] = trace_of(network, shape)
     return known[key]
 
 

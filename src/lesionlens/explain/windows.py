@@ -180,6 +180,14 @@ class Windows:
         )
         return padded[place]
 
+    def add(self, part: Tensor, index: int, image: Tensor) -> None:
+        """Add what one window holds (..., *size) to an image (..., *shape), where it lies on it and not on padding."""
+        first = [start - before for start, (before, _) in zip(self.starts[index], self.padding, strict=True)]
+        axes = list(zip(first, self.size, self.shape, strict=True))
+        here: list[EllipsisType | slice] = [..., *(slice(max(a, 0), min(a + n, full)) for a, n, full in axes)]
+        there: list[EllipsisType | slice] = [..., *(slice(max(-a, 0), min(n, full - a)) for a, n, full in axes)]
+        image[tuple(here)] += part[tuple(there)]
+
     def share(self, index: int) -> Tensor:
         """Return the weight (*size) with which one window contributes to each voxel it covers: g / G, in (0, 1]."""
         return self.importance.to(self.coverage) / self.coverage[self.places[index]]

@@ -221,9 +221,10 @@ class _Work:
         return lambda inference, target, progress: moved_by(make(inference, target, progress), offset)
 
     def _noted(self, check: Check, subject: Subject) -> Check:
-        if subject.inference.plan.shape == self.plan.windows.shape:
+        windows = len(self.plan.windows)
+        if windows == 1 or subject.inference.plan.shape == self.plan.windows.shape:
             return check
-        size, windows = " x ".join(map(str, subject.inference.plan.shape)), len(self.plan.windows)
+        size = " x ".join(map(str, subject.inference.plan.shape))
         note = f"Checked in the window of {size} voxels that holds most of the region, not in all {windows}."
         return replace(check, notes=(*check.notes, note))
 

@@ -94,16 +94,17 @@ def draw_trust(report: TrustReport) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    heights = [_TEXT_ROW + (_ROW if check.charts else 0) for check in report.checks]
-    figure = Figure(figsize=(_WIDTH, _HEAD + sum(heights)), layout="constrained")
+    heights = [_HEAD, *(_TEXT_ROW + (_ROW if check.charts else 0) for check in report.checks)]
+    figure = Figure(figsize=(_WIDTH, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
     made = report.heatmap.provenance
-    title = " · ".join(part for part in (made.bundle, made.method, report.heatmap.label, made.layer) if part)
-    figure.suptitle(f"{title}\n{textwrap.fill(report.sentence, _LINE)}\n{NOTICE}", fontsize=12)
-    if report.checks:
-        rows = figure.subfigures(len(report.checks), 1, height_ratios=heights, squeeze=False)
-        for check, row in zip(report.checks, rows[:, 0], strict=True):
-            _draw_check(check, row)
+    layer = f"layer {made.layer}" if made.layer else ""
+    title = " · ".join(part for part in (made.bundle, made.method, report.heatmap.label, layer) if part)
+    # A part of its own for the head: where no check has a chart, no room is made for a title of the whole.
+    head, *rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    head.suptitle(f"{title}\n{textwrap.fill(report.sentence, _LINE)}\n{NOTICE}", fontsize=12)
+    for check, row in zip(report.checks, rows, strict=True):
+        _draw_check(check, row)
     return figure
 
 

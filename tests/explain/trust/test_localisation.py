@@ -40,6 +40,23 @@ def test_average_precision_is_sklearns(rng: np.random.Generator) -> None:
     assert found.max_f1 == pytest.approx(f1.max())
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_are_the_formulas_of_the_literature(seed: int) -> None:
+    """Pointing game, relevance mass and rank accuracy as Quantus has them, written again as loops over the voxels."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(4, 5, 6))
+    mask = rng.random(values.shape) < 0.3
+    places = list(np.ndindex(values.shape))
+    strongest_first = sorted(places, key=lambda place: -values[place])
+    mass = sum(max(values[place], 0.0) for place in places if mask[place])
+
+    found = localisation(values, mask)
+
+    assert found.points_inside == mask[strongest_first[0]]
+    assert found.mass_accuracy == pytest.approx(mass / sum(max(values[place], 0.0) for place in places))
+    assert found.rank_accuracy == np.mean([mask[place] for place in strongest_first[: mask.sum()]])
+
+
 def test_the_mask_itself_is_perfect_and_its_opposite_is_not() -> None:
     """Every number is 1 for a map that is the mask, and the verdict can say no."""
     mask = np.zeros((8, 8, 8), dtype=bool)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,28 @@ def test_chance_does_not_pass(rng: np.random.Generator, seed: int) -> None:
     order = np.random.default_rng(seed).random(SHAPE)
 
     assert checked(network, image, order, fractions=EVERY, seed=100 + seed).check().verdict != "passes"
+
+
+def test_the_curves_are_those_of_voxels_taken_one_by_one(rng: np.random.Generator) -> None:
+    """Deletion and insertion of RISE, written again as a loop that changes one voxel at a time of a curved network."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv3d(2, 3, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(36, 2)).double().eval()
+    image, fill = torch.tensor(rng.normal(size=(2, 1, 2, 2, 3, 2)))
+    values = rng.normal(size=(2, 3, 2)).astype(np.float32)
+    subject = Subject(Inference(network, image), ClassLogit(1), lambda *_: values, values)
+
+    found = perturbation(subject, fill=fill, fractions=np.linspace(0, 1, 13))
+
+    for curve, shown, other in ((found.deletion, image, fill), (found.insertion, fill, image)):
+        shown = shown.clone()
+        expected = [network(shown)[0, 1].item()]
+        for place in sorted(np.ndindex(values.shape), key=lambda place: -values[place]):
+            shown[(0, slice(None), *place)] = other[(0, slice(None), *place)]
+            expected.append(network(shown)[0, 1].item())
+        np.testing.assert_allclose(curve, expected, rtol=1e-5, atol=1e-6)  # scores are rounded to float32
+        steps = [(a + b) / 2 - found.empty for a, b in pairwise(expected)]
+        area = sum(steps) / len(steps) / (found.whole - found.empty)
+        assert found.area(curve) == pytest.approx(area, abs=1e-4)  # both ends are about 1 apart
 
 
 def test_the_area_is_over_the_true_fractions() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ import torch
 from lesionlens.errors import ExplainError
 from lesionlens.explain import ClassLogit, Inference, RegionMargin, Windows
 from lesionlens.explain.targets import FromProbabilities
-from lesionlens.explain.trust import Subject, edges, focused, perturbation, randomisation, stability
+from lesionlens.explain.trust import Subject, edges, focused, map_of, perturbation, randomisation, stability
 from lesionlens.explain.trust.subject import inside_of
-from tiny_networks import pooled_linear, voxel_head
+from lesionlens.progress import silent
+from tiny_networks import SmallUNet, pooled_linear, voxel_head
 
 
 def test_surroundings_of_one_value_are_left_out_and_others_are_not() -> None:
@@ -83,3 +86,18 @@ def test_a_map_of_another_shape_is_refused() -> None:
     inference = Inference(pooled_linear([[1.0]]), torch.rand(1, 1, 4, 4, 4))
     with pytest.raises(ExplainError, match="must be the same"):
         Subject(inference, ClassLogit(0), edges, np.ones((2, 2, 2), dtype=np.float32))
+
+
+@pytest.mark.parametrize("check", [perturbation, randomisation, stability])
+def test_progress_ends_with_all_steps(check: Callable[..., object]) -> None:
+    """A bar that stays at 90 % looks like a check that was given up."""
+    inference, steps = Inference(SmallUNet().eval(), torch.rand(1, 1, 8, 8, 8)), []
+    make = map_of("gradcam", layer="act")
+    target = RegionMargin(1, region=torch.ones(8, 8, 8, dtype=torch.bool))
+    subject = Subject(inference, target, make, make(inference, target, silent), (2.0, 2.0, 2.0))
+
+    check(subject, progress=lambda _stage, done, total: steps.append((done, total)))
+
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert steps[-1][0] == steps[-1][1] == len({done for done, _ in steps}) - 1
+    assert len({total for _, total in steps}) == 1

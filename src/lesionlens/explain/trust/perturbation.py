@@ -192,6 +192,7 @@ def perturbation(
     insertions = [(ends[1], *map(score, _mixed(fill, image, order, inner)), ends[0]) for order in orders]
     kept = torch.from_numpy(np.clip(subject.values / max(float(subject.values.max()), 1e-30), 0, 1)).to(image)
     alone = score(fill + kept * (image - fill))
+    step(next(counter))  # all done
     return Perturbation(
         (0.0, *inner, 1.0), deletions[0], insertions[0], tuple(deletions[1:]), tuple(insertions[1:]), alone
     )

@@ -150,6 +150,7 @@ def randomisation(subject: Subject, *, groups: int = 5, seed: int = 0, progress:
     cascading = [likeness(destroyed) for destroyed in upto]
     independent = [cascading[0], *(likeness(group) for group in names[1:])]
     draws = [cascading[-1], *(likeness(upto[-1], draw) for draw in range(1, DRAWS))]
+    step(done)
     return Randomisation(
         names,
         cascading=tuple(found.rank for found in cascading),

@@ -108,11 +108,13 @@ def stability(subject: Subject, *, repeats: int = 2, seed: int = 0, progress: Pr
         np.moveaxis(kept, axis, 0)[kept.shape[axis] - voxels :] = False  # pushed over the border, to the other side
         return likeness(torch.roll(image, voxels, 2 + axis), _rolled(-voxels, 2 + axis), kept)
 
-    return Stability(
+    found = Stability(
         tuple(likeness(image + added, None, subject.inside) for added in _noise(subject, repeats, seed)),
         tuple(moved(axis) for axis in axes),
         tuple(likeness(image.flip(2 + axis), _flipped(2 + axis), subject.inside) for axis in axes),
     )
+    step(next(counter))  # all done
+    return found
 
 
 def _noise(subject: Subject, repeats: int, seed: int) -> Iterator[Tensor]:
