@@ -7,6 +7,7 @@ of these texts holds a password: a URL ends in histories, logs and lists of proc
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -15,7 +16,16 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urls
 
 from lesionlens.errors import PacsError, unknown_name
 
-__all__ = ["Address", "Retrieve", "SeriesAddress", "is_series_url", "parse_address", "parse_series", "split_settings"]
+__all__ = [
+    "Address",
+    "Retrieve",
+    "SeriesAddress",
+    "digest",
+    "is_series_url",
+    "parse_address",
+    "parse_series",
+    "split_settings",
+]
 
 #: How DIMSE brings images: over the connection that asks (C-GET), or to a port of ours (C-MOVE).
 Retrieve = Literal["get", "move"]
@@ -115,6 +125,16 @@ class SeriesAddress:
     address: Address
     study: str
     series: str
+
+    @property
+    def name(self) -> str:
+        """A name for a folder or case, which leads to nobody."""
+        return f"series-{digest(self.series)}"
+
+
+def digest(uid: str) -> str:
+    """Return eight letters in the place of a UID."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:8]
 
 
 def is_series_url(text: str) -> bool:

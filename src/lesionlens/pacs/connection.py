@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from lesionlens.errors import PacsError
 from lesionlens.io.boundary import quiet
 from lesionlens.pacs.address import Address
 from lesionlens.pacs.credentials import credentials_for
@@ -64,6 +65,8 @@ def connected(address: Address) -> Iterator[Archive]:
         If the packages are missing, or a password would be sent for others to read.
     """
     require(*(("dicomweb_client",) if address.is_web else ("pynetdicom",)))
+    if address.ca and not Path(address.ca).is_file():
+        raise PacsError(f"There is no file {Path(address.ca).name} with certificates (ca=); check its path.")
     archive: Archive
     with quiet():
         credentials = credentials_for(address)

@@ -30,7 +30,7 @@ __all__ = ["DimseArchive"]
 # Questions, and the two ways to bring images, each as of the model that begins with studies.
 _FIND, _MOVE, _GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 2, 3))
 # To answer at all, to agree on what is spoken, and between two messages: archives fetch old studies from tape.
-_CONNECT_S, _AGREE_S, _MESSAGE_S = 10.0, 30.0, 60.0
+_CONNECT_S, _AGREE_S, _MESSAGE_S = 10.0, 20.0, 60.0
 # Statuses of answers.
 _SUCCESS, _PENDING, _WARNINGS = 0x0000, (0xFF00, 0xFF01), range(0xB000, 0xC000)
 _NO_SUCH_TITLE = 0xA801

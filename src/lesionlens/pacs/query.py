@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, MutableSequence
 from dataclasses import dataclass, field, fields
@@ -12,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from lesionlens.errors import PacsError, unknown_name
 from lesionlens.io.boundary import PARSER_ERRORS
 from lesionlens.io.identity import Identities
+from lesionlens.pacs.address import digest
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["SERIES_FIELDS", "STUDY_FIELDS", "FoundSeries", "FoundStudy", "Query", "described", "digest"]
+__all__ = ["SERIES_FIELDS", "STUDY_FIELDS", "FoundSeries", "FoundStudy", "Query", "described"]
 
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 _DAYS = re.compile(r"\d{8}|\d{8}-(\d{8})?|-\d{8}")
@@ -163,7 +163,8 @@ class FoundSeries:
     def name(self) -> str:
         """A name for a folder or case, which leads to nobody."""
         number = "" if self.number is None else f"-{self.number}"
-        return f"{self.modality.lower() or 'series'}{number}-{digest(self.uid)}"
+        modality = re.sub("[^a-z0-9]", "", self.modality.lower())  # whatever an archive says, it is no path
+        return f"{modality or 'series'}{number}-{digest(self.uid)}"
 
 
 def described(dataset: Dataset, *, identified: bool = False) -> tuple[FoundStudy, Identities]:
@@ -215,11 +216,6 @@ def uid_of(dataset: Dataset, keyword: str) -> str:
     if not _UID.fullmatch(found):
         raise PacsError(f"The archive answers without a usable {keyword}.", why="answer")
     return found
-
-
-def digest(uid: str) -> str:
-    """Return eight letters in the place of a UID."""
-    return hashlib.sha256(uid.encode()).hexdigest()[:8]
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

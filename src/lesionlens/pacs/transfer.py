@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from lesionlens.errors import PacsError, ReadError
 from lesionlens.io.atomic import atomic_folder
 from lesionlens.io.boundary import quiet, reading
 from lesionlens.io.reader import existing_path, is_dicom
-from lesionlens.pacs.address import Address, SeriesAddress, parse_series
+from lesionlens.pacs.address import Address, SeriesAddress, digest, parse_series
 from lesionlens.pacs.connection import Archive, connected
 from lesionlens.pacs.query import (
     SERIES_FIELDS,
@@ -21,7 +21,6 @@ from lesionlens.pacs.query import (
     FoundStudy,
     Query,
     described,
-    digest,
     series_of,
     uid_of,
 )
@@ -35,6 +34,7 @@ __all__ = [
     "DEFAULT_LIMIT",
     "Found",
     "Sent",
+    "fetch_all",
     "fetch_series",
     "find_series",
     "find_studies",
@@ -167,6 +167,40 @@ def fetch_series(
     return Path(out)
 
 
+def fetch_all(
+    urls: Mapping[str, str], out: Path, *, overwrite: bool = False, progress: Progress = silent
+) -> tuple[str, ...]:
+    """Bring series into a folder, each into one of its name; those that are there are whole, and stay.
+
+    Parameters
+    ----------
+    urls
+        Of the series, by name.
+    out
+        The folder.
+    overwrite
+        Bring also those again that are there.
+    progress
+        Called with each series, and each image.
+
+    Returns
+    -------
+    tuple of str
+        Names of those that were brought.
+
+    Raises
+    ------
+    PacsError, OutputError
+        As :func:`fetch_series`; those that came before stay.
+    """
+    wanted = [name for name in urls if overwrite or not (out / name).is_dir()]
+    for done, name in enumerate(wanted):
+        progress("Series", done, len(wanted))
+        fetch_series(urls[name], out / name, overwrite=overwrite, progress=progress)
+    progress("Series", len(wanted), len(wanted))
+    return tuple(wanted)
+
+
 def listed_images(series: SeriesAddress | str) -> tuple[str, ...]:
     """Return the SOPInstanceUIDs of the images that an archive lists of a series, in their order as texts."""
     wanted = parse_series(series) if isinstance(series, str) else series
@@ -209,13 +243,14 @@ def send_files(address: Address, paths: Iterable[Path | str], *, progress: Progr
 
 
 def _series(archive: Archive, address: Address, query: Query, *, identified: bool) -> Iterator[FoundSeries]:
-    if query.series and not query.study_keys:  # one question in the place of one for each study
-        for dataset in archive.find("series", query.series_keys, ("StudyInstanceUID", *SERIES_FIELDS)):
-            study, who = described(dataset, identified=identified)
-            uid = uid_of(dataset, "SeriesInstanceUID")
-            yield series_of(dataset, study, who, address.series(study.uid, uid))
-        return
-    for answer in archive.find("study", query.study_keys, STUDY_FIELDS):
+    keys = query.study_keys
+    if query.series and not query.study:  # one question more, in the place of one for each study
+        told = ("StudyInstanceUID", "SeriesInstanceUID")
+        one = next(iter(archive.find("series", {"SeriesInstanceUID": query.series}, told)), None)
+        if one is None:
+            return
+        keys = {**keys, "StudyInstanceUID": uid_of(one, "StudyInstanceUID")}
+    for answer in archive.find("study", keys, STUDY_FIELDS):
         if query.fits(answer):
             study, who = described(answer, identified=identified)
             yield from _of_study(archive, address, query, study, who)
