@@ -1,4 +1,4 @@
-"""Archives for tests: a real Orthanc where it is installed, one that speaks DICOMweb badly on purpose, and a keyring."""
+"""Archives for tests: a real Orthanc where it is installed, one that speaks DICOMweb badly, and a keyring."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from dicom_factory import Plan, make_slice
 
 USER, PASSWORD = "ann", "right horse"
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+_TOLD = ("PatientName", "PatientID", "StudyDate", "StudyDescription", "Modality", "SOPClassUID")
 # Starting takes half a second on an idle machine.
 _PATIENCE_S, _LOOK_S = 30.0, 0.05
 
@@ -159,6 +160,8 @@ class WebStub:
     ----------
     images
         What it holds.
+    sent
+        What it sends of any series, in the place of that.
     most
         Answers at a time at most.
     ignores
@@ -180,6 +183,7 @@ class WebStub:
     """
 
     images: list[Dataset] = field(default_factory=list)
+    sent: list[bytes] | None = None
     most: int | None = None
     ignores: tuple[str, ...] = ()
     cut: int | None = None
@@ -209,7 +213,7 @@ class WebStub:
 class _Handler(BaseHTTPRequestHandler):
     stub: WebStub
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as it is called
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
     def do_GET(self) -> None:
@@ -255,11 +259,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _series(self, path: list[str]) -> None:
-        content = b""
-        for image in self.stub.images:
-            if image.SeriesInstanceUID == path[3]:
-                content += b"\r\n--frontier\r\nContent-Type: application/dicom\r\n\r\n" + encoded(image)
-        content += b"\r\n--frontier--"
+        sent = self.stub.sent
+        if sent is None:
+            sent = [encoded(image) for image in self.stub.images if image.SeriesInstanceUID == path[3]]
+        parts = [b"\r\n--frontier\r\nContent-Type: application/dicom\r\n\r\n" + image for image in sent]
+        content = b"".join([*parts, b"\r\n--frontier--"])
         self.send_response(200)
         self.send_header("Content-Type", 'multipart/related; type="application/dicom"; boundary="frontier"')
         if self.stub.announced:
@@ -280,9 +284,8 @@ def _described(image: Dataset) -> Dataset:
     """Return what an archive says of an image."""
     found = Dataset()
     for element in image:
-        if element.keyword in ("PatientName", "PatientID", "StudyDate", "StudyDescription", "Modality", "SOPClassUID"):
-            found.add(element)
-        elif element.keyword.startswith("Series") or element.keyword.endswith("InstanceUID"):
+        name = element.keyword
+        if name in _TOLD or name.startswith("Series") or name.endswith("InstanceUID"):
             found.add(element)
     return found
 
