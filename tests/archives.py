@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import keyring
@@ -24,6 +25,7 @@ from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
+from pydicom.uid import MRImageStorage
 
 from dicom_factory import Plan, make_slice
 
@@ -304,3 +306,101 @@ def web_stub(*images: Dataset, **manners: object) -> Iterator[WebStub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@dataclass
+class DimseStub:
+    """A DIMSE archive whose manners can be set.
+
+    Parameters
+    ----------
+    images
+        What it holds.
+    sent
+        What it sends of any series, in the place of that.
+    hangs_up_after
+        Images, or answers to a question, after which it ends the connection.
+    breaks
+        So many questions end without an answer.
+    status
+        Answered to every question, in the place of the truth.
+    password
+        What has to be told, if anything.
+    """
+
+    images: list[Dataset] = field(default_factory=list)
+    sent: list[Dataset] | None = None
+    hangs_up_after: int | None = None
+    breaks: int = 0
+    status: int | None = None
+    password: str | None = None
+    stored: list[Dataset] = field(default_factory=list)
+    questions: int = 0
+    url: str = ""
+
+    def find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        """Answer a question."""
+        self.questions += 1
+        if self.breaks:
+            self.breaks -= 1
+            event.assoc.abort()
+            return
+        if self.status is not None:
+            yield self.status, None
+            return
+        level = ("STUDY", "SERIES", "IMAGE").index(event.identifier.QueryRetrieveLevel)
+        uids = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        asked = {uid: event.identifier.get(uid) for uid in uids[:level]}
+        inside = [one for one in self.images if all(one[uid].value == value for uid, value in asked.items() if value)]
+        for n, one in enumerate({one[uids[level]].value: one for one in inside}.values()):
+            if n == self.hangs_up_after:
+                event.assoc.abort()
+                return
+            yield 0xFF00, _described(one)
+
+    def get(self, event: Any) -> Iterator[Any]:
+        """Send a series over the connection that asked for it."""
+        images = self.images if self.sent is None else self.sent
+        yield len(images)
+        for n, image in enumerate(images):
+            if n == self.hangs_up_after:
+                event.assoc.abort()
+                return
+            yield 0xFF00, image
+
+    def store(self, event: Any) -> int:
+        """Take what is sent."""
+        if self.status is not None:
+            return self.status
+        if len(self.stored) == self.hangs_up_after:
+            event.assoc.abort()
+        self.stored.append(event.dataset)
+        return 0
+
+    def lets_in(self, event: Any) -> tuple[bool, bytes | None]:
+        """Look at the password."""
+        return event.secondary_field == (self.password or "").encode(), None
+
+
+@contextmanager
+def dimse_stub(*images: Dataset, offers: tuple[str, ...] = ("find", "get"), **manners: object) -> Iterator[DimseStub]:
+    """Yield an archive with some images, and manners as of :class:`DimseStub`."""
+    from pynetdicom import AE, evt
+
+    stub = DimseStub(list(images), **manners)  # type: ignore[arg-type]
+    entity = AE(ae_title="STUB")
+    entity.require_calling_aet = ["LESIONLENS"]
+    for name, number in (("find", 1), ("get", 3)):
+        if name in offers:
+            entity.add_supported_context(f"1.2.840.10008.5.1.4.1.2.2.{number}")
+    entity.add_supported_context(MRImageStorage, scu_role=True, scp_role=True)
+    handlers: list[Any] = [(evt.EVT_C_FIND, stub.find), (evt.EVT_C_GET, stub.get), (evt.EVT_C_STORE, stub.store)]
+    if stub.password is not None:
+        handlers.append((evt.EVT_USER_ID, stub.lets_in))
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
+    stub.url = f"dicom://STUB@127.0.0.1:{server.server_address[1]}"
+    try:
+        yield stub
+    finally:
+        server.shutdown()

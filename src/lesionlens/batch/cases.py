@@ -223,6 +223,8 @@ def _in_manifest(path: Path) -> Iterator[BatchCase]:
         if "over" in given:  # words, unless there is such a file
             words["over"] = _placed(path, given["over"], must=False)
         words["name"] = given.get("name") or _called(given["input"])
+        if is_series_url(given["input"]) and "series" not in given:
+            words["series"] = parse_series(given["input"]).series
         found = tuple((channel, _placed(path, file)) for channel, file in channels.items())
         yield BatchCase(**{**words, "channels": found, "strata": tuple(strata.items())})
 

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -128,7 +129,7 @@ class DimseArchive:
     def _bring(self, question: Dataset, receiver: _Receiver, contexts: Sequence[PresentationContext]) -> None:
         model = contexts[0].abstract_syntax
         roles = [build_role(uid, scp_role=True) for uid in dict.fromkeys(str(c.abstract_syntax) for c in contexts[1:])]
-        asking = self._open(contexts, roles, [(evt.EVT_C_STORE, receiver)])
+        asking = self._open(contexts, roles, [(evt.EVT_C_STORE, receiver)], refused=self._no_retrieval)
         receiver.asking = asking
         code: int | None = None
         try:
@@ -188,7 +189,9 @@ class DimseArchive:
         kinds = list(dict.fromkeys(kind_of.values()))
         for start in range(0, len(kinds), _MOST_CONTEXTS):
             some = kinds[start : start + _MOST_CONTEXTS]
-            asking = self._open([build_context(kind, list(syntaxes)) for kind, syntaxes in some])
+            contexts = [build_context(kind, list(syntaxes)) for kind, syntaxes in some]
+            first = next(one for one in paths if kind_of[one] in some)
+            asking = self._open(contexts, refused=partial(self._no_kind, first))
             try:
                 for path in (one for one in paths if kind_of[one] in some):
                     self._store(asking, path)
@@ -201,13 +204,20 @@ class DimseArchive:
         try:
             code = asking.send_c_store(path).get("Status")
         except ValueError:
-            raise PacsError(f"{name} does not take objects of the kind of {path.name}.", why="refused") from None
+            raise self._no_kind(path) from None
         except RuntimeError:
             code = None
         if code is None:
             raise PacsError(f"The connection to {name} broke off while {path.name} was sent.", why="incomplete")
         if code != _SUCCESS and code not in _WARNINGS:
             raise PacsError(f"{name} did not store {path.name} (reason {code:04X}).", why="refused")
+
+    def _no_kind(self, path: Path) -> PacsError:
+        return PacsError(
+            f"{self._address.name} does not take objects of the kind of {path.name}; ask for another format, or have it"
+            " allowed there.",
+            why="refused",
+        )
 
     def close(self) -> None:
         """End the connection."""
@@ -226,6 +236,7 @@ class DimseArchive:
         contexts: Sequence[PresentationContext],
         more: Sequence[Any] = (),
         handlers: Sequence[tuple[Any, Callable[..., Any]]] = (),
+        refused: Callable[[], PacsError] | None = None,
     ) -> Association:
         negotiated = [*more, *_identity(self._credentials)]
         encrypted = self._address.scheme == "dicoms"
@@ -238,9 +249,11 @@ class DimseArchive:
             tls_args=(self._encryption(), self._address.host) if encrypted else None,
             evt_handlers=list(handlers),
         )
-        if not asking.is_established:
-            raise self._why_not(asking)
-        return asking
+        if asking.is_established:
+            return asking
+        if asking.rejected_contexts and refused is not None:  # it would speak, but of nothing that was asked for
+            raise refused()
+        raise self._why_not(asking)
 
     def _encryption(self) -> ssl.SSLContext:
         try:
@@ -324,6 +337,7 @@ class _Receiver:
                 self.error = error
         if self.error is not None and self.asking is not None:
             _abort(self.asking)
+            self.asking.dimse.msg_queue.put((None, None))  # it would wait on for what was aborted
         return _SUCCESS if self.error is None else _OUT_OF_RESOURCES
 
 
