@@ -95,12 +95,13 @@ class Query:
     def study_keys(self) -> dict[str, str]:
         """What studies are asked by, as DICOM calls it."""
         keys = {word: getattr(self, name) for name, word in _OF_STUDY.items() if getattr(self, name)}
-        return keys | ({"ModalitiesInStudy": self.modality} if self.modality else {})
+        return keys | ({"ModalitiesInStudy": self.modality.upper()} if self.modality else {})
 
     @property
     def series_keys(self) -> dict[str, str]:
         """What series are asked by, as DICOM calls it."""
-        return {word: getattr(self, name) for name, word in _OF_SERIES.items() if getattr(self, name)}
+        keys = {word: getattr(self, name) for name, word in _OF_SERIES.items() if getattr(self, name)}
+        return keys | ({"Modality": self.modality.upper()} if self.modality else {})  # it has capitals alone
 
     def fits(self, dataset: Dataset) -> bool:
         """Say whether an answer is what was asked for; archives pass over what they do not know to look for."""
