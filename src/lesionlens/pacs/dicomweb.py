@@ -242,7 +242,7 @@ def _distinct(page: Callable[..., list[Any]], uid: str) -> Iterator[Any]:
 def _refusal(name: str, status: int) -> PacsError:
     if status == requests.codes.unauthorized:
         return PacsError(
-            f"{name} does not accept user and password, or needs them; store them with: lesionlens pacs login",
+            f"{name} does not accept user and password, or wants some; log in (lesionlens pacs login).",
             why="credentials",
         )
     if status == requests.codes.forbidden:

@@ -186,6 +186,7 @@ class ArchiveWidget(QWidget):
         rows.addRow("Archive", self.place)
         for name, title, tip in _FIELDS:
             self.fields[name].setToolTip(tip)
+            self.fields[name].setPlaceholderText("20240101-20240331" if name == "study_date" else "")
             rows.addRow(title, self.fields[name])
         rows.addRow(self.identified)
         below.addRow(self.send, self.named)

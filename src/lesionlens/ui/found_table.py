@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["FoundTable"]
 
 _WHO = ("patient_name", "patient_id", "study_date")
-_HEADINGS = ("patient", "ID", "day", "", "no.", "series", "images", "study")
+_HEADINGS = ("patient", "ID", "day", "modality", "no.", "series", "images", "study")
 _LEAST_HEIGHT = 180
 
 
