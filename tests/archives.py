@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -13,8 +14,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -170,6 +173,8 @@ class WebStub:
         Of ``limit`` and ``offset``.
     cut
         Bytes of a series after which it hangs up.
+    gate
+        Is waited for in the middle of a series.
     announced
         Whether it says beforehand how many bytes come.
     statuses
@@ -189,6 +194,7 @@ class WebStub:
     most: int | None = None
     ignores: tuple[str, ...] = ()
     cut: int | None = None
+    gate: threading.Event | None = None
     announced: bool = True
     statuses: list[int] = field(default_factory=list)
     body: bytes | None = None
@@ -271,6 +277,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.stub.announced:
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        if self.stub.gate is not None:
+            self.wfile.write(content[: len(content) // 2])
+            content = content[len(content) // 2 :]
+            self.stub.gate.wait(_PATIENCE_S)
         self.wfile.write(content[: self.stub.cut])
         self.close_connection = True
 
@@ -292,12 +302,40 @@ def _described(image: Dataset) -> Dataset:
     return found
 
 
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """Return a file with a certificate of 127.0.0.1 that nobody trusts yet, and what a server needs to use it."""
+    pytest.importorskip("cryptography", reason="needs cryptography, to make a certificate")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "archive")])
+    day, now = timedelta(days=1), datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    public, private = folder / "own.pem", folder / "key.pem"
+    public.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    return public, context
+
+
 @contextmanager
-def web_stub(*images: Dataset, **manners: object) -> Iterator[WebStub]:
+def web_stub(*images: Dataset, tls: ssl.SSLContext | None = None, **manners: object) -> Iterator[WebStub]:
     """Yield an archive with some images, and manners as of :class:`WebStub`."""
     stub = WebStub(list(images), **manners)  # type: ignore[arg-type]
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stub": stub}))
-    stub.url = f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients hang up, as they should
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if tls is None else "https"
+    stub.url = f"{scheme}://127.0.0.1:{server.server_address[1]}/dicom-web"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
@@ -383,7 +421,12 @@ class DimseStub:
 
 
 @contextmanager
-def dimse_stub(*images: Dataset, offers: tuple[str, ...] = ("find", "get"), **manners: object) -> Iterator[DimseStub]:
+def dimse_stub(
+    *images: Dataset,
+    offers: tuple[str, ...] = ("find", "get"),
+    tls: ssl.SSLContext | None = None,
+    **manners: object,
+) -> Iterator[DimseStub]:
     """Yield an archive with some images, and manners as of :class:`DimseStub`."""
     from pynetdicom import AE, evt
 
@@ -397,9 +440,9 @@ def dimse_stub(*images: Dataset, offers: tuple[str, ...] = ("find", "get"), **ma
     handlers: list[Any] = [(evt.EVT_C_FIND, stub.find), (evt.EVT_C_GET, stub.get), (evt.EVT_C_STORE, stub.store)]
     if stub.password is not None:
         handlers.append((evt.EVT_USER_ID, stub.lets_in))
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
     assert server is not None
-    stub.url = f"dicom://STUB@127.0.0.1:{server.server_address[1]}"
+    stub.url = f"{'dicom' if tls is None else 'dicoms'}://STUB@127.0.0.1:{server.server_address[1]}"
     try:
         yield stub
     finally:

@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 import lesionlens as ll
-from archives import WebStub, encoded, series_of, web_stub
+from archives import WebStub, certificate, encoded, series_of, web_stub
 from dicom_factory import Plan
 from lesionlens.errors import Cancelled, PacsError, ReadError
 from lesionlens.pacs import Query, fetch_series, find_series, find_studies, parse_address, send_files
@@ -310,10 +310,13 @@ def test_the_password_goes_to_the_archive_and_into_no_log(
         remember(address, Credentials("ann", "right horse"))
         find_series(address, Query(patient_name="Secret^Patient"))
         fetch(stub, tmp_path)
+        stub.statuses.append(401)
+        with pytest.raises(PacsError, match="log in"):
+            find_series(address, Query(patient_name="Secret^Patient"))
 
     assert set(stub.heard) == {"", "Basic YW5uOnJpZ2h0IGhvcnNl"}
     said = caplog.text + "".join(capfd.readouterr())
-    assert not [word for word in ("right horse", "YW5u", "Secret", UID) if word in said]
+    assert not [word for word in ("right horse", "YW5u", "Secret", UID, "Traceback", "Attempts") if word in said]
 
 
 def test_a_token_is_sent_in_the_place_of_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,6 +327,27 @@ def test_a_token_is_sent_in_the_place_of_a_password(monkeypatch: pytest.MonkeyPa
         find_studies(parse_address(stub.url), EVERYTHING)
 
     assert set(stub.heard) == {"Bearer abc"}
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    """There is no way around but to name its authority."""
+    own, context = certificate(tmp_path)
+    with web_stub(*SERIES, tls=context) as stub:
+        with pytest.raises(PacsError, match=r"not trusted: self-signed certificate.*\?ca=FILE") as caught:
+            find_studies(parse_address(stub.url), EVERYTHING)
+        assert caught.value.why == "certificate"
+        with pytest.raises(PacsError, match=r"There is no file none\.pem"):
+            find_studies(parse_address(f"{stub.url}?ca={tmp_path}/none.pem"), EVERYTHING)
+        with pytest.raises(PacsError, match=r"not trusted: [Hh]ostname"):
+            find_studies(parse_address(f"{stub.url}?ca={own}".replace("127.0.0.1", "localhost")), EVERYTHING)
+        trusted = parse_address(f"{stub.url}?ca={own}")
+        remember(trusted, Credentials("ann", "right horse"))
+
+        assert len(find_studies(trusted, EVERYTHING).studies) == 1
+        assert set(stub.heard) == {"Basic YW5uOnJpZ2h0IGhvcnNl"}
+        (tmp_path / "empty.pem").write_text("nothing")
+        with pytest.raises(PacsError, match="certificate"):
+            find_studies(parse_address(f"{stub.url}?ca={tmp_path}/empty.pem"), EVERYTHING)
 
 
 def test_a_fetched_series_is_a_volume(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import lesionlens as ll
-from archives import DimseStub, dimse_stub, encoded, free_port, series_of, web_stub
+from archives import DimseStub, certificate, dimse_stub, encoded, free_port, series_of, web_stub
 from dicom_factory import Plan
 from lesionlens.errors import Cancelled, PacsError
 from lesionlens.pacs import Query, fetch_series, find_series, find_studies, parse_address, send_files
@@ -143,6 +143,20 @@ def test_an_archive_that_does_not_take_a_kind_says_so(tmp_path: Path) -> None:
     (tmp_path / "ct.dcm").write_bytes(encoded(series_of(Plan(modality="CT"))[0]))
     with dimse_stub() as stub, pytest.raises(PacsError, match=r"kind of ct\.dcm"):
         send_files(parse_address(stub.url), [tmp_path])
+
+
+def test_an_encrypted_connection_is_checked(tmp_path: Path) -> None:
+    """The certificate as by DICOMweb; and C-MOVE, which would come in the clear, is refused."""
+    own, context = certificate(tmp_path)
+    with dimse_stub(*SERIES, tls=context) as stub:
+        with pytest.raises(PacsError, match="not trusted: self-signed certificate") as caught:
+            find_studies(parse_address(stub.url), EVERYTHING)
+        assert caught.value.why == "certificate"
+
+        assert len(find_studies(parse_address(f"{stub.url}?ca={own}"), EVERYTHING).studies) == 1
+        assert len(list(fetch(stub, tmp_path, f"?ca={own}").iterdir())) == 5
+        with pytest.raises(PacsError, match="unencrypted"):
+            fetch_series(parse_address(f"{stub.url}?ca={own}&retrieve=move").series(STUDY, UID), tmp_path / "moved")
 
 
 def test_the_password_is_told_and_goes_into_no_log(

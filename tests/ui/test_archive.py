@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,28 @@ def test_a_refusal_is_shown_and_a_password_is_asked_for(
     assert stub.heard[-1] == "Basic YW5uOnJpZ2h0IGhvcnNl"
     assert len(keyring.held) == 1
     assert len(rows(dock)) == 2
+
+
+def test_a_fetch_is_cancelled_and_nothing_is_opened(
+    dock: ArchiveWidget, qtbot: Any, stub: WebStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive stops in the middle, the reader has enough; the same series can be opened afterwards."""
+    monkeypatch.setattr("lesionlens.pacs.dicomweb._CHUNK", 64)  # tells each image, of these small ones too
+    stub.gate = threading.Event()
+    dock.fields["modality"].setText("MR")
+    press(dock, dock.bar.run, qtbot)
+    dock.table.table.selectRow(0)
+    dock.open.click()
+    qtbot.waitUntil(lambda: "Fetching" in dock.bar.status.text(), timeout=WAIT_MS)
+    assert not dock.open.isEnabled()
+    qtbot.mouseClick(dock.bar.cancel, Qt.MouseButton.LeftButton)
+    stub.gate.set()
+    qtbot.waitUntil(lambda: dock.bar.job is None, timeout=WAIT_MS)
+
+    assert dock.bar.status.text() == "Cancelled."
+    assert list(Path(dock._kept.name).iterdir()) == []
+    assert len(dock.viewer.layers) == 0
+    assert open_series(dock, qtbot) is not None
 
 
 def test_what_cannot_be_looked_for_is_said_at_once(dock: ArchiveWidget, qtbot: Any, stub: WebStub) -> None:

@@ -44,7 +44,7 @@ _QUOTED = re.compile(
 
 # They write values, whole paths and what an archive is asked for into the log, which goes to standard error where
 # nobody set one up.
-_TALKATIVE = tuple(map(logging.getLogger, ("pydicom", "pynetdicom", "dicomweb_client", "urllib3")))
+_TALKATIVE = tuple(map(logging.getLogger, ("pydicom", "pynetdicom", "dicomweb_client", "retrying", "urllib3")))
 # What a field of a header holds fits into this, unless it is damaged.
 _LONGEST_QUOTE = 60
 

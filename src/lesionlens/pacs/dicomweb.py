@@ -38,7 +38,8 @@ _AGAIN, _WAIT_S, _FOR_THE_MOMENT = 2, 0.3, (429, 502, 503, 504)
 _PAGE = 200
 # More than any message would need for the line that ends it.
 _TAIL = 512
-_CHUNK = 1 << 20
+# So much comes between two looks at whether somebody has cancelled.
+_CHUNK = 1 << 17
 _AS_STORED = (("application/dicom", "*"),)
 _UNREADABLE: tuple[type[Exception], ...] = (*PARSER_ERRORS, InvalidDicomError)
 _UID_OF: Mapping[Level, str] = {
@@ -270,6 +271,6 @@ def _certificate(error: BaseException) -> str:
     while found is not None:
         if isinstance(found, ssl.SSLCertVerificationError):
             return found.verify_message
-        inner = next((one for one in found.args if isinstance(one, BaseException)), None)
-        found = inner or getattr(found, "reason", None) or found.__context__
+        inside = [*found.args, getattr(found, "reason", None), found.__context__]
+        found = next((one for one in inside if isinstance(one, BaseException)), None)
     return "no encrypted connection could be made"
