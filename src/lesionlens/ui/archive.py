@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from lesionlens.pacs import Found
+    from lesionlens.progress import Progress
 
 __all__ = ["ArchiveWidget"]
 
@@ -89,7 +91,7 @@ class ArchiveWidget(QWidget):
             return
         self.table.show_found(None)
         look = partial(archiving.search, self._place, query, self.identified.isChecked())
-        self.bar.start("LesionLens: searching an archive", look, self.show_found)
+        self._start("LesionLens: searching an archive", look, self.show_found)
 
     def show_found(self, found: Found) -> None:
         """Show what was found."""
@@ -104,7 +106,7 @@ class ArchiveWidget(QWidget):
         if chosen is None or self.bar.job is not None:
             return
         folder = Path(self._kept.name) / chosen.name
-        self.bar.start(f"LesionLens: fetching {chosen.name}", partial(archiving.fetch, chosen.url, folder), self._show)
+        self._start(f"LesionLens: fetching {chosen.name}", partial(archiving.fetch, chosen.url, folder), self._show)
 
     def send_results(self) -> None:
         """Write the results of the case as DICOM and store them in the archive, after asking."""
@@ -116,7 +118,7 @@ class ArchiveWidget(QWidget):
         if source is None or not self._agreed():
             return
         send = partial(archiving.send_results, result, source, self._place, self.named.isChecked())
-        self.bar.start("LesionLens: sending results", send, lambda n: self.bar.say(f"{counted(n, 'object')} stored."))
+        self._start("LesionLens: sending results", send, lambda n: self.bar.say(f"{counted(n, 'object')} stored."))
 
     def ask_to_log_in(self) -> None:
         """Ask for user and password, and keep them in the keyring of the system."""
@@ -156,6 +158,10 @@ class ArchiveWidget(QWidget):
         who = "under the patient's own name" if self.named.isChecked() else "under a pseudonym"
         question = f"Store the results of this case in {self._place}, {who}?"
         return QMessageBox.question(self, "LesionLens: send results", question) == QMessageBox.StandardButton.Yes
+
+    def _start(self, title: str, work: Callable[[Progress], object], done: Callable[[Any], None]) -> None:
+        self.bar.start(title, work, done)
+        self._allow()
 
     def _allow(self) -> None:
         there, idle = bool(self._place), self.bar.job is None
