@@ -1,8 +1,11 @@
-"""Install, or at least name, the system libraries that Qt needs on Linux.
+"""Install, or at least name, the system libraries that Qt needs on Linux, and an archive for the tests.
 
 PySide6's wheels bring Qt but not the libraries of the desktop below it. Where this process may install packages
 (Debian or Ubuntu, as root or with a sudo that asks for no password) the missing ones are installed. Elsewhere they are
 named and the set-up goes on: everything but the viewer works without them. Always exits with 0.
+
+The archive (Orthanc) is a server, which nobody wants on a desktop for the sake of some tests: it is installed in
+containers and in continuous integration alone, and not started. Without it those tests are skipped by name.
 
 Standard library only: it runs before anything can be relied upon.
 """
@@ -14,7 +17,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 # Debian's package for each shared library that Qt's core, its OpenGL canvas and its xcb platform plugin load.
@@ -38,6 +42,14 @@ LIBRARIES = {
 
 # The virtual display of the tests and of the demo's screenshot. xvfb-run needs xauth, which Debian only recommends.
 PROGRAMS = {"xvfb": "xvfb-run", "xauth": "xauth"}
+
+# What the tests of archives run, by Debian's package.
+ARCHIVE = {
+    "orthanc": Path("/usr/sbin/Orthanc"),
+    "orthanc-dicomweb": Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so"),
+}
+# Asked by Debian's packages whether they may start what they install; 101 says no.
+POLICY = Path("/usr/sbin/policy-rc.d")
 
 # OpenGL drivers are plugins of libGL: no program links them, so only their folder tells whether there are any.
 DRIVER_PACKAGE = "libgl1-mesa-dri"
@@ -92,6 +104,32 @@ def install(apt: Sequence[str], packages: Sequence[str]) -> None:
             run([*apt, *options, package])
 
 
+def install_archive() -> None:
+    """Install what the tests of archives run, where nobody lives and it may be installed."""
+    missing = [package for package, file in ARCHIVE.items() if not file.exists()]
+    is_container = os.geteuid() == 0 and not Path("/run/systemd/system").exists()
+    apt = apt_command() if missing and (is_container or os.environ.get("CI")) else None
+    if apt is None:
+        return
+    say(f"installing an archive for the tests: {' '.join(missing)}")
+    with no_new_services():
+        install(apt, missing)
+
+
+@contextmanager
+def no_new_services() -> Iterator[None]:
+    """Keep packages from starting services inside the block, where this process may say so."""
+    if os.geteuid() != 0 or POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
+
+
 def say(message: str) -> None:
     """Print one line in the voice of the set-up."""
     print(f"lesionlens setup: {message}", flush=True)
@@ -107,6 +145,7 @@ def main() -> int:
         say(f"installing system libraries: {' '.join(missing)}")
         install(apt, missing)
         missing = missing_packages()
+    install_archive()
     if missing:
         say("the viewer and its tests need system packages that are missing and that this account may not install.")
         say(f"On Debian or Ubuntu: sudo apt-get install {' '.join(missing)}")

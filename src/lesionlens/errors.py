@@ -21,6 +21,7 @@ __all__ = [
     "LesionLensError",
     "MissingPackageError",
     "OutputError",
+    "PacsError",
     "ProcessError",
     "ReadError",
     "SessionError",
@@ -148,6 +149,22 @@ class ProcessError(LesionLensError, RuntimeError):
 
 class ClusterError(LesionLensError, OSError):
     """The machines that a batch was to run on cannot be reached, or went away."""
+
+
+class PacsError(LesionLensError, OSError):
+    """An archive cannot be reached, refuses, or does not send what it says that it has.
+
+    Attributes
+    ----------
+    why : str
+        ``"credentials"``, ``"certificate"``, ``"unreachable"``, ``"answer"`` (not what an archive says), ``"missing"``
+        (it has no such thing), ``"incomplete"`` (less came than was announced), ``"refused"``, ``"packages"``; empty
+        where the question itself was wrong.
+    """
+
+    def __init__(self, message: str, *, why: str = "") -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class Cancelled(LesionLensError):

@@ -27,6 +27,6 @@ def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository
         widget.deleteLater()
         QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
-    assert opened == ["LesionLens", "Trust", "Importance", "Compare", "Views", "Review", "Plots"]
+    assert opened == ["LesionLens", "Trust", "Importance", "Compare", "Views", "Review", "Plots", "Archive"]
     assert len(viewer.mouse_drag_callbacks) == listeners
     viewer.layers.selection.clear()  # events of the viewer find no dock any more

@@ -52,6 +52,7 @@ def test_the_manifest_offers_what_the_menus_need(repository: Path) -> None:
         "Views",
         "Review",
         "Plots",
+        "Archive",
     ]
 
 

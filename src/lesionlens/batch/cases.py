@@ -1,4 +1,4 @@
-"""Which cases there are: the scans of a folder, or the rows of a manifest."""
+"""Which cases there are: the scans of a folder, the rows of a manifest, or what an archive has."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from lesionlens.errors import InputError, ReadError, unknown_name
 from lesionlens.io import list_series
 from lesionlens.io.reader import existing_path, is_dicom
 from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES, SeriesInfo
+from lesionlens.pacs.address import is_series_url, parse_series
+from lesionlens.pacs.named import is_query
 from lesionlens.progress import Progress, silent
 
 __all__ = ["BatchCase", "FoundCases", "find_cases", "is_url"]
@@ -27,6 +29,10 @@ _SECOND_OF_A_PAIR = (".img", ".img.gz")
 _SCANS: Final = tuple(s for s in (*NIFTI_SUFFIXES, *ITK_SUFFIXES) if s not in _SECOND_OF_A_PAIR)
 # File systems take 255 bytes; what is longer than this also tires the reader of a table.
 _LONGEST: Final = 100
+# What archives hold besides scans: reports, segmentations, what planning makes, registrations.
+_NO_SCANS: Final = ("SR", "SEG", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "DOC", "REG")
+# More than this is no batch but a whole archive; it would take hours to list.
+_MOST_OF_ARCHIVE: Final = 100_000
 _CHANNEL: Final = "channel:"
 _STRATUM: Final = "stratum:"
 
@@ -83,11 +89,12 @@ def find_cases(
     Parameters
     ----------
     inputs
-        Folder, manifest (``.csv``, ``.json``), or scan.
+        Folder, manifest (``.csv``, ``.json``), or scan; or an archive and what is looked for in it, such as
+        ``"https://host/dicom-web?modality=MR"``, or the URL of one of its series.
     pattern
         Image files of a folder whose path in it matches; ``*`` stands for any letters.
     series
-        Number or description: of a DICOM tree these series alone.
+        Number or description: of a DICOM tree or an archive these series alone.
     progress
         Called as headers are read.
 
@@ -95,9 +102,13 @@ def find_cases(
     ------
     ReadError
         If there is nothing to read.
+    PacsError
+        If an archive cannot be reached, or refuses.
     InputError
         If a manifest is not one, or there are no cases.
     """
+    if is_query(str(inputs)):
+        return _in_archive(str(inputs), series, progress)
     place = existing_path(inputs)
     if place.is_dir():
         found = _in_folder(place, pattern, series, progress)
@@ -169,6 +180,29 @@ def _of_series(home: Path, info: SeriesInfo, wanted: str | None) -> BatchCase | 
     return BatchCase(name, str(folder), series=info.uid or None, files=files)
 
 
+def _in_archive(text: str, wanted: str | None, progress: Progress) -> FoundCases:
+    if is_series_url(text):
+        return FoundCases((BatchCase(parse_series(text).name, text, series=parse_series(text).series),))
+    from lesionlens.pacs import archive_and_query, find_series
+
+    address, query = archive_and_query(text)
+    found = find_series(address, query, limit=_MOST_OF_ARCHIVE, progress=progress)
+    if found.more:
+        raise InputError(f"More than {_MOST_OF_ARCHIVE:,} series match; narrow the search.")
+    fitting = [
+        one
+        for one in found.series
+        if wanted is None or wanted.casefold() in (str(one.number), one.description.casefold())
+    ]
+    left_out = tuple(f"{one.name} is no scan ({one.modality})" for one in fitting if one.modality in _NO_SCANS)
+    cases = tuple(BatchCase(one.name, one.url, series=one.uid) for one in fitting if one.modality not in _NO_SCANS)
+    if not cases:
+        raise InputError(
+            f"{address.name} has no series of a scan that matches; 'lesionlens pacs find' lists what it has."
+        )
+    return FoundCases(cases, left_out)
+
+
 def _in_manifest(path: Path) -> Iterator[BatchCase]:
     rows = _json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path)
     known = [one.name for one in fields(BatchCase) if one.name not in ("files", "strata")]
@@ -188,9 +222,16 @@ def _in_manifest(path: Path) -> Iterator[BatchCase]:
         words |= {name: _placed(path, given[name]) for name in ("input", "anatomy", "mask") if name in given}
         if "over" in given:  # words, unless there is such a file
             words["over"] = _placed(path, given["over"], must=False)
-        words["name"] = given.get("name") or _without_suffix(given["input"].rstrip("/").rsplit("/", 1)[-1])
+        words["name"] = given.get("name") or _called(given["input"])
+        if is_series_url(given["input"]) and "series" not in given:
+            words["series"] = parse_series(given["input"]).series
         found = tuple((channel, _placed(path, file)) for channel, file in channels.items())
         yield BatchCase(**{**words, "channels": found, "strata": tuple(strata.items())})
+
+
+def _called(place: str) -> str:
+    """Return what a case is called that has no name; UIDs lead to the patient in the archive."""
+    return parse_series(place).name if is_series_url(place) else _without_suffix(place.rstrip("/").rsplit("/", 1)[-1])
 
 
 def _placed(manifest: Path, text: str, *, must: bool = True) -> str:

@@ -1,4 +1,4 @@
-"""Inputs that lie elsewhere: what fsspec opens by a URL is brought onto this machine for the time of the work."""
+"""Inputs that lie elsewhere: what fsspec opens by a URL, and series of archives, are here for the time of the work."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from lesionlens.batch.cases import BatchCase, is_url
 from lesionlens.errors import ReadError
+from lesionlens.pacs import fetch_series, is_series_url
+from lesionlens.progress import Progress, silent
 
 __all__ = ["fetched", "opened_url"]
 
@@ -28,20 +30,24 @@ def opened_url(url: str) -> tuple[Any, str]:
     return system, str(path)
 
 
-def fetched(case: BatchCase, folder: Path) -> dict[str, str]:
+def fetched(case: BatchCase, folder: Path, *, progress: Progress = silent) -> dict[str, str]:
     """Copy what a case names by URLs into a folder; return the place of each.
 
     Raises
     ------
     ReadError
         If one cannot be read.
+    PacsError
+        If an archive does not send one of its series.
     """
     texts = [case.input, case.over, case.anatomy, case.mask, *(place for _, place in case.channels)]
     urls = dict.fromkeys(text for text in texts if text is not None and is_url(text))
-    return {url: str(_fetched(url, folder / str(number))) for number, url in enumerate(urls)}
+    return {url: str(_fetched(url, folder / str(number), progress)) for number, url in enumerate(urls)}
 
 
-def _fetched(url: str, folder: Path) -> Path:
+def _fetched(url: str, folder: Path, progress: Progress) -> Path:
+    if is_series_url(url):
+        return fetch_series(url, folder / "series", progress=progress)
     system, path = opened_url(url)
     place = folder / path.rstrip("/").rsplit("/", 1)[-1]
     folder.mkdir(parents=True)

@@ -59,13 +59,15 @@ def model_hashes(options: RunOptions) -> ModelHashes:
 def case_links(case: BatchCase, options: RunOptions, model: ModelHashes) -> dict[str, Any]:
     """Return the hash of each thing that the results of a case depend on; ``key`` is over all of them.
 
-    What a URL leads to counts by what its server says of it (size, time, tag), as reading it takes as long as working
-    on it.
+    What a URL leads to counts by what its server says of it (size, time, tag; of a series in an archive the images that
+    are listed), as reading it takes as long as working on it.
 
     Raises
     ------
     ReadError
         If a file cannot be read.
+    PacsError
+        If an archive does not answer.
     """
     asked = {one.name: getattr(options, one.name) for one in fields(options) if one.name not in _NOT_BY_VALUE}
     over, anatomy = case.over or options.over, case.anatomy or options.anatomy
@@ -118,7 +120,10 @@ def _of_files(folder: Path, names: Iterable[str]) -> str:
 
 def _of_url(url: str) -> str:
     from lesionlens.batch.fetching import opened_url
+    from lesionlens.pacs import is_series_url, listed_images, parse_series
 
+    if is_series_url(url):  # an image that is changed gets another UID; by which protocol it came is all one
+        return digest_of_value([parse_series(url).series, *listed_images(url)])
     system, path = opened_url(url)
     try:
         return digest_of_value([url, str(system.ukey(path))])

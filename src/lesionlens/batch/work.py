@@ -118,7 +118,7 @@ def load(task: Task, *, progress: Progress = silent) -> Loaded | Outcome:
         if store.key_of(task.case.name) == job.key:  # whoever did it died before he could say so
             return job.done()
         folder = job.open.enter_context(store.workspace())
-        places = fetched(task.case, folder / "input")
+        places = fetched(task.case, folder / "input", progress=progress)
         options = options_of(task.case, task.options, places)
         options = _shared_out(task, options)
         volume = read(

@@ -20,6 +20,7 @@ from lesionlens.cli import (
     info,
     lesion_changes,
     methods,
+    pacs,
     registration,
     review,
     run,
@@ -54,6 +55,7 @@ evaluate.register(app)
 info.register(app)
 view.register(app)
 bundles.register(app)
+pacs.register(app)
 review.register(app)
 
 

@@ -30,12 +30,20 @@ __all__ = ["batch", "register", "verify"]
 # So many names are spelled out; the tables have all.
 _MOST = 10
 
+
+def _inputs(text: str) -> str:
+    """Return what was typed: as a path, a URL would lose a slash."""
+    return text if "://" in text else str(PATH["parser"](text))
+
+
 BatchInputs = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="INPUTS",
-        help="Folder (each series of a DICOM tree, each image file), or a manifest of cases (CSV, JSON).",
-        **PATH,
+        help="Folder (each series of a DICOM tree, each image file), a manifest of cases (CSV, JSON), or an archive and"
+        " what is looked for in it (https://host/dicom-web?modality=MR, or pacs:NAME?modality=MR).",
+        parser=_inputs,
+        show_default=False,
     ),
 ]
 BatchOut = Annotated[Path, typer.Option("--out", "-o", help="Folder of the batch.", **PATH)]
@@ -118,7 +126,7 @@ def batch(
 
 
 def _dry_run(
-    inputs: Path,
+    inputs: str,
     options: RunOptions,
     out: Path,
     pattern: str,

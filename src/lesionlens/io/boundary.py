@@ -42,8 +42,9 @@ _QUOTED = re.compile(
     r"""(?<![a-zA-Z0-9])b?(?P<mark>['"])(?!\d{1,4}(?P=mark)).*?(?:(?P=mark)(?![a-zA-Z])|$)""", re.DOTALL
 )
 
-# Writes values and whole paths into the log, which goes to standard error where nobody set one up.
-_TALKATIVE = logging.getLogger("pydicom")
+# They write values, whole paths and what an archive is asked for into the log, which goes to standard error where
+# nobody set one up.
+_TALKATIVE = tuple(map(logging.getLogger, ("pydicom", "pynetdicom", "dicomweb_client", "retrying", "urllib3")))
 # What a field of a header holds fits into this, unless it is damaged.
 _LONGEST_QUOTE = 60
 
@@ -102,7 +103,7 @@ def reading(failure: str, *more: type[Exception], todo: str = "") -> Iterator[No
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore warnings, and what pydicom logs, inside the block.
+    """Ignore warnings, and what pydicom and the libraries of archives log, inside the block.
 
     pydicom and nibabel warn about every departure from the standard in values that are not used here; what matters for
     the voxels and their places is checked by name and ends in an error or in ``Source.decisions``.
@@ -120,13 +121,14 @@ class _Silence:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside, self._level, self._filters = 0, logging.NOTSET, warnings.catch_warnings()
+        self._inside, self._levels, self._filters = 0, [logging.NOTSET], warnings.catch_warnings()
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                self._level, self._filters = _TALKATIVE.level, warnings.catch_warnings()
-                _TALKATIVE.setLevel(logging.CRITICAL + 1)
+                self._levels, self._filters = [log.level for log in _TALKATIVE], warnings.catch_warnings()
+                for log in _TALKATIVE:
+                    log.setLevel(logging.CRITICAL + 1)
                 self._filters.__enter__()
                 warnings.simplefilter("ignore")
             self._inside += 1
@@ -136,7 +138,8 @@ class _Silence:
             self._inside -= 1
             if not self._inside:
                 self._filters.__exit__(None, None, None)
-                _TALKATIVE.setLevel(self._level)
+                for log, level in zip(_TALKATIVE, self._levels, strict=True):
+                    log.setLevel(level)
 
 
 _silence = _Silence()

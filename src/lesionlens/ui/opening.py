@@ -134,7 +134,8 @@ class Opening(QObject):
         """Put the scan where its picture was."""
         alone = not self._viewer.layers
         self._viewer.add_layer(Layer.create(*opened.layer))
-        remember(self._request)
+        if self._request.remembered:
+            remember(self._request)
         if alone:  # there was no picture, which would have been shown so
             show_as_taken(self._viewer, opened.volume)
         self._end()

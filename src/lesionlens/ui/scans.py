@@ -49,6 +49,8 @@ class Request:
         Measure the regions of the results; who shows no table of them need not wait for it.
     scan_alone
         Where the results or overlays cannot be shown, open the scan without them, and say why.
+    remembered
+        Whether it goes into the list of recent cases; not what lies here for a while alone.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class Request:
     other_frame: bool = False
     measured: bool = True
     scan_alone: bool = False
+    remembered: bool = True
 
 
 @dataclass(frozen=True)
