@@ -21,6 +21,7 @@ from lesionlens.cli import (
     lesion_changes,
     methods,
     registration,
+    report,
     review,
     run,
     trust,
@@ -49,6 +50,7 @@ calibrate.register(app)
 registration.register(app)
 run.register(app)
 export.register(app)
+report.register(app)
 batch.register(app)
 evaluate.register(app)
 info.register(app)
