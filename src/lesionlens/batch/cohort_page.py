@@ -33,7 +33,7 @@ MOST_OUTLIERS: Final = 500
 _LONGEST_REASON: Final = 300
 # So many different bundles or options are spelled out.
 _MOST_BASES: Final = 3
-_STATES: Final = {"done": 0, "failed": 0, "waiting": 0}
+_STATES: Final = dict.fromkeys((N_("done"), N_("failed"), N_("waiting")), 0)
 _QUANTITIES: Final = {
     "n_regions": N_("regions of a case"),
     "total_volume_mm3": N_("volume of all regions of a case, mm³"),

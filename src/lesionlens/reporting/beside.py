@@ -40,7 +40,7 @@ def trust_part(found: Trusted, say: Words) -> Part:
     rows = [
         [
             say(CHECKS.get(one["name"], one["name"])),
-            f"{_SIGN_OF_CHECK.get(one['verdict'], '')} {VERDICT_WORDS.get(one['verdict'], one['verdict'])}",
+            f"{_SIGN_OF_CHECK.get(one['verdict'], '')} {say(VERDICT_WORDS[one['verdict']])}",
             one["sentence"],
         ]
         for one in found.content["checks"]

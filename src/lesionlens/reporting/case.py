@@ -136,9 +136,9 @@ def _parts(case: CaseFolder, beside: Beside, volume: Volume | None, say: Words) 
     thresholds, threshold = record.get("thresholds", {}), float(record["options"]["threshold"])
     labels = list(dict.fromkeys([*(record.get("n_regions") or ()), *(one["class"] for one in record["maps"])]))
     slices = list(key_slices(case.path, labels, say))
+    yield from _found(case, say)
     if slices:
         yield Part(say("Key slices"), pictures=slices)
-    yield from _found(case, say)
     lines = list(line_pictures(maps, volume, say))
     if lines:
         yield Part(say("Without colours"), pictures=lines)
@@ -158,7 +158,7 @@ def _parts(case: CaseFolder, beside: Beside, volume: Volume | None, say: Words) 
         yield evaluation_part(beside.evaluation, open_evaluation(beside.evaluation), case, say)
     card, notes = card_of(record, beside.bundle, say)
     yield Part(say("What the model is for, and what not"), notes, html=card)
-    yield Part(say("How it was run"), sheets=how_it_was_run(record, say))
+    yield Part(say("How it was run"), sheets=[how_it_was_run(record, say)])
 
 
 def _found(case: CaseFolder, say: Words) -> Iterator[Part]:

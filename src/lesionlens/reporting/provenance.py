@@ -52,19 +52,17 @@ def _seals(case: CaseFolder, say: Words) -> str:
     return say("NOT VERIFIED: %(problems)s", problems="; ".join(case.problems))
 
 
-def how_it_was_run(record: Mapping[str, Any], say: Words) -> list[Sheet]:
-    """Return options, decisions and times of a run as tables."""
-    options = [[name, _text(value)] for name, value in (record.get("options") or {}).items() if _text(value)]
-    sheets = [Sheet([Head(say("Option")), Head(say("Value"))], options, caption=say("Options"))]
+def how_it_was_run(record: Mapping[str, Any], say: Words) -> Sheet:
+    """Return options, decisions and times of a run as a table."""
+    options = {name: _text(value) for name, value in (record.get("options") or {}).items()}
     decided = [*record["input"].get("decisions", ()), *record["bundle"].get("decisions", ())]
-    if decided:
-        sheets.append(Sheet([Head(say("Decision"))], [[one] for one in decided], caption=say("What was decided")))
-    seconds = record.get("seconds") or {}
-    if seconds:
-        rows = [[name, say.number(float(value), 2)] for name, value in seconds.items()]
-        heads = [Head(say("Stage")), Head(say("Time"), "s", number=True)]
-        sheets.append(Sheet(heads, rows, caption=say("Times")))
-    return sheets
+    seconds = {name: say.number(float(value), 2) for name, value in (record.get("seconds") or {}).items()}
+    rows = [
+        [say("Options"), " · ".join(f"{name}: {value}" for name, value in options.items() if value)],
+        [say("What was decided"), " ".join(decided)],
+        [say("Time in s"), " · ".join(f"{name}: {value}" for name, value in seconds.items())],
+    ]
+    return Sheet([Head(say("What")), Head(say("Values"))], [row for row in rows if row[1]])
 
 
 def _text(value: Any) -> str:

@@ -28,20 +28,23 @@ class _Shown:
     digits: int = 1
     factor: float = 1.0
     unit: str | None = None
+    meaning: str | None = None
 
 
 # The head, what it shows; a column that is empty in all rows is left out.
 REGION_COLUMNS: Final = (
-    _Shown(N_("No."), ("label",), 0),
+    _Shown(N_("No."), ("label",), 0, meaning=N_("Number of the region in the pictures; 1 is the largest.")),
     _Shown(N_("Volume"), ("volume_mm3",), 1),
     _Shown(N_("Centroid R, A, S"), tuple(f"centroid_{axis}_mm" for axis in "ras"), 0),
     _Shown(N_("Diameter"), ("diameter_mm",), 1),
-    _Shown(N_("Axial diameter"), ("axial_diameter_mm",), 1),
-    _Shown(N_("Perpendicular"), ("axial_perpendicular_mm",), 1),
+    _Shown(N_("Axial diam."), ("axial_diameter_mm",), 1),
+    _Shown(N_("Across it"), ("axial_perpendicular_mm",), 1),
     _Shown(N_("Mean prob."), ("probability_mean",), 2),
-    _Shown(N_("Highest prob."), ("probability_max",), 2),
+    _Shown(N_("Most prob."), ("probability_max",), 2, meaning=""),
     _Shown(N_("Contrast / noise"), ("shell_contrast_to_noise",), 1),
-    _Shown(N_("Evidence"), ("attribution_share",), 1, 100, "%"),
+    _Shown(
+        N_("Evidence"), ("attribution_share",), 1, 100, "%", N_("Share of all evidence for the class that lies inside.")
+    ),
     _Shown(N_("Entropy"), ("uncertainty_mean",), 2),
     _Shown(N_("Volume SD"), ("volume_sd_mm3",), 1, unit="mm³"),
 )
@@ -51,6 +54,15 @@ _FLAGS: Final = {
     "one_slice": N_("one slice"),
     "below_attribution_cell": N_("below a cell"),
     "resampled": N_("resampled"),
+}
+
+
+_MEANINGS: Final = {
+    "touches_border": N_("it reaches an outer face of the scan, or voxels without data, and may be cut off"),
+    "few_voxels": N_("fewer than eight voxels, too few to measure a volume or a shape"),
+    "one_slice": N_("one voxel thick along an axis of the grid"),
+    "below_attribution_cell": N_("smaller than a cell of the explained layer, so its evidence is its surroundings'"),
+    "resampled": N_("the scan was brought to a regular grid, its voxels are interpolated"),
 }
 
 
@@ -81,11 +93,12 @@ def region_sheet(rows: Sequence[Row], say: Words, *, caption: str = "") -> Sheet
 
 def _head(one: _Shown, say: Words) -> Head:
     unit = column_of(one.names[0]).unit if one.unit is None else one.unit
-    return Head(say(one.head), say(unit) if unit else "", number=True, meaning=_meaning(one.names, say))
+    return Head(say(one.head), unit, number=True, meaning=_meaning(one.names, say, one.meaning))
 
 
-def _meaning(names: Sequence[str], say: Words) -> str:
-    return say(column_of(names[0]).meaning)
+def _meaning(names: Sequence[str], say: Words, own: str | None = None) -> str:
+    text = column_of(names[0]).meaning if own is None else own
+    return say(text) if text else ""  # the translation of nothing is the head of a catalogue
 
 
 def _cell(one: _Shown, row: Row, say: Words) -> str:
@@ -106,7 +119,7 @@ def _flags(row: Row, say: Words) -> str:
 
 def _flag_meaning(rows: Sequence[Row], say: Words) -> str:
     raised = [name for name in _FLAGS if any(row.get(name) == "true" for row in rows)]
-    return " ".join(f"{say(_FLAGS[name]).capitalize()}: {say(column_of(name).meaning)}" for name in raised)
+    return "; ".join(f"{say(_FLAGS[name])}: {say(_MEANINGS[name])}" for name in raised)
 
 
 def class_sheet(record: Mapping[str, Any], say: Words) -> Sheet:
