@@ -109,7 +109,7 @@ def _path(place: Path | str | None) -> Path | None:
 
 def _file(html: str, suffix: str) -> bytes:
     if suffix == ".html":
-        return sealed_page(html.encode(), suffix)
+        return sealed_page(html.encode() + b"\n", suffix)
     return sealed_page(html_to_pdf(html), suffix)
 
 
