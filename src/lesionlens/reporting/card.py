@@ -60,6 +60,8 @@ def card_html(text: str) -> str:
     tokens = parser.parse(_COMMENTS.sub("", text))
     kept = list(_needed(tokens)) or tokens
     for token in kept:
+        if token.type in ("heading_open", "heading_close"):  # below the heading of the part
+            token.tag = f"h{min(int(token.tag[1:]) + 2, 6)}"
         if token.children:
             token.children = [child for one in token.children for child in _inert(one)]
     return str(parser.renderer.render(kept, parser.options, {}))
