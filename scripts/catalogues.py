@@ -1,8 +1,8 @@
 """Bring the catalogues of translations up to date with the texts of pages, and compile them.
 
 Texts are those of the templates in ``report/templates`` and those that Python code hands to ``say(...)``,
-``say.many(...)`` and ``N_(...)``. New ones are added to every ``.po`` without a translation; the tools of GNU gettext do
-the merging and compiling. To add a language, copy a ``.po`` into a folder of its name and run this again.
+``say.many(...)`` and ``N_(...)``. New ones are added to every ``.po`` without a translation; the tools of GNU gettext
+do the merging and compiling. To add a language, copy a ``.po`` into a folder of its name and run this again.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def _quoted(text: str) -> str:
 def main() -> int:
     """Merge and compile; say what is not translated."""
     for path in sorted(LOCALES.glob(f"*/LC_MESSAGES/{DOMAIN}.po")):
-        merge = ["msgmerge", "--quiet", "--no-fuzzy-matching", "--no-location", "--sort-output", "--backup=none", "--update"]  # fmt: skip
-        subprocess.run([*merge, str(path), "-"], input=template(), text=True, check=True)
+        merge = ["msgmerge", "--quiet", "--no-fuzzy-matching", "--no-location", "--sort-output", "--backup=none"]
+        subprocess.run([*merge, "--update", str(path), "-"], input=template(), text=True, check=True)
         subprocess.run(["msgattrib", "--no-obsolete", "--sort-output", "-o", str(path), str(path)], check=True)
         subprocess.run(["msgfmt", "--check", "--statistics", "-o", str(path.with_suffix(".mo")), str(path)], check=True)
     return 0

@@ -66,5 +66,6 @@ def _text(stream: bytes, letters: dict[bytes, dict[int, str]]) -> str:
             font = letters.get(name, {})
             continue
         glyphs = b"".join(re.findall(rb"<([0-9a-fA-F]*)>", shown)).decode()
-        words.append("".join(font.get(int(glyphs[n : n + 4], 16), "\N{REPLACEMENT CHARACTER}") for n in range(0, len(glyphs), 4)))  # fmt: skip
+        numbers = [int(glyphs[n : n + 4], 16) for n in range(0, len(glyphs), 4)]
+        words.append("".join(font.get(number, "\N{REPLACEMENT CHARACTER}") for number in numbers))
     return " ".join(words)

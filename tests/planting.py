@@ -28,13 +28,40 @@ _LETTERED = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
 _DAYS = {"DA", "TM", "DT"}
 # Without these a file is no image, or another one: what an image is, where it lies, how its values are stored.
 _STRUCTURE = frozenset(
-    "Modality SpecificCharacterSet PhotometricInterpretation ImageType SOPClassUID RescaleType PatientPosition"
-    " TransferSyntaxUID SliceProgressionDirection PixelPresentation BurnedInAnnotation LossyImageCompression"
-    " PresentationLUTShape VolumetricProperties ComplexImageComponent FrameType LongitudinalTemporalInformationModified"
-    " PixelDataProviderURL PixelPaddingValue ExtendedOffsetTable UniversalEntityIDType ContentQualification"
-    " ModalityLUTSequence VOILUTSequence PixelMeasuresSequence PlanePositionSequence PlaneOrientationSequence"
-    " SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence RealWorldValueMappingSequence"
-    " DirectoryRecordSequence ConcatenationUID".split()
+    (
+        "Modality",
+        "SpecificCharacterSet",
+        "PhotometricInterpretation",
+        "ImageType",
+        "SOPClassUID",
+        "RescaleType",
+        "PatientPosition",
+        "TransferSyntaxUID",
+        "SliceProgressionDirection",
+        "PixelPresentation",
+        "BurnedInAnnotation",
+        "LossyImageCompression",
+        "PresentationLUTShape",
+        "VolumetricProperties",
+        "ComplexImageComponent",
+        "FrameType",
+        "LongitudinalTemporalInformationModified",
+        "PixelDataProviderURL",
+        "PixelPaddingValue",
+        "ExtendedOffsetTable",
+        "UniversalEntityIDType",
+        "ContentQualification",
+        "ModalityLUTSequence",
+        "VOILUTSequence",
+        "PixelMeasuresSequence",
+        "PlanePositionSequence",
+        "PlaneOrientationSequence",
+        "SharedFunctionalGroupsSequence",
+        "PerFrameFunctionalGroupsSequence",
+        "RealWorldValueMappingSequence",
+        "DirectoryRecordSequence",
+        "ConcatenationUID",
+    )
 )
 # Groups of files, commands, directories and pixels; and of overlays and curves, which repeat.
 _OTHER_GROUPS = {0x0000, 0x0002, 0x0004, 0x7FE0}
@@ -174,4 +201,3 @@ def pattern() -> re.Pattern[str]:
     letters, uid = r"qzx[a-j]{5}", re.escape(ROOT) + r"\.\d{6}"
     times, days = r"(?<!\d)235959\.7\d{5}", r"(?<![\d.])1[5-7]\d\d-?\d\d-?\d\d"
     return re.compile("|".join((letters, uid, times, days, *SCRIPTS)))
-

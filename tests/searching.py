@@ -21,8 +21,10 @@ _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _TOKEN = pattern()
 #: Kanji and kana as other encodings have them.
 _ENCODED = {
-    word.encode(name): word for word in SCRIPTS for name in ("utf-16-le", "utf-16-be", "iso2022_jp", "shift_jis", "euc_jp")
-} | {repr(word.encode("unicode_escape"))[2:-1].replace("\\\\", "\\").encode(): word for word in SCRIPTS}  # fmt: skip
+    word.encode(name): word
+    for word in SCRIPTS
+    for name in ("utf-16-le", "utf-16-be", "iso2022_jp", "shift_jis", "euc_jp")
+} | {repr(word.encode("unicode_escape"))[2:-1].replace("\\\\", "\\").encode(): word for word in SCRIPTS}
 
 
 def tokens_in(content: bytes, name: str = "") -> set[str]:

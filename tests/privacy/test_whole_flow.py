@@ -127,7 +127,9 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
             patch.setenv(name, str(found.root / name))
         patch.setattr("tempfile.tempdir", str(found.root / "TMPDIR"))
         logging.getLogger().addHandler(handler)
-        levels = {name: logging.getLogger(name).level for name in ("", "lesionlens", "pydicom", "highdicom", "dicognito")}
+        levels = {
+            name: logging.getLogger(name).level for name in ("", "lesionlens", "pydicom", "highdicom", "dicognito")
+        }
         for name in levels:
             logging.getLogger(name).setLevel(logging.DEBUG)
         with keeping(found.root, found.gone):
@@ -155,8 +157,18 @@ def _use_everything(flow: Flow) -> None:
     flow.call("compare-lesions", run, out / "run of a zip", "--out", out / "changes")
     _judge(flow, run)
     _evaluate(flow)
-    flow.call("export", run, "--source", source, "--out", out / "dicom", "--session", out / "a.session", "--reader", "Ann", *_FORMATS)  # fmt: skip
-    beside = ("--trust", out / "trust", "--session", out / "a.session", "--scan", source, "--bundle", flow.root / "bundle")
+    judged = ("--session", out / "a.session", "--reader", "Ann")
+    flow.call("export", run, "--source", source, "--out", out / "dicom", *judged, *_FORMATS)
+    beside = (
+        "--trust",
+        out / "trust",
+        "--session",
+        out / "a.session",
+        "--scan",
+        source,
+        "--bundle",
+        flow.root / "bundle",
+    )
     for ending in ("html", "pdf"):
         flow.call("report", run, *beside, "--out", out / f"report.{ending}")
         flow.call("report", out / "batch", "--out", out / f"cohort.{ending}")
@@ -242,7 +254,9 @@ def test_nothing_that_was_written_leads_to_anybody(flow: Flow, capsys: pytest.Ca
     }
 
     assert {name: places for name, places in found.items() if places} == {}
-    files = [path for path in flow.root.rglob("*") if path.is_file() and path.relative_to(flow.root).parts[0] not in given]
+    files = [
+        path for path in flow.root.rglob("*") if path.is_file() and path.relative_to(flow.root).parts[0] not in given
+    ]
     size = sum(path.stat().st_size for path in files)
     assert len(files) > 150
     with capsys.disabled():

@@ -15,6 +15,7 @@ from lesionlens.report.pages import CasePage, FindingPart, Picture, ReaderPart, 
 from lesionlens.volume import Grid, Volume
 from web_pages import HOSTILE, Elements, browse, outside
 
+
 def picture() -> Picture:
     """Return a key image of a block in noise."""
     return Picture(key_image(volume(), block()), "lesion-1, the slice with most of it")

@@ -62,7 +62,9 @@ def test_every_text_is_translated(language: str, messages: list[tuple[str, ...]]
 
     assert len(messages) > 200
     for message in messages:
-        found = [catalogue.gettext(*message)] if len(message) == 1 else [catalogue.ngettext(*message, n) for n in (1, 2)]
+        found = (
+            [catalogue.gettext(*message)] if len(message) == 1 else [catalogue.ngettext(*message, n) for n in (1, 2)]
+        )
         for text, original in zip(found, message, strict=True):
             assert sorted(_PLACES.findall(text)) == sorted(_PLACES.findall(original)), message
 
@@ -140,5 +142,8 @@ def test_english_needs_no_catalogue() -> None:
     """What the code says is what is shown; an unknown language is refused by the names of the others."""
     assert ENGLISH("%(n)s of 5", n=3) == "3 of 5"
     assert ENGLISH.many("%(n)s case", "%(n)s cases", 1) == "1 case"
-    assert (ENGLISH.figure("1,234.5"), words_of("de").figure("1,234.5")) == ("1,234.5", "1\N{NARROW NO-BREAK SPACE}234,5")
+    assert (ENGLISH.figure("1,234.5"), words_of("de").figure("1,234.5")) == (
+        "1,234.5",
+        "1\N{NARROW NO-BREAK SPACE}234,5",
+    )
     assert words.words_of("en") is ENGLISH

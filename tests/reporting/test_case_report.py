@@ -53,7 +53,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Run two cases; check one's map, judge its finding, and evaluate both."""
     found = Made(tmp_path_factory.mktemp("made"))
     bundle = write_voxelwise(found.root / "voxelwise")
-    card = f"# Blobs\n\nFinds blobs.\n\n## Use it for\n\nTests.\n\n## Training\n\nNone.\n\n## Do not use it for\n\n{HOSTILE}\n"
+    parts = (
+        "# Blobs",
+        "Finds blobs.",
+        "## Use it for",
+        "Tests.",
+        "## Training",
+        "None.",
+        "## Do not use it for",
+        HOSTILE,
+    )
+    card = "\n\n".join(parts)
     (bundle / "docs").mkdir(exist_ok=True)
     (bundle / "docs" / "README.md").write_text(card + "\n![a picture](https://example.org/x.png)\n")
     write_scans(found.root / "scans", {"a": 3, "b": 5})
@@ -251,7 +261,7 @@ def test_without_weasyprint_or_pango_it_says_what_to_install(
     (broken / "weasyprint.py").write_text("raise OSError('cannot load library libpango\\nlong')")
     monkeypatch.delitem(sys.modules, "weasyprint")
     monkeypatch.syspath_prepend(str(broken))
-    with pytest.raises(MissingPackageError, match="libpango.*apt-get install libpango-1.0-0") as caught:
+    with pytest.raises(MissingPackageError, match=r"libpango.*apt-get install libpango-1\.0-0") as caught:
         write_report(made.root, tmp_path / "a.pdf")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "a.pdf").exists()

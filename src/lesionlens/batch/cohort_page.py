@@ -76,9 +76,7 @@ def cohort_page(
         distributions=_distributions(regions, of_cases, say),
         no_distributions=say("There are fewer than %(n)s regions; the tables have them all.", n=FEWEST_REGIONS),
         correlation=_correlation(regions, say),
-        no_correlation=say(
-            "There are fewer than %(n)s regions, whose correlations would be chance.", n=FEWEST_REGIONS
-        ),
+        no_correlation=say("There are fewer than %(n)s regions, whose correlations would be chance.", n=FEWEST_REGIONS),
         how_compared=_how_compared(unusual, say),
         outliers=_outlier_rows(summaries, unusual, say),
         about_cases=_about_cases(done, say),

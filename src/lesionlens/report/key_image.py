@@ -101,9 +101,7 @@ def draw_key_image(
     return figure
 
 
-def near_box(
-    drawn: Mask, spacing: tuple[float, float], size: tuple[float, float]
-) -> tuple[float, float, float, float]:
+def near_box(drawn: Mask, spacing: tuple[float, float], size: tuple[float, float]) -> tuple[float, float, float, float]:
     """Return the left, right, top and bottom edge in mm of a square around a finding, inside the picture."""
     rows, columns = np.nonzero(drawn)
     low = np.array([rows.min() * spacing[0], columns.min() * spacing[1]]) - _MARGIN_MM

@@ -138,9 +138,7 @@ def _near(
     )
 
 
-def _draw(
-    axes: Axes, near: _Near, row: int, spacing_mm: tuple[float, float], window: tuple[float, float]
-) -> None:
+def _draw(axes: Axes, near: _Near, row: int, spacing_mm: tuple[float, float], window: tuple[float, float]) -> None:
     values, levels = near.rows[row]
     (n_rows, n_columns), (down, across) = values.shape, spacing_mm
     axes.set(xticks=[], yticks=[])

@@ -49,7 +49,9 @@ def trust_part(found: Trusted, say: Words) -> Part:
     about = found.content["map"]
     made = say("Map that was checked: %(method)s of %(label)s.", method=about["method"], label=found.content["class"])
     picture = Picture(found.picture, say("The checks with their charts."))
-    return Part(say("How far the map may be believed"), [found.content["sentence"], made], [picture], [Sheet(heads, rows)])
+    return Part(
+        say("How far the map may be believed"), [found.content["sentence"], made], [picture], [Sheet(heads, rows)]
+    )
 
 
 def verdict_part(session: Path, readers: Sequence[str], case: CaseFolder, say: Words) -> Part:
@@ -75,13 +77,16 @@ def verdict_part(session: Path, readers: Sequence[str], case: CaseFolder, say: W
         rows = [row for row in finding_rows(found) if row["case"] == entry.id and row["reader"] in wanted]
         states = {name: found.state(entry.id, name) for name in wanted}
     clean = cleaner(entries)
-    said = [f"{name}: {say(_STATUS[one.status])}" + (f", {say('flagged')}" if one.flagged else "") for name, one in states.items()]  # fmt: skip
-    heads = [
-        *(Head(say(title)) for title in ("Finding", "Reader", "Verdict", "Confidence", "Said", "Voxels")),
-    ]
+    said = [f"{name}: {say(_STATUS[one.status])}{_flag(one.flagged, say)}" for name, one in states.items()]
+    titles = (N_("Finding"), N_("Reader"), N_("Verdict"), N_("Confidence"), N_("Said"), N_("Voxels"))
+    heads = [Head(say(title)) for title in titles]
     rows_shown = [_verdict_row(row, clean, say) for row in rows]
     notes = [] if rows else [say("No reader has judged this case yet.")]
-    return Part(say("What readers said"), said, sheets=[Sheet(heads, rows_shown, notes)] if rows else [], html="")
+    return Part(say("What readers said"), [*said, *notes], sheets=[Sheet(heads, rows_shown)] if rows else [])
+
+
+def _flag(flagged: bool, say: Words) -> str:
+    return f", {say('flagged')}" if flagged else ""
 
 
 _STATUS: Final = {"untouched": N_("untouched"), "partly": N_("partly"), "complete": N_("complete")}
@@ -121,8 +126,8 @@ def evaluation_part(folder: Path, content: Mapping[str, Any], case: CaseFolder, 
 
 def metric_sheet(stratum: Mapping[str, Any], row: Mapping[str, str] | None, say: Words) -> Sheet:
     """Return the main numbers of a cohort with their intervals, and beside them those of one case."""
-    heads = [Head(say("What")), Head(say("Unit")), Head(say("Value"), number=True), Head(say("95 % interval"), number=True)]  # fmt: skip
-    heads += [Head(say("Cases"), number=True), *([Head(say("This case"), number=True)] if row else [])]
+    titles = (N_("Value"), N_("95 % interval"), N_("Cases"), *((N_("This case"),) if row else ()))
+    heads = [Head(say("What")), Head(say("Unit")), *(Head(say(title), number=True) for title in titles)]
     rows = []
     for name, (title, unit) in _METRICS.items():
         found = stratum["estimates"].get(name)

@@ -97,7 +97,8 @@ def _notes(case: CaseFolder, say: Words) -> list[str]:
         problems = "; ".join(case.problems)
         found.append(
             say(
-                "THE RESULTS HAVE CHANGED SINCE THEY WERE WRITTEN: %(problems)s. Nothing on this page can be relied upon.",
+                "THE RESULTS HAVE CHANGED SINCE THEY WERE WRITTEN: %(problems)s."
+                " Nothing on this page can be relied upon.",
                 problems=problems,
             )
         )
@@ -110,7 +111,8 @@ def _facts(record: Mapping[str, Any], say: Words) -> dict[str, str]:
     if "shape" in scan:
         spacing = " × ".join(say.figure(f"{mm:.4g}") for mm in scan["spacing_mm"])
         size = " × ".join(map(str, scan["shape"]))
-        facts[say("Grid")] = say("%(size)s voxels of %(spacing)s mm, axes %(axes)s", size=size, spacing=spacing, axes=scan["axcodes"])  # fmt: skip
+        grid = {"size": size, "spacing": spacing, "axes": scan["axcodes"]}
+        facts[say("Grid")] = say("%(size)s voxels of %(spacing)s mm, axes %(axes)s", **grid)
         facts[say("Geometry")] = scan["verdict"]
     if scan.get("identity"):  # it was asked for when the case was run
         facts[say("Patient")] = "; ".join(f"{what}: {value}" for what, value in scan["identity"].items())

@@ -114,7 +114,9 @@ def plots(
             counted = split_histogram(volume.array, inside, limits=limits, valid=volume.valid)
             unit = f" in {volume.unit}" if volume.unit else ""
             figure = draw_histogram(counted, quantity=f"values of the scan{unit}", title=label)
-            yield Picture(_png(figure), say("%(label)s: values of the scan inside and outside of regions.", label=label))
+            yield Picture(
+                _png(figure), say("%(label)s: values of the scan inside and outside of regions.", label=label)
+            )
 
 
 def _mark(threshold: float, say: Words) -> str:
