@@ -240,7 +240,7 @@ def _go_wrong(flow: Flow, asked: tuple[str | Path, ...]) -> None:
     flow.call("run", flow.source, *asked, "--method", "nonsense", *never, code=1)
     flow.call("run", flow.source, *asked, "--threshold", "1", *never, "--only", "nonsense", code=1)
     flow.call("run", flow.source, *asked, "--series", uid, "--out", flow.out / "by uid")
-    flow.call("run", sorted(flow.source.rglob("*.dcm"))[0], *asked, *never, code=1)
+    flow.call("run", sorted((flow.root / "damaged").rglob("*.dcm"))[3], *asked, *never, code=1)
     flow.call("export", flow.out / "run", "--source", flow.root / "damaged", *never, code=1)
 
 
@@ -250,15 +250,16 @@ def test_nothing_that_was_written_leads_to_anybody(flow: Flow, capsys: pytest.Ca
     found = {
         name: flow.names(tokens)
         for name, tokens in tokens_in_files(flow.root).items()
-        if name.split("/")[0] not in given
+        if name.split("/")[0] not in given and not _is_input(name)
     }
 
     assert {name: places for name, places in found.items() if places} == {}
+    assert [path for path in (flow.root / "TMPDIR").rglob("*") if path.is_file()] == []
     files = [
         path for path in flow.root.rglob("*") if path.is_file() and path.relative_to(flow.root).parts[0] not in given
     ]
     size = sum(path.stat().st_size for path in files)
-    assert len(files) > 150
+    assert len(files) > 100
     with capsys.disabled():
         commands = f"{len(flow.printed)} commands, {sum(map(len, flow.printed.values())):,} letters printed"
         gone = len(list(flow.gone.iterdir()))
@@ -268,6 +269,12 @@ def test_nothing_that_was_written_leads_to_anybody(flow: Flow, capsys: pytest.Ca
         )
 
 
+def _is_input(name: str) -> bool:
+    """Whether it is what an archive was unpacked to while it was read, which is the input itself."""
+    parts = name.split("/")
+    return parts[0] == "gone" and parts[1].split()[1].startswith("lesionlens-") and parts[2] == "scan.zip"
+
+
 def test_nothing_that_was_printed_or_logged_leads_to_anybody(flow: Flow) -> None:
     """Progress, tables, notes and messages of errors, and logs at their highest verbosity."""
     said = {words: flow.names(tokens_in(text.encode())) for words, text in flow.printed.items()}
@@ -275,7 +282,7 @@ def test_nothing_that_was_printed_or_logged_leads_to_anybody(flow: Flow) -> None
     uid_was_given = {words for words in said if "--series 1.2." in words or "--series qzx" in words}
     assert {words: places for words, places in said.items() if places and words not in uid_was_given} == {}
     assert flow.names(tokens_in(flow.log.getvalue().encode())) == set()
-    assert "DEBUG" not in flow.log.getvalue() or flow.log.getvalue()
+    assert "filelock" in flow.log.getvalue() or "lock" in flow.log.getvalue()  # everything was logged
 
 
 def test_info_shows_what_a_series_is_chosen_by(flow: Flow) -> None:

@@ -121,10 +121,10 @@ def _near(
     k = int(np.count_nonzero(stack == number, axis=(1, 2)).argmax())
 
     def picture(array: NDArray[Any]) -> NDArray[Any]:
-        return plane.pictures(view.to_display(array))[k]
+        return np.asarray(plane.pictures(view.to_display(array))[k])
 
     size = (stack.shape[1] * spacing[0], stack.shape[2] * spacing[1])
-    rows = [(picture(probability.array), PROBABILITY_LEVELS)]
+    rows: list[tuple[NDArray[Any], tuple[float, ...]]] = [(picture(probability.array), PROBABILITY_LEVELS)]
     if attribution is not None:
         end = paint.attribution_scale(attribution).limits[1]
         rows.append((picture(attribution.array), tuple(share * end for share in SHARES)))
