@@ -61,6 +61,7 @@ _STRUCTURE = frozenset(
         "RealWorldValueMappingSequence",
         "DirectoryRecordSequence",
         "ConcatenationUID",
+        "ImageCenterPointCoordinatesSequence",
     )
 )
 # Groups of files, commands, directories and pixels; and of overlays and curves, which repeat.

@@ -197,6 +197,25 @@ def test_a_flipped_bit_of_a_report_is_found(made: Made, tmp_path: Path, suffix: 
     assert write_report(results, path, overwrite=True).read_bytes() == before or suffix == "pdf"
 
 
+def test_a_flipped_bit_of_checks_and_evaluations_is_found(made: Made, evaluation: Path, tmp_path: Path) -> None:
+    """Every file of them is named by a sealed one, and a report with them is refused."""
+    generator = np.random.default_rng(0)
+    for n, place in enumerate((made.root / "made-trust", evaluation)):
+        folder = tmp_path / str(n)
+        shutil.copytree(place, folder)
+        assert (verify(folder).right, verify(folder).strangers) == (True, ())
+        for path in sorted(folder.iterdir()):
+            before = path.read_bytes()
+            changed = bytearray(before)
+            changed[int(generator.integers(len(before)))] ^= 1 << int(generator.integers(8))
+            path.write_bytes(changed)
+            assert [one for one in verify(folder).problems if one.startswith(path.name)]
+            path.write_bytes(before)
+    (tmp_path / "0" / "trust.png").write_bytes(b"")
+    with pytest.raises(ReadError, match=r"not as they were written: trust\.png"):
+        write_report(made.case, tmp_path / "a.html", trust=tmp_path / "0")
+
+
 def test_changed_results_are_refused_or_marked(made: Made, tmp_path: Path) -> None:
     """Whoever reads a page of results that somebody changed must know it; by default there is no page."""
     results = tmp_path / "case"
