@@ -152,6 +152,16 @@ def test_trust(case: Path, page: dict[str, str], tmp_path: Path) -> None:
     assert [name for name in sorted(numbers) if f"`{name}`" not in text] == []
 
 
+def test_report(case: Path, page: dict[str, str], tmp_path: Path) -> None:
+    """One page, beside the results as HTML or where it is wanted, and as PDF."""
+    names = written(case, tmp_path / "run", "run", "--layer", "0")
+
+    for words in ((), ("--out", str(tmp_path / "run" / "report.pdf"))):
+        assert main(["report", str(tmp_path / "run"), *words]) == 0
+
+    check(page["`lesionlens report`"], {path.name for path in (tmp_path / "run").iterdir()} - names)
+
+
 def test_compare(case: Path, page: dict[str, str], tmp_path: Path) -> None:
     """Two methods on one scan: the probabilities are the same map, the attributions are two."""
     for name, method in (("a", "gradcam"), ("b", "hirescam")):

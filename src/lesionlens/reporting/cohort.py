@@ -83,7 +83,7 @@ def evaluation_report(folder: Path, say: Words) -> str:
         },
         parts=[
             *(Part(_name(one, say), sheets=[metric_sheet(one, None, say)]) for one in content["strata"]),
-            Part(say("Figures"), pictures=pictures),
+            Part(say("Figures"), pictures=pictures, narrow=True),
             Part(say("Cases"), sheets=[_cases(folder, say)]),
         ],
         provenance={
