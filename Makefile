@@ -16,7 +16,7 @@ WORKERS ?= 2
 SPREAD := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 # The suite of privacy: the whole flow, readings with their messages, and objects that leave as DICOM.
-PRIVACY := tests/privacy tests/io/test_identity.py tests/test_dicom_export_identity.py
+PRIVACY := tests/privacy tests/ui/test_privacy.py tests/io/test_identity.py tests/test_dicom_export_identity.py
 
 .PHONY: help setup demo test test-slow test-all privacy lint format reference build clean
 .DEFAULT_GOAL := help

@@ -23,7 +23,7 @@ from lesionlens.volume import Volume
 from reviewed_runs import write_run
 from tiny_bundles import CENTRE, RAS, VOXELWISE_STATE, blob, straight_grid, write_bundle
 
-_FILE = re.compile(r"[\w<>.-]+\.(?:nii\.gz|csv|json|png|svg|html)")
+_FILE = re.compile(r"[\w<>.-]+\.(?:nii\.gz|csv|json|png|svg|html|pdf)")
 _PLACE = re.compile(r"<[\w-]+>")
 
 
