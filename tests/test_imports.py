@@ -90,7 +90,9 @@ MAY_IMPORT = {
     "cli": _WORK
     | {"results", "options", "pipeline", "importance", "sessions", "handover", "replay", "batch", "evaluation"}
     | {"dicom_export", "reporting"},
-    "ui": _WORK | {"results", "pipeline", "importance", "apart", "sessions", "handover", "batch", "contours", "styles"},
+    "ui": _WORK
+    | {"results", "pipeline", "importance", "apart", "sessions", "handover", "batch", "contours", "styles"}
+    | {"reporting"},
     "__main__": {"cli"},
 }
 
