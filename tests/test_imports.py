@@ -82,7 +82,7 @@ MAY_IMPORT = {
     "importance": _WORK | {"results", "seals"},
     "replay": _VALUES | {"results", "options"},
     "sessions": _WORK | {"results"},
-    "handover": _WORK | {"results", "sessions"},
+    "handover": _WORK | {"results", "sessions", "seals"},
     "dicom_export": _WORK | {"results", "sessions", "handover"},
     "batch": _WORK | {"results", "options", "pipeline", "seals"},
     "evaluation": _WORK | {"results", "batch", "seals"},

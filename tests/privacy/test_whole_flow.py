@@ -221,6 +221,8 @@ def _judge(flow: Flow, run: Path) -> None:
     flow.call("review", "export", session, "--out", out / "findings", "--portable", out / "portable.json")
     flow.call("review", "agree", session, "--out", out / "agreement")
     flow.call("review", "report", session, "--out", out / "pages")
+    for name in ("findings", "agreement"):
+        flow.call("verify", out / name)
 
 
 def _evaluate(flow: Flow) -> None:

@@ -16,7 +16,15 @@ __all__ = ["Verified", "verify"]
 
 _RECORD = "record.json"
 # Each is sealed, and names the hashes of the files beside it.
-_HEADS = (_RECORD, "evaluation.json", "trust.json", "comparison.json", "lesion_changes.json")
+_HEADS = (
+    _RECORD,
+    "evaluation.json",
+    "trust.json",
+    "comparison.json",
+    "lesion_changes.json",
+    "findings.json",
+    "agreement.json",
+)
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,8 @@ def verify(folder: Path | str, *, progress: Progress = silent) -> Verified:
     Parameters
     ----------
     folder
-        What ``lesionlens run``, ``batch``, ``evaluate``, ``trust``, ``importance``, ``compare`` or ``compare-lesions``
-        wrote, or a page that ``lesionlens report`` wrote.
+        What ``lesionlens run``, ``batch``, ``evaluate``, ``trust``, ``importance``, ``compare``, ``compare-lesions``,
+        ``review export`` or ``review agree`` wrote, or a page that ``lesionlens report`` wrote.
     progress
         Called for each case.
 
