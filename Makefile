@@ -15,7 +15,10 @@ WORKERS ?= 2
 # pytest 9.2, and its own order, by the number of tests, would leave the slow ones for the end.
 SPREAD := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup demo test test-slow test-all lint format reference build clean
+# The suite of privacy: the whole flow, readings with their messages, and objects that leave as DICOM.
+PRIVACY := tests/privacy tests/ui/test_privacy.py tests/io/test_identity.py tests/test_dicom_export_identity.py
+
+.PHONY: help setup demo test test-slow test-all privacy lint format reference build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +26,7 @@ help:
 	@echo "make test       set up, run the tests that take less than 20 s each, without a screen"
 	@echo "make test-slow  the tests that take longer"
 	@echo "make test-all   both, in less time than one after the other"
+	@echo "make privacy    search everything that is written for tokens planted in every text of a DICOM series"
 	@echo "make lint       ruff, format and types (mypy --strict)"
 	@echo "make format     bring the code into the project's format"
 	@echo "make reference  write docs/reference/command-line.md from the program"
@@ -47,6 +51,9 @@ test-slow: $(READY)
 # In one go: test processes start and collect once, and the slow tests, which begin, run beside the others.
 test-all: $(READY)
 	sh scripts/run_tests.sh $(SPREAD)
+
+privacy: $(READY)
+	sh scripts/run_tests.sh $(PRIVACY)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

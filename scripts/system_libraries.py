@@ -1,8 +1,8 @@
-"""Install, or at least name, the system libraries that Qt needs on Linux, and an archive for the tests.
+"""Install, or at least name, the system libraries that Qt and PDF reports need on Linux, and an archive for the tests.
 
 PySide6's wheels bring Qt but not the libraries of the desktop below it. Where this process may install packages
 (Debian or Ubuntu, as root or with a sudo that asks for no password) the missing ones are installed. Elsewhere they are
-named and the set-up goes on: everything but the viewer works without them. Always exits with 0.
+named and the set-up goes on: everything but the viewer and PDF works without them. Always exits with 0.
 
 The archive (Orthanc) is a server, which nobody wants on a desktop for the sake of some tests: it is installed in
 containers and in continuous integration alone, and not started. Without it those tests are skipped by name.
@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-# Debian's package for each shared library that Qt's core, its OpenGL canvas and its xcb platform plugin load.
+# Debian's package for each shared library that Qt's core, its OpenGL canvas and its xcb platform plugin load, and PDF.
 LIBRARIES = {
     "libgl1": "libGL.so.1",
     "libegl1": "libEGL.so.1",
@@ -38,6 +38,10 @@ LIBRARIES = {
     "libxcb-shape0": "libxcb-shape.so.0",
     "libxcb-xinerama0": "libxcb-xinerama.so.0",
     "libxcb-xkb1": "libxcb-xkb.so.1",
+    # Reports as PDF: WeasyPrint loads these, and more through them.
+    "libpango-1.0-0": "libpango-1.0.so.0",
+    "libpangoft2-1.0-0": "libpangoft2-1.0.so.0",
+    "libharfbuzz-subset0": "libharfbuzz-subset.so.0",
 }
 
 # The virtual display of the tests and of the demo's screenshot. xvfb-run needs xauth, which Debian only recommends.
@@ -147,7 +151,7 @@ def main() -> int:
         missing = missing_packages()
     install_archive()
     if missing:
-        say("the viewer and its tests need system packages that are missing and that this account may not install.")
+        say("the viewer, PDF and their tests need system packages that are missing and this account may not install.")
         say(f"On Debian or Ubuntu: sudo apt-get install {' '.join(missing)}")
         say("Everything else works without them; going on.")
     return 0

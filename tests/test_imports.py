@@ -75,24 +75,25 @@ MAY_IMPORT = {
     "explain": _VALUES,
     "model": _VALUES | {"regions", "spread", "calibration", "registration", "anomaly_reference", "trusted", "explain"},
     "review": _CORE,
-    "report": _CORE | {"display", "review"},
+    "report": _CORE | {"display", "review", "seals"},
     "results": _CORE | {"display", "report", "seals"},
     "options": _VALUES | {"io"},
     "record": _WORK | {"results", "options", "seals"},
     "pipeline": _WORK | {"results", "options", "record"},
-    "importance": _WORK | {"results"},
+    "importance": _WORK | {"results", "seals"},
     "replay": _VALUES | {"results", "options"},
     "sessions": _WORK | {"results"},
-    "handover": _WORK | {"results", "sessions"},
+    "handover": _WORK | {"results", "sessions", "seals"},
     "dicom_export": _WORK | {"results", "sessions", "handover"},
     "batch": _WORK | {"results", "options", "pipeline", "seals", "pacs"},
     "evaluation": _WORK | {"results", "batch", "seals"},
+    "reporting": _WORK | {"results", "sessions", "batch", "seals"},
     "cli": _WORK
     | {"results", "options", "pipeline", "importance", "sessions", "handover", "replay", "batch", "evaluation"}
-    | {"dicom_export", "pacs"},
+    | {"dicom_export", "pacs", "reporting"},
     "ui": _WORK
     | {"results", "pipeline", "importance", "apart", "sessions", "handover", "batch", "contours", "styles"}
-    | {"dicom_export", "pacs"},
+    | {"dicom_export", "pacs", "reporting"},
     "__main__": {"cli"},
 }
 
@@ -116,6 +117,8 @@ HOMES = {
     "highdicom": {"io"},
     "dicognito": {"io"},
     "jinja2": {"report"},
+    "weasyprint": {"report"},
+    "markdown_it": {"reporting"},
     "dask": {"batch"},
     "distributed": {"batch"},
     "fsspec": {"batch"},

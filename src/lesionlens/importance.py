@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
 from lesionlens.regions import label_regions
 from lesionlens.results import RESEARCH_USE
+from lesionlens.seals import file_hashes, sealed_text
 from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Volume
 
@@ -160,8 +160,9 @@ def write_importance(
         write_bars(found, folder / "importance.png")
         if found.heatmap is not None:
             write(found.heatmap, folder / "importance.nii.gz")
-        text = json.dumps(importance_record(found, volume), indent=2)
-        (folder / "record.json").write_text(text + "\n", encoding="utf-8")
+        files = file_hashes(folder, [path.name for path in folder.iterdir()])
+        text = sealed_text({**importance_record(found, volume), "files": files})
+        (folder / "record.json").write_text(text, encoding="utf-8")
     return found
 
 

@@ -12,10 +12,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["SEAL", "checked", "digest_of_value", "file_hashes", "hash_file", "sealed_text", "wrong_files"]
+__all__ = [
+    "PAGES",
+    "SEAL",
+    "checked",
+    "digest_of_value",
+    "file_hashes",
+    "hash_file",
+    "page_complaint",
+    "sealed_page",
+    "sealed_text",
+    "wrong_files",
+]
 
 #: The last key of a sealed file.
 SEAL: Final = "seal"
+#: Pages that may lie beside results, made afterwards; each is sealed by itself.
+PAGES: Final = ("report.html", "report.pdf")
+
+# The last line of a page, which neither browsers nor viewers of PDF show; the SHA-256 is of all bytes before it.
+_LAST_LINE: Final = {".html": "<!-- lesionlens seal {} -->\n", ".pdf": "% lesionlens seal {}\n"}
 
 
 def hash_file(path: Path) -> str:
@@ -78,3 +94,25 @@ def wrong_files(folder: Path, hashes: Mapping[str, str]) -> Iterator[tuple[str, 
             continue
         if not right:
             yield name, "has changed since it was written"
+
+
+def sealed_page(content: bytes, suffix: str) -> bytes:
+    """Return the bytes of a page, ``".html"`` or ``".pdf"``, with their SHA-256 in a last line that is not shown."""
+    return content + _last_line(content, suffix)
+
+
+def page_complaint(path: Path) -> str | None:
+    """Say what is wrong with a page that :func:`sealed_page` made; None where all is right."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+    length = len(_last_line(b"", path.suffix.lower()))
+    content, last = data[:-length], data[-length:]
+    if last == _last_line(content, path.suffix.lower()):
+        return None
+    return "has changed since it was written, or carries no seal"
+
+
+def _last_line(content: bytes, suffix: str) -> bytes:
+    return _LAST_LINE[suffix].format(hashlib.sha256(content).hexdigest()).encode()

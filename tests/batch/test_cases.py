@@ -10,7 +10,9 @@ import pytest
 from batch_cases import write_scans
 from dicom_factory import Plan, make_series
 from lesionlens.batch.cases import BatchCase, find_cases
+from lesionlens.batch.keys import ModelHashes, case_links
 from lesionlens.errors import InputError, ReadError
+from lesionlens.options import RunOptions
 
 
 def names(inputs: Path, **options: str) -> list[str]:
@@ -146,3 +148,14 @@ def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no case"):
         find_cases(tmp_path / "empty")
+
+
+def test_what_a_case_depends_on_names_no_series(tmp_path: Path) -> None:
+    """A UID leads to the patient in the archive; another series gives another key all the same."""
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(b"a")
+    cases = [BatchCase("a", str(path), series=uid) for uid in ("1.2.3.4.5", "1.2.3.4.6")]
+    made = [case_links(case, RunOptions(Path()), ModelHashes("")) for case in cases]
+
+    assert "1.2.3.4" not in str(made)
+    assert made[0]["key"] != made[1]["key"]

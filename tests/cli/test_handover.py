@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import lesionlens as ll
+from lesionlens.batch import verify
 from lesionlens.cli import main
 from lesionlens.report.review import NOTICE_OF_TABLES
 from lesionlens.report.table import COLUMN_NAMES
@@ -302,3 +303,22 @@ def test_a_session_can_be_blind_to_the_model(home: Path, run: Run) -> None:
     assert json.loads(run("review", "show", session, "case-001", "--reader", "Ann", "--json")[1]) == []
     assert run("review", "consensus", session, "case-001", "--reader", "Ann", "--of", "model")[0] == 0
     assert run(*where)[0] == 0
+
+
+def test_what_leaves_a_session_is_sealed(home: Path, tmp_path: Path) -> None:
+    """A changed byte of a table, mask or matrix is found."""
+    session = home / "trial.session"
+    with Session.open(session) as found:
+        for reader in ("Ann", "Bob"):
+            found.record(reader, "case-001", [Act("verdict", "lesion-1", {"verdict": "accept"})])
+    assert main(["review", "export", str(session), "--out", str(tmp_path / "findings"), "-q"]) == 0
+    assert main(["review", "agree", str(session), "--out", str(tmp_path / "agreement")]) == 0
+
+    for name in ("findings", "agreement"):
+        folder = tmp_path / name
+        assert (verify(folder).problems, verify(folder).strangers) == ((), ())
+        for path in sorted(folder.iterdir()):
+            before = path.read_bytes()
+            path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+            assert [one for one in verify(folder).problems if one.startswith(path.name)], path.name
+            path.write_bytes(before)

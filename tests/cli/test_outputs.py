@@ -23,7 +23,7 @@ from lesionlens.volume import Volume
 from reviewed_runs import write_run
 from tiny_bundles import CENTRE, RAS, VOXELWISE_STATE, blob, straight_grid, write_bundle
 
-_FILE = re.compile(r"[\w<>.-]+\.(?:nii\.gz|csv|json|png|svg|html)")
+_FILE = re.compile(r"[\w<>.-]+\.(?:nii\.gz|csv|json|png|svg|html|pdf)")
 _PLACE = re.compile(r"<[\w-]+>")
 
 
@@ -150,6 +150,16 @@ def test_trust(case: Path, page: dict[str, str], tmp_path: Path) -> None:
     assert [*record, *(one["name"] for one in record["checks"])] == list(first_cells(text)), "keys, then checks"
     numbers = {name for one in record["checks"] if one["name"] != "agreement" for name in one["numbers"]}
     assert [name for name in sorted(numbers) if f"`{name}`" not in text] == []
+
+
+def test_report(case: Path, page: dict[str, str], tmp_path: Path) -> None:
+    """One page, beside the results as HTML or where it is wanted, and as PDF."""
+    names = written(case, tmp_path / "run", "run", "--layer", "0")
+
+    for words in ((), ("--out", str(tmp_path / "run" / "report.pdf"))):
+        assert main(["report", str(tmp_path / "run"), *words]) == 0
+
+    check(page["`lesionlens report`"], {path.name for path in (tmp_path / "run").iterdir()} - names)
 
 
 def test_compare(case: Path, page: dict[str, str], tmp_path: Path) -> None:

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 from base64 import b64decode
-from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
-import pytest
 
 from lesionlens.display import DisplayView
 from lesionlens.report.key_image import draw_key_image, key_image
 from lesionlens.report.pages import CasePage, FindingPart, Picture, ReaderPart, SessionPage, case_html, session_html
 from lesionlens.volume import Grid, Volume
-
-HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)> & "quoted" {{ 7 * 7 }}'
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-
-class Elements(HTMLParser):
-    """Every element of a page with its attributes, and all of its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep an element."""
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        """Keep a text."""
-        self.text += data
+from web_pages import HOSTILE, Elements, browse, outside
 
 
 def picture() -> Picture:
@@ -67,18 +42,6 @@ def page() -> CasePage:
     reads = [{"reader": "Ann <i>", "status": "complete", "flagged": True, "mode": "on their own", "minutes": "1.5"}]
     findings = [FindingPart("lesion-1", "found by the model", [part, waits], [picture()])]
     return CasePage("case-001", reads, findings, {"Scan, SHA-256": "ab" * 32}, ["A note."])
-
-
-def outside(text: str) -> list[str]:
-    """Return what a page refers to beside itself and other pages in its folder."""
-    elements = Elements(text).found
-    links = [value or "" for _, attributes in elements for name, value in attributes.items() if name in ("src", "href")]
-    links += re.findall(r"url\((.*?)\)|@import", text)
-    return [
-        link
-        for link in links
-        if not link.startswith("data:image/png;base64,") and not re.fullmatch(r"[\w-]+\.html", link)
-    ]
 
 
 def test_a_page_is_whole_in_itself() -> None:
@@ -161,43 +124,15 @@ def test_the_key_slice_is_the_one_with_most_of_the_finding() -> None:
     assert len(near.collections) == 4  # a rim and a line, of the reader and of the model
 
 
-@pytest.fixture
-def browser() -> str:
-    """Return a browser that runs without a screen, or skip."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser; install one of {', '.join(BROWSERS)}")
-    return found
-
-
-def test_a_browser_shows_it_without_a_network(browser: str, tmp_path: Path) -> None:
+def test_a_browser_shows_it_without_a_network(tmp_path: Path) -> None:
     """The page as drawn by a browser that reaches nothing: its picture is there, and nothing that was written ran."""
     (tmp_path / "case-001.html").write_text(case_html(page()), encoding="utf-8")
     shot = tmp_path / "shot.png"
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--hide-scrollbars",
-    ]
-    options += [
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--window-size=900,1300",
-        f"--screenshot={shot}",
-        "--dump-dom",
-    ]
 
-    done = subprocess.run(
-        [browser, *options, (tmp_path / "case-001.html").as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=True,
-    )
+    shown = browse(tmp_path / "case-001.html", tmp_path, "--window-size=900,1300", f"--screenshot={shot}")
 
-    drawn = Elements(done.stdout)
-    assert "Report of case-001" in done.stdout.partition("</title>")[0]
+    drawn = Elements(shown)
+    assert "Report of case-001" in shown.partition("</title>")[0]
     assert "script" not in {tag for tag, _ in drawn.found}
     assert drawn.text.count(HOSTILE) == 2
     pixels = matplotlib.image.imread(BytesIO(shot.read_bytes()))[..., :3]

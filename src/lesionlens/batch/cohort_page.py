@@ -22,6 +22,7 @@ from lesionlens.batch.cohort import (
 from lesionlens.batch.summary import FEATURES, CaseSummary
 from lesionlens.report.cohort import correlation_png, distributions_png, thumbnail
 from lesionlens.report.pages import CohortPage, Picture, cohort_html
+from lesionlens.report.words import ENGLISH, N_, Words
 
 __all__ = ["MOST_OUTLIERS", "MOST_THUMBNAILS", "cohort_page"]
 
@@ -32,17 +33,24 @@ MOST_OUTLIERS: Final = 500
 _LONGEST_REASON: Final = 300
 # So many different bundles or options are spelled out.
 _MOST_BASES: Final = 3
+_STATES: Final = dict.fromkeys((N_("done"), N_("failed"), N_("waiting")), 0)
 _QUANTITIES: Final = {
-    "n_regions": "regions of a case",
-    "total_volume_mm3": "volume of all regions of a case, mm³",
-    "probability_max": "highest probability of a case",
-    "class_probability": "probability of the class",
-    "n_detections": "boxes of a case",
-    "mask_dice": "Dice of all regions with the mask",
+    "n_regions": N_("regions of a case"),
+    "total_volume_mm3": N_("volume of all regions of a case, mm³"),
+    "probability_max": N_("highest probability of a case"),
+    "class_probability": N_("probability of the class"),
+    "n_detections": N_("boxes of a case"),
+    "mask_dice": N_("Dice of all regions with the mask"),
 }
 
 
-def cohort_page(summaries: Sequence[CaseSummary], left_out: Sequence[str] = ()) -> str:
+def cohort_page(
+    summaries: Sequence[CaseSummary],
+    left_out: Sequence[str] = (),
+    *,
+    say: Words = ENGLISH,
+    notes: Sequence[str] = (),
+) -> str:
     """Return the page of all cases as HTML that needs no other file.
 
     Parameters
@@ -51,6 +59,10 @@ def cohort_page(summaries: Sequence[CaseSummary], left_out: Sequence[str] = ()) 
         Of all cases, in their order.
     left_out
         What of the input is no case, a sentence each.
+    say
+        The language.
+    notes
+        What a reader of the page must know before anything else.
     """
     done = [one for one in summaries if one.status == "done"]
     unusual = outliers(done)
@@ -58,106 +70,113 @@ def cohort_page(summaries: Sequence[CaseSummary], left_out: Sequence[str] = ()) 
     states = Counter(one.status for one in summaries)
     of_cases = np.array([len(one.regions) for one in done], dtype=np.float64)
     page = CohortPage(
-        title="Cases of a batch",
-        counts=f"{states['done']} done, {states['failed']} failed, {states['waiting']} waiting",
-        statistics=list(_statistics(done)),
-        distributions=_distributions(regions, of_cases),
-        no_distributions=f"There are fewer than {FEWEST_REGIONS} regions; the tables have them all.",
-        correlation=_correlation(regions),
-        no_correlation=f"There are fewer than {FEWEST_REGIONS} regions, whose correlations would be chance.",
-        how_compared=_how_compared(unusual),
-        outliers=_outlier_rows(summaries, unusual),
-        about_cases=_about_cases(done),
-        cases=_case_rows(summaries, unusual),
-        provenance=_provenance(done),
-        notes=_notes(left_out),
+        title=say("Cases of a batch"),
+        counts=say("%(done)s done, %(failed)s failed, %(waiting)s waiting", **_STATES | states),
+        statistics=list(_statistics(done, say)),
+        distributions=_distributions(regions, of_cases, say),
+        no_distributions=say("There are fewer than %(n)s regions; the tables have them all.", n=FEWEST_REGIONS),
+        correlation=_correlation(regions, say),
+        no_correlation=say("There are fewer than %(n)s regions, whose correlations would be chance.", n=FEWEST_REGIONS),
+        how_compared=_how_compared(unusual, say),
+        outliers=_outlier_rows(summaries, unusual, say),
+        about_cases=_about_cases(done, say),
+        cases=_case_rows(summaries, unusual, say),
+        provenance=_provenance(done, say),
+        notes=[*notes, *_notes(left_out, say)],
     )
-    return cohort_html(page)
+    return cohort_html(page, words=say)
 
 
-def _statistics(done: Sequence[CaseSummary]) -> Iterator[dict[str, Any]]:
+def _statistics(done: Sequence[CaseSummary], say: Words) -> Iterator[dict[str, Any]]:
     rows = [row for one in done for row in one.rows]
     column = FEATURES.index("volume_mm3")
     for label in dict.fromkeys(str(row["class"]) for row in rows):
         own = [row for row in rows if row["class"] == label]
         for name, what in _QUANTITIES.items():
-            yield from _statistic(label, what, (row[name] for row in own))
+            yield from _statistic(label, say(what), (row[name] for row in own), say)
         volumes = (
             region[column]
             for one in done
             for region, of_class in zip(one.regions, one.classes, strict=True)
             if of_class == label
         )
-        yield from _statistic(label, "volume of a region, mm³", volumes)
+        yield from _statistic(label, say("volume of a region, mm³"), volumes, say)
 
 
-def _statistic(label: str, what: str, values: Iterable[Any]) -> Iterator[dict[str, Any]]:
+def _statistic(label: str, what: str, values: Iterable[Any], say: Words) -> Iterator[dict[str, Any]]:
     found = spread_of([value for value in values if value is not None])
     if found is not None:
         shown = (found.least, found.quartile_1, found.median, found.quartile_3, found.most)
-        yield {"label": label, "what": what, "n": f"{found.n:,}", "figures": [_figure(value) for value in shown]}
+        figures = [_figure(value, say) for value in shown]
+        yield {"label": label, "what": what, "n": say.figure(f"{found.n:,}"), "figures": figures}
 
 
-def _distributions(regions: NDArray[np.float64], of_cases: NDArray[np.float64]) -> Picture | None:
+def _distributions(regions: NDArray[np.float64], of_cases: NDArray[np.float64], say: Words) -> Picture | None:
     volumes = regions[:, FEATURES.index("volume_mm3")]
     volumes = volumes[volumes > 0]
     if len(volumes) < FEWEST_REGIONS:
         return None
     highest = regions[:, FEATURES.index("probability_max")]
     png = distributions_png(volumes, of_cases, highest[np.isfinite(highest)])
-    return Picture(png, f"{len(regions):,} regions of all classes in {len(of_cases):,} cases.")
+    counts = {"regions": say.figure(f"{len(regions):,}"), "cases": say.figure(f"{len(of_cases):,}")}
+    return Picture(png, say("%(regions)s regions of all classes in %(cases)s cases.", **counts))
 
 
-def _correlation(regions: NDArray[np.float64]) -> Picture | None:
+def _correlation(regions: NDArray[np.float64], say: Words) -> Picture | None:
     known = [index for index in range(len(FEATURES)) if np.isfinite(regions[:, index]).sum() >= FEWEST_REGIONS]
     if not known:
         return None
     found = correlation(regions[:, known])
     names = [FEATURES[index] for index in known]
-    caption = (
-        f"Pearson's correlation over {len(regions):,} regions of all classes, each pair over the regions with both."
-        " Grey: not defined, as one does not vary. Regions of one case are not independent of each other."
+    caption = say(
+        "Pearson's correlation over %(n)s regions of all classes, each pair over the regions with both."
+        " Grey: not defined, as one does not vary. Regions of one case are not independent of each other.",
+        n=say.figure(f"{len(regions):,}"),
     )
     return Picture(correlation_png(found, names), caption)
 
 
-def _how_compared(unusual: Sequence[Outlier]) -> str:
-    text = (
-        f"Robust z-score beyond {UNUSUAL}: 0.6745 times the distance from the median of all cases, over the median"
-        f" absolute deviation; of {', '.join(COMPARED)} class by class, and of the regions' medians of intensity,"
-        f" contrast, sphericity and uncertainty. Where fewer than {FEWEST_CASES} cases have a value, or most have the"
-        " same, nothing is said. Volumes and counts are skewed to the right, so that large ones are named more often."
+def _how_compared(unusual: Sequence[Outlier], say: Words) -> str:
+    text = say(
+        "Robust z-score beyond %(limit)s: 0.6745 times the distance from the median of all cases, over the median"
+        " absolute deviation; of %(compared)s class by class, and of the regions' medians of intensity,"
+        " contrast, sphericity and uncertainty. Where fewer than %(fewest)s cases have a value, or most have the"
+        " same, nothing is said. Volumes and counts are skewed to the right, so that large ones are named more often.",
+        **{"limit": say.figure(f"{UNUSUAL}"), "compared": ", ".join(COMPARED), "fewest": FEWEST_CASES},
     )
-    return text + (f" The {MOST_OUTLIERS} furthest of {len(unusual):,} are shown." * (len(unusual) > MOST_OUTLIERS))
+    if len(unusual) <= MOST_OUTLIERS:
+        return text
+    counts = {"shown": MOST_OUTLIERS, "all": say.figure(f"{len(unusual):,}")}
+    return f"{text} {say('The %(shown)s furthest of %(all)s are shown.', **counts)}"
 
 
-def _outlier_rows(summaries: Sequence[CaseSummary], unusual: Sequence[Outlier]) -> list[dict[str, Any]]:
+def _outlier_rows(summaries: Sequence[CaseSummary], unusual: Sequence[Outlier], say: Words) -> list[dict[str, Any]]:
     numbers = {one.name: number for number, one in enumerate(summaries, start=1)}
     return [
         {
             **{"number": numbers[one.case], "label": one.label, "feature": one.feature},
-            **{"value": _figure(one.value), "median": _figure(one.median), "z": f"{one.z:+.1f}"},
+            **{"value": _figure(one.value, say), "median": _figure(one.median, say), "z": say.figure(f"{one.z:+.1f}")},
         }
         for one in unusual[:MOST_OUTLIERS]
     ]
 
 
-def _about_cases(done: Sequence[CaseSummary]) -> str:
-    text = "Figures are over all classes; summary.csv has them class by class."
-    if len(done) > MOST_THUMBNAILS:
-        text += f" Pictures are shown of {MOST_THUMBNAILS} cases: the most unusual, then the first."
-    return text
+def _about_cases(done: Sequence[CaseSummary], say: Words) -> str:
+    text = say("Figures are over all classes; summary.csv has them class by class.")
+    if len(done) <= MOST_THUMBNAILS:
+        return text
+    return f"{text} {say('Pictures are shown of %(n)s cases: the most unusual, then the first.', n=MOST_THUMBNAILS)}"
 
 
-def _case_rows(summaries: Sequence[CaseSummary], unusual: Sequence[Outlier]) -> list[dict[str, Any]]:
+def _case_rows(summaries: Sequence[CaseSummary], unusual: Sequence[Outlier], say: Words) -> list[dict[str, Any]]:
     names = dict.fromkeys(one.case for one in unusual)
     pictured = {one.name: one.picture for one in summaries if one.picture is not None}
     first = list(dict.fromkeys(name for name in (*names, *pictured) if name in pictured))[:MOST_THUMBNAILS]
     small = {name: thumbnail(pictured[name]) for name in first}
-    return [_case_row(one, one.name in names, small.get(one.name)) for one in summaries]
+    return [_case_row(one, one.name in names, small.get(one.name), say) for one in summaries]
 
 
-def _case_row(one: CaseSummary, unusual: bool, png: bytes | None) -> dict[str, Any]:
+def _case_row(one: CaseSummary, unusual: bool, png: bytes | None, say: Words) -> dict[str, Any]:
     def all_of(column: str) -> list[float]:
         return [row[column] for row in one.rows if row[column] is not None]
 
@@ -167,38 +186,43 @@ def _case_row(one: CaseSummary, unusual: bool, png: bytes | None) -> dict[str, A
     reason = one.error if len(one.error) <= _LONGEST_REASON else f"{one.error[:_LONGEST_REASON]}…"
     return {
         **{"name": one.name, "status": one.status, "unusual": unusual, "why": reason, "png": png},
-        "found": f"{sum(found):,}" if found else "",
-        "volume": _figure(sum(volumes)) if volumes else "",
-        "largest": _figure(max(largest)) if largest else "",
-        "probability": _figure(max(highest)) if highest else "",
+        "found": say.figure(f"{sum(found):,}") if found else "",
+        "volume": _figure(sum(volumes), say) if volumes else "",
+        "largest": _figure(max(largest), say) if largest else "",
+        "probability": _figure(max(highest), say) if highest else "",
     }
 
 
-def _provenance(done: Sequence[CaseSummary]) -> dict[str, str]:
+def _provenance(done: Sequence[CaseSummary], say: Words) -> dict[str, str]:
     found: dict[str, Counter[str]] = {}
     for one in done:
         for name, value in one.basis:
             if value:
                 found.setdefault(name, Counter())[value] += 1
-    texts = {name: _values(values) for name, values in found.items()}
+    texts = {say(name): _values(values, say) for name, values in found.items()}
     return {
         **texts,
-        "of each case": "batch.json and cases/ hold the hashes of every file; 'lesionlens verify' compares",
+        say("of each case"): say("batch.json and cases/ hold the hashes of every file; 'lesionlens verify' compares"),
     }
 
 
-def _values(values: Mapping[str, int]) -> str:
+def _values(values: Mapping[str, int], say: Words) -> str:
     if len(values) == 1:
         return next(iter(values))
     ordered = sorted(values.items(), key=lambda item: (-item[1], item[0]))
-    shown = "; ".join(f"{value} ({count} cases)" for value, count in ordered[:_MOST_BASES])
-    return shown if len(ordered) <= _MOST_BASES else f"{shown}; and {len(ordered) - _MOST_BASES} others"
+    shown = "; ".join(say("%(value)s (%(n)s cases)", value=value, n=count) for value, count in ordered[:_MOST_BASES])
+    if len(ordered) <= _MOST_BASES:
+        return shown
+    return say("%(shown)s; and %(n)s others", shown=shown, n=len(ordered) - _MOST_BASES)
 
 
-def _notes(left_out: Sequence[str]) -> list[str]:
-    return [f"{len(left_out)} series are no cases, such as: {'; '.join(left_out[:_MOST_BASES])}."] if left_out else []
+def _notes(left_out: Sequence[str], say: Words) -> list[str]:
+    if not left_out:
+        return []
+    shown = "; ".join(left_out[:_MOST_BASES])
+    return [say("%(n)s series are no cases, such as: %(shown)s.", n=len(left_out), shown=shown)]
 
 
-def _figure(value: float) -> str:
+def _figure(value: float, say: Words) -> str:
     """Return four figures, and no exponent for large numbers."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return say.figure(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}")

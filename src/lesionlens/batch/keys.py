@@ -75,7 +75,8 @@ def case_links(case: BatchCase, options: RunOptions, model: ModelHashes) -> dict
     links = {
         "lesionlens": __version__,
         "input": _digest(case.input, case.files),
-        "which": [case.series or options.series, case.stack or options.stack],
+        # A digest: a series is named by its UID, or by words that may name the patient.
+        "which": digest_of_value([case.series or options.series, case.stack or options.stack]),
         "channels": {name: _digest(place) for name, place in named.items()},
         "over": _digest(str(over)) if _is_place(over) else str(over),
         "anatomy": None if anatomy is None else _digest(str(anatomy)),

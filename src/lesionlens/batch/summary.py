@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from lesionlens.batch.store import CASE, Store
 from lesionlens.report.review import NOTICE_COLUMN, NOTICE_OF_TABLES
+from lesionlens.report.words import N_
 
 __all__ = ["FAILURE_COLUMNS", "FEATURES", "SUMMARY_COLUMNS", "CaseSummary", "summarised", "write_rows"]
 
@@ -126,14 +127,14 @@ def _basis(record: Mapping[str, Any], links: Mapping[str, Any]) -> tuple[tuple[s
     bundle = record["bundle"]
     found = {
         "LesionLens": record["lesionlens"],
-        "bundle": f"{bundle['name']} {bundle['version']}",
-        "SHA-256 of the bundle": links["bundle"],
-        "SHA-256 of the weights": bundle["weights_sha256"],
-        "SHA-256 of further bundles": ", ".join(links["ensemble"]),
-        "SHA-256 of the calibration": links["calibration"],
-        "SHA-256 of the options": links["options"],
-        "options": ", ".join(f"{name} {value}" for name, value in record["options"].items()),
-        "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+        N_("bundle"): f"{bundle['name']} {bundle['version']}",
+        N_("SHA-256 of the bundle"): links["bundle"],
+        N_("SHA-256 of the weights"): bundle["weights_sha256"],
+        N_("SHA-256 of further bundles"): ", ".join(links["ensemble"]),
+        N_("SHA-256 of the calibration"): links["calibration"],
+        N_("SHA-256 of the options"): links["options"],
+        N_("options"): ", ".join(f"{name} {value}" for name, value in record["options"].items()),
+        N_("versions"): ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
     }
     return tuple((name, sys.intern(str(value))) for name, value in found.items())
 

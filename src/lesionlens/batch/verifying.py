@@ -1,4 +1,4 @@
-"""Whether results are still what was written: of a run, or of a whole batch."""
+"""Whether results are still what was written: of a run, of a whole batch, and of what else is sealed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ from typing import Any
 from lesionlens.batch.store import BATCH, CASE, Store
 from lesionlens.errors import ReadError
 from lesionlens.progress import Progress, silent
-from lesionlens.seals import checked, hash_file, wrong_files
+from lesionlens.seals import PAGES, checked, hash_file, page_complaint, wrong_files
 
 __all__ = ["Verified", "verify"]
 
 _RECORD = "record.json"
+# Each is sealed, and names the hashes of the files beside it.
+_HEADS = (
+    _RECORD,
+    "evaluation.json",
+    "trust.json",
+    "comparison.json",
+    "lesion_changes.json",
+    "findings.json",
+    "agreement.json",
+)
 
 
 @dataclass(frozen=True)
@@ -42,48 +52,63 @@ class Verified:
 
 
 def verify(folder: Path | str, *, progress: Progress = silent) -> Verified:
-    """Compare every file of a run's or batch's folder with the hash that was written with it.
+    """Compare every file of a folder of results with the hash that was written with it, or look at one page.
 
     A seal is no signature: it finds damage, and changes by whoever does not make the seals again.
 
     Parameters
     ----------
     folder
-        What ``lesionlens run`` or ``lesionlens batch`` wrote.
+        What ``lesionlens run``, ``batch``, ``evaluate``, ``trust``, ``importance``, ``compare``, ``compare-lesions``,
+        ``review export`` or ``review agree`` wrote, or a page that ``lesionlens report`` wrote.
     progress
         Called for each case.
 
     Raises
     ------
     ReadError
-        If it is neither.
+        If it is none of these.
     """
     place = Path(folder)
-    if (place / _RECORD).exists():
-        return _verified(place, list(_run(place)))
+    if place.is_file() and place.suffix.lower() in {Path(name).suffix for name in PAGES}:
+        return _verified(place.parent, [(place, page_complaint(place))], alone=True)
+    heads = [name for name in _HEADS if (place / name).exists()]
+    if heads:
+        return _verified(place, [look for name in heads for look in _sealed(place, name)] + list(_pages(place)))
     store = Store(place)
     if (place / BATCH).exists() or store.cases.is_dir():
         return _verified(place, list(_batch(store, progress)))
-    raise ReadError(f"{place} holds neither {_RECORD} nor {BATCH}; give a folder that 'run' or 'batch' wrote.")
+    raise ReadError(
+        f"{place} holds neither {_RECORD} nor {BATCH} nor another file with seals; give a folder of results, such as"
+        " 'run' or 'batch' wrote."
+    )
 
 
 # Each file that was looked at, with what is wrong with it, if anything.
 _Look = tuple[Path, str | None]
 
 
-def _verified(place: Path, looks: list[_Look]) -> Verified:
+def _verified(place: Path, looks: list[_Look], *, alone: bool = False) -> Verified:
     seen = {path for path, _ in looks}
     problems = tuple(f"{path.relative_to(place).as_posix()} {wrong}" for path, wrong in looks if wrong)
-    present = (p for p in sorted(place.rglob("*")) if p.is_file() and not p.relative_to(place).parts[0].startswith("."))
+    others = () if alone else sorted(place.rglob("*"))
+    present = (p for p in others if p.is_file() and not p.relative_to(place).parts[0].startswith("."))
     strangers = tuple(path.relative_to(place).as_posix() for path in present if path not in seen)
     return Verified(len(seen), problems, strangers)
 
 
-def _run(folder: Path) -> Iterator[_Look]:
-    """Look at the files of a run."""
-    record, wrong = checked(folder / _RECORD)
-    yield folder / _RECORD, wrong
-    yield from _files(folder, (record or {}).get("files"))
+def _sealed(folder: Path, head: str) -> Iterator[_Look]:
+    """Look at a sealed file and all that it vouches for."""
+    found, wrong = checked(folder / head)
+    yield folder / head, wrong
+    yield from _files(folder, (found or {}).get("files"))
+
+
+def _pages(folder: Path) -> Iterator[_Look]:
+    """Look at the pages that were made of results afterwards."""
+    for path in (folder / name for name in PAGES):
+        if path.exists():
+            yield path, page_complaint(path)
 
 
 def _files(folder: Path, hashes: Any) -> Iterator[_Look]:
@@ -103,6 +128,8 @@ def _batch(store: Store, progress: Progress) -> Iterator[_Look]:
         yield path, wrong
         sealed = found or {}
         yield from _files(store.root, sealed.get("files"))
+        named = sealed.get("files") or {}
+        yield from (look for look in _pages(store.root) if look[0].name not in named)
     cases = sealed.get("cases")
     expected = {str(k): str(v) for k, v in cases.items()} if isinstance(cases, dict) else {}
     there = {one.name for one in store.cases.iterdir()} if store.cases.is_dir() else set()
@@ -122,7 +149,8 @@ def _case(folder: Path, expected: str | None) -> Iterator[_Look]:
         wrong = f"is not the one that {BATCH} names"
     yield path, wrong
     record = folder / _RECORD
-    for place, complaint in _run(folder):
+    for place, complaint in _sealed(folder, _RECORD):
         if place == record and complaint is None and found and hash_file(record) != found.get("record"):
             complaint = f"is not the one that {CASE} names"
         yield place, complaint
+    yield from _pages(folder)

@@ -22,6 +22,7 @@ from lesionlens.cli import (
     methods,
     pacs,
     registration,
+    report,
     review,
     run,
     trust,
@@ -50,6 +51,7 @@ calibrate.register(app)
 registration.register(app)
 run.register(app)
 export.register(app)
+report.register(app)
 batch.register(app)
 evaluate.register(app)
 info.register(app)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from lesionlens.review import Session
 from lesionlens.review.agreement import Agreement, session_agreement
 from lesionlens.review.detection import Detection, detection_agreement
 from lesionlens.review.events import VERDICTS
+from lesionlens.seals import file_hashes, sealed_text
 from lesionlens.volume import Array
 
 __all__ = ["write_agreement"]
@@ -51,10 +51,11 @@ def write_agreement(session: Session, folder: Path) -> tuple[Agreement, tuple[De
         "detections": [detection_summary(one) for one in detections],
         "left_out": list(left_out),
     }
-    (folder / "agreement.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     _write_pairs(agreement, detections, folder / "agreement.csv")
     _write_lesions(detections, folder / "lesions.csv")
     _draw(agreement, folder)
+    content["files"] = file_hashes(folder, [path.name for path in folder.iterdir()])
+    (folder / "agreement.json").write_text(sealed_text(content), encoding="utf-8")
     return agreement, detections, tuple(problems)
 
 

@@ -19,6 +19,7 @@ from lesionlens.progress import Progress, silent
 from lesionlens.report.key_image import key_image
 from lesionlens.report.pages import CasePage, FindingPart, Picture, ReaderPart, SessionPage, case_html, session_html
 from lesionlens.report.review import finding_rows
+from lesionlens.report.words import N_
 from lesionlens.results import CaseResult
 from lesionlens.review import Session, reading_seconds
 from lesionlens.review.agreement import session_agreement
@@ -112,7 +113,7 @@ def _case_page(session: Session, case: str, rows: Sequence[Row], shown: _Shown, 
 
 def _read_facts(session: Session, case: str, reader: str) -> dict[str, Any]:
     state, seconds = session.state(case, reader), reading_seconds(session.events(case, reader))
-    read = "on their own" if mode(session, case, reader) == "independent" else "after others were shown"
+    read = N_("on their own") if mode(session, case, reader) == "independent" else N_("after others were shown")
     facts = {"reader": reader, "status": state.status, "flagged": state.flagged, "mode": read}
     return {**facts, "minutes": f"{seconds / 60:.1f}"}
 

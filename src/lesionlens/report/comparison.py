@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from lesionlens.compare import Comparison, Pair
 from lesionlens.heatmap import slug
 from lesionlens.io import write
 from lesionlens.report.matrices import write_matrix
+from lesionlens.seals import file_hashes, sealed_text
 
 __all__ = ["comparison_summary", "write_comparison"]
 
@@ -42,8 +42,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     if comparison.confusion is not None:
         words = {"title": "Voxels by class", "row_title": "A", "column_title": "B"}
         write_matrix(folder / "confusion.png", comparison.confusion, comparison.classes, kind="counts", **words)
-    summary = json.dumps(comparison_summary(comparison), indent=2)
-    (folder / "comparison.json").write_text(summary + "\n", encoding="utf-8")
+    files = file_hashes(folder, [path.name for path in folder.iterdir()])
+    summary = sealed_text({**comparison_summary(comparison), "files": files})
+    (folder / "comparison.json").write_text(summary, encoding="utf-8")
 
 
 def _difference_file(pair: Pair) -> str:

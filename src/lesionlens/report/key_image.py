@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_key_image", "key_image"]
+__all__ = ["draw_key_image", "key_image", "near_box"]
 
 # Of a report page, on paper some 17 cm wide.
 _WIDTH_INCHES, _HEIGHT_INCHES, _DPI = 7.0, 3.3, 110
@@ -91,7 +91,7 @@ def draw_key_image(
         _draw_bar(figure, scale)
     for outline, colour, dashed in outlines:
         paint.draw_outline(near, outline, spacing, width=1.2, colour=colour, dashed=dashed, edged=True)
-    left, right, top, bottom = _near(drawn, spacing, size)
+    left, right, top, bottom = near_box(drawn, spacing, size)
     whole.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="white", linewidth=0.8)
     whole.set(xlim=(0, size[1]), ylim=(size[0], 0))
     near.set(xlim=(left, right), ylim=(bottom, top))
@@ -101,7 +101,7 @@ def draw_key_image(
     return figure
 
 
-def _near(drawn: Mask, spacing: tuple[float, float], size: tuple[float, float]) -> tuple[float, float, float, float]:
+def near_box(drawn: Mask, spacing: tuple[float, float], size: tuple[float, float]) -> tuple[float, float, float, float]:
     """Return the left, right, top and bottom edge in mm of a square around a finding, inside the picture."""
     rows, columns = np.nonzero(drawn)
     low = np.array([rows.min() * spacing[0], columns.min() * spacing[1]]) - _MARGIN_MM

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lesionlens.heatmap import slug
 from lesionlens.regions import LesionChange, LesionChanges
 from lesionlens.report.montage import NOTICE
+from lesionlens.seals import file_hashes, sealed_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,12 +91,12 @@ def write_changes(found: Sequence[LesionChanges], folder: Path, about: Mapping[s
         writer.writerow(CHANGE_COLUMNS)
         for row in (row for one in found for row in change_rows(one)):
             writer.writerow([str(cell).lower() if isinstance(cell, bool) else cell for cell in row.values()])
-    summary = json.dumps(change_summary(found, about), indent=2)
-    (folder / "lesion_changes.json").write_text(summary + "\n", encoding="utf-8")
     for one in found:
         figure = draw_changes(one)
         path = folder / f"lesion_changes_{slug(one.label)}.png"
         figure.savefig(path, format="png", dpi=_DPI, metadata={"Description": NOTICE})
+    content = {**change_summary(found, about), "files": file_hashes(folder, [path.name for path in folder.iterdir()])}
+    (folder / "lesion_changes.json").write_text(sealed_text(content), encoding="utf-8")
 
 
 def lesion_cells(change: LesionChange) -> tuple[str, ...]:

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesionlens.report.montage import NOTICE
+from lesionlens.report.words import ENGLISH, Words, words_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 __all__ = [
+    "SIGNS",
     "CasePage",
     "CohortPage",
     "FindingPart",
@@ -26,12 +29,13 @@ __all__ = [
     "SessionPage",
     "case_html",
     "cohort_html",
+    "render",
     "session_html",
 ]
 
 _TEMPLATES = Path(__file__).parent / "templates"
-# Words are read aloud and printed; the sign beside them is seen from afar.
-_SIGNS = {"accept": "✓", "reject": "✗", "unsure": "?", None: "–"}
+#: Words are read aloud and printed; the sign beside them is seen from afar.
+SIGNS = {"accept": "✓", "reject": "✗", "unsure": "?", None: "–"}
 
 
 @dataclass(frozen=True)
@@ -164,30 +168,47 @@ class CohortPage:
     notes: Sequence[str] = ()
 
 
-def case_html(page: CasePage) -> str:
+def case_html(page: CasePage, *, words: Words = ENGLISH) -> str:
     """Return the page of a case."""
-    return _environment().get_template("case.html").render(page=page)
+    return render("case.html", page, words)
 
 
-def session_html(page: SessionPage) -> str:
+def session_html(page: SessionPage, *, words: Words = ENGLISH) -> str:
     """Return the page of a session."""
-    return _environment().get_template("session.html").render(page=page)
+    return render("session.html", page, words)
 
 
-def cohort_html(page: CohortPage) -> str:
+def cohort_html(page: CohortPage, *, words: Words = ENGLISH) -> str:
     """Return the page of a batch."""
-    return _environment().get_template("cohort.html").render(page=page)
+    return render("cohort.html", page, words)
+
+
+def render(template: str, page: object, words: Words) -> str:
+    """Return a page in a language, with everything in it escaped."""
+    return _environment(words.language).get_template(template).render(page=page)
 
 
 @cache
-def _environment() -> Environment:
+def _environment(language: str) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    words = words_of(language)
     found = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, extensions=["jinja2.ext.i18n"],
     )  # fmt: skip
+    found.install_gettext_translations(words.catalogue, newstyle=True)  # type: ignore[attr-defined]  # of the extension
+    found.policies["ext.i18n.trimmed"] = True
     found.filters["data_uri"] = lambda png: f"data:image/png;base64,{b64encode(png).decode()}"
-    found.filters["sign"] = lambda verdict: _SIGNS.get(verdict, "–")
-    found.globals["notice"] = NOTICE
+    found.filters["sign"] = lambda verdict: SIGNS.get(verdict, "–")
+    found.filters["css_text"] = _css_text
+    found.globals["notice"] = words(NOTICE)
+    found.globals["language"] = language
     return found
+
+
+def _css_text(text: str) -> Markup:
+    """Return a text as a string of CSS, whatever is in it."""
+    from markupsafe import Markup
+
+    return Markup('"{}"').format(Markup("".join(c if c.isalnum() or c in " -" else f"\\{ord(c):x} " for c in text)))

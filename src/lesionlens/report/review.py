@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from lesionlens.review import CaseState, Event, FindingState, Session, reading_s
 from lesionlens.review.agreement import Agreement, PairAgreement
 from lesionlens.review.detection import Detection
 from lesionlens.review.rules import MODEL
+from lesionlens.seals import file_hashes, sealed_text
 
 __all__ = [
     "NOTICE_COLUMN",
@@ -126,7 +126,7 @@ def _statistics(finding: str, events: list[Event]) -> Mapping[str, Any]:
 def write_findings(
     session: Session, folder: Path, *, measured: Mapping[tuple[str, str, str], Mapping[str, Any]] | None = None
 ) -> None:
-    """Write ``findings.csv`` and ``findings.json`` into a folder that exists.
+    """Write ``findings.csv`` and ``findings.json`` into a folder that exists; the latter seals all that lies there.
 
     The JSON file also holds the whole trail: who did what and when, in its order, what was undone included. What was
     ``measured`` again goes into the rows; see :func:`finding_rows`.
@@ -142,8 +142,9 @@ def write_findings(
         "session": session.about,
         "findings": rows,
         "trail": [_trail(event) for event in session.events()],
+        "files": file_hashes(folder, [path.name for path in folder.iterdir()]),
     }
-    (folder / "findings.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (folder / "findings.json").write_text(sealed_text(content), encoding="utf-8")
 
 
 def agreement_words(found: Agreement) -> tuple[str, ...]:

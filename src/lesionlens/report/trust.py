@@ -15,6 +15,7 @@ from lesionlens.checks import VERDICT_WORDS, Chart, Check, TrustReport
 from lesionlens.io import write
 from lesionlens.io.atomic import atomic_folder
 from lesionlens.report.montage import NOTICE
+from lesionlens.seals import file_hashes, sealed_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,12 +75,13 @@ def write_trust(
             "lesionlens": __version__,
             "input": {"sha256": source.sha256, **({"identity": dict(source.identity)} if source.identity else {})},
         }
-        text = json.dumps(head | found.record(), indent=2, default=str, allow_nan=False)
-        (folder / "trust.json").write_text(f"{text}\n", encoding="utf-8")
+        content = json.loads(json.dumps(head | found.record(), default=str, allow_nan=False))
         picture = BytesIO()
         draw_trust(found).savefig(picture, format="png", dpi=_DPI, metadata={"Description": RESEARCH_USE})
         (folder / "trust.png").write_bytes(picture.getvalue())
         write(found.heatmap, folder / f"{found.heatmap.name}.nii.gz")
+        content["files"] = file_hashes(folder, [path.name for path in folder.iterdir()])
+        (folder / "trust.json").write_text(sealed_text(content), encoding="utf-8")
     return found
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "outlines",
     "previous_region",
     "probability",
+    "report",
     "run",
     "sagittal",
     "stop",
@@ -99,6 +100,13 @@ def open_recent() -> None:
 def open_results() -> None:
     """Show what an earlier run wrote about the scan that is chosen."""
     _dock().form.results.click()
+
+
+def report() -> None:
+    """Write results as one page for reading and printing."""
+    from lesionlens.ui.reports import ask_for_report
+
+    ask_for_report()
 
 
 def change_keys() -> None:
