@@ -65,7 +65,7 @@ def test_a_histogram_shows_shares_of_either_side() -> None:
 
 @pytest.mark.parametrize(("least", "at_least"), [(40.0, 3), (0.5, 3)])
 def test_numbers_on_a_scale_of_powers_of_ten_are_plain(least: float, at_least: int) -> None:
-    """"6 x 10^1 regions" is no way to say 60: every number reads as its place, and there are enough of them."""
+    """Nobody writes 60 regions as 6 x 10^1: every number reads as its place, and there are enough of them."""
     found = ThresholdCurve(np.array([0.1, 0.4, 0.6]), np.array([3000.0, 2000, 1000]), np.array([900, least, least]))
     figure = draw_threshold_curve(found, threshold=0.5)
     figure.draw_without_rendering()

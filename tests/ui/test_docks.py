@@ -6,13 +6,25 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pytest
+from napari.utils._proxies import PublicOnlyProxy
 from npe2 import PluginManifest
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
+
+from lesionlens.ui.compare import CompareWidget
+from lesionlens.ui.current import current_of
+from lesionlens.ui.plots.dock import PlotsWidget
+from ui_window import WAIT_MS, Window
 
 
-def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository: Path) -> None:
-    """A menu entry that ends in an error would be the first that somebody sees; closing it must leave nothing."""
+@pytest.mark.parametrize("stand_in", [False, True])
+def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository: Path, stand_in: bool) -> None:
+    """A menu entry that ends in an error would be the first that somebody sees; closing it must leave nothing.
+
+    napari's menus hand over the viewer, `napari -w` and `add_plugin_dock_widget` a stand-in of it.
+    """
+    handed = PublicOnlyProxy(viewer) if stand_in else viewer
     contributions = PluginManifest.from_file(repository / "napari.yaml").contributions
     commands = {command.id: str(command.python_name) for command in contributions.commands or []}
     listeners = len(viewer.mouse_drag_callbacks)
@@ -20,7 +32,8 @@ def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository
 
     for dock in contributions.widgets or []:
         module, _, name = commands[dock.command].partition(":")
-        widget: QWidget = getattr(import_module(module), name)(viewer)
+        widget: QWidget = getattr(import_module(module), name)(handed)
+        assert vars(widget)["viewer"] is viewer
         viewer.window.add_dock_widget(widget, name=f"LesionLens {dock.display_name}")
         opened.append(dock.display_name)
         viewer.window.remove_dock_widget(widget)
@@ -30,3 +43,38 @@ def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository
     assert opened == ["LesionLens", "Trust", "Importance", "Compare", "Views", "Review", "Plots"]
     assert len(viewer.mouse_drag_callbacks) == listeners
     viewer.layers.selection.clear()  # events of the viewer find no dock any more
+
+
+def test_docks_that_were_handed_a_stand_in_know_of_each_other(viewer: Any) -> None:
+    """What one of them notes, as a threshold that is dragged, the other one has to find."""
+    dock = PlotsWidget(PublicOnlyProxy(viewer))
+
+    assert dock.current is current_of(viewer)
+    dock.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+
+@pytest.mark.xvfb
+def test_docks_share_one_place_and_keep_it_when_moved(visible_window: Window, qtbot: Any) -> None:
+    """Three docks below each other leave each a few rows; where a user has put one, it stays."""
+    window = visible_window.viewer.window
+    main, first = window._qt_window, visible_window.widget.parentWidget()
+    height, room = main.height(), first.height()
+    docks = [PlotsWidget(visible_window.viewer), CompareWidget(visible_window.viewer)]
+    frames: list[QDockWidget] = []
+    for dock in docks:
+        frames.append(window.add_dock_widget(dock, name=f"LesionLens {type(dock).__name__}", area="right"))
+        qtbot.waitUntil(lambda: first in main.tabifiedDockWidgets(frames[-1]), timeout=WAIT_MS)
+        assert not dock.visibleRegion().isEmpty()  # it is in front
+    assert main.height() == height
+    assert frames[-1].height() > 0.9 * room  # tabs have a bar
+
+    frames[-1].setFloating(True)
+    frames[-1].hide()
+    frames[-1].show()
+    qtbot.waitUntil(frames[-1].isVisible, timeout=WAIT_MS)
+    assert frames[-1].isFloating()
+    for dock in docks:
+        window.remove_dock_widget(dock)
+        dock.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
