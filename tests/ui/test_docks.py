@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from napari.utils._proxies import PublicOnlyProxy
 from npe2 import PluginManifest
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
-from lesionlens.ui.compare import CompareWidget
 from lesionlens.ui.current import current_of
+from lesionlens.ui.docking import share_place
 from lesionlens.ui.plots.dock import PlotsWidget
-from ui_window import WAIT_MS, Window
+from lesionlens.ui.region_figures import RegionFigures
+from ui_window import WAIT_MS
 
 
 @pytest.mark.parametrize("stand_in", [False, True])
@@ -54,22 +55,19 @@ def test_docks_that_were_handed_a_stand_in_know_of_each_other(viewer: Any) -> No
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
-@pytest.mark.xvfb
-def test_docks_share_one_place(visible_window: Window, qtbot: Any) -> None:
+def test_docks_share_one_place(qtbot: Any) -> None:
     """Three docks below each other leave each a few rows, or make the window higher than the screen."""
-    window = visible_window.viewer.window
-    main, first = window._qt_window, visible_window.widget.parentWidget()
-    height, room = main.height(), first.height()
-    docks = [PlotsWidget(visible_window.viewer), CompareWidget(visible_window.viewer)]
-    frames: list[QDockWidget] = []
-    for dock in docks:
-        frames.append(window.add_dock_widget(dock, name=f"LesionLens {type(dock).__name__}", area="right"))
-        qtbot.waitUntil(lambda: first in main.tabifiedDockWidgets(frames[-1]), timeout=WAIT_MS)
-        assert not dock.visibleRegion().isEmpty()  # it is in front
-    assert main.height() == height
-    assert frames[-1].height() > 0.9 * room  # tabs have a bar
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    window.show()
+    frames = []
+    for _ in range(3):
+        content, frame = RegionFigures(), QDockWidget(window)
+        share_place(content)
+        frame.setWidget(content)
+        window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, frame)
+        frame.show()
+        frames.append(frame)
+    qtbot.waitUntil(lambda: len(window.tabifiedDockWidgets(frames[0])) == 2, timeout=WAIT_MS)
 
-    for dock in docks:
-        window.remove_dock_widget(dock)
-        dock.deleteLater()
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    assert set(window.tabifiedDockWidgets(frames[0])) == set(frames[1:])
