@@ -2,12 +2,14 @@
 
 Needs a display of at least 1600 x 1000 pixels; under Xvfb:
 ``xvfb-run -s "-screen 0 1600x1000x24" python docs/make_screenshots.py``.
+Names of pictures, such as ``viewer-trust.png``, make these alone.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 from napari.layers import Layer
 from PIL import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QScrollArea
+from qtpy.QtWidgets import QScrollArea, QWidget
 
 from lesionlens.display import AXIAL, CORONAL
 from lesionlens.io import read, read_overlay
@@ -32,12 +34,13 @@ from lesionlens.ui.review.window import open_review
 from lesionlens.ui.trust import TrustWidget
 from lesionlens.ui.views.dock import ViewsWidget
 from lesionlens.ui.widget import LesionLensWidget
-from lesionlens.volume import Volume
 
 IMAGES = Path(__file__).parent / "images"
 # Colours of a picture; 256 keep it below 300 KB without a visible difference.
 COLOURS = 256
 PAUSE_S = 0.02
+# So many pictures of the window in a row that are equal mean that nothing waits to be drawn.
+STEADY = 8
 # How far the brush goes in the picture of a correction.
 STROKE_VOXELS = 6
 
@@ -46,21 +49,22 @@ STROKE_VOXELS = 6
 CHECKS = ("seen", "perturbation", "localisation")
 
 
-def main() -> None:
-    """Run the sample and picture everything: results, linked views, styles, checks, a comparison, a plot, a session."""
+def main(names: Sequence[str]) -> None:
+    """Run the sample and make the pictures of these names, with those that come along, or all."""
+    if unknown := set(names).difference(OF_A_SESSION, *PICTURES.values()):
+        raise SystemExit(f"There are no pictures {', '.join(sorted(unknown))}.")
+    wanted = [make for make, files in PICTURES.items() if not names or set(files).intersection(names)]
     path = sample_scan()
     volume = read(path)
     viewer = open_viewer(volume, run_case(RunOptions(path), volume=volume))
     widget = next(dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, LesionLensWidget))
-    picture_results(viewer, widget)
-    picture_views(viewer)
-    picture_styles(viewer, widget)
-    picture_checks(viewer, widget, volume)
-    picture_comparison(viewer, widget)
-    picture_plots(viewer, widget)
+    for make in wanted:
+        make(viewer, widget)
     result = widget.result
     viewer.close()
     assert result is not None
+    if names and not set(OF_A_SESSION).intersection(names):
+        return
     with TemporaryDirectory() as folder:
         results = write_case(result, Path(folder, "results"))
         path = Path(folder, "trial.session")
@@ -83,11 +87,10 @@ def picture_results(viewer: Any, widget: LesionLensWidget) -> None:
     widget.table.choose_first()
 
 
-def picture_views(viewer: Any) -> None:
+def picture_views(viewer: Any, _widget: LesionLensWidget) -> None:
     """Picture the three planes of the largest lesion."""
     dock = ViewsWidget(viewer)
-    viewer.window.add_dock_widget(dock, name="Views", area="right", tabify=True)
-    wait(lambda: True)
+    add(viewer, dock, "Views")
     viewer.reset_view()
     save(viewer, "viewer-views.png")
     viewer.window.remove_dock_widget(dock)
@@ -127,7 +130,7 @@ def picture_comparison(viewer: Any, widget: LesionLensWidget) -> None:
             widget.controls.keep.click()
     first = next(layer.name for layer in viewer.layers if layer.name.startswith("LayerCAM"))
     dock = CompareWidget(viewer)
-    viewer.window.add_dock_widget(dock, name="Compare", area="right", tabify=True)
+    add(viewer, dock, "Compare")
     dock.first.setCurrentText(first)
     dock.second.setCurrentText("HiResCAM: lesion")
     dock.bar.run.click()
@@ -142,22 +145,27 @@ def picture_comparison(viewer: Any, widget: LesionLensWidget) -> None:
     viewer.layers.remove(f"Difference: HiResCAM: lesion minus {first}")
 
 
-def picture_checks(viewer: Any, widget: LesionLensWidget, volume: Volume) -> None:
+def picture_checks(viewer: Any, widget: LesionLensWidget) -> None:
     """Picture what the checks of Grad-CAM found, with the lesions that were simulated for a reader's."""
+    assert widget.result is not None
+    volume = widget.result.volume
     (lesions,) = read_overlay(sample_scan().with_name("flair-sample-lesions.nii.gz"), volume, kind="mask")
     marks = viewer.add_layer(Layer.create(*overlay_layer(lesions, volume)))
     marks.contour = 1
     widget.controls.kinds["probability"].visible.setChecked(False)
     widget.controls.kinds["attribution"].visible.setChecked(True)
     dock = TrustWidget(viewer)
-    viewer.window.add_dock_widget(dock, name="Trust", area="right", tabify=True)
+    add(viewer, dock, "Trust")
     dock.mask_layer.setCurrentText(marks.name)
     dock.checks.check(*CHECKS)
     dock.bar.run.click()
     wait(lambda: dock.bar.job is None)
+    viewer.reset_view()
     save(viewer, "viewer-trust.png")
     viewer.layers.remove(marks)
     viewer.window.remove_dock_widget(dock)
+    widget.controls.kinds["attribution"].visible.setChecked(False)
+    widget.controls.kinds["probability"].visible.setChecked(True)
 
 
 def picture_review(path: Path) -> None:
@@ -185,14 +193,38 @@ def picture_review(path: Path) -> None:
 
 def picture_plots(viewer: Any, widget: LesionLensWidget) -> None:
     """Picture what every threshold would give, beside the dock whose threshold it moves."""
-    viewer.window.resize(1590, 940)  # room for a canvas between the docks
     dock = PlotsWidget(viewer)
-    viewer.window.add_dock_widget(dock, name="Plots", area="right")
-    viewer.window._qt_window.splitDockWidget(widget.parentWidget(), dock.parentWidget(), Qt.Orientation.Horizontal)
+    add(viewer, dock, "Plots")
+    window, frame = viewer.window._qt_window, dock.parentWidget()
+    frame.setFloating(True)  # Qt splits no tabs, and clears away their bar only now
+    settle()
+    window.splitDockWidget(widget.parentWidget(), frame, Qt.Orientation.Horizontal)
+    frame.setFloating(False)
+    viewer.window.resize(1590, 940)  # room for a canvas between the docks
+    wait(lambda: not (dock.visibleRegion().isEmpty() or widget.visibleRegion().isEmpty()))
     widget.table.choose_first()
     wait(lambda: dock.view.figure is not None and dock.job is None)
+    viewer.reset_view()
     save(viewer, "viewer-plots.png")
     viewer.window.remove_dock_widget(dock)
+
+
+#: What makes which pictures, in this order.
+PICTURES: dict[Callable[[Any, LesionLensWidget], None], tuple[str, ...]] = {
+    picture_results: ("viewer.png", "viewer-gradcam.png", "viewer-coronal.png"),
+    picture_views: ("viewer-views.png",),
+    picture_styles: ("viewer-styles.png",),
+    picture_checks: ("viewer-trust.png",),
+    picture_comparison: ("viewer-compare.png",),
+    picture_plots: ("viewer-plots.png",),
+}
+OF_A_SESSION = ("review-open.png", "review-judged.png", "review-edited.png")
+
+
+def add(viewer: Any, dock: QWidget, name: str) -> None:
+    """Add a dock, and wait until it has found its place: a tab beside those that are there."""
+    frame = viewer.window.add_dock_widget(dock, name=name, area="right")
+    wait(lambda: bool(viewer.window._qt_window.tabifiedDockWidgets(frame)) and not dock.visibleRegion().isEmpty())
 
 
 def wait(until: Callable[[], bool]) -> None:
@@ -203,8 +235,19 @@ def wait(until: Callable[[], bool]) -> None:
     settle()
 
 
+def wait_until_drawn(viewer: Any) -> None:
+    """Let the window live until it looks the same several times: layout, canvas and figures each take their rounds."""
+    window, same, before = viewer.window._qt_window, 0, None
+    while same < STEADY:
+        settle()
+        time.sleep(PAUSE_S)
+        now = window.grab().toImage()
+        same, before = (same + 1 if now == before else 0), now
+
+
 def save(viewer: Any, name: str) -> None:
     """Save the window as a small PNG."""
+    wait_until_drawn(viewer)
     path = save_screenshot(viewer, IMAGES / name)
     with Image.open(path) as picture:
         # Median cut, the default, gives up colours of few pixels, such as those of verdicts.
@@ -213,4 +256,4 @@ def save(viewer: Any, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -20,6 +20,7 @@ __all__ = [
     "IrregularSeriesError",
     "LesionLensError",
     "MissingPackageError",
+    "OtherFrameError",
     "OutputError",
     "PacsError",
     "ProcessError",
@@ -100,6 +101,10 @@ class AmbiguousSeriesError(ReadError):
 
 class AmbiguousStackError(AmbiguousSeriesError):
     """A series or file holds several volumes and none was chosen."""
+
+
+class OtherFrameError(ReadError):
+    """What is to be laid over a scan lies in another frame of reference, so that positions cannot be compared."""
 
 
 class BundleError(LesionLensError, ValueError):

@@ -15,7 +15,7 @@ from pydicom import dcmread
 
 import lesionlens as ll
 from dicom_factory import make_series
-from lesionlens.errors import ReadError
+from lesionlens.errors import OtherFrameError, ReadError
 from lesionlens.io import read_overlay, write, write_labels
 from lesionlens.report.table import region_rows
 from lesionlens.volume import Grid, Source, Volume
@@ -218,7 +218,9 @@ def test_another_frame_of_reference_is_refused_unless_asked_for(tmp_path: Path) 
     """Equal numbers in two spaces are different places in the patient."""
     path = make_seg(tmp_path / "seg", [(1, k, blob(seed=k)) for k in range(3)])
 
-    with pytest.raises(ReadError, match=r"seg lies in another frame of reference than the scan 'CT'.* --other-frame"):
+    with pytest.raises(
+        OtherFrameError, match=r"seg lies in another frame of reference than the scan 'CT'.* --other-frame"
+    ):
         read_overlay(path, seg_scan(frame="1.2.4"))
     (mask,) = read_overlay(path, seg_scan(frame="1.2.4"), other_frame=True)
 

@@ -63,6 +63,23 @@ def test_a_histogram_shows_shares_of_either_side() -> None:
     assert axes.get_xlabel() == "intensity in HU"
 
 
+@pytest.mark.parametrize(("least", "at_least"), [(40.0, 3), (0.5, 3)])
+def test_numbers_on_a_scale_of_powers_of_ten_are_plain(least: float, at_least: int) -> None:
+    """Nobody writes 60 regions as 6 x 10^1: every number reads as its place, and there are enough of them."""
+    found = ThresholdCurve(np.array([0.1, 0.4, 0.6]), np.array([3000.0, 2000, 1000]), np.array([900, least, least]))
+    figure = draw_threshold_curve(found, threshold=0.5)
+    figure.draw_without_rendering()
+    axes = figure.axes[1]
+    ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
+    low, high = axes.get_ylim()
+    read = {tick.get_loc(): tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high}
+
+    assert axes.get_yscale() == "log"
+    written = {place: text for place, text in read.items() if text}
+    assert [float(text) for text in written.values()] == pytest.approx(list(written))
+    assert len(written) >= at_least
+
+
 def test_a_scan_without_regions_has_one_side() -> None:
     """A healthy scan is no error."""
     found = Histogram(np.array([0.0, 1.0]), np.array([0]), np.array([5]))

@@ -109,6 +109,22 @@ def test_what_is_special_about_a_scan_is_written_on_the_canvas(window: Window) -
     assert "tilted: geometry irregular: gap between k=3 and k=4 (worst position error 2.5 mm)" in text
 
 
+def test_the_surround_of_a_scan_is_dark_in_the_light_too(window: Window) -> None:
+    """A white surround dazzles whoever looks for a faint lesion; without a scan the theme is the user's."""
+    canvas, before = window.viewer.canvas, window.viewer.theme
+    try:
+        window.viewer.theme = "light"
+        assert min(canvas.background_color[:3]) > 0.5
+
+        layer = window.open(phantom())
+        assert max(canvas.background_color[:3]) == 0
+
+        window.viewer.layers.remove(layer)
+        assert min(canvas.background_color[:3]) > 0.5
+    finally:
+        window.viewer.theme = before
+
+
 def test_annotating_twice_changes_nothing(window: Window) -> None:
     """A second dock must not write the notice twice."""
     before = set(window.viewer.canvas.overlays)

@@ -6,13 +6,26 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pytest
+from napari.utils._proxies import PublicOnlyProxy
 from npe2 import PluginManifest
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
+
+from lesionlens.ui.current import current_of
+from lesionlens.ui.docking import share_place
+from lesionlens.ui.plots.dock import PlotsWidget
+from lesionlens.ui.region_figures import RegionFigures
+from ui_window import WAIT_MS
 
 
-def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository: Path) -> None:
-    """A menu entry that ends in an error would be the first that somebody sees; closing it must leave nothing."""
+@pytest.mark.parametrize("stand_in", [False, True])
+def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository: Path, stand_in: bool) -> None:
+    """A menu entry that ends in an error would be the first that somebody sees; closing it must leave nothing.
+
+    napari's menus hand over the viewer, `napari -w` and `add_plugin_dock_widget` a stand-in of it.
+    """
+    handed = PublicOnlyProxy(viewer) if stand_in else viewer
     contributions = PluginManifest.from_file(repository / "napari.yaml").contributions
     commands = {command.id: str(command.python_name) for command in contributions.commands or []}
     listeners = len(viewer.mouse_drag_callbacks)
@@ -20,7 +33,8 @@ def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository
 
     for dock in contributions.widgets or []:
         module, _, name = commands[dock.command].partition(":")
-        widget: QWidget = getattr(import_module(module), name)(viewer)
+        widget: QWidget = getattr(import_module(module), name)(handed)
+        assert vars(widget)["viewer"] is viewer
         viewer.window.add_dock_widget(widget, name=f"LesionLens {dock.display_name}")
         opened.append(dock.display_name)
         viewer.window.remove_dock_widget(widget)
@@ -30,3 +44,30 @@ def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository
     assert opened == ["LesionLens", "Trust", "Importance", "Compare", "Views", "Review", "Plots", "Archive"]
     assert len(viewer.mouse_drag_callbacks) == listeners
     viewer.layers.selection.clear()  # events of the viewer find no dock any more
+
+
+def test_docks_that_were_handed_a_stand_in_know_of_each_other(viewer: Any) -> None:
+    """What one of them notes, as a threshold that is dragged, the other one has to find."""
+    dock = PlotsWidget(PublicOnlyProxy(viewer))
+
+    assert dock.current is current_of(viewer)
+    dock.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+
+def test_docks_share_one_place(qtbot: Any) -> None:
+    """Three docks below each other leave each a few rows, or make the window higher than the screen."""
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    window.show()
+    frames = []
+    for _ in range(3):
+        content, frame = RegionFigures(), QDockWidget(window)
+        share_place(content)
+        frame.setWidget(content)
+        window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, frame)
+        frame.show()
+        frames.append(frame)
+        qtbot.waitUntil(lambda: len(window.tabifiedDockWidgets(frames[0])) == len(frames) - 1, timeout=WAIT_MS)
+
+    assert set(window.tabifiedDockWidgets(frames[0])) == set(frames[1:])

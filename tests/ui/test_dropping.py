@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QMessageBox
 
 from dicom_results import Made, make_results
 from lesionlens.dicom_export import export_dicom
@@ -49,6 +50,36 @@ def test_objects_are_laid_over_the_scan(
     shown = np.asarray(drop(window, folder / "probability_lesion.dcm", monkeypatch).data)
     assert np.array_equal(np.sort(shown, axis=None), np.sort(probability, axis=None))
     assert len(window.viewer.layers) >= 4
+
+
+@pytest.mark.parametrize("one_space", [True, False])
+def test_another_frame_of_reference_is_asked_about(
+    window: Window,
+    made: tuple[Made, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Any,
+    tmp_path: Path,
+    one_space: bool,
+) -> None:
+    """Objects with pseudonyms name another frame: only who knows that it is the same space may lay them over."""
+    results, _ = made
+    export_dicom(results.results, results.source, tmp_path / "objects", formats=["seg"])
+    window.open(results.volume)
+
+    def decide(box: QMessageBox) -> None:
+        role = QMessageBox.ButtonRole.AcceptRole if one_space else QMessageBox.ButtonRole.RejectRole
+        window.click(next(button for button in box.buttons() if box.buttonRole(button) == role))
+
+    seen = answer(decide)
+    monkeypatch.setattr(reader, "_viewer_of_the_user", lambda: window.viewer)
+    assert reader.read_layers(str(tmp_path / "objects" / "seg_lesion.dcm")) == [(None,)]
+    window.qtbot.waitUntil(lambda: bool(seen) and not jobs._running.jobs, timeout=WAIT_MS)
+
+    assert "seg_lesion.dcm has another frame of reference than" in seen[0]
+    assert len(window.viewer.layers) == (2 if one_space else 1)
+    if one_space:
+        laid = np.asarray(window.viewer.layers[-1].data)
+        assert np.count_nonzero(laid) == np.count_nonzero(results.labels)
 
 
 def test_nothing_is_laid_over_without_a_scan(window: Window, made: tuple[Made, Path]) -> None:

@@ -10,7 +10,8 @@ from qtpy.QtCore import Qt
 
 from lesionlens.display import DisplayView
 from lesionlens.regions import measure_classes
-from lesionlens.report.columns import column_of
+from lesionlens.report.columns import COLUMNS, column_of
+from lesionlens.report.table import region_rows
 from lesionlens.results import CaseResult
 from lesionlens.rules import RegionRules
 from lesionlens.ui.diameters import NAME, lines_of
@@ -104,6 +105,32 @@ def test_headings_say_the_definitions_of_the_reference(window: Window, result: C
         assert column.formula in tips[heading]
     assert "Unit: mm³." in tips["mL"]
     assert column_of("axial_perpendicular_mm").meaning in tips["axial mm"]
+
+
+def test_every_figure_of_the_chosen_region_is_shown_with_its_definition(window: Window, result: CaseResult) -> None:
+    """What a file says of a region is there without the file: the same names, values and definitions."""
+    shown(window, result)
+    figures = window.widget.table.figures
+    assert figures.rowCount() == 0
+
+    for number in (0, 1):
+        window.click_row(number)
+        row = region_rows(result.regions)[number]
+        wanted = [column for column in COLUMNS if any(row[name] is not None for name in column.names)]
+        assert figures.rowCount() == len(wanted) > 30
+        for place, column in enumerate(wanted):
+            name, value = figures.item(place, 0), figures.item(place, 1)
+            assert name.text().removesuffix(" …") == column.names[0]
+            assert all(part in name.toolTip() for part in (*column.names, column.meaning, column.unit, column.formula))
+            assert value.toolTip() == name.toolTip()
+            for text, cell in zip(value.text().split(", "), [row[one] for one in column.names], strict=True):
+                if isinstance(cell, bool | str):
+                    assert text == (cell if isinstance(cell, str) else "yes" if cell else "no")
+                else:
+                    assert float(text) == pytest.approx(cell, rel=1e-4)
+
+    window.viewer.layers.clear()
+    window.qtbot.waitUntil(lambda: figures.rowCount() == 0, timeout=WAIT_MS)
 
 
 def test_flags_are_words_in_the_table_and_absent_where_none_is_raised(window: Window) -> None:

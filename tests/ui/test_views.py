@@ -532,6 +532,19 @@ def test_crosshairs_cross_at_the_position_and_can_be_hidden(views: ViewsWidget) 
     assert [len(crosshair.lines) for crosshair in views.linkage.crosshairs] == [0, 0, 0, 0]
 
 
+def test_closing_the_dock_leaves_the_picture_where_it_was(viewer: Any) -> None:
+    """Views that are emptied look for a place of their own; the main canvas must not be taken there."""
+    open_scan(viewer, phantom())
+    views = dock_views(viewer)
+    viewer.dims.point = (10.0, 12.0, 14.0)
+    viewer.scene.camera.center, viewer.scene.camera.zoom = (0.0, 11.0, 13.0), 7.0
+    before = viewer.scene.camera.center, viewer.scene.camera.zoom, viewer.dims.point
+
+    close_views(viewer, views)
+
+    assert (viewer.scene.camera.center, viewer.scene.camera.zoom, viewer.dims.point) == before
+
+
 def test_closing_the_dock_leaves_nothing_behind(viewer: Any) -> None:
     """What was closed is neither told of anything nor kept in memory."""
     open_scan(viewer, phantom())

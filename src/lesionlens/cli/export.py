@@ -31,9 +31,12 @@ _KEY = Annotated[
 ]
 _SESSION = Annotated[
     Path | None,
-    typer.Option(help="Session in which the results were judged: its verdicts go into the report.", **_PATH),
+    typer.Option(
+        help="Session in which the results were judged: regions are written as the reader left them, with verdicts.",
+        **_PATH,
+    ),
 ]
-_READER = Annotated[str | None, typer.Option(help="Whose verdicts. [default: the only reader's]")]
+_READER = Annotated[str | None, typer.Option(help="Who judged them. [default: the only reader]")]
 
 
 def register(app: typer.Typer) -> None:

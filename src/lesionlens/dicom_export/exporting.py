@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from lesionlens.dicom_export.job import Job, read_job
 from lesionlens.dicom_export.writers import WRITERS
 from lesionlens.errors import InputError, LesionLensError, OutputError, unknown_name
-from lesionlens.handover.verdicts import Verdicts, verdicts_on
+from lesionlens.handover.verdicts import Verdicts, outlines_on, verdicts_on
 from lesionlens.io.atomic import atomic_folder
 from lesionlens.progress import Progress, silent
 
@@ -93,7 +93,8 @@ def export_dicom(
     key
         What pseudonyms are made from; by default a key that is kept in the user's data folder.
     session, reader
-        Session in which the results were judged, and whose verdicts the report is to hold.
+        Session in which the results were judged, and whose verdicts the report is to hold. Regions are written as
+        that reader left them.
     overwrite
         Write into a folder that holds files.
     progress
@@ -121,7 +122,10 @@ def export_dicom(
         wanted = [one for one in get_args(DicomFormat) if one in formats or (one == "seg" and "sr" in formats)]
         judged = Verdicts() if session is None else verdicts_on(Path(session), Path(results), reader)
         job = read_job(Path(results), Path(source), folder, series, identified, key, "sr" in wanted, progress)
-        job.judge(judged)
+        left = (
+            outlines_on(Path(session), Path(results), judged.reader, job.case) if session and judged.changed else None
+        )
+        job.judge(judged, left)
         tasks = [(one, task) for one in wanted for task in WRITERS[one](job, _places(job, one))]
         for done, (_, task) in enumerate(tasks):
             progress("Writing DICOM", done, len(tasks))

@@ -5,27 +5,32 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesionlens.errors import ReadError
+from lesionlens.handover.outlines import Origin, Outlines
 from lesionlens.handover.verdicts import Verdicts
 from lesionlens.io.atomic import atomic_path
 from lesionlens.io.policy import Wanted
 from lesionlens.progress import Progress
 from lesionlens.registration import data_folder
+from lesionlens.report.table import Cell, region_rows
 from lesionlens.results import CaseResult, read_case, read_record
+from lesionlens.volume import Array
 
 if TYPE_CHECKING:
     from lesionlens.io.dicom.export.frames import SourceFrames
-    from lesionlens.io.dicom.export.masks import Segment
+    from lesionlens.io.dicom.export.masks import Making, Segment
     from lesionlens.io.dicom.export.objects import Algorithm
 
 __all__ = ["Job", "read_job"]
 
 # How a digest of a series' UID in a record begins; the UID itself is not kept there.
 _DIGEST = "uid-"
+_MADE: dict[Origin, Making] = {"model": "AUTOMATIC", "edited": "SEMIAUTOMATIC", "drawn": "MANUAL"}
 
 
 @dataclass(eq=False)
@@ -38,14 +43,21 @@ class Job:
     identified: bool
     key: str
     verdicts: Verdicts = field(default_factory=Verdicts)
+    outlines: Outlines | None = None
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     segmentations: dict[str, Any] = field(default_factory=dict)
 
-    def judge(self, verdicts: Verdicts) -> None:
-        """Take over what a reader said."""
-        self.verdicts = verdicts
-        self.notes += verdicts.notes
+    def judge(self, verdicts: Verdicts, outlines: Outlines | None = None) -> None:
+        """Take over what a reader said, and how the reader left the regions where that is another way."""
+        self.verdicts, self.outlines = verdicts, outlines
+        self.notes += [*verdicts.notes, *(() if outlines is None else outlines.notes)]
+
+    @property
+    def labels(self) -> Mapping[str, Array]:
+        """By class: the (i, j, k) numbers of the regions."""
+        found: Mapping[str, Array] = self.case.labels if self.outlines is None else self.outlines.labels
+        return found
 
     @property
     def reader(self) -> str:
@@ -65,11 +77,36 @@ class Job:
 
     def segments(self, label: str) -> list[Segment]:
         """Return the regions of a class; the same ones whichever object they are in."""
-        from lesionlens.io.dicom.export.masks import Segment, tracking_uid
+        from lesionlens.io.dicom.export.masks import Segment
 
-        facts = (self.key, self.case.volume.source.sha256, self.case.record["bundle"]["sha256"], label)
-        count = int(self.case.labels[label].max())
-        return [Segment(label, f"{label} {n}", tracking_uid(*facts, str(n))) for n in range(1, count + 1)]
+        last = int(self.case.labels[label].max()) if label in self.case.labels else 0
+        if self.outlines is None:
+            return [Segment(label, f"{label} {n}", self._tracked(label, str(n))) for n in range(1, last + 1)]
+        found = []
+        for outline in self.outlines.found[label]:
+            if not outline.number:
+                last += 1
+            # Names of findings in a session may hold the reader's; they go into nothing but a digest.
+            facts = (str(outline.number),) if outline.number else (self.verdicts.reader, outline.finding)
+            name = f"{label} {outline.number or last}"
+            found.append(Segment(label, name, self._tracked(label, *facts), _MADE[outline.origin]))
+        return found
+
+    def _tracked(self, *facts: str) -> str:
+        from lesionlens.io.dicom.export.masks import tracking_uid
+
+        return tracking_uid(self.key, self.case.volume.source.sha256, self.case.record["bundle"]["sha256"], *facts)
+
+    def findings(self) -> Iterator[tuple[str, int, Mapping[str, Cell], str]]:
+        """Yield class, number among the segments, statistics and verdict of each region."""
+        if self.outlines is None:
+            for row in region_rows(self.case.regions):
+                label, number = str(row["class"]), int(row["label"] or 0)
+                yield label, number, row, self.verdicts.of_region.get((label, number), "")
+            return
+        for label, found in self.outlines.found.items():
+            for number, outline in enumerate(found, 1):
+                yield label, number, outline.row, self.verdicts.of_finding.get(outline.finding, "")
 
     @property
     def algorithm(self) -> Algorithm:

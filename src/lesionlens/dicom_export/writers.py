@@ -23,7 +23,7 @@ Writing = Iterator[Callable[[], None]]
 def _segmentations(job: Job, place: Places) -> Writing:
     from lesionlens.io.dicom.export.masks import segmentation
 
-    for n, (label, array) in enumerate(job.case.labels.items(), 1):
+    for n, (label, array) in enumerate(job.labels.items(), 1):
 
         def write(n: int = n, label: str = label, array: Any = array) -> None:
             segments = job.segments(label)
@@ -72,15 +72,12 @@ def _attributions(job: Job, place: Places) -> Writing:
 
 def _report(job: Job, place: Places) -> Writing:
     from lesionlens.io.dicom.export.report import Finding, quantities, report
-    from lesionlens.report.table import region_rows
 
     def write() -> None:
         volume = job.case.volume
         findings = []
-        for row in region_rows(job.case.regions):
-            label, number = str(row["class"]), int(row["label"] or 0)
+        for label, number, row, verdict in job.findings():
             measured = quantities(row, volume.unit, volume.source.modality)
-            verdict = job.verdicts.of_region.get((label, number), "")
             segment = job.segments(label)[number - 1]
             findings.append(Finding(segment, number, job.segmentations[label], measured, verdict))
         if not findings:
@@ -97,7 +94,7 @@ def _structures(job: Job, place: Places) -> Writing:
     def write() -> None:
         found = [
             Structure(segment, np.asarray(array), number)
-            for label, array in job.case.labels.items()
+            for label, array in job.labels.items()
             for number, segment in enumerate(job.segments(label), 1)
         ]
         if not found:
@@ -112,13 +109,13 @@ def _key_images(job: Job, place: Places) -> Writing:
     from lesionlens.io.dicom.export.pictures import key_image
     from lesionlens.report.key_frame import key_frame
 
-    regions = [(label, n, one) for label in job.case.labels for n, one in enumerate(job.segments(label), 1)]
+    regions = [(label, n, one) for label in job.labels for n, one in enumerate(job.segments(label), 1)]
     for instance, (label, number, segment) in enumerate(regions, 1):
 
         def write(
             instance: int = instance, label: str = label, number: int = number, title: str = segment.name
         ) -> None:
-            k, factor, picture = key_frame(job.case.volume, np.asarray(job.case.labels[label]) == number, title)
+            k, factor, picture = key_frame(job.case.volume, np.asarray(job.labels[label]) == number, title)
             job.save(key_image(place(instance), k, factor, picture), f"key_{slug(label)}_{number}.dcm")
 
         yield write

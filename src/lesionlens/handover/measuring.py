@@ -53,8 +53,10 @@ class Read:
         )
 
 
-def measure_reads(session: Session, case: str, result: CaseResult) -> list[Read]:
-    """Return a case as each reader left it, with the statistics of every finding.
+def measure_reads(
+    session: Session, case: str, result: CaseResult, *, readers: Sequence[str] | None = None
+) -> list[Read]:
+    """Return a case as each reader left it, or those who are named, with the statistics of every finding.
 
     What the model drew and nobody changed has the model's statistics; everything else is measured on the scan in the
     same way.
@@ -65,7 +67,7 @@ def measure_reads(session: Session, case: str, result: CaseResult) -> list[Read]
     regions = {f.id: known[f.label_class, f.label] for f in findings if (f.label_class, f.label) in known}
     classes = {finding.id: finding.label_class for finding in findings}
     reads = []
-    for reader in session.readers:
+    for reader in session.readers if readers is None else readers:
         events = session.events(case, reader)
         if not events:
             continue

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lesionlens.errors import InputError, ReadError, unknown_name
+from lesionlens.handover.outlines import Outlines, outlines_of
+from lesionlens.results import CaseResult
 from lesionlens.review import Session
 from lesionlens.sessions import digest_of
 
-__all__ = ["Verdicts", "verdicts_on"]
+__all__ = ["Verdicts", "outlines_on", "verdicts_on"]
 
 _RECORD = "record.json"
+_REGIONS = "regions_"
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,18 @@ class Verdicts:
         Who gave them.
     of_region
         By class and number of the region; regions without a verdict are not in it.
+    of_finding
+        By name in the session, also of findings that the reader drew.
+    changed
+        Whether the reader drew findings, or changed some; :func:`outlines_on` says how they are now.
     notes
         What a user must know: one sentence each.
     """
 
     reader: str = ""
     of_region: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    of_finding: Mapping[str, str] = field(default_factory=dict)
+    changed: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -53,26 +62,50 @@ def verdicts_on(session: Path, results: Path, reader: str | None = None) -> Verd
     InputError
         If there is no such reader, or none of several was named.
     """
-    digest = digest_of(results / _RECORD)
     with Session.open(session, read_only=True) as found:
-        case = next((name for name in found.case_ids if found.case(name).pins.get(_RECORD) == digest), None)
-        if case is None:
-            raise ReadError(f"{results} is no case of the session {session.name}; give the results that were judged.")
+        case = _case(found, results)
         who = _reader(found, reader)
         state = found.state(case, who)
         regions = {one.id: (one.label_class, one.label) for one in found.case(case).findings}
-    verdicts = {
-        regions[name]: one.verdict
-        for name, one in state.findings.items()
-        if name in regions and one.verdict is not None
-    }
-    edited = [name for name, one in state.findings.items() if one.edits or one.origin == "reader"]
-    notes = []
-    if len(verdicts) < len(regions):
-        notes.append(f"{len(regions) - len(verdicts)} of {len(regions)} findings have no verdict of {who!r}.")
-    if edited:
-        notes.append(f"{len(edited)} findings were drawn or changed by {who!r}; the model's regions are written.")
-    return Verdicts(who, verdicts, tuple(notes))
+    said = {name: one.verdict for name, one in state.findings.items() if one.verdict is not None}
+    verdicts = {regions[name]: verdict for name, verdict in said.items() if name in regions}
+    changed = any(one.edits or one.origin == "reader" for one in state.findings.values())
+    asked = [name for name, one in state.findings.items() if not one.replaced_by]
+    waiting = [name for name in asked if name not in said]
+    notes = [f"{len(waiting)} of {len(asked)} findings have no verdict of {who!r}."] if waiting else []
+    return Verdicts(who, verdicts, said, changed, tuple(notes))
+
+
+def outlines_on(session: Path, results: Path, reader: str, result: CaseResult) -> Outlines:
+    """Return the regions of a run as a reader left them.
+
+    Parameters
+    ----------
+    session, results, reader
+        As of :func:`verdicts_on`.
+    result
+        The run, read from the folder.
+
+    Raises
+    ------
+    ReadError
+        If the run is no case of the session, or its regions are others.
+    """
+    with Session.open(session, read_only=True) as found:
+        case = _case(found, results)
+        pins = {name: digest for name, digest in found.case(case).pins.items() if name.startswith(_REGIONS)}
+        if others := [name for name, digest in pins.items() if digest_of(results / name) != digest]:
+            raise ReadError(f"{', '.join(others)} in {results} changed since the session was made; restore it.")
+        return outlines_of(found, case, reader, result)
+
+
+def _case(session: Session, results: Path) -> str:
+    """Return the case that a run is."""
+    digest = digest_of(results / _RECORD)
+    case = next((name for name in session.case_ids if session.case(name).pins.get(_RECORD) == digest), None)
+    if case is None:
+        raise ReadError(f"{results} is no case of the session {session.path.name}; give the results that were judged.")
+    return case
 
 
 def _reader(session: Session, wanted: str | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionlens import __version__
-from lesionlens.errors import ReadError
+from lesionlens.errors import OtherFrameError, ReadError
 from lesionlens.heatmap import Heatmap, Kind, LabelMap, Provenance
 from lesionlens.io.reader import existing_path, is_dicom, read
 from lesionlens.progress import Progress, silent
@@ -279,7 +279,7 @@ def _space_notes(found: ForeignMap, scan: Volume, *, other_frame: bool) -> tuple
     mine, its = scan.source.frame_of_reference, found.volume.source.frame_of_reference
     if mine and its and mine != its:
         if not other_frame:
-            raise ReadError(
+            raise OtherFrameError(
                 f"{found.file} lies in another frame of reference than the scan {scan.name!r}, so their positions "
                 "cannot be compared. Give the scan that it was made on; or, where both are known to lie in one space, "
                 "other_frame=True or --other-frame."

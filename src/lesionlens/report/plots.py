@@ -38,6 +38,8 @@ _SIZE = (4.6, 5.2)
 _DPI = 150
 # Figures that span more than this read better on a scale of powers of ten.
 _WIDE = 20.0
+# Over less than this, powers of ten alone are too few numbers to read a scale by.
+_FEW_POWERS = 300.0
 _MM3_PER_ML = 1000.0
 
 
@@ -70,6 +72,7 @@ def draw_histogram(found: Histogram, *, quantity: str, title: str = "", threshol
             axes.stairs(100 * counts / total, found.edges, color=colour, fill=True, alpha=0.3)
     axes.set(xlabel=quantity, ylabel="share of these voxels in %", yscale="log", title=title)
     axes.set_xlim(found.edges[0], found.edges[-1])
+    _write_plain_numbers(axes)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside upper center", fontsize=8, frameon=False)
     if threshold is not None:
@@ -137,9 +140,22 @@ def _draw_steps(axes: Axes, thresholds: NDArray[np.float64], values: NDArray[np.
     held = np.asarray(values, dtype=np.float64)
     if (held > 0).any() and held.max() > _WIDE * np.median(held[held > 0]):
         axes.set_yscale("log")
+        _write_plain_numbers(axes)
     else:
         axes.set_ylim(0, max(float(held.max()) * 1.05, np.finfo(float).tiny))
     axes.grid(visible=True, color="0.5", alpha=0.25)
+
+
+def _write_plain_numbers(axes: Axes) -> None:
+    """Write 30 and 0.01 on a scale of powers of ten, where matplotlib writes 3 x 10^1 and 10^-2."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    low, high = axes.get_ylim()
+    few = high < _FEW_POWERS * low
+    axes.yaxis.set_major_formatter(plain)
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axes.yaxis.set_minor_formatter(plain if few else NullFormatter())
 
 
 def _finish(figure: Figure) -> None:

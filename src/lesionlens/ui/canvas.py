@@ -40,6 +40,8 @@ _EVEN_ORDERS = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
 _LETTER_POINTS = 16
 # In napari's font the letter I is a bar like many others on a screen; a word is none.
 _SPELT_OUT = {"I": "Inf"}
+# Around a scan it is dark in either theme: a white surround dazzles whoever looks for a faint lesion.
+_SURROUND = "black"
 _BANNER_POINTS = 10
 # What a canvas of 450 pixels can hold beside the letter in the middle.
 _BANNER_CHARACTERS = 24
@@ -248,5 +250,6 @@ def _describe(viewer: ViewerModel) -> None:
     slab = slab_of(viewer)
     lines = [convention.convention(), *([] if slab is None else [str(slab)])]
     overlay.text = "\n".join(lines) if shown else ""
-    if shown != overlay.visible:  # only now: the user may hide the scale
+    if shown != overlay.visible:  # only now: the user may hide the scale, and choose another surround
         viewer.canvas.overlays.scale_bar.visible = overlay.visible = shown
+        viewer.canvas.background_color_override = _SURROUND if shown else None

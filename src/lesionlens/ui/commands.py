@@ -136,6 +136,7 @@ def _dock() -> LesionLensWidget:
             frame = dock.parentWidget()
             if frame is not None:
                 frame.show()
+                frame.raise_()  # it may be a tab behind others
             return dock
     widget = LesionLensWidget(viewer)
     viewer.window.add_dock_widget(widget, name="LesionLens", area="right")

@@ -13,6 +13,7 @@ from lesionlens.ui.alive import follow_layers, is_alive, while_alive
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.compared_layers import difference_layer, difference_name
 from lesionlens.ui.compared_words import compared_words
+from lesionlens.ui.docking import itself
 from lesionlens.ui.layers import heatmap_of, scan_of
 from lesionlens.ui.lesion_table import LesionTable
 from lesionlens.ui.parts import Note, scrolled, wide_combo
@@ -44,7 +45,7 @@ class CompareWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = viewer = itself(viewer)
         self.compared: Compared | None = None
         self._of: tuple[Any, ...] = ()  # what the figures are of: layers and threshold
         self._wants_sides = False

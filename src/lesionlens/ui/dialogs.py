@@ -144,3 +144,21 @@ def _item(info: SeriesInfo) -> QListWidgetItem:
         item.setText(f"{item.text()} — irregular slices")  # the next dialog says which, and asks what to do
     item.setToolTip(str(info.verdict))
     return item
+
+
+def is_one_space(overlay: str, scan: str, parent: QWidget | None) -> bool:
+    """Ask whether an overlay lies in the space of a scan although their frames of reference differ; no by default."""
+    box = QMessageBox(parent)
+    box.setIcon(QMessageBox.Icon.Warning)
+    box.setWindowTitle("LesionLens: another frame of reference")
+    box.setText(f"{overlay} has another frame of reference than {scan}.")
+    box.setInformativeText(
+        "Their positions can be compared only where both are known to lie in one space: a registered scan, identifiers"
+        " that were replaced. Else it would be shown at wrong places.\n\nLay it over the scan all the same?"
+    )
+    yes = box.addButton("They lie in one space", QMessageBox.ButtonRole.AcceptRole)
+    box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+    box.exec()
+    answered = box.clickedButton() is yes
+    box.deleteLater()
+    return answered

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info
 
+from lesionlens.errors import OtherFrameError
 from lesionlens.io.overlay import is_dicom_overlay, read_overlay
+from lesionlens.ui.dialogs import is_one_space
 from lesionlens.ui.jobs import start_job
 from lesionlens.ui.layers import scan_of, volume_of
 from lesionlens.ui.notices import show_failure
@@ -27,6 +29,8 @@ __all__ = ["lay_over"]
 def lay_over(viewer: Viewer, path: Path) -> bool:
     """Read a file in the background and lay it over the scan of a window.
 
+    Where it lies in another frame of reference than the scan, the window asks whether both are in one space.
+
     Returns
     -------
     bool
@@ -36,17 +40,31 @@ def lay_over(viewer: Viewer, path: Path) -> bool:
     if scan is None or not is_dicom_overlay(path):
         return False
 
-    def read(progress: Progress) -> list[Heatmap | LabelMap]:
-        return read_overlay(path, scan, progress=progress)
+    _read(viewer, path, scan, other_frame=False)
+    return True
+
+
+def _read(viewer: Viewer, path: Path, scan: Volume, *, other_frame: bool) -> None:
+    def read(progress: Progress) -> Sequence[Heatmap | LabelMap] | OtherFrameError:
+        try:
+            return read_overlay(path, scan, other_frame=other_frame, progress=progress)
+        except OtherFrameError as error:  # what can be asked about is no failure
+            return error
 
     start_job(
         viewer.window._qt_window,
         "LesionLens: reading an overlay",
         read,
-        done=partial(_show, viewer, scan),
+        done=partial(_answered, viewer, path, scan),
         failed=_fail,
     )
-    return True
+
+
+def _answered(viewer: Viewer, path: Path, scan: Volume, found: Sequence[Heatmap | LabelMap] | OtherFrameError) -> None:
+    if not isinstance(found, OtherFrameError):
+        _show(viewer, scan, found)
+    elif is_one_space(path.name, scan.name, viewer.window._qt_window):
+        _read(viewer, path, scan, other_frame=True)
 
 
 def _scan_in(viewer: Viewer) -> Volume | None:

@@ -15,6 +15,7 @@ from lesionlens.ui import weighing, work
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.consent import may_run
 from lesionlens.ui.current import current_of
+from lesionlens.ui.docking import itself
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.layers import heatmap_layer
 from lesionlens.ui.masks import anatomy_of, scan_in, scans_in
@@ -51,7 +52,7 @@ class ImportanceWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = viewer = itself(viewer)
         self.weighed: Weighed | None = None
         self.scan = ScanForm(viewer)
         self.features = wide_combo("What is taken away, one after another")

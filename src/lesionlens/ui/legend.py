@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from napari.layers import Labels
+
 from lesionlens.scales import scale_of
 from lesionlens.ui.layers import THRESHOLD_KEY, heatmap_of, is_contour, method_name, scan_of, volume_of
 from lesionlens.ui.windows import shown_scan, window_now
@@ -32,7 +34,7 @@ def legend(viewer: ViewerModel) -> str:
             heatmap = heatmap_of(layer)
             if heatmap is not None:
                 lines += _of_map(layer, heatmap)
-            elif scan_of(layer) is not None:
+            elif isinstance(layer, Labels) and scan_of(layer) is not None:
                 lines += _wrapped(_of_labels(layer))
     scan = shown_scan(viewer)
     volume = None if scan is None else volume_of(scan)

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY
+from lesionlens.ui.docking import share_place
 
 __all__ = [
     "CheckMenu",
@@ -180,6 +181,7 @@ def scrolled(dock: QWidget, *parts: QWidget, stretched: bool = False) -> None:
     layout.addWidget(notice)
     layout.addWidget(scroll, 1)
     dock.setMinimumWidth(DOCK_WIDTH)
+    share_place(dock)
 
 
 def bring_into_sight(part: QWidget) -> None:

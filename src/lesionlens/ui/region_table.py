@@ -11,6 +11,8 @@ from qtpy.QtWidgets import QAbstractItemView, QLabel, QTableView, QVBoxLayout, Q
 from lesionlens.regions import Region
 from lesionlens.report.columns import column_of
 from lesionlens.spread import VolumeSpread
+from lesionlens.ui.parts import Section
+from lesionlens.ui.region_figures import RegionFigures
 
 __all__ = ["NO_REGIONS", "RegionTable"]
 
@@ -139,6 +141,8 @@ class RegionTable(QWidget):
         self.caption = QLabel()
         self.caption.setWordWrap(True)
         self.table = QTableView()
+        self.figures = RegionFigures()
+        self._of: tuple[str, Sequence[VolumeSpread]] = ("", ())
         self._model = _RegionModel(self)
         self._proxy = QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self._model)
@@ -148,6 +152,7 @@ class RegionTable(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.caption)
         layout.addWidget(self.table, 1)
+        layout.addWidget(Section("All figures of the chosen region", self.figures))
         self.clear(NO_REGIONS)
 
     @property
@@ -168,6 +173,7 @@ class RegionTable(QWidget):
     def clear(self, message: str) -> None:
         """Show no region, and why."""
         self._model.set_regions((), ())
+        self.figures.forget()
         self.caption.setText(message)
 
     def show_regions(
@@ -184,6 +190,8 @@ class RegionTable(QWidget):
         What is ``said`` of the rules that made them stands below.
         """
         self._model.set_regions(regions, spreads)
+        self._of = label, spreads
+        self.figures.forget()
         self._fit_columns(_SPREAD_WIDTHS if spreads else _WIDTHS)
         total = sum(region.volume_mm3 for region in regions) / 1000
         count = f"{len(regions)} region{'' if len(regions) == 1 else 's'}"
@@ -219,7 +227,9 @@ class RegionTable(QWidget):
 
     def _choose(self, index: QModelIndex, _previous: object = None) -> None:
         if index.isValid():
-            self.region_chosen.emit(self.regions[self._proxy.mapToSource(index).row()])
+            region, (label, spreads) = self.regions[self._proxy.mapToSource(index).row()], self._of
+            self.figures.show_region(label, region, next((one for one in spreads if one.label == region.label), None))
+            self.region_chosen.emit(region)
 
 
 def _of_spreads(spreads: Mapping[int, VolumeSpread]) -> list[_Column]:

@@ -34,9 +34,8 @@ def rehearse_soon(viewer: napari.viewer.Viewer, parent: QObject) -> None:
     parent
         With whose end the intention ends.
     """
-    itself = getattr(viewer, "__wrapped__", viewer)  # napari's menus hand over a proxy
     timer = QTimer(parent, singleShot=True, interval=0)
-    timer.timeout.connect(partial(_prepare, weakref.ref(itself)))
+    timer.timeout.connect(partial(_prepare, weakref.ref(viewer)))
     timer.start()
 
 

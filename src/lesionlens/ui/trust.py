@@ -15,6 +15,7 @@ from lesionlens.ui.canvas import annotate
 from lesionlens.ui.checking import Checked, TrustOptions
 from lesionlens.ui.consent import is_trusted, may_run
 from lesionlens.ui.current import current_of
+from lesionlens.ui.docking import itself
 from lesionlens.ui.facts import bundle_name
 from lesionlens.ui.looking import Looker
 from lesionlens.ui.masks import mask_of, scan_in, scans_in
@@ -45,7 +46,7 @@ class TrustWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = viewer = itself(viewer)
         self.checked: Checked | None = None
         self.scan = ScanForm(viewer)
         self.mask_layer = wide_combo("A labels layer that a reader painted on the scan: does the map lie on it?")

@@ -21,6 +21,7 @@ from lesionlens.ui.consent import may_run
 from lesionlens.ui.current import current_of
 from lesionlens.ui.desk import Desk
 from lesionlens.ui.diameters import Diameters
+from lesionlens.ui.docking import itself
 from lesionlens.ui.glance_form import GlanceForm
 from lesionlens.ui.layers import THRESHOLD_KEY, is_foreign_image
 from lesionlens.ui.measuring import Measurer
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
-    from lesionlens.display import Plane
     from lesionlens.regions import Region
     from lesionlens.results import CaseResult
     from lesionlens.ui.jobs import Job
@@ -63,7 +63,7 @@ class LesionLensWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = viewer = itself(viewer)
         self.current = current_of(viewer)
         self.result: CaseResult | None = None
         styles = default_styles(threshold=_DEFAULTS.threshold)
@@ -217,9 +217,6 @@ class LesionLensWidget(QWidget):
             self.overlays.select_region(region.label)
             self.diameters.show(region, self.result.volume)
 
-    def _show_plane(self, plane: Plane) -> None:
-        show_plane(self.viewer, plane)
-
     def _browse_results(self) -> None:
         self.open_results(QFileDialog.getExistingDirectory(self, "Open the folder that a run wrote"))
 
@@ -235,7 +232,7 @@ class LesionLensWidget(QWidget):
         for changed in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             changed.connect(self._allow)
         self.controls.class_chosen.connect(self._show_class)
-        self.controls.plane_chosen.connect(self._show_plane)
+        self.controls.plane_chosen.connect(lambda plane: show_plane(self.viewer, plane))
         self.current.threshold_wanted.connect(self.controls.set_threshold)
         self.destroyed.connect(self.current.forget)
         self.controls.keep.clicked.connect(self.overlays.keep)

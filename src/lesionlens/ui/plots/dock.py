@@ -16,6 +16,7 @@ from lesionlens.errors import LesionLensError
 from lesionlens.report.plots import write_figure
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.current import current_of
+from lesionlens.ui.docking import itself
 from lesionlens.ui.jobs import Job, start_job
 from lesionlens.ui.layers import heatmap_of
 from lesionlens.ui.parts import Note, scrolled, wide_combo
@@ -46,7 +47,7 @@ class PlotsWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = viewer = itself(viewer)
         self.current = current_of(viewer)
         self.job: Job | None = None
         self.kind = wide_combo("What is plotted")

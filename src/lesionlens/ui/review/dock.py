@@ -16,6 +16,7 @@ from lesionlens.pipeline import RunOptions
 from lesionlens.review.reading import seconds_to_verdict
 from lesionlens.ui.appearance import default_styles
 from lesionlens.ui.canvas import show_plane
+from lesionlens.ui.docking import itself
 from lesionlens.ui.key_dialog import KeyDialog
 from lesionlens.ui.overlay_controls import OverlayControls
 from lesionlens.ui.overlays import Overlays
@@ -52,7 +53,7 @@ class ReviewWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = viewer = itself(viewer)
         self.window_of_viewer: QMainWindow = viewer.window._qt_window  # napari has no public name for it
         styles = default_styles(threshold=RunOptions(input=Path()).threshold)
         self.overlays = Overlays(viewer, styles)

@@ -113,7 +113,10 @@ class LineLayer(QObject):
             axis_labels=AXIS_LABELS,
             units=(self._viewer.layers.units or ("mm",) * 3)[-3:],
             features={"length": [f"{line.length_mm:.1f} mm" for line in lines]},
-            text={"string": "{length}", "color": _COLOUR, "size": _TEXT_SIZE} if lines else None,
+            # Beside the line: on it, neither could be read.
+            text={"string": "{length}", "color": _COLOUR, "size": _TEXT_SIZE, "anchor": "upper_left"}
+            if lines
+            else None,
             metadata={SCAN_KEY: self._volume, NOTICE_KEY: NOTICE},
         )
         layer.current_edge_color = _COLOUR

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QSplitter, QVBoxLayout, QWidget
 from lesionlens.display import PLANES
 from lesionlens.ui import convention
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY, annotate
+from lesionlens.ui.docking import itself, share_place
 from lesionlens.ui.links import Connections
 from lesionlens.ui.parts import Note
 from lesionlens.ui.slab import slab_of
@@ -43,7 +44,7 @@ class ViewsWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = viewer = itself(viewer)
         main = canvas_of(viewer)
         annotate(viewer)
         self.controls = Controls()
@@ -57,6 +58,7 @@ class ViewsWidget(QWidget):
         self._ends = Connections()
         self._arrange()
         self._connect()
+        share_place(self)
         # Where napari's window is closed, Qt deletes what is in it without a word.
         self._window = main.window()
         self._window.installEventFilter(self)

@@ -115,6 +115,9 @@ class Linkage:
     def stop(self) -> None:
         """Let go of all viewers; the main viewer is left as if there had been no views."""
         self._ends.stop()
+        # First: views that are emptied look for a place of their own, which is none for the main viewer.
+        self.cameras.stop()
+        self._position.stop()
         self._unlisten()
         if self._slab[0] != THIN:
             set_slab([self._viewer], THIN, 0.0)
@@ -122,8 +125,6 @@ class Linkage:
             crosshair.stop()
         for mirror in self._mirrors:
             mirror.stop()
-        self.cameras.stop()
-        self._position.stop()
         self.crosshairs, self._mirrors = [], []
 
     def _draw_crosshairs(self, canvases: Sequence[tuple[ViewerModel, QtViewer]]) -> list[Crosshair]:

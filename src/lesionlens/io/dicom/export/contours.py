@@ -105,8 +105,9 @@ def _roi(number: int, structure: Structure, frames: SourceFrames, algorithm: Alg
     item = Dataset()
     item.ROINumber, item.ROIName = number, structure.segment.name
     item.ReferencedFrameOfReferenceUID = frames.frame_of_reference
-    item.ROIGenerationAlgorithm = "AUTOMATIC"
-    item.ROIGenerationDescription = f"{algorithm.name} {algorithm.version}, research use only"[:64]
+    item.ROIGenerationAlgorithm = structure.segment.made
+    who = "reader" if structure.segment.made == "MANUAL" else f"{algorithm.name} {algorithm.version}"
+    item.ROIGenerationDescription = f"{who}, research use only"[:64]
     return item
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +15,23 @@ from lesionlens.io.boundary import quiet
 from lesionlens.io.dicom.export.objects import Algorithm, Place, category_of, type_of
 from lesionlens.volume import Array
 
-__all__ = ["FRACTION_STEPS", "Segment", "fractional_segmentation", "segmentation", "tracking_uid"]
+__all__ = ["FRACTION_STEPS", "Making", "Segment", "fractional_segmentation", "segmentation", "tracking_uid"]
 
 # A byte holds 0 to 255: a fraction is the nearest of so many steps, so off by half a step at most.
 FRACTION_STEPS = 255
 
+#: In DICOM's words: by the model, by a reader over what the model drew, by a reader alone.
+Making = Literal["AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"]
+
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment: its class, its name, and by what it is followed from object to object."""
+    """One segment: its class, its name, by what it is followed from object to object, and who drew it."""
 
     label: str
     name: str
     tracking_uid: str = ""
+    made: Making = "AUTOMATIC"
 
 
 def tracking_uid(*facts: str) -> str:
@@ -84,8 +88,8 @@ def _description(number: int, segment: Segment, algorithm: Algorithm) -> Any:
         segment_label=segment.name,
         segmented_property_category=category_of(segment.label),
         segmented_property_type=type_of(segment.label),
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=algorithm.identification(),
+        algorithm_type=segment.made,
+        algorithm_identification=None if segment.made == "MANUAL" else algorithm.identification(),
         tracking_uid=segment.tracking_uid or None,
         tracking_id=segment.name if segment.tracking_uid else None,
     )

@@ -194,6 +194,11 @@ def _group(finding: Finding, place: Place, algorithm: Algorithm) -> Any:
 
     segment = finding.segment
     verdicts = [QualitativeEvaluation(READERS_VERDICT, VERDICTS[finding.verdict])] if finding.verdict else None
+    found_by = AlgorithmIdentification(
+        name=algorithm.name,
+        version=algorithm.version,
+        parameters=[f"{name}={value}" for name, value in algorithm.parameters.items()] or None,
+    )
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=segment.tracking_uid, identifier=segment.name),
         referenced_segment=ReferencedSegment(
@@ -204,11 +209,7 @@ def _group(finding: Finding, place: Place, algorithm: Algorithm) -> Any:
         ),
         finding_type=type_of(segment.label),
         finding_category=category_of(segment.label),
-        algorithm_id=AlgorithmIdentification(
-            name=algorithm.name,
-            version=algorithm.version,
-            parameters=[f"{name}={value}" for name, value in algorithm.parameters.items()] or None,
-        ),
+        algorithm_id=None if segment.made == "MANUAL" else found_by,
         measurements=[
             Measurement(name=one.name, value=one.value, unit=one.unit, derivation=one.derivation)
             for one in finding.quantities

@@ -1,0 +1,66 @@
+"""How docks of LesionLens come into a window: with the viewer itself, and as tabs of each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+__all__ = ["itself", "share_place"]
+
+_OURS = "lesionlens."
+
+
+def itself(viewer: napari.viewer.Viewer) -> napari.viewer.Viewer:
+    """Return a viewer where napari hands over a stand-in, as ``napari -w`` does.
+
+    What one dock notes about the stand-in no other dock would find.
+    """
+    found: napari.viewer.Viewer = getattr(viewer, "__wrapped__", viewer)
+    return found
+
+
+def share_place(dock: QWidget) -> None:
+    """Let a dock share its place with those of LesionLens that are there, as tabs, when it is shown first.
+
+    napari puts docks below each other, where three of them leave each a few rows. Whoever moves one afterwards finds
+    it where it was put.
+    """
+    dock.installEventFilter(_Place(dock))
+
+
+class _Place(QObject):
+    """Waits until a dock is shown in a window, and then no more."""
+
+    def __init__(self, dock: QWidget) -> None:
+        super().__init__(dock)
+        self._dock = dock
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  # Qt's name
+        """Put the dock into its place once napari has added it."""
+        if event.type() == QEvent.Type.Show and watched is self._dock:
+            self._dock.removeEventFilter(self)
+            QTimer.singleShot(0, self, self._share)
+        return super().eventFilter(watched, event)
+
+    def _share(self) -> None:
+        frame = self._dock.parentWidget()
+        window = self._dock.window()
+        if not isinstance(frame, QDockWidget) or not isinstance(window, QMainWindow) or frame.isFloating():
+            return
+        area = window.dockWidgetArea(frame)
+        for other in window.findChildren(QDockWidget):
+            if other is not frame and _ours(other) and not other.isFloating() and window.dockWidgetArea(other) == area:
+                window.tabifyDockWidget(other, frame)
+                frame.raise_()
+                return
+
+
+def _ours(frame: QDockWidget) -> bool:
+    """Say whether LesionLens is in a frame that is seen."""
+    content = frame.widget()
+    return content is not None and type(content).__module__.startswith(_OURS) and not frame.isHidden()
