@@ -69,6 +69,7 @@ def throughput(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         batches.append(lesionlens("batch", scans, "--out", place / "batch", *more))
     few = lesionlens("batch", scans, "--out", folder / "few", "--limit", str(FEW), *more)
     seconds, of_batches = (sum(one["seconds"] for one in some) for some in (runs, batches))
+    cpu, cpu_of_batches = (sum(one["cpu_s"] for one in some) for some in (runs, batches))
     return {
         "cases": options.cases,
         "rounds": options.rounds,
@@ -84,6 +85,9 @@ def throughput(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             round(sum(one["seconds"] for one in runs[n * options.cases : (n + 1) * options.cases]) / one_["seconds"], 2)
             for n, one_ in enumerate(batches)
         ],
+        "run_cpu_s_per_case": round(cpu / len(runs), 2),
+        "batch_cpu_s_per_case": round(cpu_of_batches / len(runs), 2),
+        "ratio_cpu": round(cpu / cpu_of_batches, 2),
         "budget_gib": BUDGET_GIB,
         "run_peak_gib": max(run["peak_gib"] for run in runs),
         "driver_peak_gib": max(batch["peak_gib"] for batch in batches),
