@@ -72,12 +72,12 @@ def case_links(case: BatchCase, options: RunOptions, model: ModelHashes) -> dict
     named = dict(case.channels) or {text: text.partition("=")[2] or text for text in options.channels}
     links = {
         "lesionlens": __version__,
-        "input": digest_of_place(case.input, case.files),
+        "input": _digest(case.input, case.files),
         "which": [case.series or options.series, case.stack or options.stack],
-        "channels": {name: digest_of_place(place) for name, place in named.items()},
-        "over": digest_of_place(str(over)) if _is_place(over) else str(over),
-        "anatomy": None if anatomy is None else digest_of_place(str(anatomy)),
-        "mask": None if case.mask is None else digest_of_place(case.mask),
+        "channels": {name: _digest(place) for name, place in named.items()},
+        "over": _digest(str(over)) if _is_place(over) else str(over),
+        "anatomy": None if anatomy is None else _digest(str(anatomy)),
+        "mask": None if case.mask is None else _digest(case.mask),
         **asdict(model),
         "options": digest_of_value(asked),
     }
@@ -88,21 +88,18 @@ def _is_place(over: Any) -> bool:
     return is_url(str(over)) or Path(str(over)).is_file()
 
 
-def digest_of_place(place: str, files: Iterable[str] = ()) -> str:
+def digest_of_place(place: str) -> str:
     """Return the hash of the bytes that a path leads to, as ``case.json`` keeps it; of a URL of what is said of it.
-
-    Parameters
-    ----------
-    place
-        File, folder, or URL.
-    files
-        Those of a folder that count; all by default.
 
     Raises
     ------
     ReadError
         If it cannot be read.
     """
+    return _digest(place)
+
+
+def _digest(place: str, files: Iterable[str] = ()) -> str:
     if is_url(place):
         return _of_url(place)
     path = existing_path(place)
