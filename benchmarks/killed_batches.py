@@ -2,8 +2,8 @@
 
     python benchmarks/killed_batches.py [--kills 30] [--cases 4] [--seed 0]
 
-The same batch is begun, killed (SIGKILL) somewhere between its start and its end, and begun again. After each kill every
-case that is there is whole: each of its files has the hash that its record holds, and those that were finished before
+The same batch is begun, killed (SIGKILL) somewhere between its start and its end, and begun again. After each kill
+every case that is there is whole: each of its files has the hash that its record holds, and those that were finished before
 have not been touched. When all cases are done, or after so many kills, the batch is left to end; every file but the
 records, which hold times, is equal byte by byte to those of a batch that nobody killed. Then a new round begins.
 """
@@ -22,7 +22,6 @@ TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
 
 from batch_cases import write_scans, write_voxelwise  # noqa: E402 - the tests' helpers are beside the tests
-
 from lesionlens.batch import verify  # noqa: E402 - likewise
 
 # The records of a run hold times; case.json is sealed over its record's hash.
@@ -102,7 +101,9 @@ def main() -> None:
         while done < options.kills:
             done += one_round(batch, folder / f"round-{rounds}", right, options.kills - done, rng)
             rounds += 1
-    print(f"{done} kills in {rounds} batches of {options.cases} cases: every finished case whole and untouched, and the")
+    print(
+        f"{done} kills in {rounds} batches of {options.cases} cases: every finished case whole and untouched, and the"
+    )
     print("results as without kills, byte by byte")
 
 

@@ -45,7 +45,7 @@ parser.get_parsed_content("postprocessing")(data)
 
 
 def measured(command: list[str]) -> dict[str, float]:
-    """Run a command; return its wall time, its processor time with that of its children, in seconds, and its peak, GiB."""
+    """Run a command; return wall time and processor time (with children) in seconds, and its peak memory in GiB."""
     environment = {**os.environ, "OMP_NUM_THREADS": THREADS, "MKL_NUM_THREADS": THREADS}
     start = time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

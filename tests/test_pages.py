@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -96,7 +95,7 @@ def context_of(words: list[str]) -> click.Context:
     command, context = typer.main.get_command(app), None
     while isinstance(command, click.Group) or hasattr(command, "commands"):
         context = click.Context(command, info_name="lesionlens", parent=context)
-        name, command, words = command.resolve_command(context, words)
+        _, command, words = command.resolve_command(context, words)
     return command.make_context(command.name or "", list(words), parent=context)
 
 
@@ -129,11 +128,11 @@ def test_every_python_block_is_python(repository: Path) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, pieces: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield an empty folder with the files, in which a page is followed."""
+def folder(tmp_path: Path, pieces: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder with the files, in which a page is followed."""
     shutil.copytree(pieces, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
-    yield tmp_path / "here"
+    return tmp_path / "here"
 
 
 @pytest.mark.slow
