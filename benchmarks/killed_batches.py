@@ -3,7 +3,7 @@
     python benchmarks/killed_batches.py [--kills 30] [--cases 4] [--seed 0]
 
 The same batch is begun, killed (SIGKILL) somewhere between its start and its end, and begun again. After each kill
-every case that is there is whole: each of its files has the hash that its record holds, and those that were finished before
+every case that is there is whole: each of its files has the hash that its record holds, and those finished before
 have not been touched. When all cases are done, or after so many kills, the batch is left to end; every file but the
 records, which hold times, is equal byte by byte to those of a batch that nobody killed. Then a new round begins.
 """
