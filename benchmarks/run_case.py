@@ -45,7 +45,7 @@ parser.get_parsed_content("postprocessing")(data)
 
 
 def measured(command: list[str]) -> dict[str, float]:
-    """Run a command; return its wall time in seconds and its peak memory in GiB."""
+    """Run a command; return wall time and processor time (with children) in seconds, and its peak memory in GiB."""
     environment = {**os.environ, "OMP_NUM_THREADS": THREADS, "MKL_NUM_THREADS": THREADS}
     start = time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -56,7 +56,8 @@ def measured(command: list[str]) -> dict[str, float]:
     if status:
         raise SystemExit(f"{command[:4]} failed: {error.strip().splitlines()[-1:]}")
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, KiB on Linux
-    return {"seconds": round(seconds, 1), "peak_gib": round(usage.ru_maxrss * unit / 2**30, 2)}
+    cpu = usage.ru_utime + usage.ru_stime
+    return {"seconds": round(seconds, 1), "cpu_s": round(cpu, 1), "peak_gib": round(usage.ru_maxrss * unit / 2**30, 2)}
 
 
 def standard_scan(folder: Path) -> Path:

@@ -33,6 +33,7 @@ Results go to standard output, progress and errors to standard error.
 | 2 | the command was used wrongly |
 
 A `run --over` of a region or box that the prediction does not show exits with 1 too, and leaves the prediction.
+A case of a `batch` that is asked so fails: what does not answer is not kept.
 
 `LESIONLENS_DEBUG=1` in the environment shows the whole traceback of an error that LesionLens did not foresee.
 `LESIONLENS_DATA` names the folder in which `measure-registration` keeps what cannot lie beside a bundle.

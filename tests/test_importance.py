@@ -162,6 +162,21 @@ def test_a_question_that_does_not_suit_is_refused(high: Any, asked: dict[str, An
         ll.feature_importance(high, blob(straight_grid(), CENTRE), **asked)
 
 
+@pytest.mark.parametrize("features", ["channels", "regions", "labels"])
+def test_a_place_outside_the_scan_is_refused_before_the_work(tmp_path: Path, features: Any) -> None:
+    """Nobody waits for a prediction, and a pass for each feature, to read that a place was mistyped."""
+
+    def refused(stage: str, done: int, total: int) -> None:
+        raise AssertionError(f"{stage} was begun")
+
+    bundle = ll.load_bundle(write_bundle(tmp_path / "voxelwise"), trust=True)
+    scan = blob(straight_grid(), CENTRE)
+    asked = labelled(scan, scan.array > 0.5) if features == "labels" else features
+
+    with pytest.raises(ExplainError, match="lies outside the scan, which spans"):
+        ll.feature_importance(bundle, scan, features=asked, over="region:500,0,0", progress=refused)
+
+
 def made(n: int, sd: float = 0.0) -> Importance:
     """Return an importance of n features, the last one the strongest."""
     falls = tuple(FeatureFall(f"feature {i}", (-1) ** i * float(i), sd) for i in range(n))

@@ -30,9 +30,9 @@ def run(*command: str | Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def archives(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the wheel and the source archive, built without a network."""
+    """Return a folder with the source archive and the wheel that it builds by itself, made without a network."""
     folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--sdist", "--outdir", folder, folder=repository)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, folder=repository)
     return folder
 
 

@@ -83,7 +83,7 @@ def feature_importance(
     InputError
         If the volume or the labels do not suit, or there are no regions.
     """
-    from lesionlens.model import Wish, channel_importance, label_importance
+    from lesionlens.model import Wish, channel_importance, check_question, label_importance
 
     spec = TargetSpec(score, over, against, gamma, threshold)
     wish = Wish(target=target, spec=spec)
@@ -96,6 +96,7 @@ def feature_importance(
         return label_importance(bundle, volume, features, wish, options=options, progress=progress)
     if features != "regions":
         raise InputError(f"Features are a LabelMap, 'channels' or 'regions'; found {features!r}.")
+    check_question(bundle, volume, wish)
     regions = _regions(bundle, volume, target, threshold, progress)
     wish = replace(wish, target=regions.label)
     found = label_importance(bundle, volume, regions, wish, options=options, progress=progress)

@@ -34,7 +34,19 @@ if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle
     from lesionlens.model.run import ModelOutput
 
-__all__ = ["CaseResult", "RunOptions", "class_thresholds", "run_case", "write_case"]
+__all__ = ["CaseResult", "RunOptions", "class_thresholds", "run_case", "unanswered", "write_case"]
+
+
+def unanswered(result: CaseResult, options: RunOptions) -> str:
+    """Say why what a run was asked over could not be answered; empty where it was, or nothing was asked.
+
+    The prediction alone would look like the answer to a script.
+    """
+    from lesionlens.model.run import NO_MAP
+
+    if options.spec.over == "predicted":
+        return ""
+    return next((warning.removeprefix(NO_MAP) for warning in result.warnings if warning.startswith(NO_MAP)), "")
 
 
 @dataclass

@@ -21,6 +21,7 @@ from lesionlens.batch import plan_batch, run_batch, verify
 from lesionlens.batch.store import Store
 from lesionlens.cli import main
 from lesionlens.errors import Cancelled, InputError, OutputError
+from lesionlens.evaluation import cases_to_evaluate, evaluate
 from lesionlens.options import RunOptions
 from lesionlens.results import read_record
 from tiny_bundles import blob
@@ -145,6 +146,23 @@ def test_a_failure_that_was_mended_is_tried_again(options: RunOptions, tmp_path:
     assert not list((out / "failed").iterdir())
 
 
+def test_a_question_without_an_answer_fails_its_case_alone(
+    place: Path, options: RunOptions, tmp_path: Path, capsys: Any
+) -> None:
+    """As with ``run``: to a script the prediction alone would look like the answer."""
+    manifest = tmp_path / "cases.csv"
+    manifest.write_text(f"input,over\n{place}/scans/a.nii.gz,largest\n{place}/scans/b.nii.gz,7\n")
+    words = ["batch", str(manifest), "--bundle", options.bundle, "--trust", "--layer", "0", "-q"]
+
+    assert main([*words, "--out", str(tmp_path / "out")]) == 1
+
+    assert "failed: b" in capsys.readouterr().err
+    rows = {row["case"]: row for row in table(tmp_path / "out" / "summary.csv")}
+    assert (rows["a"]["status"], rows["b"]["status"]) == ("done", "failed")
+    assert "There is no region 7 of 'lesion'" in rows["b"]["error"]
+    assert not (tmp_path / "out" / "cases" / "b").exists()
+
+
 def test_a_dry_run_writes_nothing_and_a_limit_holds(place: Path, tmp_path: Path, capsys: Any) -> None:
     """Both by the command line, whose exit code is 1 as soon as a case has failed."""
     out = tmp_path / "out"
@@ -178,8 +196,14 @@ def test_masks_channels_and_urls_of_a_manifest(place: Path, options: RunOptions,
     found = ll.read(tmp_path / "out" / "cases" / "url" / "regions_lesion.nii.gz").array > 0
     assert float(row["mask_dice"]) == pytest.approx(2 * (found & (marked > 0)).sum() / (found.sum() + marked.sum()))
     assert 0.3 < float(row["mask_dice"]) < 0.9
+    (case,) = cases_to_evaluate(tmp_path / "out", tmp_path / "cases.csv")
+    assert evaluate([case]).cases[0].numbers["dice"] == pytest.approx(float(row["mask_dice"]))
     assert read_record(tmp_path / "out" / "cases" / "url")["input"]["name"] == "c"
     assert run_batch(tmp_path / "cases.csv", options, tmp_path / "out").worked_on == 0
+
+    ll.write(scan.with_array(marked[::-1].copy()), tmp_path / "mask.nii.gz", overwrite=True)
+    with pytest.raises(InputError, match="mask of 'url' is not the one that the batch was given"):
+        evaluate([case])
 
 
 def test_stopping_keeps_what_is_done(place: Path, options: RunOptions, tmp_path: Path) -> None:

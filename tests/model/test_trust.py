@@ -174,6 +174,11 @@ def test_a_classifier_is_judged_by_its_class(tmp_path: Path, scan: Volume) -> No
         ll.trust(bundle, scan, target="all")
 
 
+def refused(stage: str, done: int, total: int) -> None:
+    """Fail where the network is run."""
+    raise AssertionError(f"{stage} was begun")
+
+
 def test_what_does_not_exist_is_refused_before_the_work(bundle: Any, scan: Volume) -> None:
     """Nobody waits for minutes to read that a name was mistyped."""
     with pytest.raises(ExplainError, match="no check 'luck'"):
@@ -182,6 +187,8 @@ def test_what_does_not_exist_is_refused_before_the_work(bundle: Any, scan: Volum
         ll.trust(bundle, scan, also=["guess"])
     with pytest.raises(ExplainError, match="needs a mask"):
         ll.trust(bundle, scan, checks=["localisation"])
+    with pytest.raises(ExplainError, match="lies outside the scan, which spans"):
+        ll.trust(bundle, scan, over=(500, 0, 0), progress=refused)
     other = marked(blob(straight_grid(), CENTRE)).volume
     moved = Volume(other.array[1:], other.grid.__class__((39, 38, 24), other.grid.affine))
     with pytest.raises(InputError, match="does not lie on the scan's grid"):

@@ -179,10 +179,11 @@ def run_batch(
             _work(tasks, counted, workers, scheduler)
         names = [case.name for case in plan.found.cases]
         write_reports(store, names, plan.found.left_out, progress=progress)
-    done = tuple(name for name in names if store.key_of(name) is not None)
-    failed = tuple(name for name in names if store.failure_of(name) is not None and name not in set(done))
-    rest = tuple(name for name in names if name not in {*done, *failed})
-    return BatchResult(store.root, done, failed, rest, counted.done)
+    found: dict[str, list[str]] = {"done": [], "failed": [], "waiting": []}
+    for name in names:
+        failed = store.failure_of(name) is not None
+        found["done" if store.key_of(name) is not None else "failed" if failed else "waiting"].append(name)
+    return BatchResult(store.root, *map(tuple, found.values()), counted.done)
 
 
 def _refuse_stale(plan: BatchPlan, store: Store, *, overwrite: bool) -> None:

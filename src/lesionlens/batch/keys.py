@@ -15,7 +15,7 @@ from lesionlens.io.reader import existing_path, is_dicom
 from lesionlens.options import RunOptions
 from lesionlens.seals import digest_of_value, hash_file
 
-__all__ = ["ModelHashes", "case_links", "model_hashes", "options_of"]
+__all__ = ["ModelHashes", "case_links", "digest_of_place", "model_hashes", "options_of"]
 
 # Files, which count by their bytes, and what changes no result.
 _NOT_BY_VALUE = (
@@ -89,6 +89,17 @@ def case_links(case: BatchCase, options: RunOptions, model: ModelHashes) -> dict
 
 def _is_place(over: Any) -> bool:
     return is_url(str(over)) or Path(str(over)).is_file()
+
+
+def digest_of_place(place: str) -> str:
+    """Return the hash of the bytes that a path leads to, as ``case.json`` keeps it; of a URL of what is said of it.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be read.
+    """
+    return _digest(place)
 
 
 def _digest(place: str, files: Iterable[str] = ()) -> str:

@@ -106,6 +106,12 @@ class Store:
         """Return what the results of a case were made from; None where there are none."""
         return _key(self.cases / name / CASE)
 
+    def mask_of(self, name: str) -> str | None:
+        """Return the hash of the mask that the results of a case were compared with; None where there was none."""
+        links = (_read(self.cases / name / CASE) or {}).get("links")
+        found = links.get("mask") if isinstance(links, dict) else None
+        return None if found is None else str(found)
+
     def failure_of(self, name: str) -> dict[str, Any] | None:
         """Return why a case has no results, where it was tried."""
         return _read(self.failed / f"{name}.json")

@@ -15,11 +15,11 @@ from lesionlens.batch.cases import BatchCase
 from lesionlens.batch.fetching import fetched
 from lesionlens.batch.keys import ModelHashes, case_links, options_of
 from lesionlens.batch.store import Store
-from lesionlens.errors import BundleError, Cancelled, LesionLensError
+from lesionlens.errors import BundleError, Cancelled, ExplainError, LesionLensError
 from lesionlens.io import read
 from lesionlens.io.labels import read_labels
 from lesionlens.options import RunOptions
-from lesionlens.pipeline import run_case
+from lesionlens.pipeline import run_case, unanswered
 from lesionlens.progress import Progress, silent
 from lesionlens.results import CaseResult, write_case
 from lesionlens.volume import Volume
@@ -139,7 +139,11 @@ def compute(loaded: Loaded | Outcome, bundle: Bundle, *, progress: Progress = si
     if isinstance(loaded, Outcome):
         return loaded
     with _caught(loaded.job) as failed:
-        return Made(loaded, run_case(loaded.options, volume=loaded.volume, bundle=bundle, progress=progress))
+        result = run_case(loaded.options, volume=loaded.volume, bundle=bundle, progress=progress)
+        why = unanswered(result, loaded.options)
+        if why:
+            raise ExplainError(f"What --over asks could not be answered: {why}")
+        return Made(loaded, result)
     return failed[0]
 
 

@@ -158,8 +158,8 @@ def _print_warnings(result: CaseResult) -> None:
 
 
 def _refuse_unanswered(result: CaseResult, options: RunOptions) -> None:
-    """Fail where --over could not be answered: to a script the prediction alone would look like the answer."""
-    from lesionlens.model.run import NO_MAP
+    """Fail where --over could not be answered."""
+    from lesionlens.pipeline import unanswered
 
-    if options.spec.over != "predicted" and any(warning.startswith(NO_MAP) for warning in result.warnings):
+    if unanswered(result, options):
         raise ExplainError("What --over asks could not be answered, see the warning; the prediction was written.")

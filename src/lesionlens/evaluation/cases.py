@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from lesionlens.batch import find_cases
+from lesionlens.batch.keys import digest_of_place
+from lesionlens.batch.store import Store
 from lesionlens.errors import InputError, ReadError, unknown_name
 
 __all__ = ["EvaluationCase", "cases_to_evaluate"]
@@ -31,12 +33,29 @@ class EvaluationCase:
         What a reader marked.
     strata
         By the name of a column, what it says of the case.
+    mask_digest
+        Hash of the mask that the batch was given; None where it was given none, or there was no batch.
     """
 
     name: str
     results: Path
     mask: Path
     strata: Mapping[str, str] = field(default_factory=dict)
+    mask_digest: str | None = None
+
+    def check_mask(self) -> None:
+        """Refuse a mask that is not the one that the batch was given: its summary speaks of another.
+
+        Raises
+        ------
+        InputError
+            If it has changed, or the manifest names another.
+        """
+        if self.mask_digest is not None and digest_of_place(str(self.mask)) != self.mask_digest:
+            raise InputError(
+                f"The mask of {self.name!r} is not the one that the batch was given; put that one back, or run the"
+                " batch again with --overwrite."
+            )
 
 
 def cases_to_evaluate(
@@ -89,8 +108,12 @@ def _of_batch(folder: Path, manifest: str | Path | None) -> tuple[EvaluationCase
     masks = [(case, case.mask) for case in find_cases(manifest).cases if case.mask]
     if not masks:
         raise InputError(f"{Path(manifest).name} names no mask; it needs the column mask.")
+    store = Store(folder)
     return tuple(
-        EvaluationCase(case.name, folder / "cases" / case.name, Path(mask), dict(case.strata)) for case, mask in masks
+        EvaluationCase(
+            case.name, store.cases / case.name, Path(mask), dict(case.strata), mask_digest=store.mask_of(case.name)
+        )
+        for case, mask in masks
     )
 
 

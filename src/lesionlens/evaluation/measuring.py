@@ -123,6 +123,7 @@ def measure_case(
     LesionLensError
         If something cannot be read, the mask does not suit the scan, or there is no such class.
     """
+    case.check_mask()
     maps, record = read_maps(case.results)
     heatmap = _probability(maps, label)
     cut = record.get("thresholds", {}).get(heatmap.label, record["options"]["threshold"])

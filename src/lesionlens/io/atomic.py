@@ -155,7 +155,7 @@ def _settle(temporary: Path, target: Path) -> None:
 
 def _to_disk(path: Path) -> None:
     """Make the operating system write the file out, so that a rename never outlives a lost content."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR)  # Windows flushes nothing that is open for reading alone
     try:
         os.fsync(descriptor)
     finally:

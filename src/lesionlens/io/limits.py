@@ -51,7 +51,7 @@ def available_bytes() -> float:
         found.append(_field("/proc/meminfo", "MemAvailable:") * 1024)
         used = _field("/sys/fs/cgroup/memory.current", "") - _field("/sys/fs/cgroup/memory.stat", "inactive_file ")
         found.append(_field("/sys/fs/cgroup/memory.max", "") - used)
-    elif "SC_PHYS_PAGES" in os.sysconf_names:
+    elif "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):  # not on Windows
         found.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
     return min(n for n in found if n == n)  # NaN: not said
 

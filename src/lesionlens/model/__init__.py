@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lesionlens.model.catalogue import BundleInfo, list_bundles
     from lesionlens.model.detection import detect
     from lesionlens.model.explanation import explain
-    from lesionlens.model.importance import channel_importance, label_importance
+    from lesionlens.model.importance import channel_importance, check_question, label_importance
     from lesionlens.model.prediction import classify, predict
     from lesionlens.model.sampling import uncertainty
     from lesionlens.model.wish import Wish
@@ -24,6 +24,7 @@ _HOME = {
     "BundleInfo": "catalogue",
     "Wish": "wish",
     "channel_importance": "importance",
+    "check_question": "importance",
     "classify": "prediction",
     "detect": "detection",
     "explain": "explanation",
@@ -40,6 +41,7 @@ __all__ = [
     "BundleInfo",
     "Wish",
     "channel_importance",
+    "check_question",
     "classify",
     "detect",
     "explain",

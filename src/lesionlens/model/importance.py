@@ -21,11 +21,17 @@ from lesionlens.model.inference import windows_of
 from lesionlens.model.plan import Plan
 from lesionlens.model.prediction import versions
 from lesionlens.model.preprocess import Prepared, prepare
+from lesionlens.model.targets import check_place
 from lesionlens.model.wish import Wish, check_wish
 from lesionlens.progress import Progress, silent
 from lesionlens.volume import Volume, resample
 
-__all__ = ["channel_importance", "label_importance"]
+__all__ = ["channel_importance", "check_question", "label_importance"]
+
+
+def check_question(bundle: Bundle, volume: Volume | Sequence[Volume], wish: Wish) -> None:
+    """Refuse what cannot be asked of a scan before the network sees it: a class, or a place outside the scan."""
+    _prepared(bundle, volume, wish)
 
 
 def channel_importance(
@@ -93,7 +99,9 @@ class _Found:
 def _prepared(bundle: Bundle, volume: Volume | Sequence[Volume], wish: Wish) -> Prepared:
     bundle.require_classes("feature importance")
     check_wish(bundle, wish)  # a wrong class is refused before any work
-    return prepare(bundle, volume)
+    prepared = prepare(bundle, volume)
+    check_place(bundle, prepared, wish.spec)
+    return prepared
 
 
 def _fallen(

@@ -34,7 +34,7 @@ from lesionlens.model.inference import infer
 from lesionlens.model.placement import moved_by
 from lesionlens.model.plan import Plan, planned
 from lesionlens.model.preprocess import prepare
-from lesionlens.model.targets import channels_of
+from lesionlens.model.targets import channels_of, check_place
 from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish, method_of
 from lesionlens.progress import Progress, silent
 from lesionlens.target import Over, ScoreName, TargetSpec
@@ -115,6 +115,7 @@ def trust(
     for one in wishes:
         check_suits(bundle, one, prepared)
     check_layer(bundle, prepared, layer)
+    check_place(bundle, prepared, wish.spec)
     plan = planned(bundle, prepared, wish)
     inference = infer(bundle, prepared, progress=progress) if len(plan.windows) > 1 else None
     (heatmap,), inference, (kept,) = explained_targets(bundle, plan, inference, progress=progress)

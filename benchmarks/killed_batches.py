@@ -1,0 +1,111 @@
+"""A batch is killed at random moments, again and again: what is finished is whole, and the end is as without kills.
+
+    python benchmarks/killed_batches.py [--kills 30] [--cases 4] [--seed 0]
+
+The same batch is begun, killed (SIGKILL) somewhere between its start and its end, and begun again. After each kill
+every case that is there is whole: each of its files has the hash that its record holds, and those finished before
+have not been touched. When all cases are done, or after so many kills, the batch is left to end; every file but the
+records, which hold times, is equal byte by byte to those of a batch that nobody killed. Then a new round begins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+sys.path.insert(0, str(TESTS))
+
+from batch_cases import write_scans, write_voxelwise  # noqa: E402 - the tests' helpers are beside the tests
+from lesionlens.batch import verify  # noqa: E402 - likewise
+
+# The records of a run hold times; case.json is sealed over its record's hash.
+_WITH_TIMES = ("record.json", "case.json")
+
+
+class Batch:
+    """A batch of small cases that can be begun, killed and looked at."""
+
+    def __init__(self, folder: Path, cases: int) -> None:
+        self.seconds = 0.0
+        self._scans = write_scans(folder / "scans", {f"c{n}": 2.0 + n for n in range(cases)})
+        self._bundle = write_voxelwise(folder / "bundle")
+
+    def begin(self, out: Path) -> subprocess.Popen[bytes]:
+        """Begin it, or go on."""
+        words = ["batch", str(self._scans), "--bundle", str(self._bundle), "--trust", "--layer", "0", "-q"]
+        nothing = subprocess.DEVNULL
+        return subprocess.Popen(
+            [sys.executable, "-m", "lesionlens", *words, "--out", str(out)], stdout=nothing, stderr=nothing
+        )
+
+    def end(self, out: Path) -> None:
+        """Let it end; the first time it is seen how long that takes."""
+        start = time.perf_counter()
+        if self.begin(out).wait():
+            raise SystemExit("the batch failed")
+        self.seconds = self.seconds or time.perf_counter() - start
+
+
+def finished(out: Path) -> dict[str, dict[str, bytes]]:
+    """Return the files of every case that is there; stop where one is not whole."""
+    found = {}
+    for case in sorted((out / "cases").glob("*")):
+        problems = verify(case).problems
+        if problems:
+            raise SystemExit(f"{case.name} is not whole: {problems}")
+        found[case.name] = {file.name: file.read_bytes() for file in sorted(case.iterdir())}
+    return found
+
+
+def one_round(batch: Batch, out: Path, right: dict[str, dict[str, bytes]], kills: int, rng: random.Random) -> int:
+    """Kill a batch until it is done or often enough; return how often it was killed."""
+    before, done = dict[str, dict[str, bytes]](), 0
+    while done < kills and len(before) < len(right):
+        process = batch.begin(out)
+        time.sleep(rng.uniform(0.5, 1.0) * batch.seconds)
+        done += process.poll() is None
+        process.kill()
+        process.wait()
+        after = finished(out) if out.exists() else {}
+        if any(after.get(name) != files for name, files in before.items()):
+            raise SystemExit(f"a finished case was touched after kill {done}")
+        before = after
+    batch.end(out)
+    found = finished(out)
+    for name, files in right.items():
+        differing = [one for one in files if one not in _WITH_TIMES and found.get(name, {}).get(one) != files[one]]
+        if differing or not verify(out).right:
+            raise SystemExit(f"{name} is not as without kills: {differing}")
+    return done
+
+
+def main() -> None:
+    """Kill, look, and go on."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--cases", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rng, done, rounds = random.Random(options.seed), 0, 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        batch = Batch(folder, options.cases)
+        batch.end(folder / "right")
+        right = finished(folder / "right")
+        while done < options.kills:
+            done += one_round(batch, folder / f"round-{rounds}", right, options.kills - done, rng)
+            rounds += 1
+    print(
+        f"{done} kills in {rounds} batches of {options.cases} cases: every finished case whole and untouched, and the"
+    )
+    print("results as without kills, byte by byte")
+
+
+if __name__ == "__main__":
+    main()
