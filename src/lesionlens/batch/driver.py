@@ -183,7 +183,8 @@ def run_batch(
     for name in names:
         failed = store.failure_of(name) is not None
         found["done" if store.key_of(name) is not None else "failed" if failed else "waiting"].append(name)
-    return BatchResult(store.root, *map(tuple, found.values()), counted.done)
+    done, failed_names, waiting = (tuple(some) for some in found.values())
+    return BatchResult(store.root, done, failed_names, waiting, counted.done)
 
 
 def _refuse_stale(plan: BatchPlan, store: Store, *, overwrite: bool) -> None:
