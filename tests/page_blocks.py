@@ -23,8 +23,9 @@ class Block:
 
     @property
     def lines(self) -> list[str]:
-        """Its lines without indents and empty ones."""
-        return [line.strip() for line in self.text.splitlines() if line.strip()]
+        """Its lines without indents and empty ones; those that go on behind a backslash are one."""
+        joined = self.text.replace("\\\n", " ") if self.language == "sh" else self.text
+        return [line.strip() for line in joined.splitlines() if line.strip()]
 
     @property
     def commands(self) -> list[list[str]]:
