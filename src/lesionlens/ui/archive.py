@@ -24,6 +24,7 @@ from lesionlens.pacs import Query
 from lesionlens.ui import archiving
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.current import current_of
+from lesionlens.ui.docking import itself
 from lesionlens.ui.found_table import FoundTable
 from lesionlens.ui.login_dialog import LoginDialog
 from lesionlens.ui.opening import Opening
@@ -61,7 +62,7 @@ class ArchiveWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = viewer = itself(viewer)
         self._current = current_of(viewer)
         # Series as long as the dock is there: results are written on the files that they were made from.
         self._kept = TemporaryDirectory(prefix="lesionlens-archive-")
