@@ -53,7 +53,7 @@ for number in range(20):
     viewer.add_layer(Layer.create(*volume_layer(scan)))
     docks[0].show_result(result_of(scan, {{"lesion": array + 0}}))
     settle()
-    while docks[1].job is not None:
+    while docks[1].view.figure is None or docks[1].job is not None:  # drawn in every case, not only when it is slow
         QApplication.processEvents()
     viewer.layers.clear()
     del scan
