@@ -36,8 +36,9 @@ def classes_of(result: CaseResult) -> list[str]:
 
 def regions_threshold(result: CaseResult | None, label: str, slider: float) -> float:
     """Return where the regions of a class are cut: at the slider, which is of probabilities, where there are any."""
-    of_anomaly = result is not None and not result.probabilities and label in result.labels
-    return result.threshold_of(label) if result is not None and of_anomaly else slider
+    if result is None or result.probabilities or label not in result.labels:
+        return slider
+    return result.threshold_of(label)
 
 
 def quantity_of(result: CaseResult) -> str:
