@@ -158,6 +158,24 @@ def test_a_slice_is_named_by_its_place_in_the_patient() -> None:
     assert places == ["I 30.0 mm", "I 6.0 mm", "A 35.0 mm", "A 20.0 mm", "L 2.0 mm", "L 10.0 mm"]
 
 
+def test_no_slice_is_lost_by_dividing(rng: np.random.Generator) -> None:
+    """Extent over spacing is the number of steps exactly, and places move by less than anyone could see.
+
+    With places as they come, a viewer that rounds down ends one slice early for two in three of these grids.
+    """
+    for _ in range(200):
+        spacing, n = rng.uniform(0.01, 9, 3), int(rng.integers(2, 800))
+        affine = np.diag([*spacing, 1.0])
+        affine[:3, 3] = rng.uniform(-300, 300, 3)
+        view = DisplayView(Grid((n, 5, 6), affine))
+        first, step = np.array(view.translate), np.array(view.scale)
+        last = first + (np.array(view.shape) - 1) * step
+
+        assert ((last - first) / step).tolist() == [m - 1 for m in view.shape]
+        true = view.grid.world(np.array([0.0, 0.0, 0.0])) * (-1, -1, 1)
+        assert (np.abs(view.position((0, 0, 0)) - true[::-1]) < 1e-4 * spacing[::-1]).all()
+
+
 def test_planes_can_be_looked_up_by_name() -> None:
     """A menu of planes needs their names."""
     assert PLANES == {"axial": AXIAL, "coronal": CORONAL, "sagittal": SAGITTAL}

@@ -33,6 +33,9 @@ __all__ = ["AXIAL", "CORONAL", "PLANES", "SAGITTAL", "DisplayView", "Plane", "fr
 WORLD_AXES = (2, 1, 0)
 DIRECTIONS = (1, -1, -1)
 _LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
+# Places are multiples of this part of the spacing: napari counts slices by dividing and rounding down, and would leave
+# out the last one where extent / spacing comes out just below a whole number. A thousand slices move by 1e-5 of one.
+_UNIT = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,11 @@ class DisplayView:
         voxel_axes = tuple([world for world, _ in nearest].index(world) for world in WORLD_AXES)
         flipped = tuple(nearest[axis][1] != sign for axis, sign in zip(voxel_axes, DIRECTIONS, strict=True))
         scale = np.array(self.grid.spacing_mm)[list(voxel_axes)]
+        unit = 2.0 ** np.floor(np.log2(scale)) * _UNIT
+        scale = np.round(scale / unit) * unit
         shape = np.array(self.grid.shape)[list(voxel_axes)]
         centre = self.grid.world((np.array(self.grid.shape) - 1) / 2)
-        translate = centre[list(WORLD_AXES)] * DIRECTIONS - scale * (shape - 1) / 2
+        translate = np.round((centre[list(WORLD_AXES)] * DIRECTIONS - scale * (shape - 1) / 2) / unit) * unit
         for name, values in (("voxel_axes", voxel_axes), ("flipped", flipped)):
             object.__setattr__(self, name, values)
         for name, array in (("shape", shape), ("scale", scale), ("translate", translate)):

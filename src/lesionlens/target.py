@@ -6,11 +6,13 @@ The API, the command line and the widget fill the same :class:`TargetSpec`. Noth
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, SupportsIndex, TypeAlias, cast, get_args
 
 from lesionlens.errors import ExplainError
 from lesionlens.rules import DEFAULT_RULES, RegionRules
@@ -18,7 +20,7 @@ from lesionlens.rules import DEFAULT_RULES, RegionRules
 if TYPE_CHECKING:
     from lesionlens.heatmap import LabelMap
 
-__all__ = ["Over", "Point", "ScoreName", "TargetSpec", "as_over"]
+__all__ = ["Over", "Point", "ScoreName", "TargetSpec", "as_classes", "as_over"]
 
 ScoreName = Literal["margin", "logit", "probability"]
 
@@ -47,6 +49,25 @@ class Point:
 
 #: ``"predicted"``, the number of a region, a point, a mask, or a file with a mask.
 Over: TypeAlias = "Literal['predicted'] | int | Point | LabelMap | Path"
+
+
+def as_classes(target: object) -> str | int | tuple[str | int, ...] | None:
+    """Return a class as text or number, several as a tuple, and None where the output is to choose.
+
+    Raises
+    ------
+    ExplainError
+        If it is neither.
+    """
+    if target is None or isinstance(target, str):
+        return target
+    with suppress(TypeError):  # whole numbers, numpy's too
+        return index(cast("SupportsIndex", target))
+    if isinstance(target, Iterable) and not isinstance(target, Mapping):
+        found = tuple(map(as_classes, target))
+        if all(isinstance(one, str | int) for one in found):
+            return cast("tuple[str | int, ...]", found)
+    raise ExplainError(f"A target is the name or number of a class, or a list of them; found {target!r}.")
 
 
 @dataclass(frozen=True)

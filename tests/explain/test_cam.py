@@ -12,7 +12,7 @@ import torch
 from captum.attr import LayerGradCam
 from monai.data.utils import compute_importance_map
 from monai.inferers import sliding_window_inference
-from monai.networks.nets import DenseNet121, UNet, resnet18
+from monai.networks.nets import DenseNet121, SegResNet, UNet, resnet18
 from monai.visualize import GradCAM
 from torch import Tensor, nn
 from torch.nn import functional
@@ -414,6 +414,20 @@ def test_weights_that_are_rounding_errors_are_said(layer: str, windows: Windows 
 
     assert any("rounding errors" in note for note in found.notes) == noise
     assert not any("rounding errors" in note for note in cell_by_cell.notes)
+
+
+@pytest.mark.parametrize(("groups", "doubted"), [(8, True), (4, False)])
+def test_weights_that_may_be_rounding_errors_are_doubted(groups: int, *, doubted: bool) -> None:
+    """One channel to a group: the norm in front of the head takes every mean away, but not to the last digit."""
+    torch.manual_seed(0)
+    network = SegResNet(
+        spatial_dims=3, init_filters=8, in_channels=1, out_channels=2, blocks_down=[1, 2], blocks_up=[1],
+        norm=("GROUP", {"num_groups": groups}),
+    ).eval()  # fmt: skip
+
+    found = apply_method(Inference(network, torch.randn(1, 1, 24, 24, 24)), RegionMargin(1), layer="down_layers.1")
+
+    assert any("rounding errors" in note for note in found.notes) == doubted
 
 
 def test_map_that_is_not_finite_is_refused() -> None:

@@ -251,6 +251,13 @@ def test_an_empty_text_is_no_path() -> None:
             function("")
 
 
+def test_what_is_no_path_is_refused_by_its_type() -> None:
+    """A variable that was never set, say."""
+    for function in (read, list_series):
+        with pytest.raises(ReadError, match=r"Expected the path of a file or folder; found NoneType"):
+            function(None)  # type: ignore[arg-type]
+
+
 def test_a_series_of_a_nifti_file_is_refused(tmp_path: Path) -> None:
     """A choice that cannot apply is not ignored."""
     (tmp_path / "a.nii").write_bytes(GOOD)

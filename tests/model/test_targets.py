@@ -121,6 +121,47 @@ def test_mask_smaller_than_the_networks_voxels_is_not_lost(resampling: Any) -> N
 
 
 @pytest.mark.parametrize(
+    "pad",
+    [
+        {"_target_": "SpatialPadd", "keys": "image", "spatial_size": [60, 60, 60]},
+        {"_target_": "BorderPadd", "keys": "image", "spatial_border": [4, 5, 6]},
+        {"_target_": "ResizeWithPadOrCropd", "keys": "image", "spatial_size": [60, 60, 60]},
+        {"_target_": "DivisiblePadd", "keys": "image", "k": 48},
+    ],
+    ids=lambda pad: pad["_target_"],
+)
+@pytest.mark.parametrize("through_affine", [False, True])
+def test_padding_around_the_scan_is_no_finding(tmp_path: Path, pad: dict[str, Any], through_affine: bool) -> None:
+    """A class that the network sees in zeros around the scan alone is neither chosen nor called seen."""
+    state = {  # dark where the image is below 0.05, which no voxel of the scan is; bright above 0.8
+        "0.weight": torch.ones(1, 1, 1, 1, 1),
+        "0.bias": torch.zeros(1),
+        "1.weight": torch.tensor([0.0, -10.0, 10.0]).view(3, 1, 1, 1, 1),
+        "1.bias": torch.tensor([0.0, 0.5, -8.0]),
+    }
+    classes = {"0": "background", "1": "dark", "2": "bright"}
+    folder = write_bundle(
+        tmp_path / "b",
+        network=NETWORK,
+        state=state,
+        outputs=classes,
+        steps=[RAS, pad],
+        extra={"imports": ["$import torch"]},
+    )
+    bundle = ll.load_bundle(folder, trust=True, through_affine=through_affine)
+    scan = Volume(0.5 + 0.5 * blob(straight_grid(), CENTRE).array, straight_grid(), name="scan")
+    bright = int((scan.array > 0.8).sum())
+
+    chosen, asked = (ll.explain(bundle, scan, method="hirescam", layer="0", target=name) for name in (None, "dark"))
+
+    assert chosen.provenance.target == f"mean margin of 'bright' over the predicted region ({bright:,} voxels)"
+    assert "which is predicted nowhere" in asked.provenance.target
+    assert not asked.provenance.options["seen"]
+    highest = float(ll.predict(bundle, scan)[0].array.max())
+    assert asked.provenance.options["class_probability"] == pytest.approx(highest, rel=1e-5)
+
+
+@pytest.mark.parametrize(
     ("over", "centre", "name"),
     [
         ("largest", CENTRE, "the largest region"),
@@ -232,9 +273,21 @@ def test_classifier_has_scores_too(tmp_path: Path) -> None:
     ]
 
 
+def test_a_class_number_of_numpy_is_a_number(bundle: Any) -> None:
+    """``np.argmax`` gives it."""
+    scan = two_lesions(straight_grid())
+
+    by_number, by_numpy = (asked_about(bundle, scan, target=number) for number in (1, np.int64(1)))
+
+    np.testing.assert_array_equal(by_numpy.array, by_number.array)
+    assert [one.label for one in asked_about(bundle, scan, target=np.array([1, 2]))] == ["lesion", "scar"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"target": 1.0}, r"name or number of a class, or a list of them; found 1\.0"),
+        ({"target": [["lesion"]]}, "or a list of them; found"),
         ({"over": 3}, r"no region 3 of 'lesion'.*there are 2"),
         ({"over": "region:-7,-31,1"}, r"no region of 'lesion' at \(-7, -31, 1\) mm"),
         ({"over": (500, 0, 0)}, r"\(500, 0, 0\) mm lies outside .* which spans R -8 to 3\d, A"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, ensure_colormap
 
@@ -113,6 +114,19 @@ def test_positions_are_millimetres_along_head_back_and_left() -> None:
 
     assert (layer.data[inside], layer.data[beside]) == (100, 40)
     assert {str(unit) for unit in layer.units} == {"millimeter"}
+
+
+@pytest.mark.parametrize("first", [-35.24371, -36.2, -37.3, -34.5, 39.9, -3.3])
+def test_every_slice_can_be_reached(first: float) -> None:
+    """Napari's slider ends where extent over spacing, rounded down, says: of 4 slices of 1.0000055 mm it showed 3."""
+    affine = np.diag([0.9375, 0.9375, 1.0000054799849831, 1.0])
+    affine[:3, 3] = (-120.00001, 80.3, first)
+    volume = Volume(np.zeros((9, 8, 4), np.float32), Grid((9, 8, 4), affine))
+    viewer = ViewerModel()
+
+    viewer.add_layer(layer_of(la.volume_layer(volume)))
+
+    assert tuple(viewer.dims.nsteps) == DisplayView(volume.grid).shape
 
 
 def test_an_oblique_scan_keeps_its_true_affine() -> None:

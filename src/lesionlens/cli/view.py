@@ -36,6 +36,9 @@ def view(
     overwrite: Overwrite = False,
 ) -> None:
     """Open napari with the scan, the overlays of a run, and masks or maps from elsewhere."""
+    from lesionlens.io.reader import existing_path
+
+    existing_path(input)  # a wrong path is said first, also where there is no display
     require_window()
     if screenshot is None:
         open_scan(input, results, reading=reading, overlays=overlay, other_frame=other_frame)

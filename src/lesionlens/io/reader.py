@@ -158,6 +158,8 @@ def existing_path(path: str | os.PathLike[str]) -> Path:
     ReadError
         If it leads nowhere.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ReadError(f"Expected the path of a file or folder; found {type(path).__name__}.")
     if not os.fspath(path):
         raise ReadError("Expected the path of a file or folder; found an empty text. Give a path.")
     place = Path(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -155,6 +156,8 @@ def locate(name_or_path: str | Path) -> tuple[Path, bool]:
     BundleError
         If there is neither such a name nor such a path.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise BundleError(f"Expected the name or path of a bundle; found {type(name_or_path).__name__}.")
     folder = embedded_root() / str(name_or_path)
     if Path(name_or_path).name == str(name_or_path) and (folder / "configs").is_dir():
         return folder, True

@@ -28,7 +28,7 @@ from lesionlens.model.preprocess import prepare
 from lesionlens.model.targets import channels_of, check_place
 from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish, method_of
 from lesionlens.progress import Progress, silent
-from lesionlens.target import Over, ScoreName, TargetSpec
+from lesionlens.target import Over, ScoreName, TargetSpec, as_classes
 from lesionlens.volume import Volume
 
 __all__ = [
@@ -156,8 +156,8 @@ def explain(
     InputError
         If the volume does not suit the bundle.
     """
-    several = target == "all" or (target is not None and not isinstance(target, str | int))
-    wanted = target if target is None or isinstance(target, str | int) else tuple(target)
+    wanted = as_classes(target)
+    several = wanted == "all" or isinstance(wanted, tuple)
     name, why = method_of(bundle, method)
     spec = TargetSpec(score, over, against, gamma)
     wish = Wish(name, wanted, layer, options or {}, spec, registration, why)

@@ -20,6 +20,7 @@ from lesionlens.errors import BundleError, InputError
 from lesionlens.heatmap import slug
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.inverse import Undo, lost, place, undo_of
+from lesionlens.model.suitability import asked_mm, check_modality, check_spacing
 from lesionlens.volume import Grid, Volume, resample
 
 __all__ = ["Prepared", "as_bundle", "prepare"]
@@ -45,6 +46,8 @@ class Prepared:
     undo
         Brings values from the network's grid to the scan's by undoing the preprocessing; None where they are resampled
         through the affines of both grids.
+    padded
+        Whether the preprocessing put voxels around the scan.
     """
 
     tensor: torch.Tensor
@@ -53,6 +56,7 @@ class Prepared:
     seen: NDArray[np.bool_] | None = None
     padding: tuple[int, int, int] = (0, 0, 0)
     undo: Undo | None = None
+    padded: bool = False
 
     @property
     def inner_shape(self) -> tuple[int, int, int]:
@@ -62,10 +66,11 @@ class Prepared:
 
     @property
     def real(self) -> NDArray[np.bool_] | None:
-        """The same on the network's grid, (D, H, W) bool: False in padding. None where ``seen`` is."""
-        if self.seen is None:
+        """Where the network's grid holds the scan, (D, H, W) bool: False in padding. None where nothing was padded."""
+        if not self.padded:
             return None
-        return resample(self.seen, self.volume.grid, self.grid, order=0) > 0.5
+        seen = np.ones(self.volume.grid.shape, dtype=np.bool_) if self.seen is None else self.seen
+        return resample(seen, self.volume.grid, self.grid, order=0) > 0.5
 
     def to_scan(self, values: ArrayLike, grid: Grid, *, order: int = 1) -> NDArray[np.float32]:
         """Bring values on a grid of the network to the scan's; 0 wherever the network did not see the scan.
@@ -92,13 +97,16 @@ def prepare(bundle: Bundle, volumes: Volume | Sequence[Volume]) -> Prepared:
     Raises
     ------
     InputError
-        If the number of volumes is not the number of input channels, their grids differ, or values are constant or not
-        finite.
+        If the number of volumes is not the number of input channels, their grids differ, values are constant or not
+        finite, or modality or voxel size are not those that the bundle is for.
     BundleError
         If a transform fails or loses the geometry.
     """
     channels = _volumes(bundle, volumes)
     _check(bundle, channels)
+    check_modality(bundle, channels)
+    if (asked := asked_mm(bundle)) is not None:  # before the work: a scan of metres would be resampled to terabytes
+        check_spacing(bundle, channels[0], asked)
     tensor = _run(bundle, channels)
     if not isinstance(tensor, MetaTensor):
         raise BundleError(
@@ -122,27 +130,29 @@ def prepare(bundle: Bundle, volumes: Volume | Sequence[Volume]) -> Prepared:
     array = functional.pad(array, [width for n in reversed(padding) for width in (0, n)])
     shape = tuple(int(n) for n in array.shape[1:])
     grid = Grid((shape[0], shape[1], shape[2]), np.asarray(tensor.affine, dtype=np.float64))
+    check_spacing(bundle, channels[0], grid.spacing_mm)
     keys = bundle.loader.keys
     undo = undo_of(bundle.preprocessing, keys, tensor, channels[0].grid.shape, bundle.name)
-    seen = _seen(undo, tensor) if _padded_after_crop(tensor.applied_operations) and not bundle.through_affine else None
+    padded, over_crop = _padded(tensor.applied_operations)
     return Prepared(
         array[None].contiguous(),
         grid,
         channels[0],
-        seen,
+        _seen(undo, tensor) if over_crop and not bundle.through_affine else None,
         (padding[0], padding[1], padding[2]),
         None if bundle.through_affine or bundle.detector is not None else undo,
+        padded,
     )
 
 
-def _padded_after_crop(operations: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether padding may lie over voxels that an earlier step cropped away."""
-    cropped = False
+def _padded(operations: Sequence[Mapping[str, Any]]) -> tuple[bool, bool]:
+    """Say whether voxels were padded, and whether over voxels that an earlier step may have cropped away."""
+    cropped = padded = over_crop = False
     for operation in operations:
         cropped |= any(_amounts(operation, "cropped"))
-        if cropped and any(_amounts(operation, "padded")):
-            return True
-    return False
+        pads = any(_amounts(operation, "padded"))
+        padded, over_crop = padded or pads, over_crop or (cropped and pads)
+    return padded, over_crop
 
 
 def _amounts(node: object, name: str) -> Iterator[int]:

@@ -23,7 +23,7 @@ from lesionlens.model.inference import Inference, infer
 from lesionlens.model.plan import planned
 from lesionlens.model.prediction import class_probabilities, probabilities
 from lesionlens.model.preprocess import Prepared, prepare
-from lesionlens.model.suitability import check_modality, check_spacing, doubts
+from lesionlens.model.suitability import doubts
 from lesionlens.model.targets import check_place
 from lesionlens.model.wish import Wish, check_layer, check_suits, check_wish
 from lesionlens.progress import Progress, silent
@@ -96,9 +96,7 @@ def run_model(
     warnings = _unsuited(bundle, wish)
     times = [time.perf_counter()]
     progress("Preprocessing", 0, 1)
-    check_modality(bundle, (volume,) if isinstance(volume, Volume) else volume)
     prepared = prepare(bundle, volume)
-    check_spacing(bundle, prepared)
     warnings = warnings or _unsuited(bundle, wish, prepared)
     check_layer(bundle, prepared, wish.layer)
     check_place(bundle, prepared, wish.spec)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lesionlens.errors import InputError
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.preprocess import Prepared
 from lesionlens.volume import Volume
 
-__all__ = ["check_modality", "check_spacing", "doubts"]
+if TYPE_CHECKING:
+    from lesionlens.model.preprocess import Prepared
+
+__all__ = ["asked_mm", "check_modality", "check_spacing", "doubts"]
 
 # Thick slices of the clinic are 5 mm, and networks see 1 mm: resampling that far is common. Eight times is no scan of
 # the kind any more, but a localiser or a microscope's image.
@@ -47,20 +49,36 @@ def check_modality(bundle: Bundle, channels: Sequence[Volume]) -> None:
             )
 
 
-def check_spacing(bundle: Bundle, prepared: Prepared) -> None:
+def asked_mm(bundle: Bundle) -> tuple[float, ...] | None:
+    """Return the voxels that the preprocessing resamples to, where it names all three sizes."""
+    for step in reversed(bundle.preprocessing.transforms):
+        pixdim = getattr(getattr(step, "spacing_transform", step), "pixdim", None)
+        if pixdim is not None and len(pixdim) == 3 and all(length > 0 for length in pixdim):  # others keep the scan's
+            return tuple(float(length) for length in pixdim)
+    return None
+
+
+def check_spacing(bundle: Bundle, volume: Volume, seen_mm: Sequence[float]) -> None:
     """Refuse a scan whose voxels are far from those that the bundle is for.
+
+    Parameters
+    ----------
+    bundle, volume
+        What is to run on what.
+    seen_mm
+        Voxels that the network sees.
 
     Raises
     ------
     InputError
         The message names both.
     """
-    ratio = _spacing_ratio(bundle, prepared)
+    ours = volume.grid.spacing_mm
+    ratio = _spacing_ratio(bundle, ours, seen_mm)
     if ratio > _TOO_FAR * _ROUNDING:
         raise InputError(
-            f"{bundle.name} {_for_voxels(bundle, prepared)}; those of {prepared.volume.name!r} are"
-            f" {_mm(prepared.volume.grid.spacing_mm)}, {ratio:.0f} times another size. Give it the kind of scan that it"
-            " is for."
+            f"{bundle.name} {_for_voxels(bundle, seen_mm)}; those of {volume.name!r} are {_mm(ours)}, {ratio:.0f} times"
+            " another size. Give it the kind of scan that it is for."
         )
 
 
@@ -68,11 +86,11 @@ def doubts(bundle: Bundle, prepared: Prepared) -> tuple[str, ...]:
     """Say where a scan lies far outside what a bundle was made for: one sentence each."""
     found = []
     volume = prepared.volume
-    ratio = _spacing_ratio(bundle, prepared)
+    ratio = _spacing_ratio(bundle, volume.grid.spacing_mm, prepared.grid.spacing_mm)
     if ratio > _ROUNDING * (_FAR if bundle.info.voxels_mm is None else 1.0):
         found.append(
             f"The voxels of {volume.name} ({_mm(volume.grid.spacing_mm)}) are not of the size for {bundle.name}, which"
-            f" {_for_voxels(bundle, prepared)}."
+            f" {_for_voxels(bundle, prepared.grid.spacing_mm)}."
         )
     if _KINDS.get(bundle.info.modality.strip().upper()) == "CT" and float(volume.array.min()) > _AIR_HU:
         found.append(
@@ -95,22 +113,22 @@ def _at_the_ends(values: NDArray[Any]) -> float:
     return float(np.mean((values == values.min()) | (values == values.max())))
 
 
-def _spacing_ratio(bundle: Bundle, prepared: Prepared) -> float:
+def _spacing_ratio(bundle: Bundle, own_mm: Sequence[float], seen_mm: Sequence[float]) -> float:
     """Return how many times the most different axis is another size; 1 where the bundle does not ask for one.
 
     Sizes that a bundle states to be for are as good as that which its network sees.
     """
     if not any("Spacing" in type(step).__name__ for step in bundle.preprocessing.transforms):
         return 1.0
-    ours, theirs = np.sort(prepared.volume.grid.spacing_mm), np.sort(prepared.grid.spacing_mm)
+    ours, theirs = np.sort(own_mm), np.sort(seen_mm)
     least, most = (theirs, theirs) if bundle.info.voxels_mm is None else bundle.info.voxels_mm
     return float(np.maximum(ours / most, least / ours).max())
 
 
-def _for_voxels(bundle: Bundle, prepared: Prepared) -> str:
+def _for_voxels(bundle: Bundle, seen_mm: Sequence[float]) -> str:
     """Say which voxels a bundle is for."""
     if bundle.info.voxels_mm is None:
-        return f"sees voxels of {_mm(prepared.grid.spacing_mm)}"
+        return f"sees voxels of {_mm(seen_mm)}"
     least, most = bundle.info.voxels_mm
     return f"is for voxels of {least:g} to {most:g} mm"
 

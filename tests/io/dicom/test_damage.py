@@ -190,7 +190,7 @@ INCOMPLETE = {
     "Columns": "it is of class MR Image Storage but has no Columns",
     "SeriesInstanceUID": "it has no usable SeriesInstanceUID",
     "ImagePositionPatient": "has no usable ImagePositionPatient",
-    "PixelData": "holds no pixel data",
+    "PixelData": "it is of class MR Image Storage but has no pixels",
 }
 
 

@@ -17,7 +17,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from lesionlens.errors import ReadError
 from lesionlens.io.boundary import quiet, reading
@@ -201,12 +201,12 @@ def read_instance(path: Path, name: str, identities: Identities | None = None) -
     failure = f"DICOM file {name} is damaged"
     todo = "Export it again, or take it out of the folder."
     with reading(failure, *PYDICOM_ERRORS, todo=todo), quiet(), path.open("rb") as stream:
-        dataset, flaw = _header(stream)
+        dataset, flaw, pixels = _header(stream)
         patient, study = _patient(dataset), hash(_raw(dataset, "StudyInstanceUID"))
         if identities is not None:
             identities.remember(dataset)
         class_uid = UID(_class_uid(dataset))
-        flaw = flaw or _flaw(dataset, class_uid)
+        flaw = flaw or _flaw(dataset, class_uid, pixels=pixels)
         if flaw:
             raise ReadError(f"{failure}: {flaw}. {todo}")
         instance = replace(_instance(dataset, class_uid, path, name), patient=patient, study=study)
@@ -218,19 +218,26 @@ def read_instance(path: Path, name: str, identities: Identities | None = None) -
         return with_tiles(instance, parse(stream, stop_before_pixels=True))
 
 
-def _header(stream: BinaryIO) -> tuple[Dataset, str]:
-    """Return the wanted elements of a file, and what shows that it lost its end: pydicom takes what is left for all."""
+def _header(stream: BinaryIO) -> tuple[Dataset, str, bool]:
+    """Return the wanted elements of a file, what shows that it lost its end, and whether pixels follow.
+
+    Pydicom takes what is left of a file for all of it.
+    """
     elements = find_elements(stream.read(_MOST_OF_HEADERS))
     if elements is not None:
         dataset = elements.dataset(_WANTED_TAGS)
         refuse_endless(dataset)
-        return dataset, ""
+        return dataset, "", True
     stream.seek(0)
     dataset = parse(stream, tags=sorted(_WANTED_TAGS), stop_before_pixels=True)
     for element in map(dataset.get_item, dataset.keys()):  # before any value is asked for: it would be no raw one then
         if isinstance(element, RawDataElement) and _is_short(element):
-            return dataset, f"it ends inside {keyword_for_tag(element.tag)}"
-    return dataset, _beyond_the_end(stream)
+            return dataset, f"it ends inside {keyword_for_tag(element.tag)}", True
+    meta = getattr(dataset, "file_meta", None)
+    if meta is not None and text(meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return dataset, "", True  # all of it was taken for inflating
+    position, size = stream.tell(), stream.seek(0, os.SEEK_END)
+    return dataset, f"it ends after {size} bytes, inside its header" if position > size else "", position < size
 
 
 def _class_uid(dataset: Dataset) -> str:
@@ -240,23 +247,18 @@ def _class_uid(dataset: Dataset) -> str:
     return DICOMDIR if of_index else text(dataset, "SOPClassUID")
 
 
-def _flaw(dataset: Dataset, class_uid: UID) -> str:
-    """Say what every DICOM file says and this one does not."""
+def _flaw(dataset: Dataset, class_uid: UID, *, pixels: bool) -> str:
+    """Say what every DICOM file has and this one has not."""
     if not class_uid and "Rows" not in dataset:
         return "it does not say what it holds"
     missing = [keyword for keyword in ("Rows", "Columns") if not value_of(dataset, keyword)]
+    missing += [] if pixels else ["pixels"]
     return f"it is of class {class_uid.name} but has no {missing[0]}" if missing and _IMAGES in class_uid.name else ""
 
 
 def _is_short(element: RawDataElement) -> bool:
     """Say whether a value has fewer bytes than its length promises."""
     return element.value is not None and len(element.value) < element.length < _UNDEFINED_LENGTH
-
-
-def _beyond_the_end(stream: BinaryIO) -> str:
-    """Say that the last element, whose value was skipped, is longer than what is left of the file."""
-    position, size = stream.tell(), stream.seek(0, os.SEEK_END)
-    return f"it ends after {size} bytes, inside its header" if position > size else ""
 
 
 def _instance(dataset: Dataset, class_uid: UID, path: Path, name: str) -> Instance:
