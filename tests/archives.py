@@ -358,6 +358,8 @@ class DimseStub:
         What it sends of any series, in the place of that.
     hangs_up_after
         Images, or answers to a question, after which it ends the connection.
+    gate
+        Is waited for after the first image, or answer to a question.
     breaks
         So many questions end without an answer.
     status
@@ -369,6 +371,7 @@ class DimseStub:
     images: list[Dataset] = field(default_factory=list)
     sent: list[Dataset] | None = None
     hangs_up_after: int | None = None
+    gate: threading.Event | None = None
     breaks: int = 0
     status: int | None = None
     password: str | None = None
@@ -395,6 +398,7 @@ class DimseStub:
                 event.assoc.abort()
                 return
             yield 0xFF00, _described(one)
+            self._wait()
 
     def get(self, event: Any) -> Iterator[Any]:
         """Send a series over the connection that asked for it."""
@@ -405,6 +409,11 @@ class DimseStub:
                 event.assoc.abort()
                 return
             yield 0xFF00, image
+            self._wait()
+
+    def _wait(self) -> None:
+        if self.gate is not None:
+            self.gate.wait(_PATIENCE_S)
 
     def store(self, event: Any) -> int:
         """Take what is sent."""

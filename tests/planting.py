@@ -61,7 +61,6 @@ _STRUCTURE = frozenset(
         "RealWorldValueMappingSequence",
         "DirectoryRecordSequence",
         "ConcatenationUID",
-        "ImageCenterPointCoordinatesSequence",
     )
 )
 # Groups of files, commands, directories and pixels; and of overlays and curves, which repeat.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,18 @@ def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
         read_calibration(tmp_path / "c.json")
     (tmp_path / "c.json").write_text(calibration().to_json().replace('"schema_version": 1', '"schema_version": 2'))
     with pytest.raises(ReadError, match="another version"):
+        read_calibration(tmp_path / "c.json")
+
+
+def test_a_calibration_that_has_changed_is_refused(tmp_path: Path) -> None:
+    """A temperature that nobody fitted would change every probability; those of older versions carry no seal."""
+    text = calibration().to_json()
+    older = {name: value for name, value in json.loads(text).items() if name not in ("seal", "lesionlens")}
+    (tmp_path / "old.json").write_text(json.dumps(older))
+    assert read_calibration(tmp_path / "old.json") == calibration()
+
+    (tmp_path / "c.json").write_text(text.replace("1.5", "2.5"))
+    with pytest.raises(ReadError, match="has changed since it was written; calibrate again"):
         read_calibration(tmp_path / "c.json")
 
 

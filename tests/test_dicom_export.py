@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def test_dciodvfy_finds_no_error(exported: tuple[Made, Path]) -> None:
     """Every object keeps the rules of its kind, so that an archive takes it."""
-    found = {path.name: complaints(path) for path in exported[1].iterdir()}
+    found = {path.name: complaints(path) for path in exported[1].glob("*.dcm")}
 
     assert found == {name: [] for name in found}
     assert found
@@ -364,7 +364,7 @@ def _places_of_source(source: Path) -> dict[tuple[str, int], list[float]]:
 
 def test_objects_say_that_they_are_for_research(exported: tuple[Made, Path]) -> None:
     """Whoever sees a series in an archive sees what it is not, and what made it."""
-    for path in exported[1].iterdir():
+    for path in exported[1].glob("*.dcm"):
         dataset = dcmread(path)
         assert dataset.SeriesDescription.endswith("research use only")
         assert dataset.Manufacturer == "LesionLens"

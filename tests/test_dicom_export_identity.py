@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -15,6 +16,7 @@ from pydicom.valuerep import PersonName
 
 from dicom_results import Made, complaints, make_results
 from lesionlens.dicom_export import DicomFormat, export_dicom
+from lesionlens.io import read_overlay
 from lesionlens.registration import data_folder
 
 TOKEN = "Qzxwv"
@@ -97,12 +99,14 @@ def test_the_search_finds_what_is_there(planted: Made, tmp_path: Path) -> None:
 
 def test_objects_without_the_patient_keep_the_rules(objects: Path) -> None:
     """An archive takes them as well."""
-    assert {path.name: complaints(path) for path in objects.iterdir()} == {path.name: [] for path in objects.iterdir()}
+    assert {path.name: complaints(path) for path in objects.glob("*.dcm")} == {
+        path.name: [] for path in objects.glob("*.dcm")
+    }
 
 
 def test_objects_say_that_the_identity_was_removed(objects: Path) -> None:
     """Whoever gets them sees by which profile."""
-    for path in objects.iterdir():
+    for path in objects.glob("*.dcm"):
         dataset = dcmread(path)
         assert dataset.PatientIdentityRemoved == "YES"
         assert dataset.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
@@ -112,7 +116,7 @@ def test_objects_say_that_the_identity_was_removed(objects: Path) -> None:
 def test_objects_belong_together(planted: Made, objects: Path, tmp_path: Path) -> None:
     """All objects, also of a later export, are of one patient, study and frame; each object is new all the same."""
     export_dicom(planted.results, planted.source, tmp_path / "later", formats=["seg", "attribution"])
-    datasets = [dcmread(path) for folder in (objects, tmp_path / "later") for path in folder.iterdir()]
+    datasets = [dcmread(path) for folder in (objects, tmp_path / "later") for path in folder.glob("*.dcm")]
 
     assert len({(one.PatientID, str(one.PatientName), one.StudyInstanceUID) for one in datasets}) == 1
     assert len({one.FrameOfReferenceUID for one in datasets if "FrameOfReferenceUID" in one}) == 1
@@ -160,7 +164,7 @@ def test_an_identified_export_names_the_patient_as_the_source_does(tmp_path: Pat
     export_dicom(made.results, made.source, tmp_path / "out", formats=FORMATS, identified=True)
     source = dcmread(next(made.source.iterdir()))
 
-    for path in (tmp_path / "out").iterdir():
+    for path in (tmp_path / "out").glob("*.dcm"):
         dataset = dcmread(path)
         assert dataset.PatientName == PersonName("Müller^Jörg")
         assert (dataset.PatientID, dataset.PatientBirthDate) == ("ID 7", DAY)
@@ -171,3 +175,21 @@ def test_an_identified_export_names_the_patient_as_the_source_does(tmp_path: Pat
         assert dataset.PatientSex == ""  # what the standard does not know is no sex
         assert "PatientIdentityRemoved" not in dataset
         assert complaints(path) == []
+
+
+def test_a_scan_that_also_tells_of_a_slide_is_exported(tmp_path: Path) -> None:
+    """Some scanners write attributes of microscopes; the objects lie on the patient all the same."""
+
+    def on_slide(dataset: Dataset, _: int) -> None:
+        centre = Dataset()
+        centre.XOffsetInSlideCoordinateSystem = centre.YOffsetInSlideCoordinateSystem = 0
+        dataset.ImageCenterPointCoordinatesSequence, dataset.ImageOrientationSlide = [centre], [1, 0, 0, 0, 1, 0]
+
+    made = make_results(tmp_path, "axial", change=on_slide)
+    export_dicom(made.results, made.source, tmp_path / "out", formats=FORMATS, identified=True)
+
+    found = {path.name: complaints(path) for path in (tmp_path / "out").glob("*.dcm")}
+    assert len(found) >= len(FORMATS)
+    assert found == {name: [] for name in found}
+    (mask,) = read_overlay(tmp_path / "out" / "seg_lesion.dcm", made.volume)
+    np.testing.assert_array_equal(mask.array, made.labels)

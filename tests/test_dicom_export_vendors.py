@@ -32,7 +32,7 @@ def test_series_of_scanners_take_objects(shared_data: Path, tmp_path: Path, name
     out = tmp_path / "out"
     export_dicom(made.results, source, out, formats=get_args(DicomFormat), identified=True)
 
-    assert {path.name: complaints(path) for path in out.iterdir()} == {path.name: [] for path in out.iterdir()}
+    assert {path.name: complaints(path) for path in out.glob("*.dcm")} == {path.name: [] for path in out.glob("*.dcm")}
     for file, array in (
         ("seg_lesion.dcm", made.labels),
         ("attribution_gradcam_lesion.dcm", made.case.attributions[0].array),

@@ -6,15 +6,18 @@ import hashlib
 import json
 from pathlib import Path
 
-from lesionlens.seals import checked, digest_of_value, file_hashes, sealed_text, wrong_files
+import pytest
+
+from lesionlens.seals import checked, digest_of_value, file_hashes, sealed_lines, sealed_text, wrong_files
 
 CONTENT = {"number": 0.1, "text": "mm³", "list": [1, None, True], "files": {"a": "00"}}
 
 
-def test_a_sealed_file_is_right_and_every_changed_bit_of_it_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [sealed_text(CONTENT), sealed_lines(json.dumps(CONTENT)[:-1])], ids=["text", "lines"])
+def test_a_sealed_file_is_right_and_every_changed_bit_of_it_is_found(tmp_path: Path, text: str) -> None:
     """There is no byte, not even a blank, that may change: the hashes of other files rest on this one."""
     path = tmp_path / "sealed.json"
-    path.write_text(sealed_text(CONTENT), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     assert checked(path) == (CONTENT, None)
 
     before = path.read_bytes()

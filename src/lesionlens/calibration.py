@@ -7,16 +7,18 @@ how sure the model is, and never which class wins.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionlens import __version__
 from lesionlens.blocks import blocks
 from lesionlens.errors import InputError, ReadError, counted, unknown_name
+from lesionlens.seals import SEAL, checked, sealed_text
 
 __all__ = ["Calibration", "Reliability", "brier", "fit_temperature", "probabilities", "read_calibration", "reliability"]
 
@@ -83,9 +85,18 @@ class Calibration:
             return ""
         return "too sure" if self.temperature > 1 else "not sure enough"
 
-    def to_json(self) -> str:
-        """Return the text of ``calibration.json``."""
-        return json.dumps({"schema_version": SCHEMA, **asdict(self)}, indent=2) + "\n"
+    def to_json(self, *, inputs: Sequence[Mapping[str, str]] = (), files: Mapping[str, str] | None = None) -> str:
+        """Return the text of ``calibration.json``, with a seal.
+
+        Parameters
+        ----------
+        inputs
+            Hashes of what it was fitted to, case by case.
+        files
+            Hash of each file that was written with it, such as the diagram.
+        """
+        about = {"lesionlens": __version__, "inputs": [dict(one) for one in inputs], "files": dict(files or {})}
+        return sealed_text({"schema_version": SCHEMA, **asdict(self), **about})
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +146,13 @@ def read_calibration(path: Path | str) -> Calibration:
     """
     path = Path(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found.pop("schema_version") != SCHEMA:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        if held["schema_version"] != SCHEMA:
             raise ReadError(f"{path} is of another version; this LesionLens reads version {SCHEMA}. Calibrate again.")
-        return Calibration(**found)
+        wrong = checked(path)[1] if SEAL in held else None  # older ones carry none
+        if wrong:
+            raise ReadError(f"{path} {wrong}; calibrate again.")
+        return Calibration(**{one.name: held[one.name] for one in fields(Calibration)})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ReadError):
             raise

@@ -20,6 +20,7 @@ __all__ = [
     "file_hashes",
     "hash_file",
     "page_complaint",
+    "sealed_lines",
     "sealed_page",
     "sealed_text",
     "wrong_files",
@@ -56,6 +57,14 @@ def sealed_text(content: Mapping[str, Any]) -> str:
     return _text({**content, SEAL: hashlib.sha256(_text(content).encode()).hexdigest()})
 
 
+def sealed_lines(body: str) -> str:
+    """Return a JSON text that was written in lines of its own, without its last bracket, with a seal over all of them.
+
+    The seal, in a last line, is the SHA-256 of the text before the comma that ends the last of the others.
+    """
+    return f'{body},\n"{SEAL}": "{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
+
+
 def _text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2) + "\n"
 
@@ -80,7 +89,9 @@ def checked(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     seal = found.pop(SEAL, None)
     if seal is None:
         return found, "carries no seal: it was written by an older LesionLens, or has changed"
-    return found, None if data == sealed_text(found).encode() else "has changed since it was written"
+    body = data.rpartition(f',\n"{SEAL}": '.encode())[0]
+    written = sealed_lines(body.decode()) if body else sealed_text(found)
+    return found, None if data == written.encode() else "has changed since it was written"
 
 
 def wrong_files(folder: Path, hashes: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import Any
 from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, InputError, ReadError, unknown_name
 from lesionlens.heatmap import slug
 from lesionlens.io import read
+from lesionlens.io.tables import read_rows
 from lesionlens.results import read_record, refuse_other_scan
 from lesionlens.review import CaseEntry, Finding, Session
 from lesionlens.volume import Volume
@@ -71,11 +72,7 @@ def read_manifest(path: Path) -> list[CaseFiles]:
     ReadError
         If it cannot be read or a column is missing.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(f"{path} cannot be read as a table: {error}.") from None
+    rows = read_rows(path)
     missing = [name for name in ("scan", "results") if rows and name not in rows[0]]
     if missing or not rows:
         found = ", ".join(rows[0]) if rows else "no row"

@@ -117,6 +117,10 @@ def test_manifests_as_csv_and_json_say_the_same(tmp_path: Path) -> None:
         BatchCase("two", "s3://bucket/two.nii.gz", over="largest"),
     )
     assert find_cases(table).cases == expected
+    text = table.read_text()
+    for separator in ";\t":  # as spreadsheets of other languages write them, with lines that were left empty
+        table.write_bytes(("\ufeff" + text.replace(",", separator) + separator * 9 + "\n\n").encode())
+        assert find_cases(table).cases == expected
     assert find_cases(tmp_path / "lists" / "cases.json").cases == expected
 
 

@@ -75,7 +75,10 @@ def test_workers_that_are_all_gone_are_started_again(tmp_path: Path, monkeypatch
 
 
 def test_many_tiny_cases(tmp_path: Path) -> None:
-    """The driver holds few at a time, so its memory does not grow with their number; what a case costs is little."""
+    """The driver holds few at a time, so its memory does not grow with their number; what a case costs is little.
+
+    It listens to this machine alone.
+    """
     many, warm = 400, 100
     this, seen = psutil.Process(), []
 
@@ -83,8 +86,11 @@ def test_many_tiny_cases(tmp_path: Path) -> None:
         seen.append((outcome.name, this.memory_info().rss, this.cpu_times().user))
 
     with connected(1, None) as client:
+        listening = [one.laddr.ip for one in this.net_connections() if one.status == psutil.CONN_LISTEN]
         run_on_cluster(tasks(tmp_path, [f"c{n}" for n in range(many)]), client, look, do=note)
 
+    assert listening
+    assert set(listening) == {"127.0.0.1"}, "nobody else is to see what is worked on"
     assert sorted(name for name, _, _ in seen) == sorted(f"c{n}" for n in range(many))
     assert all(attempts(tmp_path, f"c{n}") == 1 for n in range(many))
     assert seen[-1][1] - seen[warm][1] < 16 * 2**20

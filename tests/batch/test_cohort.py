@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from scipy.stats import median_abs_deviation
 
+import lesionlens.batch.cohort_page as cohort_page_module
 from lesionlens.batch.cohort import UNUSUAL, correlation, outliers, robust_z, spread_of
 from lesionlens.batch.cohort_page import MOST_THUMBNAILS, cohort_page
 from lesionlens.batch.reports import write_reports
@@ -292,3 +293,22 @@ def test_ten_thousand_cases_stay_below_20_mb(tmp_path: Path) -> None:
     rows = [index for index, (tag, _) in enumerate(found.elements) if tag == "img"]
     before = [next(a["id"] for tag, a in reversed(found.elements[:index]) if "id" in a) for index in rows]
     assert before == [*(f"case-{number}" for number in range(1, MOST_THUMBNAILS)), "case-9001"]
+
+
+def test_of_too_many_cases_those_to_look_at_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No browser shows a million rows; the unusual and the failed keep theirs, with their numbers, and it is said."""
+    monkeypatch.setattr(cohort_page_module, "MOST_CASES", 20)
+    cases = [summary(f"c{n}", total_volume_mm3=1e6 if n == 44 else 1.0 + n % 7) for n in range(50)]
+    for n in (30, 49):
+        row = {**dict.fromkeys(SUMMARY_COLUMNS), "case": f"c{n}", "status": "failed"}
+        cases[n] = CaseSummary(f"c{n}", "failed", (row,), error="no")
+
+    found = Page(cohort_page(cases))
+
+    rows = [(int(row[0]), row[1]) for row in found.rows if len(row) == 8 and row[0].isdigit()]
+    assert rows == [(n + 1, f"c{n}") for n in (*range(17), 30, 44, 49)]
+    assert "in 50 cases: 48 done, 2 failed" in found.text
+    assert "20 of 50 cases are listed: the most unusual, those that failed, then the first" in found.text
+    targets = {a["href"] for _, a in found.elements if str(a.get("href")).startswith("#")}
+    assert targets == {"#case-45"}
+    assert targets <= {f"#{a.get('id')}" for _, a in found.elements}

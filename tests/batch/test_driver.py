@@ -173,6 +173,7 @@ def test_a_dry_run_writes_nothing_and_a_limit_holds(place: Path, tmp_path: Path,
     said = capsys.readouterr().out
     assert said.count("run   waiting") == 2
     assert said.count("keep  waiting") == 2
+    assert "Memory: a prediction may take most of what is free; the programs" in said
     assert not out.exists()
 
     assert main([*start, "--limit", "1"]) == 0

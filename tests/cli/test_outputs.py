@@ -18,6 +18,7 @@ import lesionlens as ll
 from anomaly_bundles import anomaly_bundle
 from detection_networks import write_detection
 from evaluated_runs import SHAPE, boxes, write_results
+from lesionlens.batch import verify
 from lesionlens.cli import main
 from lesionlens.volume import Volume
 from reviewed_runs import write_run
@@ -259,3 +260,22 @@ def test_review_agree_and_report(read: str, page: dict[str, str], tmp_path: Path
     for command in ("agree", "report"):
         assert main(["review", command, read, "--out", str(tmp_path / command)]) == 0
         check(page[f"`lesionlens review {command}`"], {path.name for path in (tmp_path / command).iterdir()})
+        assert verify(tmp_path / command).files == len(list((tmp_path / command).iterdir()))
+        for path in (tmp_path / command).iterdir():
+            held = path.read_bytes()
+            path.write_bytes(held.replace(b"a", b"b", 1))
+            assert [one.split()[0] for one in verify(tmp_path / command).problems] == [path.name]
+            path.write_bytes(held)
+
+
+def test_review_report_in_german(read: str, tmp_path: Path) -> None:
+    """Headings, captions and numbers; what was recorded, such as the class, stays."""
+    assert main(["review", "report", read, "--out", str(tmp_path / "de"), "--lang", "de", "-q"]) == 0
+
+    page = (tmp_path / "de" / "case-001.html").read_text("utf-8")
+    assert 'lang="de"' in page
+    assert "durchgezogene Linie: das Modell" in page
+    assert "vom Modell gefunden, lesion" in page
+    assert not re.search("solid line|found by|highest probability|Scan, SHA", page)
+    assert main(["review", "report", read, "--out", str(tmp_path / "x"), "--lang", "xx", "-q"]) != 0
+    assert not (tmp_path / "x").exists()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import lesionlens as ll
+from lesionlens.batch import verify
 from lesionlens.calibration import Calibration
 from lesionlens.cli import main
 from lesionlens.errors import BundleError, InputError
@@ -137,6 +138,13 @@ def test_calibrate_and_run_by_the_command_line(tmp_path: Path, capsys: pytest.Ca
 
     assert main(command) == 0
     text = capsys.readouterr().out
+    for path in (file, tmp_path / "reliability.png"):
+        assert verify(file).right
+        held = path.read_bytes()
+        path.write_bytes(held[:-9] + bytes([held[-9] ^ 1]) + held[-8:])
+        assert [one.split()[0] for one in verify(file).problems] == [path.name], "a flipped bit is found"
+        path.write_bytes(held)
+    assert {len(one) for one in json.loads(file.read_text())["inputs"][0].values()} == {64}
     assert main(command) == 1  # nothing is overwritten without being asked
     assert main(["run", str(tmp_path / "scan.nii.gz"), "-b", str(tmp_path / "b"), "--trust", "-q", "--layer", "0",
                  "--calibration", str(file), "--out", str(tmp_path / "out")]) == 0  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -244,13 +246,33 @@ def test_a_fetch_stops_at_once_and_leaves_nothing(tmp_path: Path) -> None:
     """Cancelled at the second image."""
 
     def stop(stage: str, done: int, total: int) -> None:
-        assert (stage, total) == ("Fetching", 5)
+        assert (stage, total) == ("Fetching", 5) or not done
         if done == 2:
             raise Cancelled("stopped")
 
     with web_stub(*SERIES) as stub, pytest.raises(Cancelled, match="stopped"):
         fetch_series(url_of(stub), tmp_path / "out", progress=stop)
 
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_silent_archive_is_left_at_once(tmp_path: Path) -> None:
+    """Whoever cancels must not wait until an archive that says nothing in the middle counts as away."""
+    seen, gate = list[Any](), threading.Event()
+
+    def stop(*event: Any) -> None:
+        if event[2] and event in seen:  # it is said again while nothing comes
+            raise Cancelled("stopped")
+        seen.append(event)
+
+    with web_stub(*SERIES, gate=gate) as stub:
+        start = time.monotonic()
+        with pytest.raises(Cancelled, match="stopped"):
+            fetch_series(url_of(stub), tmp_path / "out", progress=stop)
+        seconds = time.monotonic() - start
+        gate.set()
+
+    assert seconds < 15, "the gate opens after 30 s"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +89,32 @@ def test_a_fetch_stops_and_leaves_nothing(tmp_path: Path) -> None:
     with dimse_stub(*SERIES) as stub, pytest.raises(Cancelled, match="stopped"):
         fetch(stub, tmp_path, progress=stop)
 
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("work", ["find", "get"])
+def test_a_silent_archive_is_left_at_once(tmp_path: Path, work: str) -> None:
+    """Whoever cancels must not wait for a minute for the next message."""
+    seen, gate = list[Any](), threading.Event()
+    moment = ("Searching", 1, 0) if work == "find" else ("Fetching", 0, 0)
+
+    def stop(*event: Any) -> None:
+        if event == moment and event in seen:  # it is said again while nothing comes
+            raise Cancelled("stopped")
+        seen.append(event)
+
+    with dimse_stub(*SERIES, gate=gate) as stub:
+        works: dict[str, Callable[[], object]] = {
+            "find": partial(find_series, parse_address(stub.url), EVERYTHING, progress=stop),
+            "get": partial(fetch, stub, tmp_path, progress=stop),
+        }
+        start = time.monotonic()
+        with pytest.raises(Cancelled, match="stopped"):
+            works[work]()
+        seconds = time.monotonic() - start
+        gate.set()
+
+    assert seconds < 15, "the gate opens after 30 s"
     assert list(tmp_path.iterdir()) == []
 
 

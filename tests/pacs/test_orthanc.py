@@ -12,9 +12,10 @@ import pytest
 from pydicom import dcmread
 
 import lesionlens as ll
-from archives import PASSWORD, MemoryKeyring, Orthanc, encoded, series_of
+from archives import PASSWORD, USER, MemoryKeyring, Orthanc, encoded, series_of
 from batch_cases import write_scans, write_voxelwise
 from dicom_factory import Plan, oblique
+from lesionlens.batch import verify
 from lesionlens.cli import main
 from lesionlens.errors import PacsError
 from lesionlens.pacs import Query, fetch_series, find_series, parse_address, send_files
@@ -144,6 +145,30 @@ def test_a_batch_takes_what_is_looked_for(
     written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert not [path.name for path in written if PASSWORD.encode() in path.read_bytes()]
     assert not [path for path in (tmp_path / "out").rglob("*.dcm")]
+
+
+@pytest.mark.slow
+def test_workers_fetch_what_they_work_on(
+    orthanc: Orthanc, scan: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes of their own, which have the password from the environment, bring the series and leave nothing."""
+    for name, value in (("URL", orthanc.web), ("USER", USER), ("PASSWORD", PASSWORD)):
+        monkeypatch.setenv(f"LESIONLENS_PACS_{name}", value)
+    send_files(parse_address(orthanc.web), [scan])
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    query = f"{orthanc.web}?study=1.2.77&modality=MR"
+    assert main(["run", str(scan), "--bundle", str(bundle), "--trust", "--layer", "0", "-q", "--out",
+                 str(tmp_path / "run")]) == 0  # fmt: skip
+
+    assert batch(query, "--bundle", bundle, "--out", tmp_path / "out", "--workers", "1") == 0
+
+    (case,) = (tmp_path / "out" / "cases").iterdir()
+    for path in sorted((tmp_path / "run").iterdir()):
+        if path.name != "record.json":
+            assert (case / path.name).read_bytes() == path.read_bytes(), path.name
+    assert verify(tmp_path / "out").right
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path.name for path in written if PASSWORD.encode() in path.read_bytes() or path.suffix == ".dcm"]
 
 
 def test_an_archive_that_refuses_fails_one_case(orthanc: Orthanc, bundle: Path, tmp_path: Path) -> None:

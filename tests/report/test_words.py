@@ -105,13 +105,13 @@ def filled() -> Iterator[tuple[str, Any]]:
     yield "session.html", SessionPage("", [progress], [counts], [pair], [case], {VALUE: VALUE})
     row = {"label": VALUE, "what": VALUE, "n": VALUE, "figures": [VALUE]}
     odd = {"number": "«1»", "label": VALUE, "feature": VALUE, "value": VALUE, "median": VALUE, "z": VALUE}
-    names = ("name", "found", "volume", "largest", "probability", "why")
+    names = ("number", "name", "found", "volume", "largest", "probability", "why")
     cases = [dict.fromkeys(names, VALUE) | {"status": "done", "unusual": True, "png": b"x"}]
     texts = (None, VALUE, None, VALUE, VALUE)
     for statistics, outliers in (([row], [odd]), ([], [])):
         yield (
             "cohort.html",
-            CohortPage(VALUE, VALUE, statistics, *texts, outliers, VALUE, cases, {VALUE: VALUE}),
+            CohortPage(VALUE, VALUE, statistics, *texts, outliers, 2, VALUE, cases, {VALUE: VALUE}),
         )
     sheet = Sheet([Head(VALUE, VALUE, True, VALUE)], [[VALUE]], [VALUE], VALUE)
     yield "result.html", ResultPage(VALUE, VALUE, {VALUE: VALUE}, [Part(VALUE, [VALUE], (), [sheet])], {VALUE: VALUE})

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lesionlens.batch import verify
 from lesionlens.errors import InputError, ReadError
 from lesionlens.review import Act, CaseEntry, Finding, Session, fold
 from lesionlens.review.copies import merge, read_copy
@@ -230,11 +231,32 @@ def test_a_damaged_copy_is_refused(path: Path, tmp_path: Path, change: Any, mess
     """Files come from elsewhere; what cannot be read is said, and nothing is made of a part."""
     with Session.open(path) as session:
         document = json.loads(to_bytes(copy_of(session)))
+    document.pop("seal")
     change(document)
     (tmp_path / "copy.json").write_text(json.dumps(document))
 
     with pytest.raises(ReadError, match=message):
         read_copy(tmp_path / "copy.json")
+
+
+def test_a_changed_byte_of_a_copy_is_found(path: Path, tmp_path: Path) -> None:
+    """Verdicts that nobody gave must not be merged; copies of older versions carry no seal and are read."""
+    with Session.open(path) as session:
+        copy, content = copy_of(session), to_bytes(copy_of(session))
+    file = tmp_path / "copy.json"
+    file.write_bytes(content)
+    assert verify(file).right
+    for place in (5, len(content) // 2, content.index(b'"accept"') + 2, len(content) - 10, len(content) - 1):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 2]) + content[place + 1 :])
+        assert not verify(file).right, place
+        with pytest.raises(ReadError, match=r"copy\.json"):
+            read_copy(file)
+
+    file.write_bytes(content.replace(b'"accept"', b'"reject"', 1))
+    with pytest.raises(ReadError, match="has changed since it was written; ask for the copy again"):
+        read_copy(file)
+    file.write_bytes(content[: content.rindex(b',\n"seal"')] + b"\n}\n")
+    assert replace(read_copy(file), name="") == replace(copy, name="")
 
 
 def test_other_files_are_no_copies(path: Path, tmp_path: Path) -> None:

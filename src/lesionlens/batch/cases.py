@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from lesionlens.errors import InputError, ReadError, unknown_name
 from lesionlens.io import list_series
 from lesionlens.io.reader import existing_path, is_dicom
 from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES, SeriesInfo
+from lesionlens.io.tables import read_rows
 from lesionlens.pacs.address import is_series_url, parse_series
 from lesionlens.pacs.named import is_query
 from lesionlens.progress import Progress, silent
@@ -114,6 +114,8 @@ def find_cases(
         found = _in_folder(place, pattern, series, progress)
     elif place.suffix.lower() in (".csv", ".json"):
         found = FoundCases(tuple(_in_manifest(place)))
+        if not found.cases:
+            raise InputError(f"There is no case in {place.name}: expected the names of columns, and a row for each.")
     else:
         found = FoundCases((BatchCase(_without_suffix(place.name), str(place), series=series),))
     if not found.cases:
@@ -243,19 +245,12 @@ def _placed(manifest: Path, text: str, *, must: bool = True) -> str:
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            table = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(f"{path.name} cannot be read as a CSV table: {error}.") from None
-    if any(None in row for row in table):
-        raise InputError(f"{path.name} has a row with more cells than columns; put texts with commas in quotes.")
     return [
         {
             **{name: value for name, value in row.items() if not name.startswith(_CHANNEL)},
             "channels": {n.removeprefix(_CHANNEL): v for n, v in row.items() if n.startswith(_CHANNEL)},
         }
-        for row in table
+        for row in read_rows(path)
     ]
 
 

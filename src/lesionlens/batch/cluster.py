@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from lesionlens.batch.work import Outcome, Task, load_model, work
-from lesionlens.errors import ClusterError, MissingPackageError
+from lesionlens.errors import ClusterError, MissingPackageError, counted
 from lesionlens.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -70,11 +70,17 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         try:
             if scheduler is None:
                 address = stack.enter_context(
-                    LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+                    LocalCluster(
+                        n_workers=workers,
+                        threads_per_worker=1,
+                        dashboard_address="127.0.0.1:0",  # None would be port 8787, with a warning where it is taken
+                        scheduler_kwargs={"dashboard": False},
+                        silence_logs=50,
+                    )
                 )
             client = stack.enter_context(Client(address, timeout=_ANSWER_S))
         except (OSError, TimeoutError, RuntimeError, ValueError) as error:
-            where = scheduler or f"{workers} workers on this machine"
+            where = scheduler or f"{counted(workers or 0, 'worker')} on this machine"
             raise ClusterError(f"Cannot work with {where}: {error}. Check the address and that it runs.") from error
         yield client
 

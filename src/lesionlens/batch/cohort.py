@@ -147,6 +147,7 @@ def _compared(done: Sequence[CaseSummary]) -> Iterator[tuple[str, str, Mapping[s
             yield label, feature, {row["case"]: float(row[feature]) for row in own if row[feature] is not None}
     for feature in _OF_REGIONS:
         column = FEATURES.index(feature)
-        values = {one.name: [r[column] for r in one.regions if r[column] is not None] for one in done}
-        medians = {name: float(np.median(np.array(known, float))) for name, known in values.items() if known}
+        values = {one.name: one.regions[:, column] for one in done}
+        measured = {name: found[~np.isnan(found)] for name, found in values.items()}
+        medians = {name: float(np.median(found)) for name, found in measured.items() if len(found)}
         yield "", f"median {feature} of the regions", medians

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
 import numpy as np
@@ -24,9 +24,10 @@ from lesionlens.report.cohort import correlation_png, distributions_png, thumbna
 from lesionlens.report.pages import CohortPage, Picture, cohort_html
 from lesionlens.report.words import ENGLISH, N_, Words
 
-__all__ = ["MOST_OUTLIERS", "MOST_THUMBNAILS", "cohort_page"]
+__all__ = ["MOST_CASES", "MOST_OUTLIERS", "MOST_THUMBNAILS", "cohort_page"]
 
-#: So many small pictures are on a page, and so many unusual values: with 10,000 cases it stays below 20 MB.
+#: So many cases, small pictures and unusual values are on a page: it stays below 20 MB, however many cases there are.
+MOST_CASES: Final = 10_000
 MOST_THUMBNAILS: Final = 100
 MOST_OUTLIERS: Final = 500
 # An error is a sentence as a rule; failures.csv has the whole of it.
@@ -66,7 +67,7 @@ def cohort_page(
     """
     done = [one for one in summaries if one.status == "done"]
     unusual = outliers(done)
-    regions = np.array([row for one in done for row in one.regions], dtype=np.float64).reshape(-1, len(FEATURES))
+    regions = np.concatenate([np.empty((0, len(FEATURES))), *(one.regions for one in done)])
     states = Counter(one.status for one in summaries)
     of_cases = np.array([len(one.regions) for one in done], dtype=np.float64)
     page = CohortPage(
@@ -79,7 +80,8 @@ def cohort_page(
         no_correlation=say("There are fewer than %(n)s regions, whose correlations would be chance.", n=FEWEST_REGIONS),
         how_compared=_how_compared(unusual, say),
         outliers=_outlier_rows(summaries, unusual, say),
-        about_cases=_about_cases(done, say),
+        n_cases=len(summaries),
+        about_cases=_about_cases(len(summaries), len(done), say),
         cases=_case_rows(summaries, unusual, say),
         provenance=_provenance(done, say),
         notes=[*notes, *_notes(left_out, say)],
@@ -95,9 +97,9 @@ def _statistics(done: Sequence[CaseSummary], say: Words) -> Iterator[dict[str, A
         for name, what in _QUANTITIES.items():
             yield from _statistic(label, say(what), (row[name] for row in own), say)
         volumes = (
-            region[column]
+            volume
             for one in done
-            for region, of_class in zip(one.regions, one.classes, strict=True)
+            for volume, of_class in zip(one.regions[:, column].tolist(), one.classes, strict=True)
             if of_class == label
         )
         yield from _statistic(label, say("volume of a region, mm³"), volumes, say)
@@ -161,19 +163,41 @@ def _outlier_rows(summaries: Sequence[CaseSummary], unusual: Sequence[Outlier], 
     ]
 
 
-def _about_cases(done: Sequence[CaseSummary], say: Words) -> str:
+def _about_cases(n_cases: int, n_done: int, say: Words) -> str:
     text = say("Figures are over all classes; summary.csv has them class by class.")
-    if len(done) <= MOST_THUMBNAILS:
+    if n_cases > MOST_CASES:
+        counts = {"shown": say.figure(f"{MOST_CASES:,}"), "all": say.figure(f"{n_cases:,}")}
+        more = say(
+            "%(shown)s of %(all)s cases are listed: the most unusual, those that failed, then the first;"
+            " summary.csv and failures.csv have all.",
+            **counts,
+        )
+        text = f"{text} {more}"
+    if n_done <= MOST_THUMBNAILS:
         return text
     return f"{text} {say('Pictures are shown of %(n)s cases: the most unusual, then the first.', n=MOST_THUMBNAILS)}"
 
 
 def _case_rows(summaries: Sequence[CaseSummary], unusual: Sequence[Outlier], say: Words) -> list[dict[str, Any]]:
     names = dict.fromkeys(one.case for one in unusual)
-    pictured = {one.name: one.picture for one in summaries if one.picture is not None}
+    listed = _listed(summaries, {one.case for one in unusual[:MOST_OUTLIERS]})
+    pictured = {one.name: one.picture for _, one in listed if one.picture is not None}
     first = list(dict.fromkeys(name for name in (*names, *pictured) if name in pictured))[:MOST_THUMBNAILS]
     small = {name: thumbnail(pictured[name]) for name in first}
-    return [_case_row(one, one.name in names, small.get(one.name), say) for one in summaries]
+    return [{"number": number, **_case_row(one, one.name in names, small.get(one.name), say)} for number, one in listed]
+
+
+def _listed(summaries: Sequence[CaseSummary], unusual: Set[str]) -> list[tuple[int, CaseSummary]]:
+    """Return the cases that have a row, in their order and with their numbers: all, or those to look at first."""
+    numbered = list(enumerate(summaries, start=1))
+    if len(numbered) <= MOST_CASES:
+        return numbered
+
+    def first(item: tuple[int, CaseSummary]) -> tuple[int, int]:
+        number, one = item
+        return 0 if one.name in unusual else 1 if one.status == "failed" else 2, number
+
+    return sorted(sorted(numbered, key=first)[:MOST_CASES], key=lambda item: item[0])
 
 
 def _case_row(one: CaseSummary, unusual: bool, png: bytes | None, say: Words) -> dict[str, Any]:

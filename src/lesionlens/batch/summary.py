@@ -7,8 +7,12 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lesionlens.batch.store import CASE, Store
 from lesionlens.report.review import NOTICE_COLUMN, NOTICE_OF_TABLES
@@ -53,8 +57,10 @@ FEATURES: Final = (
 
 Row = dict[str, Any]
 
+_NO_REGIONS: Final = np.empty((0, len(FEATURES)))
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class CaseSummary:
     """What a report says of one case.
 
@@ -67,7 +73,7 @@ class CaseSummary:
     rows
         One for each class, keys as :data:`SUMMARY_COLUMNS`; at least one.
     regions
-        Of each region the numbers named by :data:`FEATURES`; None where one was not measured.
+        (regions, features) the numbers named by :data:`FEATURES`; NaN where one was not measured.
     classes
         The class of each of these regions.
     picture
@@ -81,7 +87,7 @@ class CaseSummary:
     name: str
     status: str
     rows: tuple[Row, ...]
-    regions: tuple[tuple[float | None, ...], ...] = field(default=(), repr=False)
+    regions: NDArray[np.float64] = field(default_factory=lambda: _NO_REGIONS, repr=False)
     classes: tuple[str, ...] = field(default=(), repr=False)
     picture: Path | None = None
     basis: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -118,8 +124,9 @@ def _done(name: str, folder: Path) -> CaseSummary:
     classes = list(record["n_regions"]) or list(record["class_probabilities"])
     classes = classes or sorted({one["label"] for one in detections or ()}) or [""]
     rows = tuple(_row(name, "done", **of_case, **_of_class(label, record, regions)) for label in classes)
-    found = tuple(tuple(_number(row.get(feature)) for feature in FEATURES) for row in regions)
+    found = np.array([[_number(row.get(feature)) for feature in FEATURES] for row in regions], dtype=np.float64)
     of_regions = tuple(sys.intern(row["class"]) for row in regions)
+    found = found if len(found) else _NO_REGIONS
     return CaseSummary(name, "done", rows, found, of_regions, _picture(folder), _basis(record, about["links"]))
 
 
@@ -136,7 +143,13 @@ def _basis(record: Mapping[str, Any], links: Mapping[str, Any]) -> tuple[tuple[s
         N_("options"): ", ".join(f"{name} {value}" for name, value in record["options"].items()),
         N_("versions"): ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
     }
-    return tuple((name, sys.intern(str(value))) for name, value in found.items())
+    return _shared(tuple((name, sys.intern(str(value))) for name, value in found.items()))
+
+
+@lru_cache(maxsize=64)
+def _shared(basis: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Return what was given before, where it was: the cases of a batch rest on the same things."""
+    return basis
 
 
 def _of_class(label: str, record: Mapping[str, Any], regions: Sequence[Mapping[str, str]]) -> Row:

@@ -24,6 +24,8 @@ _HEADS = (
     "lesion_changes.json",
     "findings.json",
     "agreement.json",
+    "export.json",
+    "session.json",
 )
 
 
@@ -60,7 +62,8 @@ def verify(folder: Path | str, *, progress: Progress = silent) -> Verified:
     ----------
     folder
         What ``lesionlens run``, ``batch``, ``evaluate``, ``trust``, ``importance``, ``compare``, ``compare-lesions``,
-        ``review export`` or ``review agree`` wrote, or a page that ``lesionlens report`` wrote.
+        ``export``, ``review export``, ``review agree`` or ``review report`` wrote; or a page that ``lesionlens report``
+        wrote, or what ``lesionlens calibrate`` wrote, whose diagram is looked at as well.
     progress
         Called for each case.
 
@@ -72,6 +75,8 @@ def verify(folder: Path | str, *, progress: Progress = silent) -> Verified:
     place = Path(folder)
     if place.is_file() and place.suffix.lower() in {Path(name).suffix for name in PAGES}:
         return _verified(place.parent, [(place, page_complaint(place))], alone=True)
+    if place.is_file() and place.suffix.lower() == ".json":
+        return _verified(place.parent, list(_sealed(place.parent, place.name)), alone=True)
     heads = [name for name in _HEADS if (place / name).exists()]
     if heads:
         return _verified(place, [look for name in heads for look in _sealed(place, name)] + list(_pages(place)))

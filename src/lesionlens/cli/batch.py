@@ -64,7 +64,11 @@ Threads = Annotated[
     int | None,
     typer.Option(min=1, help="Threads of each network; another number rounds otherwise. [default: as 'run' takes]"),
 ]
-Verifiable = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that 'run' or 'batch' wrote.", **PATH)]
+# docs/how-to/run-many-cases.md says how much that is.
+_ON_TOP = "the programs, explanations, and three cases with their maps (one in each worker) come on top"
+Verifiable = Annotated[
+    Path, typer.Argument(metavar="RESULTS", help="Folder that a command wrote, or a report or calibration.", **PATH)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -145,6 +149,8 @@ def _dry_run(
     for case in plan.found.cases:
         typer.echo(f"{'run ' if case.name in todo else 'keep'}  {plan.states[case.name]:8}{printable(case.name)}")
     _print_left_out(plan)
+    each = "most of what is free" if options.memory_gib is None else f"{options.memory_gib:g} GiB"
+    typer.echo(f"Memory: a prediction may take {each}; {_ON_TOP}.")
     typer.echo(f"{len(todo)} of {counted(len(plan.found.cases), 'case')} would be run; nothing was written.")
 
 

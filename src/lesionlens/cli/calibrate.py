@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import typer
 
 from lesionlens.cli.groups import Loading, Printing, spelt_out
 from lesionlens.cli.options import BundleArgument, CalibrationOut, Cases, Command, Diagram, print_json, progress_bars
-from lesionlens.errors import InputError, ReadError, counted
+from lesionlens.errors import InputError, counted
 
 if TYPE_CHECKING:
     from lesionlens.calibration import Calibration
@@ -44,29 +43,40 @@ def calibrate(
     from lesionlens.model.calibrated import calibrate as fit
 
     loading.permitted(bundle)
-    rows = _rows(cases)
+    rows, inputs = _rows(cases), list[dict[str, str]]()
     with atomic_path(out, overwrite=printing.overwrite) as file:
         with progress_bars(printing.silent) as progress:
-            found = fit(loading.bundle(bundle), _read(rows), progress=progress)
-        file.write_text(found.to_json(), encoding="utf-8")
-    if diagram is not None:
-        from lesionlens.report.reliability import write_reliability
-
-        with atomic_path(diagram, overwrite=printing.overwrite) as file:
-            write_reliability(file, found)
+            found = fit(loading.bundle(bundle), _read(rows, inputs), progress=progress)
+        hashes = {} if diagram is None else _drawn(found, diagram, out, overwrite=printing.overwrite)
+        text = found.to_json(inputs=inputs, files=hashes)
+        file.write_text(text, encoding="utf-8")
     if printing.as_json:
-        print_json(json.loads(found.to_json()))
+        print_json(json.loads(text))
     else:
         _print(found, out)
 
 
+def _drawn(found: Calibration, diagram: Path, out: Path, *, overwrite: bool) -> dict[str, str]:
+    """Draw the diagram; return its hash by the way to it from the calibration."""
+    import hashlib
+    import os
+
+    from lesionlens.io.atomic import atomic_path
+    from lesionlens.report.reliability import write_reliability
+
+    with atomic_path(diagram, overwrite=overwrite) as file:
+        write_reliability(file, found)
+    try:
+        return {Path(os.path.relpath(diagram, out.parent)).as_posix(): hashlib.sha256(diagram.read_bytes()).hexdigest()}
+    except ValueError:  # on another drive no way leads there
+        return {}
+
+
 def _rows(path: Path) -> list[tuple[Path, Path | str]]:
     """Return scan and mask, or scan and label, of each case; paths are relative to the table."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            table = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(f"{path} cannot be read as a CSV table: {error}.") from None
+    from lesionlens.io.tables import read_rows
+
+    table = read_rows(path)
     names = set(table[0]) if table else set()
     answer = next((name for name in ("mask", "label") if name in names), None)
     if "scan" not in names or answer is None:
@@ -80,14 +90,20 @@ def _rows(path: Path) -> list[tuple[Path, Path | str]]:
     ]
 
 
-def _read(rows: list[tuple[Path, Path | str]]) -> Iterator[tuple[Volume, LabelMap | str]]:
-    """Read one case at a time: many do not fit into memory together."""
+def _read(rows: list[tuple[Path, Path | str]], inputs: list[dict[str, str]]) -> Iterator[tuple[Volume, LabelMap | str]]:
+    """Read one case at a time: many do not fit into memory together; the hashes of what was read are kept."""
     from lesionlens.io import read
     from lesionlens.io.labels import read_labels
 
     for scan, answer in rows:
         volume = read(scan)
-        yield volume, answer if isinstance(answer, str) else read_labels(answer, volume)
+        if isinstance(answer, str):
+            inputs.append({"scan": volume.source.sha256, "label": answer})
+            yield volume, answer
+            continue
+        mask = read_labels(answer, volume)
+        inputs.append({"scan": volume.source.sha256, "mask": str(mask.provenance.options.get("sha256", ""))})
+        yield volume, mask
 
 
 def _print(found: Calibration, out: Path) -> None:

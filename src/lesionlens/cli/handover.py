@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lesionlens.cli.options import AsJson, Command, Out, Overwrite, Quiet, print_json, progress_bars
+from lesionlens.cli.options import AsJson, Command, Language, Out, Overwrite, Quiet, print_json, progress_bars
 from lesionlens.errors import counted
 
 if TYPE_CHECKING:
@@ -162,7 +162,9 @@ def _word(state: FindingState | None) -> str:
     return f"{said}, edited" if state.edits else said
 
 
-def review_report(session: _SESSION, out: Out, overwrite: Overwrite = False, quiet: Quiet = False) -> None:
+def review_report(
+    session: _SESSION, out: Out, language: Language = "en", overwrite: Overwrite = False, quiet: Quiet = False
+) -> None:
     """Write a page for the session and for each case, with pictures: HTML that opens anywhere, without a network."""
     from lesionlens.handover import write_pages
     from lesionlens.io.atomic import atomic_folder
@@ -173,7 +175,7 @@ def review_report(session: _SESSION, out: Out, overwrite: Overwrite = False, qui
         atomic_folder(out, overwrite=overwrite) as folder,
         progress_bars(quiet) as progress,
     ):
-        problems = write_pages(found, folder, progress=progress)
+        problems = write_pages(found, folder, language=language, progress=progress)
     typer.echo(f"{out}: session.html and a page for each case that was read")
     for problem in problems:
         typer.echo(f"Warning: {problem}", err=True)

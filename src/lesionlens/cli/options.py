@@ -52,6 +52,7 @@ __all__ = [
     "HealthyScans",
     "Identified",
     "Input",
+    "Language",
     "Layer",
     "LeastChange",
     "Mask",
@@ -286,12 +287,18 @@ Engine = Annotated[
     ),
 ]
 Memory = Annotated[
-    float | None, typer.Option(metavar="GIB", help="Memory that a prediction may take. [default: most of what is free]")
+    float | None,
+    typer.Option(
+        metavar="GIB",
+        help="Memory that a prediction may take; the programs, the explanation, and scans with their maps come on top."
+        " [default: most of what is free]",
+    ),
 ]
 OnlyClasses = Annotated[
     list[str],
     typer.Option("--only", metavar="CLASS", help="Class to keep; several times for several. [default: all]"),
 ]
+Language = Annotated[str, typer.Option("--lang", metavar="LANGUAGE", help="Of the pages: en or de.")]
 Replay = Annotated[
     Path | None,
     typer.Option(help="record.json of an earlier run, whose options are taken; says what came out otherwise.", **PATH),

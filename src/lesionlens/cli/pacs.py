@@ -255,8 +255,6 @@ def _series(series: FoundSeries) -> dict[str, Any]:
 
 
 def _print_found(found: Found, *, studies: bool, identified: bool) -> None:
-    from rich.markup import escape
-
     from lesionlens.report.console import print_table
 
     who = ("patient_name", "patient_id", "study_date") if identified else ()
@@ -272,7 +270,7 @@ def _print_found(found: Found, *, studies: bool, identified: bool) -> None:
         rows = [(one.name, one.modality, one.description, _shown(one.n_images), one.uid) for one in found.series]
         people = [one.study.identity for one in found.series]
     shown = [
-        tuple(escape(printable(text)) for text in (*(person.get(name, "") for name in who), *row))
+        tuple(printable(text) for text in (*(person.get(name, "") for name in who), *row))
         for person, row in zip(people, rows, strict=True)
     ]
     if shown:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lesionlens.cli.options import NOTICE, PATH, Command, Overwrite
+from lesionlens.cli.options import NOTICE, PATH, Command, Language, Overwrite
 from lesionlens.errors import printable
 
 __all__ = ["register", "report"]
@@ -32,7 +32,6 @@ _EVALUATION = Annotated[Path | None, typer.Option(help="Folder that 'evaluate' w
 _BUNDLE = Annotated[
     str | None, typer.Option("--bundle", "-b", help="Place of the bundle, for its model card. [default: by its name]")
 ]
-_LANGUAGE = Annotated[str, typer.Option("--lang", metavar="LANGUAGE", help="Of the page: en or de.")]
 _CHANGED = Annotated[
     bool, typer.Option("--changed", help="Report results that are not as they were written; the page says so.")
 ]
@@ -52,7 +51,7 @@ def report(
     reader: _READERS = [],  # noqa: B006 - typer makes a new list for each call
     evaluation: _EVALUATION = None,
     bundle: _BUNDLE = None,
-    language: _LANGUAGE = "en",
+    language: Language = "en",
     changed: _CHANGED = False,
     overwrite: Overwrite = False,
 ) -> None:

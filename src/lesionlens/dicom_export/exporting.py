@@ -10,14 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from lesionlens import __version__
 from lesionlens.dicom_export.job import Job, read_job
 from lesionlens.dicom_export.writers import WRITERS
 from lesionlens.errors import InputError, LesionLensError, OutputError, unknown_name
 from lesionlens.handover.verdicts import Verdicts, outlines_on, verdicts_on
 from lesionlens.io.atomic import atomic_folder
 from lesionlens.progress import Progress, silent
+from lesionlens.results import RESEARCH_USE, read_record
+from lesionlens.seals import file_hashes, hash_file, sealed_text
 
 if TYPE_CHECKING:
     from lesionlens.io.dicom.export.objects import Place
@@ -26,6 +29,10 @@ __all__ = ["DEFAULT_FORMATS", "DicomExport", "DicomFormat", "export_dicom"]
 
 DicomFormat = Literal["seg", "fractional", "probability", "attribution", "sr", "rtstruct", "key-images"]
 DEFAULT_FORMATS: tuple[DicomFormat, ...] = ("seg", "probability", "attribution", "sr")
+
+#: The file that seals the objects, and the version of its layout.
+SEAL_FILE: Final = "export.json"
+SEAL_SCHEMA: Final = 1
 
 _PSEUDONYMS = (
     "Patient and UIDs have pseudonyms; on the source itself, programs show the objects only where they accept another"
@@ -133,7 +140,23 @@ def export_dicom(
         progress("Writing DICOM", len(tasks), len(tasks))
         if not job.files:
             raise OutputError(f"There is nothing to write: {' '.join(job.notes)}")
+        _seal(Path(results), folder, wanted, identified)
     return DicomExport(tuple(job.files), (*job.notes, *(() if identified else (_PSEUDONYMS,))))
+
+
+def _seal(results: Path, folder: Path, formats: Sequence[DicomFormat], identified: bool) -> None:
+    """Write the hashes of the objects, and of what they rest on; nothing in it leads to a patient."""
+    content = {
+        "schema_version": SEAL_SCHEMA,
+        "notice": RESEARCH_USE,
+        "lesionlens": __version__,
+        "formats": list(formats),
+        "identified": identified,
+        "chain": read_record(results).get("chain"),
+        "record": hash_file(results / "record.json"),
+        "files": file_hashes(folder, [path.name for path in folder.iterdir()]),
+    }
+    (folder / SEAL_FILE).write_text(sealed_text(content), encoding="utf-8")
 
 
 def require_packages() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from typing import Final
 from lesionlens.batch import find_cases
 from lesionlens.batch.keys import digest_of_place
 from lesionlens.batch.store import Store
-from lesionlens.errors import InputError, ReadError, unknown_name
+from lesionlens.errors import InputError, unknown_name
+from lesionlens.io.tables import read_rows
 
 __all__ = ["EvaluationCase", "cases_to_evaluate"]
 
@@ -118,11 +118,7 @@ def _of_batch(folder: Path, manifest: str | Path | None) -> tuple[EvaluationCase
 
 
 def _of_table(path: Path) -> tuple[EvaluationCase, ...]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            table = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(f"{path} cannot be read as a CSV table: {error}.") from None
+    table = read_rows(path)
     lacks = [name for name in _NEEDED if not table or name not in table[0]]
     if lacks:
         raise InputError(f"{path} needs the columns {', '.join(_NEEDED)} and a row for each case; missing: {lacks[0]}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from lesionlens.progress import Progress, silent
 from lesionlens.report.key_image import key_image
 from lesionlens.report.pages import CasePage, FindingPart, Picture, ReaderPart, SessionPage, case_html, session_html
 from lesionlens.report.review import finding_rows
-from lesionlens.report.words import N_
-from lesionlens.results import CaseResult
+from lesionlens.report.words import N_, Words, words_of
+from lesionlens.results import RESEARCH_USE, CaseResult
 from lesionlens.review import Session, reading_seconds
 from lesionlens.review.agreement import session_agreement
 from lesionlens.review.blinding import mode
@@ -29,21 +29,33 @@ from lesionlens.review.events import VERDICTS
 from lesionlens.review.portable import Cleaner, case_codes, cleaner
 from lesionlens.review.rules import MODEL
 from lesionlens.review.voxels import Voxels
+from lesionlens.seals import file_hashes, sealed_text
 
 __all__ = ["MOST_PICTURES", "write_pages"]
 
+#: Version of session.json.
+SEAL_SCHEMA: Final = 1
 # On the page of all cases; more would make it too large for a browser. Each case has its pictures on its own page.
 MOST_PICTURES = 200
 
 Row = Mapping[str, Any]
 
+# What is shown of the voxels of a finding: name, column, digits behind the point, unit.
+_FIGURES: Final = (
+    (N_("volume"), "volume_mm3", 1, "mm³"),
+    (N_("largest diameter"), "diameter_mm", 1, "mm"),
+    (N_("largest axial diameter"), "axial_diameter_mm", 1, "mm"),
+    (N_("highest probability"), "probability_max", 2, ""),
+)
+
 
 @dataclass(frozen=True)
 class _Words:
-    """How cases and texts are shown, where nothing may lead to a patient."""
+    """How cases and texts are shown, where nothing may lead to a patient, and in which language."""
 
     codes: Mapping[str, str]
     clean: Cleaner
+    say: Words
 
 
 @dataclass(frozen=True)
@@ -55,8 +67,26 @@ class _Shown:
     model: Mapping[str, Voxels]
 
 
-def write_pages(session: Session, folder: Path, *, progress: Progress = silent) -> tuple[str, ...]:
+def write_pages(
+    session: Session, folder: Path, *, language: str = "en", progress: Progress = silent
+) -> tuple[str, ...]:
     """Write ``session.html`` and a page for each case that a reader touched, into a folder that exists.
+
+    Parameters
+    ----------
+    session
+        What was read.
+    folder
+        Where to; ``session.json`` there seals the pages.
+    language
+        One of ``lesionlens.report.words.LANGUAGES``.
+    progress
+        Called for each case.
+
+    Raises
+    ------
+    InputError
+        If there is no such language.
 
     Returns
     -------
@@ -64,7 +94,7 @@ def write_pages(session: Session, folder: Path, *, progress: Progress = silent) 
         Cases without pictures, with the reason.
     """
     entries = [session.case(name) for name in session.case_ids]
-    words = _Words(case_codes([entry.id for entry in entries]), cleaner(entries))
+    words = _Words(case_codes([entry.id for entry in entries]), cleaner(entries), words_of(language))
     rows: dict[str, list[Row]] = {}
     for row in finding_rows(session):
         rows.setdefault(row["case"], []).append(row)
@@ -78,14 +108,28 @@ def write_pages(session: Session, folder: Path, *, progress: Progress = silent) 
             problems.append(f"{words.codes[case]}: no pictures. {problem}")
         page = _case_page(session, case, rows.get(case, []), shown, words)
         name = f"{page.case}.html"
-        (folder / name).write_text(case_html(page), encoding="utf-8")
+        (folder / name).write_text(case_html(page, words=words.say), encoding="utf-8")
         picture = next((p for finding in page.findings for p in finding.pictures), None) if n < MOST_PICTURES else None
         facts = {"case": page.case, "page": name, "reads": page.reads, "findings": len(page.findings)}
         listed.append({**facts, "picture": picture})
     progress("Writing pages", len(touched), len(touched))
-    content = session_html(_session_page(session, rows, listed, words))
+    content = session_html(_session_page(session, rows, listed, words), words=words.say)
     (folder / "session.html").write_text(content, encoding="utf-8")
+    _seal(session, folder, touched, words)
     return tuple(problems)
+
+
+def _seal(session: Session, folder: Path, cases: Sequence[str], words: _Words) -> None:
+    """Write the hashes of the pages, and of what was read."""
+    content = {
+        "schema_version": SEAL_SCHEMA,
+        "notice": RESEARCH_USE,
+        "lesionlens": __version__,
+        "session": session.about.get("uid", ""),
+        "pins": {words.codes[case]: dict(session.case(case).pins) for case in cases},
+        "files": file_hashes(folder, [path.name for path in folder.iterdir()]),
+    }
+    (folder / "session.json").write_text(sealed_text(content), encoding="utf-8")
 
 
 def _shown(session: Session, case: str) -> tuple[_Shown, str]:
@@ -100,43 +144,44 @@ def _shown(session: Session, case: str) -> tuple[_Shown, str]:
 def _case_page(session: Session, case: str, rows: Sequence[Row], shown: _Shown, words: _Words) -> CasePage:
     readers = [name for name in session.readers if session.events(case, name)]
     names = dict.fromkeys((row["finding"], row["reader"] if row["origin"] == "reader" else "") for row in rows)
-    findings = []
+    findings, say = [], words.say
     for name, drawn_by in names:
         own = [r for r in rows if r["finding"] == name and (r["reader"] if r["origin"] == "reader" else "") == drawn_by]
-        origin = f"drawn by {drawn_by}" if drawn_by else f"found by the model, {own[0]['class']}"
+        model = say("found by the model, %(label)s", label=own[0]["class"])
+        origin = say("drawn by %(reader)s", reader=drawn_by) if drawn_by else model
         parts = [_reader_part(row, shown, words) for row in own]
-        findings.append(FindingPart(name, origin, parts, list(_pictures(name, own, shown))))
-    notes = [] if shown.result else ["The scan or the results could not be read here: figures are the model's."]
-    reads = [_read_facts(session, case, reader) for reader in readers]
-    return CasePage(words.codes[case], reads, findings, _case_provenance(session, case, shown.result), notes)
+        findings.append(FindingPart(name, origin, parts, list(_pictures(name, own, shown, say))))
+    missing = say("The scan or the results could not be read here: figures are the model's.")
+    reads = [_read_facts(session, case, reader, say) for reader in readers]
+    provenance = _case_provenance(session, case, shown.result, say)
+    return CasePage(words.codes[case], reads, findings, provenance, [] if shown.result else [missing])
 
 
-def _read_facts(session: Session, case: str, reader: str) -> dict[str, Any]:
+def _read_facts(session: Session, case: str, reader: str, say: Words) -> dict[str, Any]:
     state, seconds = session.state(case, reader), reading_seconds(session.events(case, reader))
     read = N_("on their own") if mode(session, case, reader) == "independent" else N_("after others were shown")
     facts = {"reader": reader, "status": state.status, "flagged": state.flagged, "mode": read}
-    return {**facts, "minutes": f"{seconds / 60:.1f}"}
+    return {**facts, "minutes": say.number(seconds / 60, 1)}
 
 
 def _reader_part(row: Row, shown: _Shown, words: _Words) -> ReaderPart:
     read = shown.reads.get(row["reader"])
     measured = read.rows.get(row["finding"], {}) if read else row
-    voxels = "as the model drew it"
+    say = words.say
+    voxels = say("as the model drew it")
     if row["origin"] == "reader":
-        voxels = "drawn"
+        voxels = say("drawn")
     elif row["n_edits"]:
-        voxels = f"edited {row['n_edits']} times" if row["n_edits"] > 1 else "edited once"
+        voxels = say.many("edited once", "edited %(n)s times", row["n_edits"])
     figures = {
-        name: f"{measured[column]:,.{digits}f}\N{NO-BREAK SPACE}{unit}".strip()
-        for name, column, digits, unit in (
-            ("volume", "volume_mm3", 1, "mm³"),
-            ("largest diameter", "diameter_mm", 1, "mm"),
-            ("largest axial diameter", "axial_diameter_mm", 1, "mm"),
-            ("highest probability", "probability_max", 2, ""),
-        )
+        say(name): say.figure(f"{measured[column]:,.{digits}f}\N{NO-BREAK SPACE}{unit}".strip())
+        for name, column, digits, unit in _FIGURES
         if measured.get(column) is not None
     }
-    figures |= {f"line {n}": f"{mm:.1f}\N{NO-BREAK SPACE}mm" for n, mm in enumerate(row["measured_mm"], start=1)}
+    figures |= {
+        say("line %(n)s", n=n): say.figure(f"{mm:.1f}\N{NO-BREAK SPACE}mm")
+        for n, mm in enumerate(row["measured_mm"], start=1)
+    }
     return ReaderPart(
         row["reader"],
         row["verdict"],
@@ -149,7 +194,7 @@ def _reader_part(row: Row, shown: _Shown, words: _Words) -> ReaderPart:
     )
 
 
-def _pictures(name: str, rows: Sequence[Row], shown: _Shown) -> Iterator[Picture]:
+def _pictures(name: str, rows: Sequence[Row], shown: _Shown, say: Words) -> Iterator[Picture]:
     """Yield a picture for each way in which the finding was drawn."""
     if shown.result is None:
         return
@@ -166,11 +211,13 @@ def _pictures(name: str, rows: Sequence[Row], shown: _Shown) -> Iterator[Picture
     for voxels, readers in done:
         if len(voxels):
             own = model is None or not np.array_equal(voxels, model)
-            yield _picture(name, voxels, model if own else None, ", ".join(readers) if own else "", rows, shown.result)
+            yield _picture(
+                name, voxels, model if own else None, ", ".join(readers) if own else "", rows, shown.result, say
+            )
 
 
 def _picture(
-    name: str, voxels: Voxels, model: Voxels | None, readers: str, rows: Sequence[Row], result: CaseResult
+    name: str, voxels: Voxels, model: Voxels | None, readers: str, rows: Sequence[Row], result: CaseResult, say: Words
 ) -> Picture:
     shape = result.volume.grid.shape
     label = rows[0]["class"] or (result.probabilities[0].label if len(result.probabilities) == 1 else "")
@@ -182,12 +229,16 @@ def _picture(
         probability=probability,
         threshold=result.threshold_of(label),
     )
-    whose = f"solid line: {readers}" if readers else "solid line: the model"
-    beside = "; dashed line: the model" if model is not None and len(model) else ""
-    colours = (
-        f"; colours: probability of {label} from {result.threshold_of(label):.2f}" if probability is not None else ""
-    )
-    return Picture(png, f"{name}, the slice with most of it, whole and from near; {whose}{beside}{colours}")
+    parts = [
+        say("%(name)s, the slice with most of it, whole and from near", name=name),
+        say("solid line: %(readers)s", readers=readers) if readers else say("solid line: the model"),
+    ]
+    if model is not None and len(model):
+        parts.append(say("dashed line: the model"))
+    if probability is not None:
+        least = say.number(result.threshold_of(label), 2)
+        parts.append(say("colours: probability of %(label)s from %(least)s", label=label, least=least))
+    return Picture(png, "; ".join(parts))
 
 
 def _mask(voxels: Voxels, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
@@ -196,12 +247,12 @@ def _mask(voxels: Voxels, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
     return mask
 
 
-def _case_provenance(session: Session, case: str, result: CaseResult | None) -> dict[str, str]:
+def _case_provenance(session: Session, case: str, result: CaseResult | None, say: Words) -> dict[str, str]:
     pins = session.case(case).pins
-    found = {"Session": session.about.get("uid", ""), "Scan, SHA-256": pins.get("scan", "")}
+    found = {say("Session"): session.about.get("uid", ""), say("Scan, SHA-256"): pins.get("scan", "")}
     if result is not None:
-        found["Model"] = result.bundle
-    found |= {"Weights, SHA-256": pins.get("weights", "")}
+        found[say("Model")] = result.bundle
+    found |= {say("Weights, SHA-256"): pins.get("weights", "")}
     found |= {f"{name}, SHA-256": digest for name, digest in pins.items() if name not in ("scan", "weights")}
     return {**found, "LesionLens": __version__}
 
@@ -209,12 +260,12 @@ def _case_provenance(session: Session, case: str, result: CaseResult | None) -> 
 def _session_page(
     session: Session, rows: Mapping[str, Sequence[Row]], cases: Sequence[Row], words: _Words
 ) -> SessionPage:
-    every = [row for found in rows.values() for row in found]
+    every, say = [row for found in rows.values() for row in found], words.say
     progress, counts = [], []
     for reader in session.readers:
         found = session.progress(reader)
         seconds = sum(reading_seconds(session.events(case, reader)) for case in session.cases_of(reader))
-        facts: dict[str, Any] = {"reader": reader, **vars(found), "minutes": f"{seconds / 60:.1f}"}
+        facts: dict[str, Any] = {"reader": reader, **vars(found), "minutes": say.number(seconds / 60, 1)}
         progress.append(facts)
         own = [row for row in every if row["reader"] == reader]
         said: dict[str, Any] = {word: sum(row["verdict"] == word for row in own) for word in VERDICTS}
@@ -224,14 +275,18 @@ def _session_page(
     about = session.about
     pairs = []
     for pair in session_agreement(session).pairs:
-        kappa = "–" if pair.second == MODEL else _number(pair.kappa)
-        agreed = {"share": _number(pair.share), "kappa": kappa}
+        kappa = "–" if pair.second == MODEL else _number(pair.kappa, say)
+        agreed = {"share": _number(pair.share, say), "kappa": kappa}
         pairs.append({"first": pair.first, "second": pair.second, "n": pair.n, **agreed})
-    provenance = {"Session": about.get("uid", ""), "Created": about.get("created", ""), "LesionLens": __version__}
-    notes = [f"Pictures of the first {MOST_PICTURES} cases are shown here."] if len(cases) > MOST_PICTURES else []
+    provenance = {
+        **{say("Session"): about.get("uid", ""), say("Created"): about.get("created", "")},
+        "LesionLens": __version__,
+    }
+    few = say("Pictures of the first %(n)s cases are shown here.", n=MOST_PICTURES)
+    notes = [few] if len(cases) > MOST_PICTURES else []
     title = words.clean(about.get("title", ""))
     return SessionPage(title, progress, counts, pairs, cases, provenance, notes)
 
 
-def _number(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.2f}"
+def _number(value: float | None, say: Words) -> str:
+    return say("not defined") if value is None else say.number(value, 2)

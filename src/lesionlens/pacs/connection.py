@@ -50,6 +50,10 @@ class Archive(Protocol):
         """Store DICOM files, and yield each when the archive has it."""
         ...
 
+    def stop(self) -> None:
+        """End what another thread waits for, as far as that can be done; the connection is of no use afterwards."""
+        ...
+
     def close(self) -> None:
         """End the connection."""
         ...

@@ -109,6 +109,10 @@ class WebArchive:
                 why = f" (reason {', '.join(reasons)})" if reasons else ""
                 raise PacsError(f"{self._address.name} did not store {path.name}{why}.", why="refused")
 
+    def stop(self) -> None:
+        """Let whoever waits for an answer wait: it ends with the next packet, or after a minute without one."""
+        self._session.close()
+
     def close(self) -> None:
         """End the connection."""
         self._session.close()

@@ -73,6 +73,8 @@ class DimseArchive:
     def __init__(self, address: Address, credentials: Credentials | None) -> None:
         self._address, self._credentials = address, credentials
         self._idle: list[Association] = []
+        self._made: list[Association] = []
+        self._stopped = False
 
     def find(self, level: Level, keys: Mapping[str, str], told: Sequence[str]) -> Iterator[Dataset]:
         """Yield what matches; a connection that broke before the first answer is made again, once."""
@@ -82,7 +84,7 @@ class DimseArchive:
                 yield from self._answers_to(question)
                 return
             except _BrokenBeforeError:
-                if again:
+                if again or self._stopped:
                     raise self._broken_off() from None
 
     def _answers_to(self, question: Dataset) -> Iterator[Dataset]:
@@ -219,6 +221,14 @@ class DimseArchive:
             why="refused",
         )
 
+    def stop(self) -> None:
+        """Abort every connection, and wake up whoever waits for its messages."""
+        self._stopped = True
+        for asking in self._made:
+            if asking.is_established:
+                _abort(asking)
+                asking.dimse.msg_queue.put((None, None))  # it would wait on for what was aborted
+
     def close(self) -> None:
         """End the connection."""
         while self._idle:
@@ -250,6 +260,7 @@ class DimseArchive:
             evt_handlers=list(handlers),
         )
         if asking.is_established:
+            self._made = [one for one in self._made if one.is_established] + [asking]
             return asking
         if asking.rejected_contexts and refused is not None:  # it would speak, but of nothing that was asked for
             raise refused()

@@ -25,6 +25,7 @@ from lesionlens.pacs.query import (
     uid_of,
 )
 from lesionlens.pacs.receiving import Arriving
+from lesionlens.pacs.waiting import stoppable
 from lesionlens.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -100,14 +101,17 @@ def find_series(
     PacsError
         If it cannot be reached, refuses, or answers what cannot be understood.
     """
-    found: list[FoundSeries] = []
-    with connected(address) as archive:
+
+    def work(archive: Archive, said: Progress) -> Found:
+        found: list[FoundSeries] = []
         for one in _series(archive, address, query, identified=identified):
             if len(found) == limit:
                 return Found(tuple(found), _studies_of(found), more=True)
             found.append(one)
-            progress("Searching", len(found), 0)
-    return Found(tuple(found), _studies_of(found))
+            said("Searching", len(found), 0)
+        return Found(tuple(found), _studies_of(found))
+
+    return stoppable(address, "Searching", work, progress)
 
 
 def find_studies(
@@ -119,15 +123,18 @@ def find_studies(
     progress: Progress = silent,
 ) -> Found:
     """Find studies in an archive; see :func:`find_series`."""
-    found: list[FoundStudy] = []
-    with connected(address) as archive:
+
+    def work(archive: Archive, said: Progress) -> Found:
+        found: list[FoundStudy] = []
         for dataset in archive.find("study", query.study_keys, STUDY_FIELDS):
             if query.fits(dataset):
                 if len(found) == limit:
                     return Found((), tuple(found), more=True)
                 found.append(described(dataset, identified=identified)[0])
-                progress("Searching", len(found), 0)
-    return Found((), tuple(found))
+                said("Searching", len(found), 0)
+        return Found((), tuple(found))
+
+    return stoppable(address, "Searching", work, progress)
 
 
 def fetch_series(
@@ -159,11 +166,15 @@ def fetch_series(
         If the folder holds something, or cannot be written.
     """
     wanted = parse_series(series) if isinstance(series, str) else series
-    with atomic_folder(out, overwrite=overwrite) as folder, connected(wanted.address) as archive:
-        listed = _images(archive, wanted)
-        arriving = Arriving(folder, wanted.series, listed, progress)
-        archive.fetch(wanted.study, wanted.series, list(listed.values()), arriving)
-        arriving.check()
+    with atomic_folder(out, overwrite=overwrite) as folder:
+
+        def work(archive: Archive, said: Progress) -> None:
+            listed = _images(archive, wanted)
+            arriving = Arriving(folder, wanted.series, listed, said)
+            archive.fetch(wanted.study, wanted.series, list(listed.values()), arriving)
+            arriving.check()
+
+        stoppable(wanted.address, "Fetching", work, progress)
     return Path(out)
 
 
@@ -230,11 +241,14 @@ def send_files(address: Address, paths: Iterable[Path | str], *, progress: Progr
     files = _dicom_files(paths)
     sent: list[Path] = []
     progress("Sending", 0, len(files))
+
+    def work(archive: Archive, said: Progress) -> None:
+        for path in archive.store(files):
+            sent.append(path)
+            said("Sending", len(sent), len(files))
+
     try:
-        with connected(address) as archive:
-            for path in archive.store(files):
-                sent.append(path)
-                progress("Sending", len(sent), len(files))
+        stoppable(address, "Sending", work, progress)
     except PacsError as error:
         if sent:
             raise PacsError(f"{error} It has stored {len(sent)} of {len(files)} files.", why=error.why) from None

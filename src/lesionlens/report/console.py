@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from lesionlens.checks import VERDICT_WORDS, TrustReport
@@ -28,7 +27,7 @@ _MAX_REGIONS_SHOWN = 15
 
 def print_result(case: CaseResult) -> None:
     """Print what a run found: class probabilities, regions of each class, and what was explained."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = _console(soft_wrap=True)
     for label, probability in case.class_probabilities.items():
         words = "calibrated probability" if case.record["bundle"].get("calibration") else "probability"
         console.print(f"{words} of {label!r}: {probability:.3f}")
@@ -62,15 +61,15 @@ def print_cases(rows: Sequence[Mapping[str, str]]) -> None:
         Cells by column, as text.
     """
     table = Table("case", "class", "regions", "total mL", "probability", "", box=None, header_style="bold")
+    console = _console()
     for row in rows[:_MAX_REGIONS_SHOWN]:
         volume = f"{float(row['total_volume_mm3']) / 1000:.2f}" if row["total_volume_mm3"] else ""
         probability = row["class_probability"] or row["probability_max"]
         found = row["n_regions"] or row["n_detections"]
         shown = f"{float(probability):.3f}" if probability else ""
         what = row["error"] or ("" if row["status"] == "done" else row["status"])
-        table.add_row(*map(escape, (row["case"], row["class"], found, volume, shown, what)))
-    console = Console(highlight=False)
-    Console(width=console.width if console.is_terminal else _PIPE_WIDTH, highlight=False).print(table)
+        table.add_row(row["case"], row["class"], found, volume, shown, what)
+    _print_whole(console, table)
     if len(rows) > _MAX_REGIONS_SHOWN:
         console.print(f"... and {len(rows) - _MAX_REGIONS_SHOWN} more rows in summary.csv")
 
@@ -87,7 +86,7 @@ def _print_map(console: Console, attribution: Heatmap) -> None:
 
 def print_trust(report: TrustReport) -> None:
     """Print what was checked, questions and verdicts as a table, then what was found in words."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = _console(soft_wrap=True)
     _print_map(console, report.heatmap)
     rows = [(check.name, check.question, VERDICT_WORDS[check.verdict]) for check in report.checks]
     print_table(("check", "question", "verdict"), rows)
@@ -104,13 +103,13 @@ def _print_regions(regions: Sequence[Region]) -> None:
     header = ("region", "mL", "centroid R A S mm", *quantity, "attribution")
     print_table(header, (_cells(region) for region in regions[:_MAX_REGIONS_SHOWN]))
     if len(regions) > _MAX_REGIONS_SHOWN:
-        Console().print(f"... and {len(regions) - _MAX_REGIONS_SHOWN} more in regions.csv")
+        _console().print(f"... and {len(regions) - _MAX_REGIONS_SHOWN} more in regions.csv")
 
 
 def _print_detections(detections: Sequence[Detection], threshold: float) -> None:
     sure = sum(one.confidence >= threshold for one in detections)
     words = f"{len(detections)} box(es), {sure} with a confidence of {threshold:g} or more, the surest first"
-    Console(soft_wrap=True, highlight=False, markup=False).print(words if detections else "no box was found")
+    _console(soft_wrap=True).print(words if detections else "no box was found")
     rows = []
     for one in detections[:_MAX_REGIONS_SHOWN]:
         place, size = (
@@ -120,7 +119,7 @@ def _print_detections(detections: Sequence[Detection], threshold: float) -> None
     if rows:
         print_table(("class", "box", "confidence", "centre R A S mm", "edges mm"), rows)
     if len(detections) > _MAX_REGIONS_SHOWN:
-        Console().print(f"... and {len(detections) - _MAX_REGIONS_SHOWN} more in detections.csv")
+        _console().print(f"... and {len(detections) - _MAX_REGIONS_SHOWN} more in detections.csv")
 
 
 def _cells(region: Region) -> tuple[str, ...]:
@@ -137,7 +136,15 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    console = Console()
+    _print_whole(_console(highlight=True), table)
+
+
+def _print_whole(console: Console, table: Table) -> None:
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     console.print(table)
+
+
+def _console(*, soft_wrap: bool = False, highlight: bool = False) -> Console:
+    """Return where text is printed as it is: names of classes and files may look like rich's markup or emoji."""
+    return Console(soft_wrap=soft_wrap, highlight=highlight, markup=False, emoji=False)

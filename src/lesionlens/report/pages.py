@@ -144,9 +144,11 @@ class CohortPage:
         Heatmap, or why there is none.
     how_compared, outliers
         What makes a case unusual; rows: number of the case, label, feature, value, median, z.
+    n_cases
+        How many there are; of many cases not all have a row.
     about_cases, cases
-        What a reader of the table must know; rows: name, status, unusual, found, volume, largest, probability, why,
-        png or None.
+        What a reader of the table must know; rows: number, name, status, unusual, found, volume, largest, probability,
+        why, png or None.
     provenance
         What it all rests on.
     notes
@@ -162,6 +164,7 @@ class CohortPage:
     no_correlation: str
     how_compared: str
     outliers: Sequence[Mapping[str, Any]]
+    n_cases: int
     about_cases: str
     cases: Sequence[Mapping[str, Any]]
     provenance: Mapping[str, str]

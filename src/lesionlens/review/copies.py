@@ -21,6 +21,7 @@ from lesionlens.review.events import Act, Event, counting
 from lesionlens.review.portable import PORTABLE_SCHEMA, Copy, Step, copy_of, events_of
 from lesionlens.review.state import fold
 from lesionlens.review.store import Session
+from lesionlens.seals import SEAL, checked
 
 __all__ = ["Conflict", "merge", "read_copy"]
 
@@ -75,6 +76,9 @@ def read_copy(path: Path) -> Copy:
             raise ReadError(
                 f"{path} has schema version {version}; this LesionLens reads version {PORTABLE_SCHEMA}. Update it."
             )
+        wrong = checked(path)[1] if SEAL in document else None  # older ones carry none
+        if wrong:
+            raise ReadError(f"{path} {wrong}; ask for the copy again.")
         return _copy(document, path.name)
     except ReadError:
         raise

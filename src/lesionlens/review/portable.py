@@ -19,6 +19,7 @@ from lesionlens.io.identity import REMOVED, Identities, hide_uids
 from lesionlens.review.cases import CaseEntry
 from lesionlens.review.events import Act, Event
 from lesionlens.review.store import Session
+from lesionlens.seals import sealed_lines
 
 __all__ = [
     "PORTABLE_SCHEMA",
@@ -184,11 +185,11 @@ def events_of(copy: Copy) -> list[Event]:
 
 
 def to_bytes(copy: Copy) -> bytes:
-    """Return the file of a copy: JSON, UTF-8, a line for each case and step; the same copy gives the same bytes."""
+    """Return the sealed file of a copy: JSON, UTF-8, a line for each case and step; a copy always gives the same."""
     head = {"schema_version": PORTABLE_SCHEMA, "notice": _NOTICE, "session": dict(copy.about)}
     lines = [f"{_json(name)}: {_json(value)}" for name, value in head.items()]
     lines += [f'"cases": [\n{_rows(map(_case, copy.cases))}\n]', f'"steps": [\n{_rows(map(_step, copy.steps))}\n]']
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    return sealed_lines("{\n" + ",\n".join(lines)).encode()
 
 
 def _rows(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -30,6 +30,9 @@ _ALWAYS = (
 
 _SEXES = ("M", "F", "O")
 
+# Places on a slide of a microscope: highdicom takes an image that has them for one, whatever it is.
+_OF_SLIDES = frozenset({"ImageCenterPointCoordinatesSequence", "ImageOrientationSlide"})
+
 # What the standard calls the profile (PS3.16, CID 7050).
 _PROFILE = Code("113100", "DCM", "Basic Application Confidentiality Profile")
 
@@ -93,6 +96,8 @@ def _valid(source: Dataset) -> Dataset:
     """Return a copy without values that DICOM does not allow, such as an age of "0Y": archives refuse them."""
     header = Dataset()
     for element in deepcopy(source):
+        if element.keyword in _OF_SLIDES:
+            continue
         with suppress(ValueError):
             for value in element.value if isinstance(element.value, MultiValue) else [element.value]:
                 validate_value(element.VR, value, config.RAISE)
