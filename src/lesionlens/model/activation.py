@@ -119,7 +119,9 @@ def _flag(step: Any, name: str) -> Any:
     return value
 
 
-def observed(activation: Activation, output: Tensor, final: FinalKind | None = None) -> Activation:
+def observed(
+    activation: Activation, output: Tensor, final: FinalKind | None = None, *, limits: tuple[float, float] | None = None
+) -> Activation:
     """Correct what was stated by what the network shows, so that no activation is applied twice.
 
     Parameters
@@ -130,6 +132,8 @@ def observed(activation: Activation, output: Tensor, final: FinalKind | None = N
         The network's output, (K, ...).
     final
         The activation module that gave the output, if one did.
+    limits
+        Least and greatest value of the output, where they are known already.
 
     Notes
     -----
@@ -143,7 +147,7 @@ def observed(activation: Activation, output: Tensor, final: FinalKind | None = N
         return replace(activation, kind="softmax", reason="the network ends in LogSoftmax")
     if final is not None:
         return replace(activation, kind=final, applied=True, reason=f"the network ends in {final.capitalize()}")
-    low, high = float(output.min()), float(output.max())
+    low, high = limits or tuple(float(limit) for limit in output.aminmax())
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         return activation
     if output.shape[0] > 1 and bool(((output.sum(dim=0) - 1).abs() < _SUM_SLACK).all()):

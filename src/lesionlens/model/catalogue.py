@@ -17,7 +17,7 @@ from lesionlens.errors import BundleError, unknown_name
 from lesionlens.heatmap import slug
 from lesionlens.model.anomaly.spec import AnomalySpec, anomaly_spec
 from lesionlens.model.archive import extract_zip
-from lesionlens.model.metadata import channel_names, for_something_else, main_entry, read_json
+from lesionlens.model.metadata import channel_names, for_something_else, main_entry, prompt_classes, read_json
 from lesionlens.rules import DEFAULT_THRESHOLD
 
 __all__ = [
@@ -100,6 +100,8 @@ class BundleInfo:
     voxels_mm
         Least and greatest edge of voxels that the bundle is for, as ``lesionlens.voxels_mm`` in ``metadata.json``; None
         where it does not say.
+    prompts
+        Classes that the network can be asked for, each by itself (VISTA3D); empty where it gives all that it has.
     """
 
     name: str
@@ -119,6 +121,7 @@ class BundleInfo:
     anomaly: AnomalySpec | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict, hash=False)
     voxels_mm: tuple[float, float] | None = None
+    prompts: tuple[str, ...] = ()
 
     @property
     def foreground(self) -> tuple[str, ...]:
@@ -237,6 +240,7 @@ def describe(folder: Path, *, embedded: bool = False, root: Path | None = None) 
         anomaly=anomaly,
         thresholds=_thresholds(metadata),
         voxels_mm=_voxels_mm(metadata),
+        prompts=prompt_classes(folder, output),
     )
     return with_background(info)
 

@@ -27,6 +27,7 @@ from lesionlens.model.activation import Activation, stated
 from lesionlens.model.components import components, short_name
 from lesionlens.model.detector import ACTIVATION, detection_network
 from lesionlens.model.loader import Loader, with_stand_in, without_loader
+from lesionlens.model.metadata import CONFIG_NAMES
 from lesionlens.model.missing import missing_package, stated_monai_version
 from lesionlens.model.older import adapted
 from lesionlens.model.own_modules import own_modules
@@ -36,7 +37,6 @@ from lesionlens.model.weights import find_weights
 
 __all__ = ["Parts", "bundle_concerns", "find_config", "judged_config", "read_parts"]
 
-_CONFIG_NAMES = ("inference.json", "inference.yaml", "inference.yml")
 _NETWORK_KEYS = ("network_def", "network", "net")
 _PREPROCESSING_KEYS = ("preprocessing", "preprocess", "val_preprocessing", "transforms")
 _MAKER = re.compile(r"\$[\w.]*RetinaNetDetector\(")
@@ -59,10 +59,10 @@ class Parts:
 
 def find_config(folder: Path) -> Path:
     """Return the inference config of an opened bundle, or raise :class:`BundleError`."""
-    for name in _CONFIG_NAMES:
+    for name in CONFIG_NAMES:
         if (folder / "configs" / name).is_file():
             return folder / "configs" / name
-    expected = " or ".join(f"configs/{name}" for name in _CONFIG_NAMES)
+    expected = " or ".join(f"configs/{name}" for name in CONFIG_NAMES)
     raise BundleError(f"Bundle {folder.name} has no inference config; expected {expected}.")
 
 

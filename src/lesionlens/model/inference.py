@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
@@ -254,17 +255,18 @@ def checked(
     output = assembled[0].detach().to(dtype=torch.float32, device="cpu").as_subclass(torch.Tensor)
     if bundle.info.task == "classification" and output.ndim > 1 and output[0].numel() == 1:
         output = output.flatten()  # a fully convolutional classifier keeps axes of one cell
-    _check_output(prepared, bundle, output)
+    limits = _check_output(prepared, bundle, output)
     if bundle.detector is not None:  # offsets beside the logits would mislead whoever looks at the numbers
         return Inference(prepared, output, bundle.activation)
-    activation = observed(bundle.activation, output, final)
+    activation = observed(bundle.activation, output, final, limits=limits)
     if before and final is not None:
         output = replace(activation, applied=False, temperature=1.0).probabilities(output)  # scaled once, later
         activation = replace(activation, applied=True)
     return Inference(prepared, output, activation)
 
 
-def _check_output(prepared: Prepared, bundle: Bundle, output: torch.Tensor) -> None:
+def _check_output(prepared: Prepared, bundle: Bundle, output: torch.Tensor) -> tuple[float, float]:
+    """Refuse what is no output of this bundle; return the least and greatest value."""
     segmentation = bundle.info.task == "segmentation"
     expected = (len(bundle.info.outputs), *(prepared.grid.shape if segmentation else ()))
     if bundle.detector is not None:
@@ -278,8 +280,10 @@ def _check_output(prepared: Prepared, bundle: Bundle, output: torch.Tensor) -> N
             f" ({', '.join(bundle.info.outputs)}), so its network must give an output of shape {expected}; it gives an"
             f" output of shape {tuple(output.shape)}.{pad if same_channels else correct}"
         )
-    if not all(bool(torch.isfinite(limit)) for limit in output.aminmax()):  # no copy of it, as of isfinite(output)
+    low, high = (float(limit) for limit in output.aminmax())  # no copy of it, as of isfinite(output)
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise BundleError(f"The network of {bundle.name} gives values that are not finite.")
+    return low, high
 
 
 def windows_of(inferer: Inferer, shape: Sequence[int]) -> Windows:

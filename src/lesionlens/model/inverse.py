@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionlens.errors import BundleError
+from lesionlens.model.separable import along_axes, scales_of
 
 __all__ = ["Place", "Undo", "lost", "place", "undo_of"]
 
@@ -131,10 +132,14 @@ def _resampled(tensor: MetaTensor) -> MetaTensor:
     values = tensor.as_tensor().numpy()
     out = np.empty((len(values), *shape), dtype=np.float32)
     rows = max(1, _BLOCK_VOXELS // (shape[1] * shape[2]))
+    scales = scales_of(index)
     for channel, source in enumerate(values):
         for first in range(0, shape[0], rows):
             block = out[channel, first : first + rows]
             start = index[:3, 3] + index[:3, 0] * first
+            if scales is not None:
+                block[...] = along_axes(source, start, scales, block.shape, edge)
+                continue
             ndimage.affine_transform(
                 source, index[:3, :3], start, output_shape=block.shape, output=block, order=1, mode=edge
             )

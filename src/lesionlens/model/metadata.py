@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lesionlens.errors import BundleError
 
-__all__ = ["channel_def", "channel_names", "for_something_else", "main_entry", "read_json", "stated_classes"]
+__all__ = [
+    "CONFIG_NAMES",
+    "channel_def",
+    "channel_names",
+    "for_something_else",
+    "main_entry",
+    "prompt_classes",
+    "read_json",
+    "stated_classes",
+]
+
+#: What a bundle's inference config may be called, the first that is there goes before the others.
+CONFIG_NAMES = ("inference.json", "inference.yaml", "inference.yml")
+#: Networks that are asked for classes by their numbers.
+_ASKED = re.compile(r"\b(VISTA3D|vista3d132)\b")
+#: Characters of a config that are looked through for them.
+_LOOKED_THROUGH = 2_000_000
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -63,6 +80,20 @@ def for_something_else(source: Mapping[str, Any], output: Mapping[str, Any]) -> 
     if isinstance(shape, list) and len(shape) == 2 and isinstance(channels, int) and channels > 1:
         return f"it is for 2D images of {channels} channels, such as colours; LesionLens reads volumes"
     return ""
+
+
+def prompt_classes(folder: Path, output: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the classes that the network of an opened bundle is asked for; empty where it gives all that it has.
+
+    The config is looked through as a text; nothing of it is executed.
+    """
+    paths = (folder / "configs" / name for name in CONFIG_NAMES)
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        return ()
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        asked = _ASKED.search(stream.read(_LOOKED_THROUGH))
+    return tuple(name for number, name in channel_def(output).items() if number > 0) if asked else ()
 
 
 def stated_classes(folder: Path) -> dict[int, str]:

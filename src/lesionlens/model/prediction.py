@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -167,5 +168,11 @@ def _computed_options(bundle: Bundle, inference: Inference) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of everything that computes values."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    """Look the versions up once: that reads files, and every map of a hundred states them."""
     names = ("torch", "monai", "numpy", "scipy", "nibabel", "pydicom")
     return {"python": platform.python_version(), "lesionlens": __version__, **{name: version(name) for name in names}}

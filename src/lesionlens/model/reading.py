@@ -19,6 +19,9 @@ __all__ = ["read_checkpoint", "read_inside"]
 
 # How torch names what it refuses to import from a pickle.
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+# torch stores tensors as they are; what unpacks to this many times its size, and more than is worth a look, is a bomb.
+MOST_TIMES = 2
+_WORTH_A_LOOK = 2**24
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -38,6 +41,7 @@ def read_checkpoint(path: Path) -> Any:
             raise
         except Exception as error:  # see below
             raise BundleError(f"{path} cannot be read as safetensors: {error}.") from None
+    _refuse_bomb(path)
     try:
         with _numbers_of_numpy():
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -98,6 +102,20 @@ def _sentence(path: Path, error: Exception) -> str:
     return (
         f"{path} cannot be read as weights ({type(error).__name__}); it is damaged or of another format. Get it again."
     )
+
+
+def _refuse_bomb(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile):
+        return  # of another format, or damaged, which is said when it is read
+    size = path.stat().st_size
+    if unpacked > max(MOST_TIMES * size, _WORTH_A_LOOK):
+        raise BundleError(
+            f"{path} has {size:,} bytes and unpacks to {unpacked:,}, which weights do not; save the network's"
+            " state_dict() with torch.save, or as safetensors."
+        )
 
 
 def _is_torchscript(path: Path) -> bool:

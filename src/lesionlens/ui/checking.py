@@ -27,7 +27,7 @@ __all__ = ["Checked", "TrustOptions", "check"]
 class TrustOptions:
     """What to check; the parameters are those of :func:`lesionlens.trust`.
 
-    ``bundle`` is a name or path, ``allowed`` says that it may execute its config.
+    ``bundle`` is a name or path, ``allowed`` says that it may execute its config, ``classes`` what it is asked for.
     """
 
     bundle: str
@@ -45,6 +45,7 @@ class TrustOptions:
     whole: bool = False
     allowed: bool = False
     channels: tuple[tuple[str, Volume], ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ def check(options: TrustOptions, scan: Volume, progress: Progress) -> Checked:
     from lesionlens.model.trust import trust
 
     progress("Loading the bundle", 0, 1)
-    bundle = load_bundle(options.bundle, trust=options.allowed)
+    bundle = load_bundle(options.bundle, trust=options.allowed, classes=options.classes)
     report = trust(
         bundle,
         matched(bundle.info, [("", scan), *options.channels])[0],

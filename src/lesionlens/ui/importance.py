@@ -13,7 +13,7 @@ from lesionlens.errors import InputError
 from lesionlens.styles import DIVERGING, Style
 from lesionlens.ui import weighing, work
 from lesionlens.ui.canvas import annotate
-from lesionlens.ui.consent import may_run
+from lesionlens.ui.consent import is_trusted, may_run
 from lesionlens.ui.current import current_of
 from lesionlens.ui.docking import itself
 from lesionlens.ui.facts import bundle_name
@@ -126,8 +126,9 @@ class ImportanceWidget(QWidget):
             how=self.how.currentData(),
             threshold=current_of(self.viewer).threshold,
             budget_mib=preferences().budget_mib,
-            allowed=not info.embedded,
+            allowed=is_trusted(info),
             channels=scans_in(self.scan.channel_layers),
+            classes=self.scan.wanted_classes,
         )
 
     def _forget(self) -> None:

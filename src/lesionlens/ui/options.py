@@ -79,6 +79,7 @@ def run_options(choices: Choices, selected: Selected) -> RunOptions:
         engine=choices.computing.engine,
         memory_gib=choices.computing.memory_gib,
         channels=tuple(f"{name}={layer.name}" for name, layer in choices.channel_layers),
+        classes=choices.classes,
         trust=any(is_trusted(info) for info in choices.bundles),
     )
     if asked.place == "table":

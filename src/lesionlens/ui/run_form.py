@@ -47,6 +47,7 @@ class Choices:
     anatomy_layer: Layer | None = None
     computing: Computing = EXACT
     channel_layers: tuple[tuple[str, Layer], ...] = ()
+    classes: tuple[str, ...] = ()
 
     @property
     def bundles(self) -> tuple[BundleInfo, ...]:
@@ -105,7 +106,8 @@ class RunForm(QWidget):
         members = tuple(found for found in self.scan.bundles if bundle_name(found) in sampled.ensemble)
         chosen = self.explaining.choice(), self.asking.choice(), sampled, members
         regions = self.regions.rules, self.regions.anatomy.currentData()
-        return Choices(layer, info, *chosen, *regions, self.computing.computing, self.scan.channel_layers)
+        scan = self.scan.channel_layers, self.scan.wanted_classes
+        return Choices(layer, info, *chosen, *regions, self.computing.computing, *scan)
 
     def _connect(self) -> None:
         self.bar.run_clicked.connect(self.run_clicked)

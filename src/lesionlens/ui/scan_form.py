@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from lesionlens.ui.alive import follow_layers, while_alive
 from lesionlens.ui.channels_form import ChannelsForm
 from lesionlens.ui.layers import is_foreign_image, volume_of
 from lesionlens.ui.opening import open_path, open_recent
-from lesionlens.ui.parts import wide_combo
+from lesionlens.ui.parts import CheckMenu, wide_combo
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -63,6 +64,7 @@ class ScanForm(QWidget):
         self.open.setMenu(menu)
         self.bundle = wide_combo("A MONAI bundle: network, weights and what they were trained for")
         self.channels = ChannelsForm()
+        self.classes = CheckMenu("as the bundle has it", "The classes that the network is asked for, one by one")
         self._bundle_index = 0
         self._arrange()
         self.bundle.activated.connect(self._bundle_activated)
@@ -70,6 +72,7 @@ class ScanForm(QWidget):
         self.volume.currentIndexChanged.connect(lambda _: self.volume_changed.emit())
         self.channels.changed.connect(self.volume_changed)
         self.bundle_changed.connect(self._offer_channels)
+        self.classes.changed.connect(self.bundle_changed)
         self._offer_volumes()
         follow_layers(viewer, self._offer_volumes)
 
@@ -81,9 +84,16 @@ class ScanForm(QWidget):
 
     @property
     def info(self) -> BundleInfo | None:
-        """The bundle that was chosen."""
+        """The bundle that was chosen; where its network is asked for classes, with those that were chosen."""
         info: BundleInfo | None = self.bundle.currentData()
-        return info
+        chosen = self.wanted_classes
+        return info if info is None or not chosen else replace(info, outputs=chosen, background=None)
+
+    @property
+    def wanted_classes(self) -> tuple[str, ...]:
+        """The classes that the network is asked for; empty leaves them to the bundle."""
+        info: BundleInfo | None = self.bundle.currentData()
+        return tuple(name for name in self.classes.chosen if info is not None and name in info.prompts)
 
     @property
     def channel_layers(self) -> tuple[tuple[str, Layer], ...]:
@@ -166,6 +176,9 @@ class ScanForm(QWidget):
         volume.addWidget(self.open)
         form.addRow("Volume", volume)
         form.addRow("Bundle", self.bundle)
+        form.addRow("Classes", self.classes)
+        self._rows = form
+        form.setRowVisible(self.classes, False)
         form.addRow(self.channels)
 
     def _offer_channels(self) -> None:
@@ -198,4 +211,8 @@ class ScanForm(QWidget):
             return
         self._bundle_index = index
         self.bundle.setToolTip(info.description)
+        self.classes.blockSignals(True)
+        self.classes.offer(info.prompts)
+        self.classes.blockSignals(False)
+        self._rows.setRowVisible(self.classes, bool(info.prompts))
         self.bundle_changed.emit()

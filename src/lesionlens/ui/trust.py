@@ -117,6 +117,7 @@ class TrustWidget(QWidget):
             whole=self.whole.isChecked(),
             allowed=is_trusted(info),
             channels=scans_in(self.scan.channel_layers),
+            classes=self.scan.wanted_classes,
         )
 
     def _offer(self) -> None:

@@ -25,7 +25,7 @@ __all__ = ["ImportanceOptions", "Weighed", "weigh"]
 class ImportanceOptions:
     """What to take away; the parameters are those of :func:`lesionlens.importance.feature_importance`.
 
-    ``bundle`` is a name or path, ``allowed`` says that it may execute its config.
+    ``bundle`` is a name or path, ``allowed`` says that it may execute its config, ``classes`` what it is asked for.
     """
 
     bundle: str
@@ -40,6 +40,7 @@ class ImportanceOptions:
     budget_mib: int = 1024
     allowed: bool = False
     channels: tuple[tuple[str, Volume], ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ def weigh(options: ImportanceOptions, scan: Volume, progress: Progress) -> Weigh
     from lesionlens.model.channels import matched
 
     progress("Loading the bundle", 0, 1)
-    bundle = load_bundle(options.bundle, trust=options.allowed)
+    bundle = load_bundle(options.bundle, trust=options.allowed, classes=options.classes)
     found = feature_importance(
         bundle,
         matched(bundle.info, [("", scan), *options.channels])[0],

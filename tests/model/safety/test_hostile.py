@@ -15,10 +15,11 @@ import torch
 from monai.bundle import ConfigParser
 
 from lesionlens.errors import BundleError, UntrustedBundleError
-from lesionlens.model import load_bundle
+from lesionlens.model import load_bundle, predict
 from lesionlens.model.check import check_bundle
 from lesionlens.model.config import judged_config
-from tiny_bundles import LOAD, VOXELWISE, write_bundle
+from lesionlens.model.installed import add_bundle
+from tiny_bundles import CENTRE, LOAD, VOXELWISE, blob, straight_grid, write_bundle
 
 # Each hides a call in a part of the config that LesionLens builds. TOUCH makes the canary file when it is executed.
 TOUCH = "__import__('pathlib').Path('CANARY').touch()"
@@ -93,6 +94,39 @@ HOSTILE: dict[str, dict[str, Any]] = {
             "debug": f"${TOUCH}",
         }
     },
+    "mode by expression": {"network_def": {**VOXELWISE, "_mode_": f"$str({TOUCH})"}},
+    "description": {"network_def": {**VOXELWISE, "_desc_": f"${TOUCH}"}},
+    "switch that is a text": {
+        "preprocessing": {"_target_": "Compose", "transforms": [*LOAD, {**SYSTEM, "_disabled_": "False"}]}
+    },
+    "target that is handed over and called later": {
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [*LOAD, {"_target_": "Lambdad", "keys": "image", "func": {**SYSTEM, "_mode_": "partial"}}],
+        }
+    },
+    "run of MONAI": {"network_def": {"_target_": "monai.bundle.run", "config_file": "CANARY.json", "run_id": "network"}},
+    "data of MONAI": {
+        "inferer": {"_target_": "monai.data.PersistentDataset", "data": [], "transform": None, "cache_dir": "CANARY"}
+    },
+    "transform that only waits": {
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [*LOAD, {"_target_": "SimulateDelayd", "keys": "image", "delay_time": 9}],
+        }
+    },
+    "hub": {"network_def": {"_target_": "torch.hub.load", "repo_or_dir": "modules", "model": "x", "source": "local"}},
+    "optional import": {"network_def": "$monai.utils.optional_import('canary_module')[0]"},
+    "letters that look alike": {"network_def": {"_target_": "m\u043enai.networks.nets.UNet"}},
+    "letters that Python takes for others": {"network_def": "$\uff4f\uff53.system('touch CANARY')"},
+    "macro into a list": {"network_def": "%hidden::1", "hidden": [1, f"${TOUCH}"]},
+    "checkpoint of the working folder": {"network_def": {"_target_": "monai.networks.nets.CellSamWrapper"}},
+    "text as long as it likes": {"network_def": "$'%999999999d' % 1"},
+    "references that double": {
+        "a0": "$list(range(9999))",
+        **{f"a{n}": f"$@a{n - 1} + @a{n - 1}" for n in range(1, 60)},
+        "network_def": "$@a59",
+    },
     "setter of a detector": {
         "train": [f"$@network_def.set_target_keys({TOUCH})"],
         "setup": f"$@x.set_box_coder_weights({TOUCH})",
@@ -141,6 +175,28 @@ def test_hostile_config_is_refused_and_leaves_no_trace(tmp_path: Path, name: str
     if name != "writer in the postprocessing":
         assert found.concerns
         assert found.bundle is None
+
+
+@pytest.mark.parametrize("reader", ["canary_module.Reader", "os.system", {"_target_": "canary_module.Reader"}])
+def test_readers_of_a_bundle_are_never_made(tmp_path: Path, reader: object) -> None:
+    """A reader's name would be imported by MONAI's loader; LesionLens reads the scan itself."""
+    load = [{**LOAD[0], "reader": reader}, LOAD[1]]
+    bundle = write_bundle(tmp_path / "b", extra={"preprocessing": {"_target_": "Compose", "transforms": load}})
+
+    with suppress(UntrustedBundleError):
+        load_bundle(bundle)
+    assert not (tmp_path / "CANARY").exists()
+    assert isinstance(reader, str) == (check_bundle(bundle).bundle is not None)
+
+
+def test_names_of_functions_are_not_called(tmp_path: Path) -> None:
+    """A text where MONAI wants a function stays a text."""
+    step = {"_target_": "Lambdad", "keys": "image", "func": "canary_module.touch"}
+    bundle = write_bundle(tmp_path / "b", steps=[step])
+
+    with suppress(BundleError):
+        predict(load_bundle(bundle), blob(straight_grid(), CENTRE))
+    assert not (tmp_path / "CANARY").exists()
 
 
 def _build_all(config: dict[str, Any]) -> None:
@@ -195,6 +251,69 @@ def test_deep_nesting_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BundleError, match="cannot be read"):
         check_bundle(bundle)
+
+
+def test_code_behind_an_anchor_of_yaml_is_judged_where_it_is_used(tmp_path: Path) -> None:
+    """One text stands for several places, harmless at some and executed at others."""
+    bundle = write_bundle(tmp_path / "b")
+    (bundle / "configs" / "inference.json").unlink()
+    canary = str(tmp_path / "CANARY")
+    text = f"""
+note: &a "$__import__('pathlib').Path('{canary}').touch()"
+network_def: {{_target_: torch.nn.Conv3d, in_channels: 1, out_channels: 2, kernel_size: 1, bias: *a}}
+preprocessing: {{_target_: Compose, transforms: [{{_target_: LoadImaged, keys: image}}]}}
+"""
+    (bundle / "configs" / "inference.yaml").write_text(text)
+
+    with pytest.raises(UntrustedBundleError, match="network_def::bias"):
+        load_bundle(bundle)
+    assert "network_def::bias" in [concern.place for concern in check_bundle(bundle).concerns]
+    assert not (tmp_path / "CANARY").exists()
+
+
+def test_weights_that_unpack_to_far_more_than_they_are_are_refused(tmp_path: Path) -> None:
+    """torch would unpack a file of kilobytes to as many gigabytes as it says."""
+    bundle = write_bundle(tmp_path / "b")
+    path = bundle / "models" / "model.pt"
+    torch.save({"weight": torch.zeros(6_000_000)}, path)
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+
+    assert path.stat().st_size < 100_000
+    with pytest.raises(BundleError, match=r"unpacks to 24,00\d,\d\d\d, which weights do not"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("header", [b"", b"\xff" * 8, (10**9).to_bytes(8, "little") + b"{}", b"\x02" + bytes(7) + b"{"])
+def test_safetensors_with_a_wrong_header_are_refused(tmp_path: Path, header: bytes) -> None:
+    """Lengths in a header are claims."""
+    bundle = write_bundle(tmp_path / "b")
+    (bundle / "models" / "model.safetensors").write_bytes(header)
+
+    with pytest.raises(BundleError, match="cannot be read as safetensors"):
+        load_bundle(bundle)
+
+
+def test_weights_behind_a_link_are_data_all_the_same(tmp_path: Path) -> None:
+    """A link in a bundle may lead anywhere; what it leads to is not executed, and no archive or copy takes it along."""
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "CANARY"),)
+
+    torch.save({"weight": Evil()}, tmp_path / "elsewhere.pt")
+    bundle = write_bundle(tmp_path / "b")
+    (bundle / "models" / "model.pt").unlink()
+    (bundle / "models" / "model.pt").symlink_to(tmp_path / "elsewhere.pt")
+
+    with pytest.raises(BundleError, match="could execute code"):
+        load_bundle(bundle)
+    with pytest.raises(BundleError, match="link"):
+        add_bundle(bundle, name="linked")
+    assert not (tmp_path / "CANARY").exists()
 
 
 def test_pickled_code_in_weights_is_refused_by_the_check(tmp_path: Path) -> None:

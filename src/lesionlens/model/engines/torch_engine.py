@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lesionlens.computing import EngineName
 from lesionlens.explain import main_output
 from lesionlens.explain.calling import is_memory
+from lesionlens.model.engines.fused import fuse
 from lesionlens.model.engines.interface import EngineError
 
 __all__ = ["TorchBf16", "TorchFp32", "bf16_problem"]
@@ -72,7 +73,9 @@ class TorchBf16:
         self._copy: nn.Module | None = None
         self._last_known = False
         try:
-            self._copy = copy.deepcopy(network).to(torch.bfloat16)
+            self._copy = copy.deepcopy(network)
+            fuse(self._copy)  # in fp32, so that batch norms round no more
+            self._copy.to(torch.bfloat16)
             for parameter in self._copy.parameters():
                 if parameter.ndim in _LAST:
                     parameter.data = parameter.data.contiguous(memory_format=_LAST[parameter.ndim])

@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser, ReferenceResolver
 
 from lesionlens.errors import BundleError
 from lesionlens.model.safety.expressions import expression_problem, harmless_import, idle_import, is_import
+from lesionlens.model.safety.growth import MOST_UNFOLDED, unfolded
 from lesionlens.model.safety.names import call_problem, downloads, resolved
 
 __all__ = ["STAND_IN", "Concern", "Judged", "judge", "read_config"]
@@ -130,6 +131,7 @@ def judge(config: Mapping[str, Any], roots: Iterable[str]) -> Judged:
     walk.resolve_relative()
     for root in roots:
         walk.visit(root)
+    walk.weigh()
     walk.imports()
     return Judged(tuple(walk.concerns), walk.blanked(), tuple(walk.notices))
 
@@ -222,6 +224,12 @@ class _Walk:
         if reason:
             self.refused.add(place)
             self.concerns.append(Concern(place, text, reason))
+
+    def weigh(self) -> None:
+        """Refuse what few lines let grow without end by references to references."""
+        sizes = unfolded(self.visited, self._get)
+        for place in sorted(place for place, size in sizes.items() if size > MOST_UNFOLDED):
+            self._add(place, "its references", f"it unfolds to more than {MOST_UNFOLDED:,} characters")
 
     def imports(self) -> None:
         """Take out imports: MONAI would execute every one, wherever it stands.

@@ -114,8 +114,9 @@ def _problems(node: ast.AST, local: frozenset[str]) -> Iterator[str]:
             yield from _each(node, local)
     elif isinstance(node, ast.BinOp):
         yield from _each(node, local)
-        if isinstance(node.op, ast.Mult) and not (_is_number(node.left, local) and _is_number(node.right, local)):
-            yield "a product of what may be no numbers"
+        numbers = _is_number(node.left, local) and _is_number(node.right, local)
+        if isinstance(node.op, ast.Mult | ast.Mod) and not numbers:  # of texts and lists they are as large as one likes
+            yield "a product or remainder of what may be no numbers"
     elif isinstance(node, ast.Constant):
         if isinstance(node.value, int) and abs(node.value) > _LARGEST:
             yield f"the number {node.value}"

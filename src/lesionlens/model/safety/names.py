@@ -39,7 +39,8 @@ _HOMES = (
 _NEVER_HOMES = ("monai.transforms.io", "monai.transforms.traits", "monai.transforms.utils_create_transform_ims")
 _NEVER = re.compile(
     r"(Save|Write|Load|CuCIM|TorchVision|TorchIO|ToCupy|RandCuCIM|SimulateDelay|RandTorchIO|ApplyTransformToPoints"
-    r"|TransChex|GaussianMixture|MultiModal|BertAttention|BertMixedLayer|TRT|trt_|[Pp]retrained|[Dd]ownload|Zarr|PatchInferer)"
+    r"|TransChex|GaussianMixture|MultiModal|BertAttention|BertMixedLayer|TRT|trt_|[Pp]retrained|[Dd]ownload|Zarr|PatchInferer"
+    r"|CellSam)"
 )
 #: Homes whose functions, and not only classes, are called in configs: they build networks.
 _FACTORIES = ("monai.networks.nets", "monai.apps.detection.networks", "monai.apps.detection.utils")

@@ -1,0 +1,121 @@
+"""The same network in fewer steps: for copies that an engine computes with, equal to the network up to rounding."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+__all__ = ["NarrowUpsampling", "fuse"]
+
+_CONVOLUTIONS: Final = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_TRANSPOSED: Final = (nn.ConvTranspose2d, nn.ConvTranspose3d)
+_NORMS: Final = (nn.BatchNorm2d, nn.BatchNorm3d)
+# Up to so many channels a transposed convolution leaves most of a processor's vectors empty.
+_NARROW: Final = 4
+# Of the kernel of 3 at stride 2, what an output at an even and at an odd place takes: offset of the input, place in it.
+_TAPS: Final = (((0, 1),), ((0, 2), (1, 0)))
+
+
+class NarrowUpsampling(nn.Module):
+    """A transposed convolution with stride 2 and few output channels, as a plain one with eight times as many.
+
+    Each output takes at most two inputs along an axis; which, and by which weights, its parity decides. So eight plain
+    convolutions, one for each parity, give all outputs, which only have to be laid out in turns.
+
+    Parameters
+    ----------
+    layer
+        With kernel 3, padding 1 and output padding 1.
+    """
+
+    def __init__(self, layer: nn.ConvTranspose3d) -> None:
+        super().__init__()
+        weight = layer.weight.detach()
+        n_in, self.channels = weight.shape[:2]
+        self.plain = nn.Conv3d(n_in, 8 * self.channels, 2, bias=layer.bias is not None)
+        found = weight.new_zeros((8, self.channels, n_in, 2, 2, 2))
+        for number in range(8):
+            along = [_TAPS[number >> shift & 1] for shift in (2, 1, 0)]
+            for d, i in along[0]:
+                for h, j in along[1]:
+                    for w, k in along[2]:
+                        found[number, :, :, d, h, w] = weight[:, :, i, j, k].T
+        self.plain.weight = nn.Parameter(found.flatten(0, 1), requires_grad=False)
+        if layer.bias is not None:
+            self.plain.bias = nn.Parameter(layer.bias.detach().repeat(8), requires_grad=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return (N, channels, 2 D, 2 H, 2 W) of an image (N, C, D, H, W)."""
+        found = self.plain(functional.pad(image, (0, 1) * 3))
+        n, _, d, h, w = found.shape
+        turns = found.reshape(n, 2, 2, 2, self.channels, d, h, w).permute(0, 4, 5, 1, 6, 2, 7, 3)
+        return turns.reshape(n, self.channels, 2 * d, 2 * h, 2 * w)
+
+    @staticmethod
+    def suits(layer: nn.Module) -> bool:
+        """Say whether a layer is such a convolution."""
+        return (
+            type(layer) is nn.ConvTranspose3d
+            and layer.out_channels <= _NARROW
+            and (layer.kernel_size, layer.stride) == ((3,) * 3, (2,) * 3)
+            and (layer.padding, layer.output_padding, layer.dilation, layer.groups) == ((1,) * 3, (1,) * 3, (1,) * 3, 1)
+        )
+
+
+def fuse(network: nn.Module) -> None:
+    """Fold batch norms into the convolutions before them, and lay out narrow transposed convolutions anew.
+
+    Only what stands one after the other in a ``Sequential``, at one place, and without hooks: there nothing else can
+    see what lies between.
+
+    Parameters
+    ----------
+    network
+        A copy of one in eval mode, in fp32; it is changed.
+    """
+    times = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
+    for holder in list(network.modules()):
+        for name, (home, next_name) in _in_turn(holder):
+            layer, norm = holder._modules[name], home._modules[next_name]
+            if _foldable(layer, norm) and times[id(layer)] == times[id(norm)] == 1:
+                holder._modules[name] = fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, _TRANSPOSED))
+                home._modules[next_name] = nn.Identity()
+    for holder in list(network.modules()):
+        for name, layer in list(holder._modules.items()):
+            if layer is not None and NarrowUpsampling.suits(layer) and times[id(layer)] <= 1 and not _watched(layer):
+                holder._modules[name] = NarrowUpsampling(layer)  # type: ignore[arg-type]  # that is what suits() says
+
+
+def _in_turn(holder: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
+    """Yield the name of each module of a Sequential, with where the module lies that runs next."""
+    if not _is_plain(holder):
+        return
+    for name, after in pairwise(list(holder._modules)):
+        home, place = holder, after
+        while _is_plain(home._modules[place]) and len(home._modules[place]._modules):  # type: ignore[union-attr,arg-type]
+            home = home._modules[place]  # type: ignore[assignment]  # a Sequential holds no None
+            place = next(iter(home._modules))
+        yield name, (home, place)
+
+
+def _is_plain(module: nn.Module | None) -> bool:
+    return type(module).forward is nn.Sequential.forward if isinstance(module, nn.Sequential) else False
+
+
+def _foldable(layer: nn.Module | None, norm: nn.Module | None) -> bool:
+    if type(layer) not in _CONVOLUTIONS or type(norm) not in _NORMS or _watched(layer) or _watched(norm):
+        return False
+    assert isinstance(layer, _CONVOLUTIONS)
+    assert isinstance(norm, _NORMS)
+    return not norm.training and norm.running_mean is not None and (layer.groups == 1 or type(layer) not in _TRANSPOSED)
+
+
+def _watched(module: nn.Module | None) -> bool:
+    assert module is not None
+    return bool(module._forward_hooks or module._forward_pre_hooks)
