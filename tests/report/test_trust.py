@@ -71,7 +71,7 @@ def test_the_picture_shows_the_numbers(report: TrustReport) -> None:
     assert (left.lines[0].get_linestyle(), left.lines[0].get_marker()) == ("None", "o")  # nothing lies between
     assert (answer.lines[0].get_linestyle(), answer.lines[0].get_marker()) == ("-", "o")
     head, *rows = figure.subfigs
-    assert head.get_suptitle().startswith("b 1.0 · gradcam · lesion · layer top\n")
+    assert head.get_suptitle().startswith("b 1.0 · Grad-CAM · lesion · layer top\n")
     assert NOTICE in head.get_suptitle()
     assert [text.get_text() for text in left.get_xticklabels()] == ["head", "stem"]
     np.testing.assert_allclose([line.get_ydata()[1] for line in answer.lines], [0.2, 0.7, 0.8])

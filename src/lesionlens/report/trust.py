@@ -14,6 +14,7 @@ from lesionlens import __version__
 from lesionlens.checks import VERDICT_WORDS, Chart, Check, TrustReport
 from lesionlens.io import write
 from lesionlens.io.atomic import atomic_folder
+from lesionlens.methods import method_title
 from lesionlens.report.montage import NOTICE
 from lesionlens.seals import file_hashes, sealed_text
 
@@ -101,7 +102,7 @@ def draw_trust(report: TrustReport) -> Figure:
     FigureCanvasAgg(figure)
     made = report.heatmap.provenance
     layer = f"layer {made.layer}" if made.layer else ""
-    title = " · ".join(part for part in (made.bundle, made.method, report.heatmap.label, layer) if part)
+    title = " · ".join(part for part in (made.bundle, method_title(made.method), report.heatmap.label, layer) if part)
     # A part of its own for the head: where no check has a chart, no room is made for a title of the whole.
     head, *rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     head.suptitle(f"{title}\n{textwrap.fill(report.sentence, _LINE)}\n{NOTICE}", fontsize=12)
