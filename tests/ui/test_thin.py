@@ -1,4 +1,4 @@
-"""The window shows and asks; it neither counts voxels nor reads files: read from the source, as are sizes of widgets."""
+"""The window shows and asks; it neither counts voxels nor reads files. Read from the source, as are its sizes."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ def has_voxels(node: ast.AST) -> bool:
     """Say whether an expression holds the voxels of a scan, a map or a layer, and not just their number or type."""
     if isinstance(node, ast.Attribute):
         return node.attr not in OF_THE_GRID and (node.attr in VOXELS or has_voxels(node.value))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):  # np.array(...), action.data()
+        return any(map(has_voxels, (node.func.value, *node.args)))
     if isinstance(node, ast.Lambda):
         return False
     return any(has_voxels(part) for part in ast.iter_child_nodes(node))
@@ -134,6 +136,8 @@ def test_sums_over_voxels_are_found(line: str) -> None:
         "there = np.may_share_memory(np.asarray(layer.data), scan.array)",
         "number = int(layer.data[place])",
         "x = 2 * y + layer.data.ndim",
+        "half = np.array(viewer.canvas.size) / 2",
+        "known = action.data() in names",
     ],
 )
 def test_showing_voxels_is_no_sum(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -136,6 +137,7 @@ def draw_charts(check: Check, *, width: float = _WIDTH / 3) -> Figure | None:
     for chart, place in zip(check.charts, figure.subplots(len(check.charts), 1, squeeze=False)[:, 0], strict=True):
         _draw_chart(chart, place)
         place.set_title(textwrap.fill(chart.title, _NARROW), fontsize=8)
+        place.set_xlabel(textwrap.fill(chart.x_label, _NARROW), fontsize=8)
         place.set_ylabel(textwrap.fill(chart.y_label, _NARROW), fontsize=8)
     return figure
 
@@ -159,12 +161,15 @@ def _draw_chart(chart: Chart, axes: Axes) -> None:
         style = {"color": "0.6", "zorder": 1} if curve.label in ("random order", "chance") else {"zorder": 2}
         line = "-" if chart.joined else "none"
         axes.plot(curve.x, curve.y, linestyle=line, marker="o", markersize=3, label=label, **style)
-    if chart.limit is not None:
-        axes.axhline(chart.limit, color="0.3", linestyle="--", linewidth=1, label=f"limit {chart.limit:g}")
-    if chart.ticks:
+    if not any(math.isfinite(y) for curve in chart.curves for y in curve.y):
+        axes.text(0.5, 0.5, "not defined here", transform=axes.transAxes, ha="center", va="center", fontsize=8)
+        axes.set(xticks=(), yticks=())  # matplotlib would make up a scale
+    elif chart.ticks:
         axes.set_xticks(range(len(chart.ticks)), chart.ticks, rotation=20, ha="right", fontsize=6)
     elif "share of the voxels" in chart.x_label:
         axes.set_xscale("symlog", linthresh=_LINEAR_BELOW)
+    if chart.limit is not None:
+        axes.axhline(chart.limit, color="0.3", linestyle="--", linewidth=1, label=f"limit {chart.limit:g}")
     axes.set_title(chart.title, fontsize=8)
     axes.set_xlabel(chart.x_label, fontsize=8)
     axes.set_ylabel(chart.y_label, fontsize=8)
