@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.components.overlays import TextOverlay
+from qtpy.QtCore import QTimer
 
 from lesionlens.display import PLANES, Plane
 from lesionlens.ui import convention
@@ -44,6 +45,8 @@ _EVEN_ORDERS = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
 _SPELT_OUT = {"I": "Inf"}
 # Around a scan it is dark in either theme: a white surround dazzles whoever looks for a faint lesion.
 _SURROUND = "black"
+# Nobody reads a legend while they drag, or compare by hiding and showing.
+_REST_MS = 200
 
 
 def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) -> None:
@@ -82,7 +85,7 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
     viewer.layers.events.connect(partial(_when_visible, write))
     if tells:
         tell = partial(_with_viewer, weakref.ref(viewer), _tell)
-        viewer.layers.events.connect(partial(_when_told, tell))
+        viewer.layers.events.connect(partial(_when_told, tell, _at_rest(tell)))
         viewer.canvas.events.size.connect(tell)
     viewer.canvas.events.size.connect(warn)
     viewer.dims.events.order.connect(turn)
@@ -163,10 +166,24 @@ def _when_projected(step: Callable[[object], None], event: Any) -> None:
         step(event)
 
 
-def _when_told(step: Callable[[object], None], event: Any) -> None:
-    """Call a step when something changed that the legend tells."""
-    if event.type in ("inserted", "removed", "reordered", "visible", "contrast_limits", "name"):
+def _when_told(step: Callable[[object], None], later: Callable[[], None], event: Any) -> None:
+    """Call a step when something changed that the legend tells; later where it may change again at once."""
+    if event.type in ("contrast_limits", "visible"):
+        later()
+    elif event.type in ("inserted", "removed", "reordered", "name"):
         step(event)
+
+
+def _at_rest(step: Callable[[], None]) -> Callable[[], None]:
+    """Return what calls a step once nothing has asked for it for a while.
+
+    For a text that changes napari draws the whole canvas a second time, as it places all texts while it draws.
+    """
+    timer = QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(_REST_MS)
+    timer.timeout.connect(step)
+    return timer.start
 
 
 def _tell(viewer: ViewerModel) -> None:
