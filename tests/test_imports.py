@@ -60,6 +60,7 @@ MAY_IMPORT = {
     "scales": _VALUES | {"regions", "spread"},
     "contours": set(),
     "config": set(),
+    "settings": {"errors", "io", "config"},
     "styles": {"errors", "io", "config"},
     "registration": _VALUES | {"io"},
     "anomaly_reference": _VALUES | {"io"},
@@ -93,7 +94,7 @@ MAY_IMPORT = {
     | {"dicom_export", "pacs", "reporting"},
     "ui": _WORK
     | {"results", "pipeline", "importance", "apart", "sessions", "handover", "batch", "contours", "styles"}
-    | {"dicom_export", "pacs", "reporting"},
+    | {"dicom_export", "pacs", "reporting", "settings"},
     "__main__": {"cli"},
 }
 

@@ -24,6 +24,7 @@ __all__ = [
     "Difference",
     "Overlap",
     "Pair",
+    "by_largest",
     "class_labels",
     "compare_maps",
     "confusion",
@@ -369,6 +370,11 @@ def hottest(heatmap: Heatmap, share: float) -> NDArray[np.bool_]:
 def _scaled(heatmap: Heatmap, scale: Scale) -> NDArray[np.float32]:
     largest = np.abs(heatmap.array).max() if scale == "largest" else np.float32(1)
     return np.asarray(heatmap.array / largest if largest > 0 else heatmap.array, dtype=np.float32)
+
+
+def by_largest(heatmap: Heatmap) -> Heatmap:
+    """Divide a map by its largest magnitude, as :func:`difference` does with maps that have no common unit."""
+    return replace(heatmap, volume=heatmap.volume.with_array(_scaled(heatmap, "largest")))
 
 
 def _valid(*maps: Heatmap) -> NDArray[np.bool_]:

@@ -185,6 +185,16 @@ class LabelMap:
         """(i, j, k) integers, read-only, on :attr:`grid`."""
         return self.volume.array
 
+    @classmethod
+    def of_marks(cls, scan: Volume, array: NDArray[Any], label: str) -> LabelMap:
+        """Take what is above 0 in an array, (i, j, k) on the grid of a scan, as a mask of its own; a copy."""
+        return cls(scan.with_array((array > 0).astype(np.uint8), name=label, unit=""), label, {}, Provenance())
+
+    @property
+    def marked(self) -> NDArray[np.bool_]:
+        """(i, j, k): what is marked, whatever its number."""
+        return self.array > 0
+
     @property
     def grid(self) -> Grid:
         """The grid of the scan that the map lies on."""

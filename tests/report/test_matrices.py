@@ -38,6 +38,17 @@ def test_counts_are_coloured_by_their_row() -> None:
     assert axes.texts[0].get_text() == "1,000,000"
 
 
+def test_the_title_touches_nothing() -> None:
+    """The colour bar is higher than the cells of a narrow matrix: a title above the cells alone ran into it."""
+    figure = draw_matrix([[9, 1], [2, 8]], NAMES, kind="counts", title="voxels at probability ≥ 0.5", row_title="r")
+    figure.draw_without_rendering()  # lays it out
+    title = figure._suptitle.get_window_extent()  # type: ignore[attr-defined]  # no public name
+
+    assert all(not title.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+    assert title.x0 >= 0
+    assert title.x1 <= figure.bbox.x1
+
+
 def test_a_row_without_anything_is_no_error() -> None:
     """A class that one model never finds."""
     axes = draw_matrix([[0, 0], [1, 1]], NAMES, kind="counts").axes[0]

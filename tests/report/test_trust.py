@@ -15,7 +15,7 @@ from lesionlens.errors import Cancelled, OutputError
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.report.console import print_trust
 from lesionlens.report.montage import NOTICE
-from lesionlens.report.trust import draw_trust, write_trust
+from lesionlens.report.trust import draw_charts, draw_trust, write_trust
 from lesionlens.results import RESEARCH_USE
 from lesionlens.volume import Grid, Volume
 
@@ -71,7 +71,7 @@ def test_the_picture_shows_the_numbers(report: TrustReport) -> None:
     assert (left.lines[0].get_linestyle(), left.lines[0].get_marker()) == ("None", "o")  # nothing lies between
     assert (answer.lines[0].get_linestyle(), answer.lines[0].get_marker()) == ("-", "o")
     head, *rows = figure.subfigs
-    assert head.get_suptitle().startswith("b 1.0 · gradcam · lesion · layer top\n")
+    assert head.get_suptitle().startswith("b 1.0 · Grad-CAM · lesion · layer top\n")
     assert NOTICE in head.get_suptitle()
     assert [text.get_text() for text in left.get_xticklabels()] == ["head", "stem"]
     np.testing.assert_allclose([line.get_ydata()[1] for line in answer.lines], [0.2, 0.7, 0.8])
@@ -94,6 +94,24 @@ def test_words_lie_below_each_other(report: TrustReport, checks: slice) -> None:
     assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
     assert boxes[0].y1 <= figure.bbox.y1
     assert boxes[-1].y0 >= 0
+
+
+def test_charts_fit_into_a_narrow_place(report: TrustReport) -> None:
+    """Words below a chart ran over the edge of a dock; and a chart of nothing had a scale that nothing was on."""
+    long = Chart("T", "group of layers destroyed, from the output down", "rank", (Curve("all", (1.0,), (0.9,)),))
+    empty = replace(long, curves=(Curve("all", (1.0,), (float("nan"),)),))
+    figure = draw_charts(replace(report.checks[0], charts=(long, empty)), width=3.3)
+    assert figure is not None
+    figure.draw_without_rendering()
+
+    for axes in figure.axes:
+        box = axes.xaxis.label.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+    first, second = figure.axes
+    assert not first.texts
+    assert [words.get_text() for words in second.texts] == ["not defined here"]
+    assert len(second.get_xticks()) == len(second.get_yticks()) == 0
 
 
 def test_nothing_is_overwritten_or_left_half_written(report: TrustReport, tmp_path: Path) -> None:

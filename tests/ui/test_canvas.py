@@ -13,7 +13,7 @@ from lesionlens.ui import convention
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY, annotate, camera_orientation, edge_letters, show_plane
 from lesionlens.volume import GeometryVerdict, Source, Volume
 from orientations import oblique
-from ui_cases import phantom
+from ui_cases import phantom, result_of
 from ui_window import Window
 
 # Unit vectors of the display axes (slice, row, column) in the world, and of the letters.
@@ -87,6 +87,34 @@ def test_letters_follow_the_view(window: Window) -> None:
     window.viewer.dims.ndisplay = 2
     window.viewer.layers.remove(layer)
     assert shown(window) == ""
+
+
+def pixels_of(window: Window, name: str) -> tuple[float, float]:
+    """Return width and height of a text as napari lays it out."""
+    visuals = window.viewer.window._qt_viewer.canvas._viewer_overlay_to_visual  # no public name
+    (text,) = visuals[window.viewer.canvas.overlays[f"lesionlens_{name}"]]
+    return text.x_size, text.y_size
+
+
+@pytest.mark.parametrize("width", [300, 380, 560, 700, 830, 1100])
+def test_no_text_lies_over_a_letter(window: Window, width: int) -> None:
+    """A letter that cannot be read tells no side; what is long is wrapped, or begins below the letter."""
+    volume = phantom()
+    window.open(volume)
+    window.widget.show_result(result_of(volume))
+    window.viewer.canvas.size = (600, width)
+    edge = 10  # napari's margin
+    top, bottom, notice, legend = (
+        pixels_of(window, name) for name in ("edge_top", "edge_bottom", "research_use_only", "legend")
+    )
+    lines = window.viewer.canvas.overlays["lesionlens_legend"].text.split("\n")
+
+    assert RESEARCH_USE_ONLY in window.viewer.canvas.overlays["lesionlens_research_use_only"].text.replace("\n", " ")
+    assert edge + notice[0] < width / 2 - bottom[0] / 2
+    assert edge + legend[0] < width
+    if edge + legend[0] > width / 2 - top[0] / 2:
+        assert lines[:2] == ["", ""]
+        assert 2 * legend[1] / len(lines) >= top[1]
 
 
 def test_what_is_special_about_a_scan_is_written_on_the_canvas(window: Window) -> None:

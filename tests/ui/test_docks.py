@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,24 @@ def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository
     assert opened == ["LesionLens", "Trust", "Importance", "Compare", "Views", "Review", "Plots", "Archive"]
     assert len(viewer.mouse_drag_callbacks) == listeners
     viewer.layers.selection.clear()  # events of the viewer find no dock any more
+
+
+def test_every_dock_is_used_by_a_person_in_a_test(repository: Path) -> None:
+    """A dock that only opens is not tested: each has a file of tests that press its buttons or keys."""
+    contributions = PluginManifest.from_file(repository / "napari.yaml").contributions
+    commands = {command.id: str(command.python_name) for command in contributions.commands or []}
+    used = re.compile(r"\bqtbot\.(mouse|key)\w+\(|\bwindow\.click\(|\bdesk\.press\(")
+    left_out = []
+
+    for dock in contributions.widgets or []:
+        module, _, name = commands[dock.command].partition(":")
+        part = module.removeprefix("lesionlens.ui.").removesuffix(".dock")
+        file = repository / "tests" / "ui" / f"test_{part}.py"
+        if not file.is_file() or not used.search(file.read_text(encoding="utf-8")):
+            left_out.append(name)
+
+    assert commands
+    assert left_out == []
 
 
 def test_docks_that_were_handed_a_stand_in_know_of_each_other(viewer: Any) -> None:

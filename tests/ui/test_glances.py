@@ -9,7 +9,7 @@ import numpy as np
 
 from lesionlens.ui.glances import overlays_of
 from ui_cases import phantom, result_of
-from ui_window import Window
+from ui_window import WAIT_MS, Window
 
 
 def shown(window: Window) -> list[str]:
@@ -152,13 +152,32 @@ def test_the_legend_says_what_is_shown_and_whence(window: Window) -> None:
     assert "Regions: lesion: from 0.5" in text
     assert "Grad-CAM" not in text
     window.widget.controls.kinds["attribution"].visible.setChecked(True)
+    window.qtbot.waitUntil(lambda: "Grad-CAM" in legend_of(window), timeout=WAIT_MS)
     text = legend_of(window)
     assert "Grad-CAM: lesion: 0.12 to 0.4, no unit" in text
     assert "flair-lesions 1.0.0, Grad-CAM, layer encoder.3, ±4 × 4 × 10 mm" in text
     window.widget.controls.set_threshold(0.7)
-    assert "Probability: lesion: 0.7 to 1" in legend_of(window)
+    window.qtbot.waitUntil(lambda: "Probability: lesion: 0.7 to 1" in legend_of(window), timeout=WAIT_MS)
     window.widget.glances.curtain.draw()
-    assert "lesion" not in legend_of(window)
+    window.qtbot.waitUntil(lambda: "lesion" not in legend_of(window), timeout=WAIT_MS)
+
+
+def test_the_legend_follows_a_slider_once_it_rests(window: Window) -> None:
+    """For each new text napari draws the canvas a second time: a drag took twice as long to be seen."""
+    volume = phantom()
+    window.open(volume)
+    window.widget.show_result(result_of(volume))
+    said: list[str] = []
+    overlay = window.viewer.canvas.overlays["lesionlens_legend"]
+    overlay.events.text.connect(lambda _event: said.append(overlay.text))
+
+    for value in (0.6, 0.65, 0.7):
+        window.widget.controls.set_threshold(value)
+    assert said == []
+
+    window.qtbot.waitUntil(lambda: bool(said), timeout=WAIT_MS)
+    assert len(said) == 1
+    assert "0.7 to 1" in said[0]
 
 
 def test_the_legend_can_be_hidden_and_the_notice_cannot(window: Window) -> None:

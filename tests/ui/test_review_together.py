@@ -75,11 +75,13 @@ def test_a_third_reader_decides_with_two_who_have_read(
     for name in (f"{path.stem}-findings", f"{path.stem}-findings-2"):
         desk.qtbot.mouseClick(form.export, click)
         desk.qtbot.waitUntil(lambda: form.export.text() == "Export findings…", timeout=WAIT_MS)
-        assert form.said.text() == f"Exported to {tmp_path / name}"
+        assert form.said.text().splitlines()[0] == f"Exported to {tmp_path / name}"
+        assert "you have not closed all cases yet" in form.said.text()
     with (tmp_path / name / "findings.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     said = {(row["reader"], row["finding"]): row["verdict"] for row in rows if row["case"] == "case-001"}
     assert [said["Cleo", f"lesion-{n}"] for n in range(1, 5)] == ["accept", "accept", "reject", "unsure"]
+    assert {row["reader"] for row in rows if row["case"] == "case-002"} <= {"Cleo"}  # Ann has begun it, Cleo has not
 
 
 def test_who_has_begun_to_read_blind_is_shown_nothing(desk: Desk, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from lesionlens.ui.windows import drag_window, shown_scan, step_window, window_n
 from lesionlens.volume import Source, Volume
 from lesionlens.windowing import Window as Grey
 from ui_cases import grid, phantom
-from ui_window import Window
+from ui_window import WAIT_MS, Window
 
 
 def ct(*, windows: tuple[Grey, ...] = ()) -> Volume:
@@ -77,7 +77,8 @@ def test_what_is_shown_is_said_wherever_it_was_changed(window: Window) -> None:
     layer.contrast_limits = (3, 80)
     assert controls.windows.currentText() == "set by hand"
     assert "C 41.5 W 77 (3 to 80 HU)" in controls.now.text()
-    assert "41.5" in window.viewer.canvas.overlays["lesionlens_legend"].text
+    legend = window.viewer.canvas.overlays["lesionlens_legend"]
+    window.qtbot.waitUntil(lambda: "41.5" in legend.text, timeout=WAIT_MS)
 
 
 def test_the_topmost_scan_that_is_switched_on_counts(window: Window) -> None:

@@ -61,7 +61,8 @@ def write_export(session: Session, folder: Path, *, masks: bool = True, progress
             for finding, facts in _facts(read, numbers):
                 measured[case, read.reader, finding] = facts
             statistics += [((case, read.reader, finding), row) for finding, row in read.rows.items()]
-        _keep_model(session, case, folder / f"model_{places[case]}_")
+        if session.shows_model(case):
+            _keep_model(session, case, folder / f"model_{places[case]}_")
     if cases:
         progress("Exporting", len(cases), len(cases))
         _write_statistics(statistics, folder / "statistics.csv")

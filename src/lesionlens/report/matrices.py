@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +25,7 @@ MatrixKind = Literal["correlation", "share", "counts"]
 
 _CELL_INCHES, _LEAST_INCHES = 0.95, 4.0
 _DPI = 120
+_TITLE_POINTS, _TITLE_CHARACTERS_PER_INCH = 11, 11
 # Names of maps and classes are anybody's; longer ones would leave no room for the cells.
 _LONGEST_NAME = 40
 
@@ -92,8 +94,11 @@ def draw_matrix(
         axes.text(column, row, _text(value, kind), ha="center", va="center", color="white" if dark else "black")
     axes.set_xticks(range(len(columns)), [_short(name) for name in columns], rotation=45, ha="right")
     axes.set_yticks(range(len(rows)), [_short(name) for name in rows])
-    axes.set(title=title, xlabel=column_title, ylabel=row_title)
+    axes.set(xlabel=column_title, ylabel=row_title)
     figure.colorbar(image, ax=axes, label="share of the row" if kind == "counts" else kind, shrink=0.8)
+    if title:  # over the whole: above the cells alone it would run into the colour bar, which is higher than they are
+        words = textwrap.fill(title, int(_TITLE_CHARACTERS_PER_INCH * size[0]))
+        figure.suptitle(words, fontsize=_TITLE_POINTS)
     figure.supxlabel(NOTICE, fontsize=7, color="0.4")
     return figure
 

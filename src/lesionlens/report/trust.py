@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from lesionlens import __version__
 from lesionlens.checks import VERDICT_WORDS, Chart, Check, TrustReport
 from lesionlens.io import write
 from lesionlens.io.atomic import atomic_folder
+from lesionlens.methods import method_title
 from lesionlens.report.montage import NOTICE
 from lesionlens.seals import file_hashes, sealed_text
 
@@ -101,7 +103,7 @@ def draw_trust(report: TrustReport) -> Figure:
     FigureCanvasAgg(figure)
     made = report.heatmap.provenance
     layer = f"layer {made.layer}" if made.layer else ""
-    title = " · ".join(part for part in (made.bundle, made.method, report.heatmap.label, layer) if part)
+    title = " · ".join(part for part in (made.bundle, method_title(made.method), report.heatmap.label, layer) if part)
     # A part of its own for the head: where no check has a chart, no room is made for a title of the whole.
     head, *rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     head.suptitle(f"{title}\n{textwrap.fill(report.sentence, _LINE)}\n{NOTICE}", fontsize=12)
@@ -135,6 +137,7 @@ def draw_charts(check: Check, *, width: float = _WIDTH / 3) -> Figure | None:
     for chart, place in zip(check.charts, figure.subplots(len(check.charts), 1, squeeze=False)[:, 0], strict=True):
         _draw_chart(chart, place)
         place.set_title(textwrap.fill(chart.title, _NARROW), fontsize=8)
+        place.set_xlabel(textwrap.fill(chart.x_label, _NARROW), fontsize=8)
         place.set_ylabel(textwrap.fill(chart.y_label, _NARROW), fontsize=8)
     return figure
 
@@ -158,12 +161,15 @@ def _draw_chart(chart: Chart, axes: Axes) -> None:
         style = {"color": "0.6", "zorder": 1} if curve.label in ("random order", "chance") else {"zorder": 2}
         line = "-" if chart.joined else "none"
         axes.plot(curve.x, curve.y, linestyle=line, marker="o", markersize=3, label=label, **style)
-    if chart.limit is not None:
-        axes.axhline(chart.limit, color="0.3", linestyle="--", linewidth=1, label=f"limit {chart.limit:g}")
-    if chart.ticks:
+    if not any(math.isfinite(y) for curve in chart.curves for y in curve.y):
+        axes.text(0.5, 0.5, "not defined here", transform=axes.transAxes, ha="center", va="center", fontsize=8)
+        axes.set(xticks=(), yticks=())  # matplotlib would make up a scale
+    elif chart.ticks:
         axes.set_xticks(range(len(chart.ticks)), chart.ticks, rotation=20, ha="right", fontsize=6)
     elif "share of the voxels" in chart.x_label:
         axes.set_xscale("symlog", linthresh=_LINEAR_BELOW)
+    if chart.limit is not None:
+        axes.axhline(chart.limit, color="0.3", linestyle="--", linewidth=1, label=f"limit {chart.limit:g}")
     axes.set_title(chart.title, fontsize=8)
     axes.set_xlabel(chart.x_label, fontsize=8)
     axes.set_ylabel(chart.y_label, fontsize=8)

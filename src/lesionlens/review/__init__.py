@@ -2,9 +2,9 @@
 
 ``cases`` are what is read, ``events`` what readers did, ``state`` what that comes to, ``masks`` the voxels of edits and
 ``drawn`` those of findings after them; ``store`` records what the ``rules`` allow, in a ``file`` with the tables of
-``schema``, and ``standing`` keeps how far readers are. ``blinding`` says who may see what, ``consensus`` is decided
-together; ``portable`` hands a session on, ``copies`` brings several together; ``agreement`` and ``detection`` compare
-readers.
+``schema``, and ``standing`` keeps how far readers are. ``blinding`` says who may see what, and ``seen`` leaves out the
+rest; ``consensus`` is decided together; ``portable`` hands a session on, ``copies`` brings several together;
+``agreement`` and ``detection`` compare readers.
 """
 
 from lesionlens.review.cases import CaseEntry, Finding, Progress

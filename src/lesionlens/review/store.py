@@ -191,6 +191,10 @@ class Session:
         """Names of the cases, in the order in which they are read."""
         return tuple(name for (name,) in self._rows("SELECT id FROM cases ORDER BY place"))
 
+    def shows_model(self, case: str) -> bool:  # noqa: ARG002  # the same for all cases, until somebody reads blind
+        """Whether what the model found in a case may be handed on: always, as nobody in particular looks."""
+        return True
+
     def cases_of(self, reader: str) -> tuple[str, ...]:
         """Names of the cases in which a reader recorded anything, in the order in which they are read."""
         query = "SELECT id FROM cases WHERE id IN (SELECT case_id FROM events WHERE reader = ?) ORDER BY place"

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import textwrap
 import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.components.overlays import TextOverlay
+from qtpy.QtCore import QTimer
 
-from lesionlens.display import PLANES, DisplayView, Plane
+from lesionlens.display import PLANES, Plane
 from lesionlens.ui import convention
-from lesionlens.ui.layers import heatmap_of, is_foreign_image, is_loading, volume_of
-from lesionlens.ui.legend import legend
+from lesionlens.ui.canvas_lines import (
+    LEGEND_POINTS,
+    LETTER_POINTS,
+    NOTICE_POINTS,
+    RESEARCH_USE_ONLY,
+    legend_on,
+    notices_on,
+)
+from lesionlens.ui.layers import is_loading, volume_of
 from lesionlens.ui.preferred_convention import prefer_convention
-from lesionlens.ui.sight import unseen_words
 from lesionlens.ui.slab import slab_of
 from lesionlens.ui.under_cursor import canvas_words
 
@@ -23,8 +29,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 __all__ = ["RESEARCH_USE_ONLY", "annotate", "camera_orientation", "edge_letters", "show_legend", "show_plane"]
-
-RESEARCH_USE_ONLY = "Research use only — not a medical device"
 
 Orientation = tuple[str, str, str]
 
@@ -37,20 +41,12 @@ _POSITIONS = {"left": "middle_left", "right": "middle_right", "top": "top_center
 # Patient directions at the low and the high end of the display axes (slice, row, column); see lesionlens.display.
 _ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
 _EVEN_ORDERS = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
-_LETTER_POINTS = 16
 # In napari's font the letter I is a bar like many others on a screen; a word is none.
 _SPELT_OUT = {"I": "Inf"}
 # Around a scan it is dark in either theme: a white surround dazzles whoever looks for a faint lesion.
 _SURROUND = "black"
-_BANNER_POINTS = 10
-# What a canvas of 450 pixels can hold beside the letter in the middle.
-_BANNER_CHARACTERS = 24
-_LEGEND_POINTS = 8
-# Half of a canvas of this width holds a line of the legend beside the letter; on a narrower one it begins below it.
-_BESIDE_LETTER_PIXELS = 560
-_BELOW_LETTER = "\n" * (_LETTER_POINTS // _LEGEND_POINTS)
-# Slices of scans that are meant to be straight are often turned by a fraction of a degree.
-_TILT_DEG = 1.0
+# Nobody reads a legend while they drag, or compare by hiding and showing.
+_REST_MS = 200
 
 
 def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) -> None:
@@ -76,21 +72,22 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
     tells = not (brief or bare)
     # On the left: on the right are the scale and, on the main canvas, napari's notifications.
     overlays[_BANNER] = TextOverlay(
-        text=_in_lines([RESEARCH_USE_ONLY]), position="bottom_left", font_size=_BANNER_POINTS, visible=not bare
+        text=notices_on(viewer, brief=True), position="bottom_left", font_size=NOTICE_POINTS, visible=not bare
     )
     if tells:
-        overlays[_LEGEND] = TextOverlay(position="top_left", font_size=_LEGEND_POINTS, visible=True)
-    overlays[_READOUT] = TextOverlay(position="top_left", font_size=_LEGEND_POINTS)
-    overlays[_DISPLAY] = TextOverlay(position="top_right", font_size=_BANNER_POINTS)
+        overlays[_LEGEND] = TextOverlay(position="top_left", font_size=LEGEND_POINTS, visible=True)
+    overlays[_READOUT] = TextOverlay(position="top_left", font_size=LEGEND_POINTS)
+    overlays[_DISPLAY] = TextOverlay(position="top_right", font_size=NOTICE_POINTS)
     for side, position in _POSITIONS.items():
-        overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=_LETTER_POINTS)
-    steps = (partial(_turn, brief=brief), partial(_write, brief=brief), _read_out)
-    turn, write, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in steps)
+        overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=LETTER_POINTS)
+    steps = (partial(_turn, brief=brief), partial(_write, brief=brief), partial(_warn, brief=brief), _read_out)
+    turn, write, warn, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in steps)
     viewer.layers.events.connect(partial(_when_visible, write))
     if tells:
         tell = partial(_with_viewer, weakref.ref(viewer), _tell)
-        viewer.layers.events.connect(partial(_when_told, tell))
+        viewer.layers.events.connect(partial(_when_told, tell, _at_rest(tell)))
         viewer.canvas.events.size.connect(tell)
+    viewer.canvas.events.size.connect(warn)
     viewer.dims.events.order.connect(turn)
     viewer.layers.events.inserted.connect(turn)
     for changed in (viewer.dims.events.ndisplay, viewer.scene.camera.events.orientation, viewer.layers.events.removed):
@@ -169,46 +166,37 @@ def _when_projected(step: Callable[[object], None], event: Any) -> None:
         step(event)
 
 
-def _when_told(step: Callable[[object], None], event: Any) -> None:
-    """Call a step when something changed that the legend tells."""
-    if event.type in ("inserted", "removed", "reordered", "visible", "contrast_limits", "name"):
+def _when_told(step: Callable[[object], None], later: Callable[[], None], event: Any) -> None:
+    """Call a step when something changed that the legend tells; later where it may change again at once."""
+    if event.type in ("contrast_limits", "visible"):
+        later()
+    elif event.type in ("inserted", "removed", "reordered", "name"):
         step(event)
 
 
+def _at_rest(step: Callable[[], None]) -> Callable[[], None]:
+    """Return what calls a step once nothing has asked for it for a while.
+
+    For a text that changes napari draws the whole canvas a second time, as it places all texts while it draws.
+    """
+    timer = QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(_REST_MS)
+    timer.timeout.connect(step)
+    return timer.start
+
+
 def _tell(viewer: ViewerModel) -> None:
-    text, (_, width) = legend(viewer), viewer.canvas.size
-    if text and width < _BESIDE_LETTER_PIXELS:
-        text = _BELOW_LETTER + text
-    if viewer.canvas.overlays[_LEGEND].text != text:  # a new text is laid out again
-        viewer.canvas.overlays[_LEGEND].text = text
+    _say(viewer, _LEGEND, legend_on(viewer))
 
 
-def _notices(viewer: ViewerModel) -> list[str]:
-    """Return what must be known about the picture as long as it is seen."""
-    lines = [RESEARCH_USE_ONLY]
-    lines += [
-        f"{layer.name} — not complete; black slices are not read yet" for layer in viewer.layers if is_loading(layer)
-    ]
-    for volume in filter(None, map(volume_of, viewer.layers)):
-        tilt_deg = DisplayView(volume.grid).tilt_deg
-        if tilt_deg >= _TILT_DEG:
-            lines.append(f"{volume.name}: oblique by up to {tilt_deg:.0f}°, shown along its own axes")
-        if not volume.source.verdict.regular:
-            lines.append(f"{volume.name}: geometry {volume.source.verdict.in_short}")
-    for layer in viewer.layers:
-        heatmap = heatmap_of(layer)
-        if heatmap is not None and heatmap.unseen and layer.visible:
-            lines.append(f"{heatmap.label}: {unseen_words(heatmap)}")
-    # The letters hold for scans of LesionLens; beside them they would seem to hold for every picture on the canvas.
-    foreign = (layer.name for layer in viewer.layers if is_foreign_image(layer))
-    lines += [f"{name}: not opened by LesionLens, sides unknown" for name in foreign]
-    return lines
+def _warn(viewer: ViewerModel, *, brief: bool) -> None:
+    _say(viewer, _BANNER, notices_on(viewer, brief=brief))
 
 
-def _in_lines(notices: list[str]) -> str:
-    """Return notices as short lines."""
-    parts = (textwrap.wrap(notice, _BANNER_CHARACTERS, break_on_hyphens=False) for notice in notices)
-    return "\n".join(line for part in parts for line in part)
+def _say(viewer: ViewerModel, name: str, text: str) -> None:
+    if viewer.canvas.overlays[name].text != text:  # a new text is laid out again
+        viewer.canvas.overlays[name].text = text
 
 
 def _shows_volume(viewer: ViewerModel) -> bool:
@@ -231,7 +219,7 @@ def _turn(viewer: ViewerModel, *, brief: bool) -> None:
 
 
 def _write(viewer: ViewerModel, *, brief: bool) -> None:
-    viewer.canvas.overlays[_BANNER].text = _in_lines([RESEARCH_USE_ONLY] if brief else _notices(viewer))
+    _warn(viewer, brief=brief)
     shown = _shows_volume(viewer) and viewer.dims.ndisplay == 2
     vertical, horizontal = (str(direction) for direction in viewer.scene.camera.orientation2d)
     letters = edge_letters(tuple(viewer.dims.displayed), vertical, horizontal) if shown else {}

@@ -8,6 +8,7 @@ float32, and not an entry of the colour table, which has 1024 steps only.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
@@ -55,6 +56,8 @@ _DECIMALS = 3
 _TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 # Entries of a colour table; the graphics card interpolates 1024 from them.
 _STEPS = 256
+# To make a colour map takes milliseconds; a slider that is dragged goes through some dozens, there and back.
+_KEPT = 128
 # The graphics card's table has this many entries; the hidden band is widened by one, so that it never shows too much.
 _TABLE = 1024
 _BLUE = ((0.55, 0.90, 1.00), (0.10, 0.35, 0.65))
@@ -74,6 +77,7 @@ _LINE_ABOVE, _LINE_BELOW = (*_ORANGE[1], 1.0), (*_BLUE[0], 1.0)
 _LINE_UNSEEN = (0.66, 0.62, 0.74, 1.0)
 
 
+@lru_cache(_KEPT)
 def sequential(name: str, limit: float, *, threshold: float) -> tuple[Colormap, tuple[float, float]]:
     """Return colour map and contrast limits that show values from ``threshold`` to ``limit``.
 
@@ -93,6 +97,7 @@ def sequential(name: str, limit: float, *, threshold: float) -> tuple[Colormap, 
     return Colormap(colors, name=_named(name, start), low_color=_TRANSPARENT), (low, float(limit))
 
 
+@lru_cache(_KEPT)
 def diverging(limit: float, *, threshold: float) -> tuple[Colormap, tuple[float, float]]:
     """Return colour map and contrast limits for signed values: blue below zero, orange above.
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["CompareWidget"]
 
 _NOTHING = "Two maps of one scan are compared: run a bundle, or open results, first."
+_CHOOSE = "Choose two maps and press Compare for their difference, or Lesions for what became of each lesion."
 
 
 class CompareWidget(QWidget):
@@ -199,7 +200,7 @@ class CompareWidget(QWidget):
         if len(self._layers()) < 2:
             self.numbers.say(_NOTHING)
         elif self.compared is None:
-            self.numbers.say("")
+            self.numbers.say("" if self._of else _CHOOSE)
 
     def _connect(self) -> None:
         self.bar.run_clicked.connect(self.run)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionlens.compare import Pair, correlations, pair_of
+from lesionlens.compare import Pair, by_largest, correlations, pair_of
 from lesionlens.heatmap import Heatmap
 from lesionlens.progress import Progress
 from lesionlens.report.matrices import draw_matrix
@@ -72,7 +72,7 @@ def compare(
     progress("Subtracting", 0, 3)
     pair = pair_of(a, b, thresholds=(threshold, threshold))
     raw = pair.difference.heatmap.provenance.options["scale"] == "raw"
-    shown = (a, b) if raw else (_scaled(a), _scaled(b))
+    shown = (a, b) if raw else (by_largest(a), by_largest(b))
     progress("Correlating", 1, 3)
     spearman = float(correlations((a, b), kind="spearman")[0, 1])
     progress("Correlating", 2, 3)
@@ -81,9 +81,3 @@ def compare(
     matrix = correlations(drawn)
     figure = draw_matrix(matrix, LETTERS[: len(drawn)], kind="correlation", title="Pearson correlation of maps")
     return Compared(pair, names, shown, float(matrix[0, 1]), spearman, pixels_of(figure))
-
-
-def _scaled(heatmap: Heatmap) -> Heatmap:
-    """Divide a map by its largest magnitude, as :func:`lesionlens.compare.difference` does for maps without a unit."""
-    largest = float(np.abs(heatmap.array).max())
-    return replace(heatmap, volume=heatmap.volume.with_array(heatmap.array / (largest or 1.0)))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["ImportanceWidget"]
 
 _FEATURES = {"regions": "the regions that are found", "labels": "the labels of a layer", "channels": "input channels"}
+_BEFORE = "Choose what is taken away and press Measure: how far the model's answer falls without it appears here."
 _HOW = {"ablate": "replaced", "permute": "shuffled"}
 # What is taken away has its own colour however little the target falls: where nothing was, nothing is shown.
 _STYLE = Style(DIVERGING, 0.01, 0.6, visible=True)
@@ -61,7 +62,7 @@ class ImportanceWidget(QWidget):
         self.asking = TargetForm(single=True)
         self.target_section = Section("Target", self.asking)
         self.bar = RunBar("Measure")
-        self.words = Note()
+        self.words = Note(_BEFORE)
         self._picture: Picture | None = None
         self._pictures = QVBoxLayout()
         self._rows = QFormLayout()

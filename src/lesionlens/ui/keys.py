@@ -5,7 +5,6 @@ A dock that has keys of its own registers them here, so that no key means two th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,13 +12,13 @@ from typing import Final
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QKeySequence
 
-from lesionlens.config import config_folder
-from lesionlens.errors import InputError, OutputError
-from lesionlens.io.atomic import atomic_path
+from lesionlens.errors import InputError
+from lesionlens.settings import read_setting, write_setting
 
 __all__ = ["KEYS", "SCHEMA", "KeyAction", "KeyTable", "plain_key"]
 
-# Version of keys.json; another one is refused, not guessed at.
+_FILE = "keys.json"
+# Version of it; another one is refused, not guessed at.
 SCHEMA: Final = 1
 
 
@@ -150,7 +149,7 @@ class KeyTable(QObject):
         """Return the keys that the user chose; none where the file cannot be read."""
         if self._own is None:
             try:
-                found = json.loads((config_folder() / "keys.json").read_text(encoding="utf-8"))
+                found = read_setting(_FILE)
                 known = found["keys"] if found["schema_version"] == SCHEMA else {}
                 self._own = {str(name): str(key) for name, key in known.items()}
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -158,13 +157,7 @@ class KeyTable(QObject):
         return self._own
 
     def _save(self, own: dict[str, str]) -> None:
-        path = config_folder() / "keys.json"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"Cannot make the folder {path.parent} for your keys: {error}.") from None
-        with atomic_path(path, overwrite=True) as temporary:
-            temporary.write_text(json.dumps({"schema_version": SCHEMA, "keys": own}, indent=2) + "\n", "utf-8")
+        write_setting(_FILE, {"schema_version": SCHEMA, "keys": own}, what="your keys")
         self._own = own
 
 

@@ -77,6 +77,8 @@ NOTICE = "Research use only, not a medical device"
 # Directions in which the display axes grow: head (superior), back (posterior), patient's left.
 AXIS_LABELS = ("S", "P", "L")
 
+# How the methods begin that take parts of a scan away.
+_IMPORTANCE = "importance-"
 # Maps from elsewhere say nothing about the value from which they count; half is where most are cut.
 _FOREIGN_THRESHOLD = 0.5
 # Small differences count as well; what is left out is rounding and noise.
@@ -136,7 +138,7 @@ def heatmap_layer(heatmap: Heatmap, scan: Volume, style: Style) -> LayerData:
 
 def _has_own_colours(heatmap: Heatmap) -> bool:
     """Say whether no style fits a map: a difference is on the scale of two, and of an importance every part counts."""
-    return heatmap.kind == "difference" or heatmap.provenance.method.startswith("importance-")
+    return heatmap.kind == "difference" or heatmap.provenance.method.startswith(_IMPORTANCE)
 
 
 def labels_layer(labels: NDArray[Any], label: str, scan: Volume, style: Style) -> LayerData:
@@ -224,6 +226,8 @@ _UNCERTAINTY_NAMES = {
 
 def method_name(method: str) -> str:
     """Return the name that people know an attribution method by: ``"Grad-CAM"``."""
+    if method.startswith(_IMPORTANCE):
+        return "Importance"
     return METHODS[method].title if method in METHODS else method.capitalize() or "Attribution"
 
 

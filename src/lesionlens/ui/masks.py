@@ -8,7 +8,7 @@ import numpy as np
 
 from lesionlens.display import DisplayView
 from lesionlens.errors import InputError
-from lesionlens.heatmap import LabelMap, Provenance
+from lesionlens.heatmap import LabelMap
 from lesionlens.ui.layers import mm_per_unit, volume_from_image, volume_of
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ def mask_of(layer: Layer, scan: Volume) -> LabelMap:
             f" {_size(view.shape)}; choose a labels layer that lies on the scan."
         )
     # A copy: painting may go on while the mask is used.
-    array = (view.from_display(np.asarray(layer.data)) > 0).astype(np.uint8)
-    return LabelMap(scan.with_array(array, name=layer.name, unit=""), layer.name, {}, Provenance())
+    return LabelMap.of_marks(scan, view.from_display(np.asarray(layer.data)), layer.name)
 
 
 def anatomy_of(layer: Layer, scan: Volume) -> LabelMap:

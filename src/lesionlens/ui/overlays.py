@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Layer
@@ -63,6 +64,7 @@ class Overlays:
         self.shown_class = ""
         self.selected_region: int | None = None
         self._layers: dict[tuple[OverlayKind, str], Layer] = {}
+        self._outlined: WeakKeyDictionary[Layer, tuple[str, int | None]] = WeakKeyDictionary()
 
     @property
     def kinds(self) -> set[OverlayKind]:
@@ -136,7 +138,7 @@ class Overlays:
         self.selected_region = region
         for (kind, _), layer in self._layers.items():
             if kind == REGIONS:
-                layer.colormap = outline(self.styles[REGIONS].colours, region)
+                self._colour(layer, self.styles[REGIONS])
 
     def _add(self, kind: OverlayKind, label: str, layer_data: LayerData, units: Any) -> None:
         layer = self._place(layer_data, units)
@@ -181,6 +183,12 @@ class Overlays:
         return layer in self._viewer.layers
 
     def _outline(self, layer: Any, style: Style) -> None:
-        layer.contour = int(style.contour)
-        layer.opacity = style.opacity
-        layer.colormap = outline(style.colours, self.selected_region)
+        set_if_other(layer, "contour", int(style.contour))
+        set_if_other(layer, "opacity", style.opacity)
+        self._colour(layer, style)
+
+    def _colour(self, layer: Any, style: Style) -> None:
+        wanted = style.colours, self.selected_region
+        if self._outlined.get(layer) != wanted:  # napari slices and uploads the labels anew for it
+            self._outlined[layer] = wanted
+            layer.colormap = outline(*wanted)

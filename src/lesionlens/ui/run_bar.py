@@ -119,7 +119,7 @@ class RunBar(QWidget):
         if (said := self._forecast.told(stage, done, total)) is not None:
             self._expected[stage] = said
         expected = f", {self._expected[stage]} in all" if stage in self._expected else ""
-        self.say(f"{stage}…" if total <= 0 else f"{stage}… {done} of {total}{expected}")
+        self.say(f"{stage}…" if total <= 1 else f"{stage}… {done} of {total}{expected}")
 
     def _fail(self, message: str) -> None:
         details = "" if self.job is None else self.job.details

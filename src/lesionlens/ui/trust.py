@@ -54,8 +54,10 @@ class TrustWidget(QWidget):
         self.asking = TargetForm(single=True)
         self.checks = CheckMenu("all that can be made", "Make these checks alone")
         self.also = CheckMenu("none", "Other methods: do they say the same?")
-        self.whole = QCheckBox("in all windows, not in the one with most of the class")
-        self.whole.setToolTip("Exact, and as many times slower as there are windows")
+        self.whole = QCheckBox("in all windows")
+        self.whole.setToolTip(
+            "Not only in the one with most of the class: exact, and as many times slower as there are"
+        )
         self.bar = RunBar("Check")
         self.results = TrustResults()
         self.method_section = Section("Method and target", column_of(self.explaining, self.asking))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from lesionlens.checks import CHECKS, VERDICT_WORDS, Check
+from lesionlens.methods import method_title
 from lesionlens.ui.parts import Note
 from lesionlens.ui.pictures import Picture
 
@@ -18,6 +19,7 @@ __all__ = ["TrustResults"]
 
 # Colours that are told apart on dark and on light.
 _COLOURS = {"passes": "#3aa76d", "fails": "#e0524a", "unclear": "#c99a2e"}
+_BEFORE = "Choose a scan and a bundle and press Check: how far the map may be believed appears here."
 _NOT_RUN, _NOT_RUN_COLOUR = "NOT RUN", "#8a8f99"
 
 
@@ -26,7 +28,9 @@ class TrustResults(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.sentence = Note("What was checked appears here.")
+        self.sentence = Note(
+            "Choose a scan and a bundle and press Check: how far the map may be believed appears here."
+        )
         self.parts: dict[str, Note] = {}
         self.pictures: dict[str, Picture] = {}
         self._column = QVBoxLayout(self)
@@ -46,7 +50,7 @@ class TrustResults(QWidget):
         self.clear()
         report = checked.report
         made = report.heatmap.provenance
-        what = " · ".join(filter(None, (made.bundle, made.method, report.heatmap.label, made.layer)))
+        what = " · ".join(filter(None, (made.bundle, method_title(made.method), report.heatmap.label, made.layer)))
         self.sentence.say(f"<b>{escape(what)}</b><br>{escape(report.sentence)}")
         found = {check.name: check for check in report.checks}
         for name in CHECKS:

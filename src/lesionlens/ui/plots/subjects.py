@@ -60,7 +60,7 @@ def _threshold_words(found: Any, subject: Subject) -> str:
 
 def _inside(subject: Subject) -> Any:
     result, _ = _of(subject)
-    return result.labels[subject.label] > 0
+    return result.labels[subject.label]  # every number is inside
 
 
 def _count_probability(subject: Subject, progress: Progress) -> Any:
@@ -101,7 +101,7 @@ def _count_reliability(subject: Subject, progress: Progress) -> Any:
     assert mask is not None
     valid = heatmap.volume.valid
     held = slice(None) if valid is None else valid
-    return reliability(heatmap.array[held], mask.array[held] > 0)
+    return reliability(heatmap.array[held], mask.marked[held])
 
 
 def _draw_reliability(found: Any, subject: Subject) -> Figure:
@@ -133,7 +133,7 @@ def _count_confusion(subject: Subject, progress: Progress) -> Any:
     valid = heatmap.volume.valid
     held = slice(None) if valid is None else valid
     model = class_labels([heatmap], threshold=subject.threshold)
-    return confusion((mask.array > 0)[held].view(np.uint8), model[held], 2)
+    return confusion(mask.marked[held].view(np.uint8), model[held], 2)
 
 
 def _draw_confusion(found: Any, subject: Subject) -> Figure:

@@ -88,7 +88,7 @@ class ReviewWidget(QWidget):
             self.banners.fail(str(error), again=False)
             return False
         self.start.propose(path, reader)
-        self.together.set_session(Path(path))
+        self.together.set_session(Path(path), reader)
         self.saved.say("" if self.reviewer.read_only else "Saved: nothing yet")  # the buttons below keep their place
         self._categories = {}
         self.start_section.heading.setChecked(False)

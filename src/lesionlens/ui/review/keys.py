@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from qtpy.QtGui import QKeySequence
 
-from lesionlens.config import config_folder
-from lesionlens.errors import InputError, OutputError
-from lesionlens.io.atomic import atomic_path
+from lesionlens.errors import InputError
+from lesionlens.settings import read_setting, setting_file, write_setting
 from lesionlens.ui.keys import KeyAction, plain_key
 
 __all__ = ["ACTIONS", "KEYS", "TITLES", "check_keys", "keep_keys", "keys_file", "load_keys", "save_keys", "shown"]
 
+_FILE = "review-keys.json"
 # Action, what it does, its key. None of these keys means anything to napari, in any kind of layer.
 _TABLE = (
     ("next_finding", "Next finding", "K"),
@@ -52,7 +51,7 @@ TITLES: Mapping[str, str] = {action: title for action, title, _ in _TABLE}
 
 def keys_file() -> Path:
     """Return where a user's own keys are kept; ``LESIONLENS_CONFIG`` names another folder."""
-    return config_folder() / "review-keys.json"
+    return setting_file(_FILE)
 
 
 def load_keys() -> dict[str, str]:
@@ -67,7 +66,7 @@ def load_keys() -> dict[str, str]:
     if not path.is_file():
         return dict(KEYS)
     try:
-        own = json.loads(path.read_text(encoding="utf-8"))
+        own = read_setting(_FILE)
         known = {action: str(key) for action, key in own.items() if action in KEYS}
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"The keys in {path} cannot be read: {error}. Mend the file, or remove it.") from None
@@ -84,15 +83,8 @@ def save_keys(keys: Mapping[str, str]) -> Path:
     OutputError
         If the file cannot be written.
     """
-    path = keys_file()
     own = {action: key for action, key in keys.items() if KEYS[action] != key}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {path.parent} for your keys cannot be made: {error}.") from None
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
-    return path
+    return write_setting(_FILE, own, what="your keys")
 
 
 def keep_keys(keys: Mapping[str, str], taken: Mapping[str, str]) -> None:

@@ -14,27 +14,34 @@ from lesionlens.handover import write_export
 from lesionlens.io.atomic import atomic_folder
 from lesionlens.progress import Progress
 from lesionlens.report.review import agreement_words
-from lesionlens.review import Session
 from lesionlens.review.agreement import session_agreement
+from lesionlens.review.seen import SeenSession, open_as
 from lesionlens.ui.jobs import Job, start_job
 from lesionlens.ui.parts import CheckMenu, Note, bring_into_sight
 
 __all__ = ["TogetherForm", "compare_readers", "export_findings"]
 
-
-def compare_readers(path: Path, _progress: Progress) -> tuple[str, ...]:
-    """Return how far the readers of a session agree, a line for each two of them."""
-    with Session.open(path, read_only=True) as session:
-        return agreement_words(session_agreement(session))
+_BLIND = "Of others there is only what was shown to you: you have not closed all cases yet."
 
 
-def export_findings(path: Path, home: Path, progress: Progress) -> tuple[str, ...]:
-    """Write the findings of a session into a new folder; return where they are, and what was left out."""
+def compare_readers(path: Path, reader: str, _progress: Progress) -> tuple[str, ...]:
+    """Return how far the readers of a session agree, a line for each two of them, as far as this one may know."""
+    with open_as(path, reader) as session:
+        return *agreement_words(session_agreement(session)), *_left_out(session)
+
+
+def export_findings(path: Path, reader: str, home: Path, progress: Progress) -> tuple[str, ...]:
+    """Write what a reader may see of a session into a new folder; return where it is, and what was left out."""
     names = (f"{path.stem}-findings{'' if n == 1 else f'-{n}'}" for n in count(1))
     out = next(home / name for name in names if not (home / name).exists())
-    with Session.open(path, read_only=True) as session, atomic_folder(out) as folder:
+    with open_as(path, reader) as session, atomic_folder(out) as folder:
         problems = write_export(session, folder, progress=progress)
-    return f"Exported to {out}", *problems
+        return f"Exported to {out}", *problems, *_left_out(session)
+
+
+def _left_out(session: SeenSession) -> tuple[str, ...]:
+    """Say that others are left out for whoever still reads blind."""
+    return () if session.finished else (_BLIND,)
 
 
 class TogetherForm(QWidget):
@@ -58,13 +65,14 @@ class TogetherForm(QWidget):
             "Show what these readers said of this case, and decide: that you were shown it is recorded and stays"
         )
         self.compare = QPushButton("Compare readers")
-        self.compare.setToolTip("How often two readers say the same, with kappa")
-        self.export = QPushButton("Export findings…")
-        self.export.setToolTip(
-            "Tables, masks and statistics of all readers into a folder; nothing for those who still read blind"
+        self.compare.setToolTip(
+            "How often two readers say the same, with kappa; of what was shown to you, until you closed all cases"
         )
+        self.export = QPushButton("Export findings…")
+        self.export.setToolTip("Tables, masks, statistics; of others what was shown to you, until you closed all cases")
         self.said = Note()
         self._path: Path | None = None
+        self._reader = ""
         self._job: Job | None = None
         self._arrange()
         self.readers.changed.connect(self._fit)
@@ -73,11 +81,11 @@ class TogetherForm(QWidget):
         self.export.clicked.connect(self._export)
         self._fit()
 
-    def set_session(self, path: Path | None) -> None:
-        """Work with another session, or with none."""
-        if path != self._path:
+    def set_session(self, path: Path | None, reader: str = "") -> None:
+        """Work with another session or reader, or with none."""
+        if (path, reader) != (self._path, self._reader):
             self.said.say("")
-        self._path = path
+        self._path, self._reader = path, reader
         self._fit()
 
     def offer(self, readers: Sequence[str]) -> None:
@@ -95,7 +103,7 @@ class TogetherForm(QWidget):
 
     def _compare(self) -> None:
         if self._path is not None and self._job is None:
-            self._start("comparing readers", partial(compare_readers, self._path))
+            self._start("comparing readers", partial(compare_readers, self._path, self._reader))
 
     def _export(self) -> None:
         if self._job is not None:
@@ -103,7 +111,7 @@ class TogetherForm(QWidget):
         elif self._path is not None:
             home = QFileDialog.getExistingDirectory(self, "Where shall the folder with the findings go?")
             if home:
-                self._start("exporting findings", partial(export_findings, self._path, Path(home)))
+                self._start("exporting findings", partial(export_findings, self._path, self._reader, Path(home)))
 
     def _start(self, title: str, work: partial[tuple[str, ...]]) -> None:
         self._say(f"{title.capitalize()}…")
