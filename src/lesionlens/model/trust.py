@@ -223,10 +223,14 @@ class _Work:
 
     def _noted(self, check: Check, subject: Subject) -> Check:
         windows = len(self.plan.windows)
-        if windows == 1 or subject.inference.plan.shape == self.plan.windows.shape:
+        if subject.inference.plan.shape == self.plan.windows.shape:
             return check
         size = " x ".join(map(str, subject.inference.plan.shape))
-        note = f"Checked in the window of {size} voxels that holds most of the region, not in all {windows}."
+        note = (
+            f"Checked in the window of {size} voxels that holds most of the region, not in all {windows}."
+            if windows > 1
+            else f"Checked in the {size} voxels around the region: what lies outside does not change the target."
+        )
         return replace(check, notes=(*check.notes, note))
 
     def _localisation(self) -> Check:
