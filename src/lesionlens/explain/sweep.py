@@ -98,7 +98,7 @@ class Sweep:
             for number in mine:
                 keep = self.connected is not None or number != mine[-1]
                 seed = fitting(parts[number], logits)
-                (gradient,) = torch.autograd.grad(logits, activation, seed, retain_graph=keep)
+                gradient = self.cut.gradient(logits, activation, seed, keep=keep)
                 yield number, index, activation.detach().float(), gradient.float()
         self.progress("Explaining", count, count)
 

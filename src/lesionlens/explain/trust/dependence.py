@@ -14,17 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import Cancelled, ExplainError
-from lesionlens.explain.capture import quiet, reading_logits
-from lesionlens.explain.tracing import zeros_for
+from lesionlens.explain.capture import quiet
+from lesionlens.explain.final import reading_logits
+from lesionlens.explain.tracing import small_trace, zeros_for
 
-__all__ = ["box_around", "reach_of"]
+__all__ = ["box_around", "grid_of", "reach_of"]
 
 # Boxes begin and end at multiples of this, as cells of a layer of every usual stride do: a box that cuts a cell in two
-# would be seen through another grid.
+# would be seen through another grid. Networks whose layers all have the size of the image have no such cells.
 _GRID = 32
 # Voxels of the image that is tried: along the axis in question, and along the others. A reach of half of it and more
 # is taken for everywhere.
-_LONG, _SHORT = 8 * _GRID, _GRID
+_LONG, _SHORT = 256, 32
 
 
 def reach_of(network: nn.Module, image_shape: Sequence[int]) -> tuple[tuple[int, int], ...] | None:
@@ -76,7 +77,20 @@ def _one_side(network: nn.Module, shape: tuple[int, ...], axis: int, *, after: b
     return int((~free).nonzero().max()) + 1 if not bool(free.all()) else 0
 
 
-def box_around(region: Tensor, reach: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
+def grid_of(network: nn.Module, image_shape: Sequence[int]) -> int:
+    """Return the multiple of voxels at which a box may begin: 1 where every layer has the size of the image, else 32.
+
+    Parameters
+    ----------
+    network, image_shape
+        As of :func:`reach_of`.
+    """
+    trace = small_trace(network, tuple(image_shape))
+    sizes = {call.out_shape[2:] for call in trace.calls if call.out_shape and len(call.out_shape) == len(trace.shape)}
+    return 1 if sizes <= {trace.shape[2:]} else _GRID
+
+
+def box_around(region: Tensor, reach: Sequence[tuple[int, int]], *, grid: int = _GRID) -> tuple[slice, ...]:
     """Return the box of an image outside of which nothing is looked at.
 
     Parameters
@@ -85,6 +99,8 @@ def box_around(region: Tensor, reach: Sequence[tuple[int, int]]) -> tuple[slice,
         (*spatial) bool, the voxels of the output that count.
     reach
         See :func:`reach_of`.
+    grid
+        See :func:`grid_of`.
 
     Raises
     ------
@@ -97,5 +113,5 @@ def box_around(region: Tensor, reach: Sequence[tuple[int, int]]) -> tuple[slice,
     for axis, (before, after) in enumerate(reach):
         places = region.movedim(axis, 0).flatten(1).any(dim=1).nonzero()[:, 0]
         first, last = int(places[0]) - before, int(places[-1]) + 1 + after
-        box.append(slice(max(0, first // _GRID * _GRID), min(region.shape[axis], -(-last // _GRID) * _GRID)))
+        box.append(slice(max(0, first // grid * grid), min(region.shape[axis], -(-last // grid) * grid)))
     return tuple(box)

@@ -17,7 +17,7 @@ from lesionlens.explain.apply import apply_method
 from lesionlens.explain.explanation import plain
 from lesionlens.explain.inference import Inference
 from lesionlens.explain.targets import FromProbabilities, RegionMargin, Target
-from lesionlens.explain.trust.dependence import box_around, reach_of
+from lesionlens.explain.trust.dependence import box_around, grid_of, reach_of
 from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
 
@@ -145,7 +145,7 @@ def _box(inference: Inference, region: Tensor) -> tuple[Tensor, Tensor, str] | N
     reach = reach_of(inference.network, image.shape)
     if reach is None:
         return None
-    place = box_around(region, reach)
+    place = box_around(region, reach, grid=grid_of(inference.network, image.shape))
     inside = region[place].clone()
     if inside.numel() > WORTHWHILE * region.numel():
         return None
