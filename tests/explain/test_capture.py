@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.calling import NetworkError, main_output
-from lesionlens.explain.capture import cut_at, hookable, quiet, reading_logits, unwrapped
+from lesionlens.explain.capture import cut_at, hookable, quiet, unwrapped
+from lesionlens.explain.final import reading_logits
 from tiny_networks import Checkpointed, Odd, Overwriting, OverwrittenBehind, SmallUNet, pooled_linear, state_of
 
 IMAGE = torch.linspace(-1, 1, 64).view(1, 1, 4, 4, 4)

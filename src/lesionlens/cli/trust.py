@@ -30,7 +30,12 @@ Checks = Annotated[
     list[str],
     typer.Option("--check", help="Make this check alone; several times for several. [default: all]"),
 ]
-Whole = Annotated[bool, typer.Option("--whole", help="Check in all windows, not in the one with most of the target.")]
+Whole = Annotated[
+    bool,
+    typer.Option(
+        "--whole", help="Check in all windows, or the whole scan, not in the part that matters to the target."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:

@@ -24,10 +24,11 @@ from typing import Any
 from lesionlens.explain.apply import apply_method, apply_to_targets
 from lesionlens.explain.boxes import Box, CoarseMap, painted
 from lesionlens.explain.calling import main_output
-from lesionlens.explain.capture import Cut, cut_at, watching_activations
+from lesionlens.explain.capture import Cut, cut_at
 from lesionlens.explain.detection import BoxScore, box_layer, chosen_layer
 from lesionlens.explain.detection_network import BoxRules, DetectionNetwork
 from lesionlens.explain.explanation import PROBABILITIES_NOTE, Explanation, Request
+from lesionlens.explain.final import watching_activations
 from lesionlens.explain.inference import Inference
 from lesionlens.explain.layers import (
     LayerInfo,

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain.capture import hookable, quiet, reading_logits
+from lesionlens.explain.capture import hookable, quiet
+from lesionlens.explain.final import reading_logits
 from lesionlens.explain.layouts import Layout, check_tokens, prove_layouts
 
 __all__ = ["Attention", "watching_attention"]
@@ -48,7 +49,7 @@ class Attention:
     modules
         Its attention modules by their dotted names.
     logits
-        Runs the network, see :func:`~lesionlens.explain.capture.reading_logits`.
+        Runs the network, see :func:`~lesionlens.explain.final.reading_logits`.
     """
 
     def __init__(self, network: nn.Module, modules: dict[str, nn.Module], logits: Callable[[Tensor], Tensor]) -> None:

@@ -182,11 +182,12 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
         if request.method in SUM_GRADIENTS:
             field.magnitudes[number] += gradient.abs().flatten(2).mean(dim=2).max().item() / len(sweep.plan)
         field.add(number, index, activation, weighting(activation, gradient, whole))
-    values, coarse = field.maps()
+    values, coarse = (finite(maps) for maps in field.maps())
+    noted = (*output_notes(logits), *sweep.notes)
     below = [BELOW_ZERO_NOTE] * (request.method in READ_SUMS and sweep.lowest < 0)
     return [
         Explanation(
-            values=plain(finite(values)[0, number]),
+            values=plain(values[0, number]),
             stride=sweep.cells.stride,
             border=sweep.cells.border,
             method=request.method,
@@ -195,8 +196,7 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
             coarse=plain(coarse[0, number]) if sweep.plan.is_whole else None,
             weights=plain(field.weights[number]) if field.weights is not None else None,
             notes=(
-                *output_notes(logits),
-                *sweep.notes,
+                *noted,
                 *below,
                 *field.cancelled(number),
                 *field.findings(number, values[0, number]),

@@ -13,33 +13,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError, unknown_name
-from lesionlens.explain.calling import called, described, version, with_classes
+from lesionlens.explain.calling import described, version
+from lesionlens.explain.final import reading_logits
 from lesionlens.explain.frugal import FrugalConvolutions
 from lesionlens.explain.recorded import recorded
 
 __all__ = [
     "Cut",
-    "FinalActivation",
-    "FinalKind",
     "cut_at",
-    "has_activation_modules",
     "hookable",
     "quiet",
-    "reading_logits",
     "unwrapped",
-    "watching_activations",
 ]
 
-FinalKind = Literal["softmax", "log_softmax", "sigmoid"]
-
-# Modules that turn logits into probabilities: a network that ends in one is read before it.
-_FINAL_ACTIVATIONS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
+# What torch says where a network is at fault: reentrant checkpointing, values overwritten that gradients need.
+_UNDIFFERENTIABLE = ("use_reentrant", "modified by an inplace operation")
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
@@ -125,77 +118,6 @@ def _is_compiled(module: nn.Module) -> bool:
     return module.__dict__.get("_compiled_call_impl") is not None
 
 
-class FinalActivation:
-    """What the softmax and sigmoid modules of a network did in its last pass; made by :func:`watching_activations`.
-
-    A module counts as final when its output *is* the output of the network: one that is registered last but runs
-    earlier, such as an attention gate, does not.
-    """
-
-    def __init__(self) -> None:
-        self._module: nn.Module | None = None
-        self._input: Tensor | None = None
-        self._output: Tensor | None = None
-
-    def forget(self) -> None:
-        """Let go of the last pass and its tensors."""
-        self._module = self._input = self._output = None
-
-    def remember(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        """Note one call; the forward hook of the modules."""
-        self._module, self._input, self._output = module, args[0], output
-
-    def before(self, output: Tensor) -> Tensor:
-        """Return what went into the final activation, or ``output`` where there was none."""
-        return self._input if self._input is not None and output is self._output else output
-
-    def kind(self, output: Tensor) -> FinalKind | None:
-        """Return which activation gave ``output``, or None."""
-        if self._module is None or output is not self._output:
-            return None
-        if isinstance(self._module, nn.LogSoftmax):
-            return "log_softmax"
-        return "sigmoid" if isinstance(self._module, nn.Sigmoid) else "softmax"
-
-
-def has_activation_modules(network: nn.Module) -> bool:
-    """Whether a network has softmax or sigmoid modules, wherever they run."""
-    return any(isinstance(module, _FINAL_ACTIVATIONS) for module in network.modules())
-
-
-@contextmanager
-def watching_activations(network: nn.Module) -> Iterator[FinalActivation]:
-    """Watch the softmax and sigmoid modules of a network for the duration of the context."""
-    final = FinalActivation()
-    modules = [module for module in network.modules() if isinstance(module, _FINAL_ACTIVATIONS)]
-    handles = [module.register_forward_hook(final.remember) for module in modules]
-    try:
-        yield final
-    finally:
-        final.forget()
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def reading_logits(network: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Yield a function that runs the network and returns its logits.
-
-    The logits are the network's output with an axis of classes (see :mod:`lesionlens.explain.calling`), or the input of
-    the softmax or sigmoid module that produced the output: the gradient of a probability vanishes where the network is
-    sure.
-    """
-    with watching_activations(network) as final:
-
-        def logits(image: Tensor) -> Tensor:
-            final.forget()
-            found = with_classes(final.before(called(network, image)), image)
-            final.forget()
-            return found.clone() if found.is_inference() else found  # the network's own inference_mode
-
-        yield logits
-
-
 class _Reached(BaseException):
     """Ends a forward pass at the layer; a BaseException, so that a network's ``except Exception`` lets it through."""
 
@@ -274,6 +196,37 @@ class Cut:
             " another layer."
         )
 
+    def gradient(self, logits: Tensor, activation: Tensor, seed: Tensor, *, keep: bool) -> Tensor:
+        """Return the gradient of logits that :meth:`forward` gave with respect to the activation.
+
+        Parameters
+        ----------
+        logits, activation
+            As :meth:`forward` gave them.
+        seed
+            Gradient of the target with respect to the logits, in their shape.
+        keep
+            Whether another gradient will be asked for.
+
+        Raises
+        ------
+        ExplainError
+            If the network cannot be differentiated behind the layer.
+        """
+        try:
+            (gradient,) = torch.autograd.grad(logits, activation, seed, retain_graph=keep)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if not any(words in str(error) for words in _UNDIFFERENTIABLE):
+                raise
+            raise ExplainError(
+                f"The network cannot be differentiated behind layer {self.layer!r} ({str(error).split('.')[0]}); choose"
+                " a layer nearer to the output, or a method that needs no gradients, such as ablationcam, scorecam or"
+                " occlusion."
+            ) from error
+        return gradient
+
     def encode(self, image: Tensor) -> Tensor:
         """Run a batch up to the layer only and return its output (N, channels, *cells), without gradients."""
         # no_grad, not inference_mode: a module may keep a tensor (a cached mask) that later needs gradients.
@@ -342,6 +295,8 @@ def _checked(output: object, input_shape: torch.Size, layer: str) -> Tensor:
             f"Layer {layer!r} must give a tensor {axes} for an input of shape {tuple(input_shape)}; "
             f"found shape {tuple(output.shape)}. Choose another layer."
         )
+    if not output.shape[1]:
+        raise ExplainError(f"Layer {layer!r} gives no channel at all; choose another layer.")
     if output.shape[2:].numel() < 2:
         raise ExplainError(
             f"Layer {layer!r} gives a single cell for the whole input, not a map; choose an earlier layer."
@@ -380,6 +335,10 @@ def cut_at(network: nn.Module, layer: str) -> Iterator[Cut]:
     modules = dict(network.named_modules(remove_duplicate=False))
     if not layer or layer not in modules:
         raise ExplainError(unknown_name("layer", layer, sorted(filter(None, modules), key=_depth)))
+    if isinstance(modules[layer], torch.jit.ScriptModule):
+        raise ExplainError(
+            f"Layer {layer!r} is a TorchScript module, which cannot be hooked; choose the layer before or behind it."
+        )
     with quiet(network), reading_logits(network) as logits:
         cut = Cut(layer, logits)
         handle = modules[layer].register_forward_hook(cut.replace)

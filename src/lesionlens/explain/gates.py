@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain.capture import hookable, quiet, reading_logits
+from lesionlens.explain.capture import hookable, quiet
+from lesionlens.explain.final import reading_logits
 
 __all__ = ["Gates", "watching_gates"]
 

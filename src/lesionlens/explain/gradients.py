@@ -51,9 +51,10 @@ from torch.overrides import TorchFunctionMode
 
 from lesionlens.errors import ExplainError
 from lesionlens.explain.activations import NAMES, UNGUIDED
-from lesionlens.explain.capture import quiet, reading_logits
+from lesionlens.explain.capture import quiet
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, fitting, output_notes, plain
 from lesionlens.explain.fills import BASELINES
+from lesionlens.explain.final import reading_logits
 from lesionlens.explain.frugal import FrugalConvolutions
 from lesionlens.explain.perturbed import reached_windows
 from lesionlens.explain.targets import gradient_at, settled

@@ -23,9 +23,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain.capture import quiet, reading_logits
+from lesionlens.explain.capture import quiet
 from lesionlens.explain.explanation import Request
 from lesionlens.explain.fills import BASELINES
+from lesionlens.explain.final import reading_logits
 from lesionlens.explain.perturbed import Perturbed
 from lesionlens.methods import Value
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain.capture import quiet, reading_logits, unwrapped
+from lesionlens.explain.capture import quiet, unwrapped
+from lesionlens.explain.final import reading_logits
 from lesionlens.explain.windows import Windows
 from lesionlens.progress import Progress, silent
 
@@ -49,6 +50,10 @@ class Inference:
                 "A torch.nn.Module and the torch.Tensor that it sees are explained; found"
                 f" {type(self.network).__name__} and {type(self.image).__name__}. Wrap a function in a module, and take"
                 " torch.from_numpy() of an array."
+            )
+        if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in self.network.parameters()):
+            raise ExplainError(
+                "The network has lazy modules whose weights do not exist yet; load its weights, or run it once before."
             )
         image = self.image.detach().as_subclass(Tensor)  # MONAI's MetaTensor would carry its metadata into every result
         if image.ndim not in (4, 5) or image.shape[0] != 1 or not image.is_floating_point():

@@ -12,7 +12,8 @@ from math import prod
 from torch import nn
 
 from lesionlens.errors import Cancelled, ExplainError, unknown_name
-from lesionlens.explain.capture import FinalKind, cut_at, has_activation_modules, hookable
+from lesionlens.explain.capture import cut_at, hookable
+from lesionlens.explain.final import FinalKind, has_activation_modules
 from lesionlens.explain.tracing import Call, Trace, other_trace, probe_shapes, small_trace, trace_of, zeros_for
 
 __all__ = [

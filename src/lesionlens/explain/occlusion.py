@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from lesionlens.errors import ExplainError
-from lesionlens.explain.capture import quiet, reading_logits
+from lesionlens.explain.capture import quiet
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
 from lesionlens.explain.fills import BASELINES, blurred
+from lesionlens.explain.final import reading_logits
 from lesionlens.explain.perturbed import Perturbed
 from lesionlens.method_info import LENGTH
 

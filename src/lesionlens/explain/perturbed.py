@@ -53,7 +53,7 @@ class Perturbed:
         What is explained; its option ``budget_mib`` says how many MiB of tensors the network may hold at once.
     forward
         Runs the network on a batch of windows and returns logits, see
-        :func:`~lesionlens.explain.capture.reading_logits`.
+        :func:`~lesionlens.explain.final.reading_logits`.
     """
 
     def __init__(self, request: Request, forward: Callable[[Tensor], Tensor]) -> None:

@@ -89,7 +89,7 @@ class Sweep:
             (1, channels, *cells) float32 of that window. Windows that are not yielded have gradient zero.
         """
         count = len(self.plan)
-        for index, parts in self.plan.split(torch.cat(list(seeds))):
+        for index, parts in self._parts(seeds):
             self.progress("Explaining", index, count)
             logits, activation = self.connected or self.cut.forward(self.view(index))
             self._keep(index, activation)
@@ -97,10 +97,21 @@ class Sweep:
             mine = [number for number, part in enumerate(parts) if bool(part.any())]
             for number in mine:
                 keep = self.connected is not None or number != mine[-1]
-                seed = fitting(parts[number : number + 1], logits)
-                (gradient,) = torch.autograd.grad(logits, activation, seed, retain_graph=keep)
+                seed = fitting(parts[number], logits)
+                gradient = self.cut.gradient(logits, activation, seed, keep=keep)
                 yield number, index, activation.detach().float(), gradient.float()
         self.progress("Explaining", count, count)
+
+    def _parts(self, seeds: Sequence[Tensor]) -> Iterator[tuple[int, Sequence[Tensor]]]:
+        """Yield each window that a target touches, with the gradients with respect to its logits, one of each target.
+
+        Of the only window they are the seeds themselves: no copy is made.
+        """
+        if self.plan.is_whole:
+            yield 0, seeds
+            return
+        for index, parts in self.plan.split(torch.cat(list(seeds))):
+            yield index, parts.split(1)
 
     def blended(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Weight the channels of all windows alike, and blend the maps as the logits were.

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from lesionlens.errors import Cancelled
 from lesionlens.explain.activations import Outputs
 from lesionlens.explain.calling import called
-from lesionlens.explain.capture import FinalKind, hookable, quiet, watching_activations
+from lesionlens.explain.capture import hookable, quiet
+from lesionlens.explain.final import FinalKind, watching_activations
 from lesionlens.explain.fingerprint import fingerprint
 
 __all__ = ["Call", "Trace", "activation_behind", "other_trace", "probe_shapes", "small_trace", "trace_of", "zeros_for"]
@@ -170,7 +171,11 @@ def trace_of(network: nn.Module, shape: tuple[int, ...]) -> Trace:
 
         return record
 
-    handles = [module.register_forward_hook(hook_for(name)) for name, module in network.named_modules() if name]
+    handles = [
+        module.register_forward_hook(hook_for(name))
+        for name, module in network.named_modules()
+        if name and not isinstance(module, torch.jit.ScriptModule)  # TorchScript takes no hooks
+    ]
     try:
         with quiet(network), watching_activations(network) as final, torch.no_grad(), outputs:
             output = called(network, zeros_for(network, shape))

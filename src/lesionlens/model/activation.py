@@ -10,7 +10,7 @@ import torch
 from monai.transforms import Compose
 from torch import Tensor
 
-from lesionlens.explain.capture import FinalKind
+from lesionlens.explain.final import FinalKind
 
 __all__ = ["Activation", "Kind", "observed", "stated"]
 

@@ -16,7 +16,7 @@ from monai.transforms import Compose
 from lesionlens.anomaly_reference import Reference, read_reference, reference_path
 from lesionlens.errors import BundleError, ExplainError, UntrustedBundleError, unknown_name
 from lesionlens.explain import DetectionNetwork, Suits, chosen_layer, final_activation
-from lesionlens.explain.capture import FinalKind
+from lesionlens.explain.final import FinalKind
 from lesionlens.explain.layers import output_shape
 from lesionlens.model.activation import Activation
 from lesionlens.model.catalogue import (

@@ -16,7 +16,7 @@ from lesionlens.computing import EXACT, Computed, Computing
 from lesionlens.errors import BundleError, ExplainError, InputError
 from lesionlens.explain import Windows, watching_activations
 from lesionlens.explain.calling import is_memory
-from lesionlens.explain.capture import FinalKind
+from lesionlens.explain.final import FinalKind
 from lesionlens.model.activation import Activation, observed
 from lesionlens.model.attempts import attempts, with_inferer
 from lesionlens.model.boundary import foreign_code, memory_sentence

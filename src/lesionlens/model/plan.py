@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lesionlens.explain import Windows
-from lesionlens.explain.capture import FinalKind
+from lesionlens.explain.final import FinalKind
 from lesionlens.methods import method_info
 from lesionlens.model.boundary import foreign_code
 from lesionlens.model.bundle import Bundle

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lesionlens.computing import Computed, Computing, EngineName
 from lesionlens.explain import Windows, main_output
-from lesionlens.explain.capture import FinalActivation, FinalKind
+from lesionlens.explain.final import FinalActivation, FinalKind
 from lesionlens.model.activation import Activation, observed
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.engines.choice import Chosen, choose

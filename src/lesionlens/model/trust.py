@@ -23,6 +23,7 @@ from lesionlens.explain.trust import (
     seen,
     stability,
 )
+from lesionlens.explain.trust.perturbation import FRACTIONS
 from lesionlens.explain.trust.seen import SEEN_FROM
 from lesionlens.explain.trust.subject import FlatMapError
 from lesionlens.heatmap import Heatmap, LabelMap
@@ -65,8 +66,9 @@ def trust(
 ) -> TrustReport:
     """Make a map and check how far it may be believed.
 
-    Through a sliding window the checks that run the network dozens of times look at the one window that holds most of
-    the explained region; the others look at the map itself. The network is left exactly as it was.
+    The checks that run the network dozens of times look at a part of the scan: through a sliding window at the one
+    window that holds most of the explained region, of a large scan that is seen whole at the box that the region
+    depends on; the others look at the map itself. The network is left exactly as it was.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def trust(
     checks
         Keys of ``lesionlens.checks.CHECKS``; all by default.
     whole
-        Look at all windows: exact, and as many times slower.
+        Look at all windows, or the whole scan, and at all shares of the voxels: as many times slower.
     threshold
         Largest probability from which the model is said to see the class.
     seed
@@ -223,10 +225,14 @@ class _Work:
 
     def _noted(self, check: Check, subject: Subject) -> Check:
         windows = len(self.plan.windows)
-        if windows == 1 or subject.inference.plan.shape == self.plan.windows.shape:
+        if subject.inference.plan.shape == self.plan.windows.shape:
             return check
         size = " x ".join(map(str, subject.inference.plan.shape))
-        note = f"Checked in the window of {size} voxels that holds most of the region, not in all {windows}."
+        note = (
+            f"Checked in the window of {size} voxels that holds most of the region, not in all {windows}."
+            if windows > 1
+            else f"Checked in the {size} voxels around the region: what lies outside does not change the target."
+        )
         return replace(check, notes=(*check.notes, note))
 
     def _localisation(self) -> Check:
@@ -238,7 +244,8 @@ class _Work:
         return randomisation(subject, seed=self.seed, progress=self.progress).check()
 
     def perturbation(self, subject: Subject) -> Check:
-        return perturbation(subject, seed=self.seed, progress=self.progress).check()
+        fractions = FRACTIONS if self.whole else None
+        return perturbation(subject, fractions=fractions, seed=self.seed, progress=self.progress).check()
 
     def stability(self, subject: Subject) -> Check:
         return stability(subject, seed=self.seed, progress=self.progress).check()

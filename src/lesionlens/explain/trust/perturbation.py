@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
@@ -27,10 +28,14 @@ from lesionlens.explain.explanation import plain
 from lesionlens.explain.trust.subject import Subject, stages_of
 from lesionlens.progress import Progress, silent
 
-__all__ = ["FRACTIONS", "Perturbation", "filled", "perturbation", "random_order", "ranking"]
+__all__ = ["FRACTIONS", "Perturbation", "filled", "fractions_for", "perturbation", "random_order", "ranking"]
 
 # Share of the voxels that are taken away. A lesion of 1 mL is a thousandth of a head.
 FRACTIONS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+# Of a large image, each pass of the network through which takes long: half as many, at the same places of the scale.
+FEW_FRACTIONS = (0.0, 0.003, 0.03, 0.3, 1.0)
+LARGE_VOXELS = 128**3
 
 # Standard deviation of the blur that takes content away, as a share of the shortest side of a window: lesions of some
 # centimetres dissolve, the shape and the brightness of the head stay.
@@ -111,7 +116,18 @@ class Perturbation:
         }
         falls = deletion < min(min(d for d, _ in random), numbers["random_deletion_area"] - LEAST_GAIN)
         rises = insertion > max(max(i for _, i in random), numbers["random_insertion_area"] + LEAST_GAIN)
-        return Check("perturbation", *self._verdict(falls, rises, numbers), numbers, self._charts(), _NOTES)
+        return Check(
+            "perturbation", *self._verdict(falls, rises, numbers), numbers, self._charts(), (*_NOTES, self._asked())
+        )
+
+    def _asked(self) -> str:
+        """Say how often the network was asked."""
+        inner, orders = len(self.fractions) - 2, 1 + len(self.random_deletion)
+        fewer = f", instead of {len(FRACTIONS) - 2} as of smaller images" if self.fractions == FEW_FRACTIONS else ""
+        return (
+            f"The network was asked {2 * inner * orders + 3} times: at {inner} shares of the voxels{fewer}, in the"
+            f" order of the map and in {orders - 1} random orders."
+        )
 
     def _verdict(self, falls: bool, rises: bool, numbers: dict[str, float]) -> tuple[Verdict, str]:
         if self.whole - self.empty < LEAST_FALL * max(abs(self.whole), abs(self.empty)):
@@ -149,10 +165,15 @@ _NOTES = (
 )
 
 
+def fractions_for(shape: Sequence[int]) -> tuple[float, ...]:
+    """Return the shares of the voxels that are tried for an image of a size: fewer for a large one."""
+    return FRACTIONS if prod(shape) <= LARGE_VOXELS else FEW_FRACTIONS
+
+
 def perturbation(
     subject: Subject,
     *,
-    fractions: Sequence[float] = FRACTIONS,
+    fractions: Sequence[float] | None = None,
     repeats: int = 2,
     seed: int = 0,
     fill: Tensor | None = None,
@@ -165,7 +186,7 @@ def perturbation(
     subject
         What is checked.
     fractions
-        Shares of the voxels, ascending from 0 to 1.
+        Shares of the voxels, ascending from 0 to 1; by default :func:`fractions_for` the size of the image.
     repeats
         Random orders.
     seed
@@ -177,7 +198,7 @@ def perturbation(
     """
     image = subject.inference.image
     fill = filled(image, subject.inside, subject.inference.plan.size) if fill is None else fill.to(image)
-    inner = [f for f in fractions if 0 < f < 1]
+    inner = [f for f in (fractions or fractions_for(image.shape[2:])) if 0 < f < 1]
     step = stages_of(progress, "Taking the image away", 2 * len(inner) * (repeats + 1) + 3)
     counter = iter(range(2**62))
 

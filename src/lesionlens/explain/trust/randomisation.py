@@ -191,7 +191,9 @@ def _in_order(inference: Inference) -> list[str]:
         ended[name] = next(clock)
 
     handles = [
-        module.register_forward_hook(lambda *_args, name=name: note(name)) for name, module in network.named_modules()
+        module.register_forward_hook(lambda *_args, name=name: note(name))
+        for name, module in network.named_modules()
+        if not isinstance(module, torch.jit.ScriptModule)  # which takes no hooks and counts as its parent
     ]
     try:
         with quiet(network), torch.no_grad():

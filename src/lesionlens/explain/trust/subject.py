@@ -17,6 +17,7 @@ from lesionlens.explain.apply import apply_method
 from lesionlens.explain.explanation import plain
 from lesionlens.explain.inference import Inference
 from lesionlens.explain.targets import FromProbabilities, RegionMargin, Target
+from lesionlens.explain.trust.dependence import box_around, grid_of, reach_of
 from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
 
@@ -28,6 +29,11 @@ MapMaker = Callable[[Inference, Target, Progress], NDArray[np.float32]]
 # One value that so much of an image has is its surroundings (air that was set to zero, padding). They are left out:
 # a map that is flat there would be like any other that is.
 BACKGROUND_SHARE = 0.1
+
+# Of an image that is seen whole the part that matters is looked for from this size on; smaller ones take seconds.
+SMALL_VOXELS = 100**3
+# A part that is larger than this share of the image would hardly save time.
+WORTHWHILE = 0.75
 
 
 class FlatMapError(ExplainError):
@@ -92,35 +98,58 @@ class Subject:
 
 
 def focused(inference: Inference, target: Target) -> tuple[Inference, Target] | None:
-    """Return the window that holds most of a target's region, as an image of its own, with the region's part in it.
+    """Return the part of an image that matters to a target, as an image of its own, with the region's part in it.
 
-    Dozens of passes through all windows of a head take minutes, through one window seconds.
+    Through windows that is the window that holds most of the region; of an image seen whole the box that the region
+    depends on, see :mod:`~lesionlens.explain.trust.dependence`, where that is a small part of it. Dozens of passes
+    through a head take minutes to hours, through such a part seconds.
 
     Parameters
     ----------
     inference
-        A network that saw its image through windows.
+        A network and its image.
     target
         With a region, see :func:`~lesionlens.explain.targets.settled`.
 
     Returns
     -------
     tuple or None
-        None where the image was seen whole, or the target has no region of its own.
+        None where the image was seen whole and its parts depend on all of it, or the target has no region of its own.
     """
     margin = target.target if isinstance(target, FromProbabilities) else target
-    plan = inference.plan
-    if plan.is_whole or not isinstance(margin, RegionMargin) or margin.region is None:
+    if not isinstance(margin, RegionMargin) or margin.region is None:
         return None
-    region = torch.as_tensor(margin.region, dtype=torch.float32)[None, None]
-    padded = plan.pad(region, zeros=True)[0, 0] > 0
-    best = max(range(len(plan)), key=lambda index: int(padded[plan.places[index]].sum()))
-    part = replace(
-        margin, region=padded[plan.places[best]], region_name=f"{margin.region_name} in one window", within=None
-    )
-    image = plan.view(plan.pad(inference.image), best)
+    region = torch.as_tensor(margin.region, dtype=torch.bool)
+    found = _box(inference, region) if inference.plan.is_whole else _fullest_window(inference, region)
+    if found is None:
+        return None
+    image, inside, name = found
+    part = replace(margin, region=inside, region_name=f"{margin.region_name} {name}".rstrip(), within=None)
     window = Inference(inference.network, image, spacing_mm=inference.spacing_mm)
     return window, replace(target, target=part) if isinstance(target, FromProbabilities) else part
+
+
+def _fullest_window(inference: Inference, region: Tensor) -> tuple[Tensor, Tensor, str]:
+    """Return the window that holds most of a region, and the region in it."""
+    plan = inference.plan
+    padded = plan.pad(region.float()[None, None], zeros=True)[0, 0] > 0
+    best = max(range(len(plan)), key=lambda index: int(padded[plan.places[index]].sum()))
+    return plan.view(plan.pad(inference.image), best), padded[plan.places[best]], "in one window"
+
+
+def _box(inference: Inference, region: Tensor) -> tuple[Tensor, Tensor, str] | None:
+    """Return the box of an image that a region depends on, and the region in it; None where that saves little."""
+    image = inference.image
+    if not bool(region.any()) or image.numel() < SMALL_VOXELS:
+        return None
+    reach = reach_of(inference.network, image.shape)
+    if reach is None:
+        return None
+    place = box_around(region, reach, grid=grid_of(inference.network, image.shape))
+    inside = region[place].clone()
+    if inside.numel() > WORTHWHILE * region.numel():
+        return None
+    return image[(..., *place)].clone(), inside, ""
 
 
 def inside_of(image: Tensor) -> NDArray[np.bool_]:
