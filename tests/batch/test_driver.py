@@ -20,7 +20,7 @@ from batch_cases import RADII, grid, options_for, write_scans, write_voxelwise
 from lesionlens.batch import plan_batch, run_batch, verify
 from lesionlens.batch.store import Store
 from lesionlens.cli import main
-from lesionlens.errors import Cancelled, InputError, OutputError
+from lesionlens.errors import Cancelled, InputError, LesionLensError, OutputError
 from lesionlens.evaluation import cases_to_evaluate, evaluate
 from lesionlens.options import RunOptions
 from lesionlens.results import read_record
@@ -282,6 +282,16 @@ def test_a_folder_that_is_no_batch_is_left_alone(place: Path, options: RunOption
         run_batch(place / "scans", options, tmp_path)
     with pytest.raises(InputError, match="one of the two"):
         run_batch(place / "scans", options, tmp_path / "out", workers=1, scheduler="tcp://h:1")
+
+
+def test_a_batch_of_nothing_leaves_nothing(options: RunOptions, tmp_path: Path) -> None:
+    """A folder that looks like a batch would be taken for one; one that is one keeps its cases."""
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(LesionLensError, match="no case in empty"):
+        run_batch(tmp_path / "empty", options, tmp_path / "out")
+
+    assert [place.name for place in tmp_path.iterdir()] == ["empty"]
 
 
 def test_who_is_second_leaves_the_first_result(tmp_path: Path) -> None:

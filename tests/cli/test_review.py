@@ -127,7 +127,7 @@ def test_a_step_is_taken_back_but_stays_in_the_trail(session: Path, run: Run, tm
     """The finding waits again, and what was said is in the export's trail all the same."""
     where = ("review", "record", session, "case-003")
     run(*where, "lesion-1", "--reader", "Ann", "--verdict", "accept", "--confidence", "4")
-    assert "step 1 taken back" in run(*where, "--reader", "Ann", "--undo")[1]
+    assert "the last step is taken back" in run(*where, "--reader", "Ann", "--undo")[1]
     assert "nothing" in run(*where, "--reader", "Ann", "--undo")[1]
 
     assert run("review", "export", session, "--out", tmp_path / "out")[0] == 0

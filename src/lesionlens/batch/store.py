@@ -72,6 +72,7 @@ class Store:
         """
         from filelock import FileLock, Timeout
 
+        new = not self.root.exists()
         try:
             for folder in (self.cases, self.failed, self._work):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -84,9 +85,19 @@ class Store:
         except Timeout:
             raise OutputError(f"Another process works in {self.root}; wait for it, or choose another folder.") from None
         except LesionLensError:
+            if new:
+                self._leave()
             raise
         except PermissionError as error:
             raise OutputError(f"Cannot write into {self.root}: {error.strerror}. Check its permissions.") from error
+
+    def _leave(self) -> None:
+        """Remove the folder that was made for nothing; what anything lies in stays."""
+        if not any(folder.is_dir() and any(folder.iterdir()) for folder in (self.cases, self.failed)):
+            shutil.rmtree(self._work, ignore_errors=True)
+        for folder in (self.cases, self.failed, self.root):
+            with suppress(OSError):
+                folder.rmdir()
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:

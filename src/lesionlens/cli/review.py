@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lesionlens.cli import handover
-from lesionlens.cli.options import AsJson, Command, OptionalOut, Overwrite, Quiet, print_json, progress_bars
+from lesionlens.cli.options import AsJson, Command, Overwrite, Quiet, print_json, progress_bars
 from lesionlens.errors import counted
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ _PAIRS = Annotated[
     typer.Argument(metavar="SCAN RESULTS", help="A scan and the folder of its run, case by case.", parser=Path),
 ]
 _READER = Annotated[str, typer.Option("--reader", help="Who reads.")]
+_EXPORT_OUT = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder for findings, statistics, masks and the trail.", parser=Path)
+]
+_AGREEMENT_OUT = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder for tables and pictures of the agreement.", parser=Path)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -112,7 +118,7 @@ def review_status(
         typer.echo(f"{name}: {one}, {one.partly} begun")
     if cases:
         rows = [(name, names[name], status, "flagged" if flag else "") for name, (status, flag) in cases.items()]
-        print_table(("case", "name", "status", ""), rows)
+        print_table(("case", "name", "status", "flag"), rows)
     for name, files in changed.items():
         typer.echo(
             f"Warning: of {name}, {', '.join(files)} changed or went missing since the session was made", err=True
@@ -158,10 +164,10 @@ def review_record(
     with Session.open(session) as found:
         if undo:
             step = found.undo(reader, case)
-            typer.echo(f"{case}: step {step} taken back" if step else f"{case}: nothing to take back")
+            typer.echo(f"{case}: the last step is taken back" if step else f"{case}: nothing to take back")
             return
-        events = found.record(reader, case, acts)
-        typer.echo(f"{case}: recorded as step {events[0].step}, case is {found.state(case, reader).status}")
+        found.record(reader, case, acts)
+        typer.echo(f"{case}: recorded, the case is {found.state(case, reader).status}")
 
 
 def _acts(finding: str, **said: Any) -> list[Act]:
@@ -183,7 +189,7 @@ def _case_acts(*, flag: bool | None, done: bool) -> list[Act]:
 
 
 def review_agree(
-    session: _FILE, out: OptionalOut = None, overwrite: Overwrite = False, as_json: AsJson = False
+    session: _FILE, out: _AGREEMENT_OUT = None, overwrite: Overwrite = False, as_json: AsJson = False
 ) -> None:
     """Compare the readers with each other and with the model, on findings that both judged."""
     from lesionlens.report.review import agreement_summary
@@ -243,7 +249,7 @@ def _number(value: float | None) -> str:
 
 def review_export(
     session: _FILE,
-    out: OptionalOut = None,
+    out: _EXPORT_OUT = None,
     portable: Annotated[
         Path | None,
         typer.Option(parser=Path, help="File for a copy without names and paths, to be imported and merged elsewhere."),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from lesionlens.errors import InputError, ReadError
+from lesionlens.io.reader import existing_path
 
 __all__ = ["read_rows"]
 
@@ -27,6 +28,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     InputError
         If a row has more cells than there are columns.
     """
+    existing_path(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             text = stream.read()

@@ -9,6 +9,7 @@ from typing import Final
 
 from lesionlens.errors import InputError, OutputError, ReadError
 from lesionlens.io.atomic import atomic_path
+from lesionlens.io.reader import existing_path
 from lesionlens.report.pdf import html_to_pdf, require_weasyprint
 from lesionlens.report.words import words_of
 from lesionlens.reporting.case import Beside, case_report
@@ -78,7 +79,7 @@ def write_report(
     MissingPackageError
         If a PDF is asked for and WeasyPrint is missing.
     """
-    folder = Path(results)
+    folder = existing_path(results)
     target = folder / "report.html" if out is None else Path(out)
     if target.suffix.lower() not in FORMATS:
         raise InputError(f"A report is written as {' or '.join(FORMATS)}; found {target.name!r}.")
