@@ -61,6 +61,12 @@ CHOICES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str, tuple[in
         "_bn1",
         (3, 2),
     ),
+    "efficientnet of one last cell": (  # what pads that cell to three is no layer to look at
+        lambda: EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=1, num_classes=2),
+        (1, 32, 32),
+        "_blocks.5.11._bn0",
+        (2, 2),
+    ),
     "unet": (
         lambda: UNet(3, 1, 2, channels=(4, 8, 16, 32), strides=(2, 2, 2), num_res_units=2),
         (1, 32, 32, 32),

@@ -97,7 +97,9 @@ def default_layer(network: nn.Module, image_shape: Sequence[int]) -> tuple[str, 
     trace = small_trace(network, tuple(image_shape))
     calls, shape, output = trace.calls, trace.shape, trace.output
     passing = {call.name for call in calls if call.passes_on}
-    candidates = [layer for layer in _explainable(trace) if layer.name not in passing]
+    # A padding gives the cells of the layer before it, and some that hold nothing.
+    explainable = [layer for layer in _explainable(trace) if not layer.kind.endswith(("Pad1d", "Pad2d", "Pad3d"))]
+    candidates = [layer for layer in explainable if layer.name not in passing]
     turned = _turned(network, trace, candidates)
     layers = [layer for layer in candidates if layer.name not in turned]
     if not layers:
