@@ -69,7 +69,11 @@ fi
 
 # Byte code is written when a module is first used; compiling all of it now would cost a minute.
 say "installing the package and what it needs, at the versions of constraints.txt (a few minutes the first time)"
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[gui,dev,openvino]" ||
+# On a terminal pip shows what it downloads; in a log that would be hundreds of lines.
+quiet=--quiet
+[ ! -t 1 ] || quiet=
+# shellcheck disable=SC2086  # nothing, or one word
+"$VENV/bin/python" -m pip install $quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[gui,dev,openvino]" ||
     fail "pip could not install the packages; its message is above. Nothing else was changed; run make again when it is solved."
 
 "$VENV/bin/python" scripts/system_libraries.py
