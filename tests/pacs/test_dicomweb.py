@@ -260,8 +260,9 @@ def test_a_silent_archive_is_left_at_once(tmp_path: Path) -> None:
     """Whoever cancels must not wait until an archive that says nothing in the middle counts as away."""
     seen, gate = list[Any](), threading.Event()
 
-    def stop(*event: Any) -> None:
-        if event[2] and event in seen:  # it is said again while nothing comes
+    def stop(stage: str, done: int, total: int) -> None:
+        event = (stage, done, total)
+        if total and event in seen:  # it is said again while nothing comes
             raise Cancelled("stopped")
         seen.append(event)
 

@@ -98,7 +98,8 @@ def test_a_silent_archive_is_left_at_once(tmp_path: Path, work: str) -> None:
     seen, gate = list[Any](), threading.Event()
     moment = ("Searching", 1, 0) if work == "find" else ("Fetching", 0, 0)
 
-    def stop(*event: Any) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
+        event = (stage, done, total)
         if event == moment and event in seen:  # it is said again while nothing comes
             raise Cancelled("stopped")
         seen.append(event)

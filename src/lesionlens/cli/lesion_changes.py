@@ -99,7 +99,8 @@ def _spread(record: Mapping[str, Any], label: str) -> dict[int, float]:
 
 def _about(record: Mapping[str, Any]) -> dict[str, Any]:
     scan, bundle = record["input"], record["bundle"]
-    return {"scan": scan["name"], "sha256": scan["sha256"], "bundle": f"{bundle['name']} {bundle['version']}"}
+    named = f"{bundle['name']} {bundle['version']}"
+    return {"scan": scan["name"], "sha256": scan["sha256"], "bundle": named, "chain": record.get("chain")}
 
 
 def _notes(record: Mapping[str, Any], later: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ region of the run; a region that shares no voxel with the mask is a false positi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from lesionlens.io.labels import read_labels
 from lesionlens.regions import find_regions
 from lesionlens.results import read_maps
 from lesionlens.rules import RegionRules
+from lesionlens.seals import hash_file
 
 __all__ = ["FROC_THRESHOLDS", "OVERLAP_RULE", "SIZE_EDGES_MM3", "CaseMeasures", "LesionMeasure", "measure_case"]
 
@@ -78,6 +79,8 @@ class CaseMeasures:
     bins
         (2, 3, bins) of all voxels and of those near lesions, per bin of the probability: voxels, and the sums of the
         probabilities and of what was marked.
+    inputs
+        Hashes of the ``record`` of its results, which holds the chain of all that they rest on, and of its ``mask``.
     """
 
     name: str
@@ -87,6 +90,7 @@ class CaseMeasures:
     lesions: tuple[LesionMeasure, ...]
     froc: NDArray[np.int64]
     bins: NDArray[np.float64]
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, kind: str, size: int | None = None, *, detected: bool = False) -> int:
         """Return how many lesions of a kind there are, of one size or all; those that were detected alone."""
@@ -129,7 +133,12 @@ def measure_case(
     cut = record.get("thresholds", {}).get(heatmap.label, record["options"]["threshold"])
     cut = float(cut if threshold is None else threshold)
     rules = RegionRules.from_record(record["options"])
-    mask = read_labels(case.mask, heatmap.volume, other_frame=other_frame).array
+    read = read_labels(case.mask, heatmap.volume, other_frame=other_frame)
+    inputs = {
+        "record": hash_file(case.results / "record.json"),
+        "mask": str(read.provenance.options.get("sha256", "")),
+    }
+    mask = read.array
     marked = mask > 0 if mask_value is None else mask == mask_value
     lesions, found = _lesions(marked), find_regions(heatmap, threshold=cut, rules=rules).labels
     voxel = heatmap.grid.voxel_volume_mm3
@@ -144,7 +153,8 @@ def measure_case(
         **_attribution(maps, heatmap.label, marked),
     }
     title = f"{record['bundle']['name']} {record['bundle']['version']}"
-    return CaseMeasures(case.name, title, heatmap.label, numbers, measured, np.array(froc, dtype=np.int64), bins)
+    counts = np.array(froc, dtype=np.int64)
+    return CaseMeasures(case.name, title, heatmap.label, numbers, measured, counts, bins, inputs)
 
 
 def _probability(maps: tuple[Heatmap, ...], label: str | None) -> Heatmap:

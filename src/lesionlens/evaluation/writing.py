@@ -94,7 +94,12 @@ def _write(found: Evaluation, folder: Path) -> None:
     rows = [{"stratum": one.name, **asdict(row)} for one in found.strata for row in one.estimates]
     write_rows(folder / "summary.csv", SUMMARY_COLUMNS, rows)
     _draw(found, folder)
-    content = {**evaluation_summary(found), "files": file_hashes(folder, [path.name for path in folder.iterdir()])}
+    inputs = {case.name: dict(case.inputs) for case in found.cases}
+    content = {
+        **evaluation_summary(found),
+        "inputs": inputs,
+        "files": file_hashes(folder, [path.name for path in folder.iterdir()]),
+    }
     (folder / "evaluation.json").write_text(sealed_text(content), encoding="utf-8")
 
 

@@ -54,6 +54,7 @@ def write_agreement(session: Session, folder: Path) -> tuple[Agreement, tuple[De
     _write_pairs(agreement, detections, folder / "agreement.csv")
     _write_lesions(detections, folder / "lesions.csv")
     _draw(agreement, folder)
+    content["pins"] = {case: dict(session.case(case).pins) for case in session.case_ids}
     content["files"] = file_hashes(folder, [path.name for path in folder.iterdir()])
     (folder / "agreement.json").write_text(sealed_text(content), encoding="utf-8")
     return agreement, detections, tuple(problems)

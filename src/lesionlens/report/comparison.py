@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,11 @@ def comparison_summary(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """Write ``difference_*.nii.gz``, ``correlation_*.png``, ``confusion.png`` and ``comparison.json`` into a folder."""
+def write_comparison(comparison: Comparison, folder: Path, *, chains: Sequence[Mapping[str, str] | None] = ()) -> None:
+    """Write ``difference_*.nii.gz``, ``correlation_*.png``, ``confusion.png`` and ``comparison.json`` into a folder.
+
+    ``chains`` are the hashes of what the compared results rest on, as their records hold them.
+    """
     for pair in comparison.pairs:
         write(pair.difference.heatmap, folder / _difference_file(pair))
     for kind in ("pearson", "spearman"):
@@ -43,7 +47,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
         words = {"title": "Voxels by class", "row_title": "A", "column_title": "B"}
         write_matrix(folder / "confusion.png", comparison.confusion, comparison.classes, kind="counts", **words)
     files = file_hashes(folder, [path.name for path in folder.iterdir()])
-    summary = sealed_text({**comparison_summary(comparison), "files": files})
+    summary = sealed_text({**comparison_summary(comparison), "chains": list(chains), "files": files})
     (folder / "comparison.json").write_text(summary, encoding="utf-8")
 
 

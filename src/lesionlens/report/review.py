@@ -142,6 +142,7 @@ def write_findings(
         "session": session.about,
         "findings": rows,
         "trail": [_trail(event) for event in session.events()],
+        "pins": {case: dict(session.case(case).pins) for case in session.case_ids},
         "files": file_hashes(folder, [path.name for path in folder.iterdir()]),
     }
     (folder / "findings.json").write_text(sealed_text(content), encoding="utf-8")
