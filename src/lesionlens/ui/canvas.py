@@ -45,8 +45,8 @@ _EVEN_ORDERS = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
 _SPELT_OUT = {"I": "Inf"}
 # Around a scan it is dark in either theme: a white surround dazzles whoever looks for a faint lesion.
 _SURROUND = "black"
-# Nobody reads a legend while they drag, or compare by hiding and showing.
-_REST_MS = 200
+# Nobody reads a legend while they drag, or compare by hiding and showing; longer than drawing takes in software.
+_REST_MS = 400
 
 
 def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) -> None:
