@@ -10,7 +10,7 @@ from torch import nn
 from lesionlens.errors import ExplainError
 from lesionlens.explain import Inference, RegionMargin
 from lesionlens.explain.trust import focused, subject
-from lesionlens.explain.trust.dependence import box_around, reach_of
+from lesionlens.explain.trust.dependence import box_around, grid_of, reach_of
 from tiny_networks import state_of
 
 
@@ -48,8 +48,18 @@ def test_the_box_holds_the_region_and_its_reach_on_whole_cells() -> None:
 
     assert box_around(region, ((5, 5), (1, 30))) == (slice(64, 96), slice(96, 128))
     assert box_around(region, ((7, 30), (2, 31))) == (slice(32, 100), slice(64, 160))
+    assert box_around(region, ((7, 30), (2, 31)), grid=1) == (slice(63, 100), slice(95, 129))
     with pytest.raises(ExplainError, match="no voxel"):
         box_around(region & False, ((0, 0), (0, 0)))
+
+
+def test_boxes_keep_to_the_cells_of_a_network_that_has_any() -> None:
+    """Where one layer is coarser than the image, a box that begins elsewhere would be seen through other cells."""
+    fine = nn.Sequential(nn.Conv3d(1, 2, 3, padding=2, dilation=2), nn.ReLU(), nn.Conv3d(2, 2, 1))
+    coarse = UNet(3, 1, 2, channels=(4, 8), strides=(2,), norm="batch")
+
+    assert grid_of(fine, (1, 1, 200, 200, 200)) == 1
+    assert grid_of(coarse, (1, 1, 200, 200, 200)) == 32
 
 
 def test_nothing_outside_the_box_changes_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,10 +93,10 @@ def test_a_box_that_saves_little_is_not_taken(monkeypatch: pytest.MonkeyPatch) -
     """A region all over the image needs all of it; a small image is looked at whole in any case."""
     network, image = nn.Conv2d(1, 2, 3, padding=1), torch.rand(1, 1, 96, 96)
     region = torch.zeros(96, 96, dtype=torch.bool)
-    region[10, 10] = True
+    region[1, 1] = True
 
     assert focused(Inference(network, image), RegionMargin(1, region=region)) is None
     monkeypatch.setattr(subject, "SMALL_VOXELS", 0)
     assert focused(Inference(network, image), RegionMargin(1, region=region)) is not None
-    region[80, 80] = True
+    region[94, 94] = True
     assert focused(Inference(network, image), RegionMargin(1, region=region)) is None

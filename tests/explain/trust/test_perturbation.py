@@ -9,7 +9,7 @@ from torch import nn
 
 from lesionlens.explain import ClassLogit, Inference, RegionMargin, Windows
 from lesionlens.explain.trust import Perturbation, Subject, filled, perturbation
-from lesionlens.explain.trust.perturbation import random_order, ranking
+from lesionlens.explain.trust.perturbation import FEW_FRACTIONS, FRACTIONS, fractions_for, random_order, ranking
 from tiny_networks import voxel_head
 
 SHAPE = (4, 5, 6)
@@ -174,3 +174,17 @@ def test_it_works_through_windows_on_a_region(rng: np.random.Generator) -> None:
 
     np.testing.assert_allclose(found[0].deletion, found[1].deletion, atol=1e-5)
     assert found[0].check().verdict == "passes"
+
+
+def test_a_large_image_is_asked_fewer_times_and_says_so(rng: np.random.Generator) -> None:
+    """Each pass through a large image takes long; the values at the shares that are left are the same."""
+    assert fractions_for((128, 128, 128)) == FRACTIONS
+    assert fractions_for((129, 128, 128)) == FEW_FRACTIONS
+    network, image, contributions = additive(rng)
+    all_, few = (checked(network, image, contributions, fractions=f) for f in (FRACTIONS, FEW_FRACTIONS))
+    kept = [FRACTIONS.index(fraction) for fraction in FEW_FRACTIONS]
+
+    assert few.deletion == pytest.approx([all_.deletion[n] for n in kept])
+    assert few.insertion == pytest.approx([all_.insertion[n] for n in kept])
+    assert "asked 21 times: at 3 shares of the voxels, instead of 6 as of smaller images" in few.check().notes[-1]
+    assert "asked 39 times: at 6 shares of the voxels, in the order" in all_.check().notes[-1]

@@ -198,7 +198,8 @@ def perturbation(
     """
     image = subject.inference.image
     fill = filled(image, subject.inside, subject.inference.plan.size) if fill is None else fill.to(image)
-    inner = [f for f in (fractions or fractions_for(image.shape[2:])) if 0 < f < 1]
+    shares = fractions_for(image.shape[2:]) if fractions is None else fractions
+    inner = [f for f in shares if 0 < f < 1]
     step = stages_of(progress, "Taking the image away", 2 * len(inner) * (repeats + 1) + 3)
     counter = iter(range(2**62))
 

@@ -1,0 +1,169 @@
+"""Networks and layers of unusual build: each map is that of float64 autograd, or the layer is refused by name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
+
+from lesionlens.errors import ExplainError
+from lesionlens.explain import ClassLogit, Inference, apply_method, default_layer
+from tiny_networks import state_of
+
+IMAGE = torch.rand(1, 1, 6, 5, 4, generator=torch.Generator().manual_seed(3))
+
+
+def _conv(channels: int, padding: int = 1) -> nn.Module:
+    return nn.Conv3d(channels, 4, 3, padding=padding)
+
+
+class Odd(nn.Module):
+    """Two convolutions and a head that is not linear, with something unusual between them."""
+
+    def __init__(self, forward: Callable[[Any, Tensor], Tensor], middle: nn.Module | None = None) -> None:
+        super().__init__()
+        self.first, self.second, self.head = _conv(1), _conv(4), nn.Linear(4, 3)
+        self.middle = middle or nn.Identity()
+        self._run = forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (1, 3)."""
+        return self.head(torch.tanh(self._run(self, x)).mean((2, 3, 4)))
+
+
+class Empty(nn.Module):
+    """Gives no channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, 0, *spatial)."""
+        return x[:, :0]
+
+
+def _loop(net: Any, x: Tensor) -> Tensor:
+    x = net.first(x)
+    for layer in net.middle:
+        x = torch.sigmoid(layer(x))
+    return x
+
+
+def _residual(net: Any, x: Tensor) -> Tensor:
+    features = net.first(x).relu()
+    return 2 * net.middle(features) + torch.sin(3 * features)
+
+
+def _fourier(net: Any, x: Tensor) -> Tensor:
+    features = net.middle(net.first(x))
+    waves = torch.fft.rfftn(features, dim=(2, 3, 4))
+    waves[..., 1:] = 0
+    return net.second(features) + torch.fft.irfftn(waves, s=features.shape[2:], dim=(2, 3, 4))
+
+
+def _plain(net: Any, x: Tensor) -> Tensor:
+    return net.second(net.middle(net.first(x)))
+
+
+def _checkpointed(net: Any, x: Tensor, *, reentrant: bool = False) -> Tensor:
+    return checkpoint(lambda y: net.second(y).sigmoid(), net.middle(net.first(x)), use_reentrant=reentrant)
+
+
+def _overwritten(net: Any, x: Tensor) -> Tensor:
+    features = net.middle(net.first(x)).relu()
+    features[:, 0] = 0
+    return net.second(features)
+
+
+def _functional(net: Any, x: Tensor) -> Tensor:
+    doubled = {name: 2 * weights for name, weights in net.middle.named_parameters()}
+    return torch.func.functional_call(net.middle, doubled, (net.first(x),))
+
+
+def _blocks() -> nn.ModuleList:
+    return nn.ModuleList([_conv(4), parametrizations.weight_norm(_conv(4)), parametrizations.spectral_norm(_conv(4))])
+
+
+EXACT = {
+    "list in a loop": (lambda: Odd(_loop, _blocks()), "middle.0"),
+    "weight norm": (lambda: Odd(_loop, _blocks()), "middle.1"),
+    "spectral norm": (lambda: Odd(_loop, _blocks()), "middle.2"),
+    "identity beside a residual": (lambda: Odd(_residual), "middle"),
+    "Fourier skip": (lambda: Odd(_fourier), "middle"),
+    "checkpointed tail": (lambda: Odd(_checkpointed, _conv(4)), "middle"),
+    "weights of a function": (lambda: Odd(_functional, _conv(4)), "middle"),
+    "compiled": (lambda: torch.compile(Odd(_plain, _conv(4)), backend="eager"), "middle"),
+    "channels last": (lambda: Odd(_plain, _conv(4)).to(memory_format=torch.channels_last_3d), "middle"),
+}
+
+
+def _reference(network: nn.Module, layer: str) -> np.ndarray:
+    """Return HiResCAM by a zero that is added to what the layer gives, in float64."""
+    network = copy.deepcopy(getattr(network, "_orig_mod", network)).double().eval()
+    seen: dict[str, Tensor] = {}
+
+    def add(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
+        seen["values"], seen["zero"] = output.detach(), torch.zeros_like(output, requires_grad=True)
+        return output + seen["zero"]
+
+    network.get_submodule(layer).register_forward_hook(add)
+    (gradient,) = torch.autograd.grad(network(IMAGE.double())[0, 1], seen["zero"])
+    return (gradient * seen["values"]).sum(dim=1)[0].numpy()
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_map_is_that_of_float64_autograd(name: str) -> None:
+    """What counts is the way through the layer alone: of nn.Identity, too, whose input another path may use."""
+    make, layer = EXACT[name]
+    torch.manual_seed(0)
+    network = make().eval()
+    before = state_of(network)
+    found = apply_method(Inference(network, IMAGE), ClassLogit(1), method="hirescam", layer=layer).values
+    expected = _reference(network, layer)
+
+    assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()  # float32 over some hundred products
+    assert state_of(network) == before
+
+
+REFUSED = {
+    "no channel": (lambda: Odd(lambda n, x: n.first(x) + n.middle(n.first(x)).sum(), Empty()), "middle", "no channel"),
+    "TorchScript layer": (lambda: Odd(_plain, torch.jit.script(nn.ReLU())), "middle", "'middle' is a TorchScript"),
+    "reentrant checkpointing behind": (
+        lambda: Odd(lambda n, x: _checkpointed(n, x, reentrant=True)),
+        "first",
+        r"cannot be differentiated behind layer 'first' \(.*use_reentrant",
+    ),
+    "overwritten values": (lambda: Odd(_overwritten), "first", r"cannot be differentiated .*inplace"),
+    "lazy weights": (lambda: Odd(_plain, nn.LazyConv3d(4, 3, padding=1)), "middle", "weights do not exist yet"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_explained_is_refused_by_name(name: str) -> None:
+    """An error of torch would not say what to do."""
+    make, layer, words = REFUSED[name]
+    network = make().eval()
+    with pytest.raises(ExplainError, match=words):
+        apply_method(Inference(network, IMAGE), ClassLogit(1), layer=layer)
+    assert not any(
+        module._forward_hooks for module in network.modules() if not isinstance(module, torch.jit.ScriptModule)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_layers_beside_torchscript_are_explained() -> None:
+    """One compiled block must not rule out the others, nor the choice of a layer."""
+    torch.manual_seed(0)
+    network = Odd(_plain, torch.jit.script(nn.Sequential(_conv(4), nn.Tanh()))).eval()
+    layer, _ = default_layer(network, (1, 1, 32, 32, 32))
+    found = apply_method(Inference(network, IMAGE), ClassLogit(1), method="hirescam", layer="first").values
+    expected = _reference(network, "first")
+
+    assert layer == "second"
+    assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()
