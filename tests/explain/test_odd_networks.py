@@ -157,6 +157,7 @@ def test_what_cannot_be_explained_is_refused_by_name(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_layers_beside_torchscript_are_explained() -> None:
     """One compiled block must not rule out the others, nor the choice of a layer."""
     torch.manual_seed(0)

@@ -51,7 +51,7 @@ class Inference:
                 f" {type(self.network).__name__} and {type(self.image).__name__}. Wrap a function in a module, and take"
                 " torch.from_numpy() of an array."
             )
-        if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in self.network.parameters()):
+        if any(isinstance(p, nn.UninitializedParameter) for p in self.network.parameters()):
             raise ExplainError(
                 "The network has lazy modules whose weights do not exist yet; load its weights, or run it once before."
             )

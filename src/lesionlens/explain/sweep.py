@@ -111,7 +111,7 @@ class Sweep:
             yield 0, seeds
             return
         for index, parts in self.plan.split(torch.cat(list(seeds))):
-            yield index, parts.split(1)
+            yield index, [parts[number : number + 1] for number in range(len(parts))]
 
     def blended(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Weight the channels of all windows alike, and blend the maps as the logits were.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import EllipsisType
 
 import numpy as np
 import torch
@@ -149,7 +150,8 @@ def _box(inference: Inference, region: Tensor) -> tuple[Tensor, Tensor, str] | N
     inside = region[place].clone()
     if inside.numel() > WORTHWHILE * region.numel():
         return None
-    return image[(..., *place)].clone(), inside, ""
+    here: tuple[EllipsisType | slice, ...] = (..., *place)
+    return image[here].clone(), inside, ""
 
 
 def inside_of(image: Tensor) -> NDArray[np.bool_]:
