@@ -22,7 +22,11 @@ def scales_of(index: NDArray[np.float64]) -> NDArray[np.float64] | None:
 
 
 def along_axes(
-    values: NDArray[np.float32], start: NDArray[np.float64], step: NDArray[np.float64], shape: tuple[int, ...], edge: str
+    values: NDArray[np.float32],
+    start: NDArray[np.float64],
+    step: NDArray[np.float64],
+    shape: tuple[int, ...],
+    edge: str,
 ) -> NDArray[np.float32]:
     """Resample an image linearly at places that lie on a straight grid.
 
