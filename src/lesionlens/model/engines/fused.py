@@ -99,7 +99,7 @@ def _in_turn(holder: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
         return
     for name, after in pairwise(list(holder._modules)):
         home, place = holder, after
-        while _is_plain(home._modules[place]) and len(home._modules[place]._modules):  # type: ignore[union-attr,arg-type]
+        while _is_plain(home._modules[place]) and len(home._modules[place]._modules):  # type: ignore[union-attr]
             home = home._modules[place]  # type: ignore[assignment]  # a Sequential holds no None
             place = next(iter(home._modules))
         yield name, (home, place)
