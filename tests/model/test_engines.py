@@ -458,3 +458,21 @@ def test_folder_is_left_alone(bundle: Bundle, prepared: Prepared, tmp_path: Path
     assert found.computed.on_disk
     # PyTorch makes an empty folder of its own when a process first counts memory.
     assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
+
+
+def test_an_engine_is_checked_in_the_middle_of_the_scan(tmp_path: Path) -> None:
+    """The first window lies in a corner; what differs where the tissue is must be found there."""
+    folder = write_bundle(
+        tmp_path / "b", inferer={"_target_": "SlidingWindowInferer", "roi_size": [8, 8, 8], "overlap": 0.0}
+    )
+    array = np.full((24, 24, 24), 0.1, dtype=np.float32)
+    array[0, 0, 0] = 0.2  # so that no window of the corner is of one value
+    array[12, 12, 12] = 0.9
+    bundle, scan = load_bundle(folder), Volume(array, Grid(array.shape, np.eye(4)))
+    prepared = prepare(bundle, scan)
+    seen: list[float] = []
+    bundle.network.register_forward_pre_hook(lambda _, args: seen.append(float(args[0].max())))
+
+    infer(bundle, prepared, computing=Computing("openvino"))
+
+    assert seen[0] == pytest.approx(0.9)

@@ -15,7 +15,7 @@ ROUNDING = 1e-6
 @pytest.mark.parametrize("edge", ["nearest", "grid-constant"])
 @pytest.mark.parametrize("step", [(1.33, 0.7, 2.5), (1.0, 1.0, 1.0), (-0.6, 1.4, -1.1)])
 def test_axis_by_axis_is_place_by_place(edge: str, step: tuple[float, float, float]) -> None:
-    """scipy computes in float64 at every place by itself; places lie inside, between and beyond the voxels."""
+    """Scipy computes in float64 at every place by itself; places lie inside, between and beyond the voxels."""
     values = np.random.default_rng(0).random((9, 11, 13), dtype=np.float32)
     scales, shape = np.array(step), (10, 12, 8)
     start = np.where(scales > 0, -1.7, np.array(values.shape) + 0.4)

@@ -30,7 +30,7 @@ def prompted(window: Window, tmp_path: Path) -> tuple[Window, Path]:
     """Return a window in which a small VISTA3D is chosen that asks for the spleen by itself."""
     torch.manual_seed(0)
     network = VISTA3D(SegResNetDS2(norm="instance", **ENCODER), ClassMappingClassify(**HEAD), torch.nn.Identity())
-    prompt = {"input_dict": "${'image': 'x.nii.gz', 'label_prompt': [3]}", "patch_size": [16, 16, 16]}
+    prompt = {"input_dict": "${'image': 'x.nii.gz', 'label_prompt': [3]}", "patch_size": [40, 40, 24]}
     folder = write_bundle(
         tmp_path / "vista",
         network=NETWORK,

@@ -147,8 +147,10 @@ def _attempted(
     with torch.no_grad(), watching_activations(bundle.network) as final:
         runner = Runner(bundle, computing, total=total, final=final, progress=progress)
         image = prepared.tensor.to(bundle.device)
+        seen = windows if plan.in_blocks else _checkable(bundle, prepared, computing)
+        if seen is not None:
+            runner.look_at(seen, image)
         if plan.in_blocks and windows is not None:
-            runner.look_at(windows, image)
             output = joined_in_blocks(
                 image,
                 windows,
@@ -181,6 +183,15 @@ def _blockable(bundle: Bundle, prepared: Prepared, computing: Computing) -> Wind
     """Lay out the windows if they can be joined in blocks, and it may come to that."""
     limited = computing.memory_gib is not None or computing.in_blocks
     if not limited or bundle.info.task != "segmentation" or not _slides(bundle.inferer) or bundle.inferer.with_coord:
+        return None
+    windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
+    return windows if len(windows) > 1 else None
+
+
+def _checkable(bundle: Bundle, prepared: Prepared, computing: Computing) -> Windows | None:
+    """Lay out the windows if an engine is to be checked in the middle of the scan, one window at a time."""
+    one = _slides(bundle.inferer) and not bundle.inferer.with_coord and batch_of(bundle.inferer) == 1
+    if computing.engine == "torch" or bundle.detector is not None or not one:
         return None
     windows = windows_of(bundle.inferer, prepared.tensor.shape[2:])
     return windows if len(windows) > 1 else None

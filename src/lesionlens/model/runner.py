@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -103,9 +104,14 @@ class Runner:
         return output.float()
 
     def look_at(self, windows: Windows, image: Tensor) -> None:
-        """Run the first window with content, so that engine and activation are known before outputs are joined."""
+        """Run the window with content that lies closest to the middle: engine and activation are known from then on.
+
+        The first one in order lies in a corner, often with more air than tissue in it.
+        """
         padded = windows.pad(image)
-        views = (windows.view(padded, index) for index in range(len(windows)))
+        middle = [(full - size) / 2 for full, size in zip(windows.padded_shape, windows.size, strict=True)]
+        order = sorted(range(len(windows)), key=lambda n: math.dist(windows.starts[n], middle))
+        views = (windows.view(padded, index) for index in order)
         found = next((view for view in views if constant_values(view)[0] is None), None)
         if found is not None:
             self._run(found.as_subclass(Tensor))

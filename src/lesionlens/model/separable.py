@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,14 +15,18 @@ __all__ = ["along_axes", "scales_of"]
 _NO_TURN: Final = 1e-9
 
 
-def scales_of(index: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def scales_of(index: NDArray[np.floating[Any]]) -> NDArray[np.float64] | None:
     """Return the factors of a transform of indices (4, 4) that turns nothing; None of one that does."""
     turned = index[:3, :3] - np.diag(np.diag(index))[:3, :3]
-    return None if np.abs(turned).max() > _NO_TURN else np.diag(index)[:3].copy()
+    return None if np.abs(turned).max() > _NO_TURN else np.diag(index)[:3].astype(np.float64)
 
 
 def along_axes(
-    values: NDArray[np.float32], start: NDArray[np.float64], step: NDArray[np.float64], shape: tuple[int, ...], edge: str
+    values: NDArray[np.float32],
+    start: NDArray[np.float64],
+    step: NDArray[np.float64],
+    shape: tuple[int, ...],
+    edge: str,
 ) -> NDArray[np.float32]:
     """Resample an image linearly at places that lie on a straight grid.
 

@@ -105,7 +105,9 @@ HOSTILE: dict[str, dict[str, Any]] = {
             "transforms": [*LOAD, {"_target_": "Lambdad", "keys": "image", "func": {**SYSTEM, "_mode_": "partial"}}],
         }
     },
-    "run of MONAI": {"network_def": {"_target_": "monai.bundle.run", "config_file": "CANARY.json", "run_id": "network"}},
+    "run of MONAI": {
+        "network_def": {"_target_": "monai.bundle.run", "config_file": "CANARY.json", "run_id": "network"}
+    },
     "data of MONAI": {
         "inferer": {"_target_": "monai.data.PersistentDataset", "data": [], "transform": None, "cache_dir": "CANARY"}
     },
@@ -272,7 +274,7 @@ preprocessing: {{_target_: Compose, transforms: [{{_target_: LoadImaged, keys: i
 
 
 def test_weights_that_unpack_to_far_more_than_they_are_are_refused(tmp_path: Path) -> None:
-    """torch would unpack a file of kilobytes to as many gigabytes as it says."""
+    """Torch would unpack a file of kilobytes to as many gigabytes as it says."""
     bundle = write_bundle(tmp_path / "b")
     path = bundle / "models" / "model.pt"
     torch.save({"weight": torch.zeros(6_000_000)}, path)

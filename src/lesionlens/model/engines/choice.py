@@ -1,8 +1,9 @@
 """Which engine runs a bundle's network: the one that was asked for, if it agrees with PyTorch in fp32 here.
 
-The first window of a scan that holds more than one value goes through PyTorch in fp32 and through the engine. Where the
-probabilities differ by more than the engine's tolerance, or it cannot run the network at all, PyTorch in fp32 does all
-the work, and a notice says so. What is compiled is kept with the bundle for the next scan.
+A window of a scan that holds more than one value, in the middle if windows go one by one, goes through PyTorch in fp32
+and through the engine. Where the probabilities differ by more than the engine's tolerance, or it cannot run the network
+at all, PyTorch in fp32 does all the work, and a notice says so. What is compiled is kept with the bundle for the next
+scan.
 """
 
 from __future__ import annotations

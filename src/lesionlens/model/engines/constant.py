@@ -8,11 +8,15 @@ bits. It is exact; nothing is assumed about what the network makes of air.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import torch
 from torch import Tensor
 
 __all__ = ["OnceForConstants"]
+
+# Of so many voxels one is looked at first; a prime, so that it is no plane of a window.
+_SPARSE: Final = 997
 
 
 class OnceForConstants:
@@ -60,6 +64,9 @@ def constant_values(windows: Tensor) -> list[tuple[float, ...] | None]:
     """Return of each window (C, *spatial) the values of its channels if they hold one each, bit by bit, or None."""
     flat = windows.detach().as_subclass(Tensor).flatten(2)
     bits = flat.contiguous().view(torch.int32) if flat.dtype == torch.float32 else flat  # 0 and -0 are not the same
+    few = bits[..., ::_SPARSE]  # most windows hold a scan, and a few voxels of them show it
+    if not bool((few == few[..., :1]).flatten(1).all(dim=1).any()):
+        return [None] * len(bits)
     same = (bits == bits[..., :1]).flatten(1).all(dim=1).tolist()
     first = bits[..., 0].tolist()
     return [tuple(values) if constant else None for values, constant in zip(first, same, strict=True)]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 __all__ = ["NarrowUpsampling", "fuse"]
@@ -38,7 +37,7 @@ class NarrowUpsampling(nn.Module):
         super().__init__()
         weight = layer.weight.detach()
         n_in, self.channels = weight.shape[:2]
-        self.plain = nn.Conv3d(n_in, 8 * self.channels, 2, bias=layer.bias is not None)
+        self.plain = nn.Conv3d(n_in, 8 * self.channels, 2, padding=1, bias=layer.bias is not None)
         found = weight.new_zeros((8, self.channels, n_in, 2, 2, 2))
         for number in range(8):
             along = [_TAPS[number >> shift & 1] for shift in (2, 1, 0)]
@@ -52,7 +51,7 @@ class NarrowUpsampling(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (N, channels, 2 D, 2 H, 2 W) of an image (N, C, D, H, W)."""
-        found = self.plain(functional.pad(image, (0, 1) * 3))
+        found: Tensor = self.plain(image)[:, :, 1:, 1:, 1:]  # zeros are wanted behind the last voxels alone
         n, _, d, h, w = found.shape
         turns = found.reshape(n, 2, 2, 2, self.channels, d, h, w).permute(0, 4, 5, 1, 6, 2, 7, 3)
         return turns.reshape(n, self.channels, 2 * d, 2 * h, 2 * w)
@@ -84,12 +83,14 @@ def fuse(network: nn.Module) -> None:
         for name, (home, next_name) in _in_turn(holder):
             layer, norm = holder._modules[name], home._modules[next_name]
             if _foldable(layer, norm) and times[id(layer)] == times[id(norm)] == 1:
-                holder._modules[name] = fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, _TRANSPOSED))
+                folded: Any = fuse_conv_bn_eval  # takes transposed convolutions too, which its types do not say
+                holder._modules[name] = folded(layer, norm, transpose=isinstance(layer, _TRANSPOSED))
                 home._modules[next_name] = nn.Identity()
     for holder in list(network.modules()):
         for name, layer in list(holder._modules.items()):
             if layer is not None and NarrowUpsampling.suits(layer) and times[id(layer)] <= 1 and not _watched(layer):
-                holder._modules[name] = NarrowUpsampling(layer)  # type: ignore[arg-type]  # that is what suits() says
+                assert isinstance(layer, nn.ConvTranspose3d)
+                holder._modules[name] = NarrowUpsampling(layer)
 
 
 def _in_turn(holder: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
@@ -98,7 +99,7 @@ def _in_turn(holder: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
         return
     for name, after in pairwise(list(holder._modules)):
         home, place = holder, after
-        while _is_plain(home._modules[place]) and len(home._modules[place]._modules):  # type: ignore[union-attr,arg-type]
+        while _is_plain(home._modules[place]) and len(home._modules[place]._modules):  # type: ignore[union-attr]
             home = home._modules[place]  # type: ignore[assignment]  # a Sequential holds no None
             place = next(iter(home._modules))
         yield name, (home, place)
