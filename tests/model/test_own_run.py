@@ -36,11 +36,16 @@ def _part_of_the_sample() -> Volume:
 
 def test_what_the_embedded_segmentation_does_to_voxels_is_undone_as_monai_does(tmp_path: Path) -> None:
     """With a network of one voxel in its place, all else of the bundle is as it ships."""
-    theirs = json.loads((embedded_root() / "flair-lesions" / "configs" / "inference.json").read_text())
+    theirs, said = (
+        json.loads((embedded_root() / "flair-lesions" / "configs" / name).read_text())
+        for name in ("inference.json", "metadata.json")
+    )
     folder = write_bundle(tmp_path / "b", network=VOXELWISE, state=VOXELWISE_STATE)
     (folder / "configs" / "inference.json").write_text(
         json.dumps({"preprocessing": theirs["preprocessing"], "network_def": VOXELWISE, **_PLAIN})
     )
+    metadata = folder / "configs" / "metadata.json"
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "lesionlens": said["lesionlens"]}))
     scan = _part_of_the_sample()
 
     (found,) = predict(load_bundle(folder, trust=True), scan)  # its brightness is measured by code of its own
