@@ -6,15 +6,15 @@ Values only. The checks are made in ``lesionlens.explain.trust``, drawn and writ
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from lesionlens.errors import InputError
+from lesionlens.errors import ExplainError, InputError, unknown_name
 from lesionlens.heatmap import Heatmap
 from lesionlens.volume import frozen_mapping
 
-__all__ = ["CHECKS", "VERDICT_WORDS", "Chart", "Check", "Curve", "TrustReport", "Verdict"]
+__all__ = ["CHECKS", "VERDICT_WORDS", "Chart", "Check", "Curve", "TrustReport", "Verdict", "wanted_checks"]
 
 Verdict = Literal["passes", "fails", "unclear"]
 
@@ -32,6 +32,32 @@ CHECKS: Mapping[str, str] = frozen_mapping(
         "agreement": "Do other methods say the same?",
     }
 )
+
+
+def wanted_checks(names: Collection[str] | None, *, mask: bool, others: bool) -> list[str]:
+    """Return the checks to make, in their order.
+
+    Parameters
+    ----------
+    names
+        Keys of :data:`CHECKS`; None for all that can be made.
+    mask, others
+        Whether there is a mask, and other methods, to compare with.
+
+    Raises
+    ------
+    ExplainError
+        If there is no such check, or it needs what there is not.
+    """
+    for name in names or ():
+        if name not in CHECKS:
+            raise ExplainError(unknown_name("check", name, CHECKS))
+    missing = {"localisation": not mask, "agreement": not others}
+    for name, lacks in missing.items():
+        if lacks and name in (names or ()):
+            what = "a mask" if name == "localisation" else "other methods"
+            raise ExplainError(f"The check {name!r} needs {what} to compare with; give some, or leave it out.")
+    return [name for name in CHECKS if (names is None or name in names) and not missing.get(name)]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import lesionlens as ll
+from lesionlens.checks import CHECKS
 from lesionlens.cli import main
 from tiny_bundles import CENTRE, VOXELWISE_STATE, blob, straight_grid, write_bundle
 
@@ -69,6 +71,15 @@ def test_a_map_for_a_mask_is_refused(scan: Path, bundle: str, tmp_path: Path, ca
 
     assert "Expected one mask of whole numbers in map.nii.gz" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_checks_are_named_by_the_help_and_refused_before_anything_is_read(tmp_path: Path, capsys: Capture) -> None:
+    """The scan need not even exist."""
+    assert main(["trust", "--help"]) == 0
+    assert set(CHECKS) <= set(re.findall(r"[a-z]+", capsys.readouterr().out))
+
+    assert main(["trust", str(tmp_path / "none.nii"), "--out", str(tmp_path / "out"), "--check", "layers"]) == 1
+    assert "There is no check 'layers'" in capsys.readouterr().err
 
 
 def test_a_lesion_is_asked_about_with_the_words_of_a_run(scan: Path, bundle: str, tmp_path: Path) -> None:

@@ -390,6 +390,18 @@ def test_the_outline_runs_along_the_edges_of_the_voxels() -> None:
     assert len(segments) == 8
 
 
+@pytest.mark.parametrize("spacing_mm", [(0.5, 0.5), (1.5, 3.0), (3.0, 8.0)])
+def test_the_outline_is_as_thin_on_coarse_scans(spacing_mm: tuple[float, float]) -> None:
+    """A line as wide as a voxel covers the lesion that it is to outline."""
+    axes = Figure().add_subplot()
+
+    paint.draw_outline(axes, np.ones((2, 3), dtype=bool), spacing_mm, edged=True)
+
+    rim, line = axes.collections
+    assert line.get_linewidth() == [0.5]
+    assert 0.5 < rim.get_linewidth()[0] < 3
+
+
 def test_values_that_are_not_finite_are_black() -> None:
     """A NaN in the scan does not spoil the window of the rest."""
     grid = Grid((20, 20, 8), np.eye(4))

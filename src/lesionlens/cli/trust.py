@@ -28,7 +28,12 @@ __all__ = ["register", "trust"]
 Also = Annotated[list[str], typer.Option(help="Another method to compare with; several times for several.")]
 Checks = Annotated[
     list[str],
-    typer.Option("--check", help="Make this check alone; several times for several. [default: all]"),
+    typer.Option(
+        "--check",
+        metavar="CHECK",
+        help="Make this check alone, several times for several: seen, randomisation, perturbation, stability,"
+        " localisation (needs --mask) or agreement (needs --also). [default: all]",
+    ),
 ]
 Whole = Annotated[
     bool,
@@ -65,12 +70,13 @@ def trust(
     printing: Printing,
 ) -> None:
     """Check how far a map may be believed, and say it in plain words, with numbers and a picture."""
-    from lesionlens.checks import TrustReport
+    from lesionlens.checks import TrustReport, wanted_checks
     from lesionlens.report.console import print_trust
     from lesionlens.report.trust import write_trust
 
     settings = method_options(option)
     asking.check()
+    wanted_checks(check or None, mask=mask is not None, others=bool(also))  # before anything is loaded
 
     with progress_bars(printing.silent) as progress:
 

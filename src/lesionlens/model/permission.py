@@ -71,7 +71,7 @@ def permitted(name_or_path: str | Path, *, trust: Trust = False) -> Permission:
         trusted = trust is True or sha256 in remembered() or _trusts(trust, sha256, path)
         concerns = _concerns(folder)
         if concerns and not trusted:
-            raise UntrustedBundleError(_refusal(path, concerns))
+            raise UntrustedBundleError(_refusal(path, concerns, sha256 or hash_files(folder)))
     # Trust is for what was not judged to be harmless; where all is, the rest of the config need not run at all.
     return Permission(path, embedded, trusted=bool(concerns))
 
@@ -90,13 +90,13 @@ def _trusts(trust: Trust, sha256: str, path: Path) -> bool:
     return True
 
 
-def _refusal(path: Path, concerns: tuple[Concern, ...]) -> str:
+def _refusal(path: Path, concerns: tuple[Concern, ...], sha256: str) -> str:
     listed = "; ".join(str(one) for one in concerns[:_LISTED])
     more = f"; and {len(concerns) - _LISTED} more" if len(concerns) > _LISTED else ""
     return (
         f"Bundle {path} comes from outside LesionLens and would execute what is not known to be harmless:"
         f" {listed}{more}. 'lesionlens bundles check' shows more. If you know where it comes from, allow it with"
-        " --trust (trust=True in Python), or with --trust and its SHA-256 to have it remembered."
+        f" --trust (trust=True in Python), or, to have it remembered, with --trust {sha256}."
     )
 
 

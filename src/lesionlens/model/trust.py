@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from lesionlens.checks import CHECKS, Check, TrustReport
-from lesionlens.errors import ExplainError, InputError, unknown_name
+from lesionlens.checks import Check, TrustReport, wanted_checks
+from lesionlens.errors import ExplainError, InputError
 from lesionlens.explain import Target
 from lesionlens.explain.trust import (
     MapMaker,
@@ -105,7 +105,7 @@ def trust(
     name, why = method_of(bundle, method)
     wish = Wish(name, target, layer, options or {}, TargetSpec(score, over, against, gamma), why=why)
     bundle.require_classes("the checks of a map")
-    wanted = _wanted(checks, mask, also)
+    wanted = wanted_checks(checks, mask=mask is not None, others=bool(also))
     _check_methods(bundle, wish, also)
     grid = volume.grid if isinstance(volume, Volume) else volume[0].grid
     if mask is not None:
@@ -126,19 +126,6 @@ def trust(
     first = seen(heatmap.label, probability, strongest=strongest, limit=threshold)
     work = _Work(bundle, plan, kept, heatmap, mask, tuple(also), whole, seed, progress)
     return work.report(first, wanted)
-
-
-def _wanted(checks: Collection[str] | None, mask: LabelMap | None, also: Sequence[str]) -> list[str]:
-    """Return the checks to make, in their order."""
-    for name in checks or ():
-        if name not in CHECKS:
-            raise ExplainError(unknown_name("check", name, CHECKS))
-    missing = {"localisation": mask is None, "agreement": not also}
-    for name, lacks in missing.items():
-        if lacks and name in (checks or ()):
-            what = "a mask" if name == "localisation" else "other methods"
-            raise ExplainError(f"The check {name!r} needs {what} to compare with; give some, or leave it out.")
-    return [name for name in CHECKS if (checks is None or name in checks) and not missing.get(name)]
 
 
 def _check_methods(bundle: Bundle, wish: Wish, also: Sequence[str]) -> None:

@@ -221,12 +221,11 @@ def draw_outline(
     from matplotlib.collections import LineCollection
 
     padded = np.pad(mask, 1)
-    height, width = spacing_mm
     row, column = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
     level = np.stack([np.stack([column, row], 1), np.stack([column + 1, row], 1)], axis=1)
     row, column = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
     upright = np.stack([np.stack([column, row], 1), np.stack([column, row + 1], 1)], axis=1)
-    segments = np.concatenate([level, upright]) * (width, height)
+    segments = np.concatenate([level, upright]) * spacing_mm[::-1]
     if dashed:
         segments = segments[::2]
     style: dict[str, Any] = {"capstyle": "butt" if dashed else "projecting"}
