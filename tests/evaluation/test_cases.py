@@ -66,5 +66,5 @@ def test_folders_without_a_manifest_or_without_masks_are_refused(tmp_path: Path)
         cases_to_evaluate(tmp_path, table(tmp_path, "input\na.nii.gz\n", "m.csv"))
     with pytest.raises(InputError, match="A manifest goes with the folder"):
         cases_to_evaluate(tmp_path / "m.csv", tmp_path / "m.csv")
-    with pytest.raises(ReadError, match="cannot be read as a CSV table"):
+    with pytest.raises(ReadError, match="There is no file or folder missing"):
         cases_to_evaluate(tmp_path / "missing.csv")

@@ -289,9 +289,9 @@ def test_equal_uids_at_different_places_are_no_copies(tmp_path: Path) -> None:
 
 
 def test_list_series_describes_without_reading_pixels(tmp_path: Path) -> None:
-    """The list gives grid, orientation and verdict of each series; pixel data may even be missing."""
+    """The list gives grid, orientation and verdict of each series; pixel data may even be too short."""
     make_series(tmp_path / "a", Plan(number=2, description="sag", orientation=SAGITTAL))
-    make_series(tmp_path / "b", Plan(number=1, change=lambda dataset, _: dataset.pop("PixelData")))
+    make_series(tmp_path / "b", Plan(number=1, change=lambda dataset, _: setattr(dataset, "PixelData", b"12")))
 
     first, second = list_series(tmp_path)
 
