@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from napari._qt.widgets.qt_viewer_dock_widget import QtViewerDockWidget
 from napari.utils._proxies import PublicOnlyProxy
 from npe2 import PluginManifest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
+from lesionlens.ui.alive import is_alive
 from lesionlens.ui.current import current_of
 from lesionlens.ui.docking import share_place
 from lesionlens.ui.plots.dock import PlotsWidget
 from lesionlens.ui.region_figures import RegionFigures
-from ui_window import WAIT_MS
+from ui_cases import phantom
+from views_window import open_scan
 
 
 @pytest.mark.parametrize("stand_in", [False, True])
@@ -30,6 +33,7 @@ def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository
     contributions = PluginManifest.from_file(repository / "napari.yaml").contributions
     commands = {command.id: str(command.python_name) for command in contributions.commands or []}
     listeners = len(viewer.mouse_drag_callbacks)
+    drawn = list(viewer.window._qt_viewer.canvas.view.scene.children)
     opened = []
 
     for dock in contributions.widgets or []:
@@ -38,13 +42,20 @@ def test_every_dock_of_the_menu_opens_in_an_empty_viewer(viewer: Any, repository
         assert vars(widget)["viewer"] is viewer
         viewer.window.add_dock_widget(widget, name=f"LesionLens {dock.display_name}")
         opened.append(dock.display_name)
-        viewer.window.remove_dock_widget(widget)
-        widget.deleteLater()
+        frame = widget.parentWidget()
+        assert isinstance(frame, QtViewerDockWidget)
+        frame.title.close_button.click()
         QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+        assert not is_alive(widget), dock.display_name
 
     assert opened == ["LesionLens", "Trust", "Importance", "Compare", "Views", "Review", "Plots", "Archive"]
     assert len(viewer.mouse_drag_callbacks) == listeners
+    assert viewer.window._qt_viewer.canvas.view.scene.children == drawn
     viewer.layers.selection.clear()  # events of the viewer find no dock any more
+    open_scan(viewer, phantom())
+    viewer.dims.set_current_step(0, 3)
+    viewer.scene.camera.zoom *= 2
+    viewer.layers.clear()
 
 
 def test_every_dock_is_used_by_a_person_in_a_test(repository: Path) -> None:
@@ -87,6 +98,7 @@ def test_docks_share_one_place(qtbot: Any) -> None:
         window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, frame)
         frame.show()
         frames.append(frame)
-        qtbot.waitUntil(lambda: len(window.tabifiedDockWidgets(frames[0])) == len(frames) - 1, timeout=WAIT_MS)
+        QApplication.sendPostedEvents()  # before the window is drawn: where that takes long, it is seen squeezed
+        assert len(window.tabifiedDockWidgets(frames[0])) == len(frames) - 1
 
     assert set(window.tabifiedDockWidgets(frames[0])) == set(frames[1:])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 if TYPE_CHECKING:
     import napari.viewer
 
-__all__ = ["itself", "share_place"]
+__all__ = ["go_with_frame", "itself", "share_place"]
 
 _OURS = "lesionlens."
 
@@ -33,18 +33,41 @@ def share_place(dock: QWidget) -> None:
     dock.installEventFilter(_Place(dock))
 
 
+def go_with_frame(dock: QWidget) -> None:
+    """Delete a dock when the user closes its frame, so that what it draws, listens to and runs ends with it.
+
+    napari takes the dock out of the frame and leaves it to Python, which deletes it some time later, or never.
+    """
+    dock.installEventFilter(_Frame(dock))
+
+
+class _Frame(QObject):
+    """Waits until a dock is taken out of its frame."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  # Qt's name
+        """Let the dock go after its frame."""
+        if event.type() == QEvent.Type.ParentChange and watched is self.parent() and watched.parent() is None:
+            watched.deleteLater()
+        return super().eventFilter(watched, event)
+
+
 class _Place(QObject):
     """Waits until a dock is shown in a window, and then no more."""
+
+    _shown = Signal()
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock)
         self._dock = dock
+        # After napari has added it and before anything is drawn, for which a timer would wait: below each other docks
+        # would be laid out and drawn for nothing, which takes long where there are canvases in them.
+        self._shown.connect(self._share, Qt.ConnectionType.QueuedConnection)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  # Qt's name
         """Put the dock into its place once napari has added it."""
         if event.type() == QEvent.Type.Show and watched is self._dock:
             self._dock.removeEventFilter(self)
-            QTimer.singleShot(0, self, self._share)
+            self._shown.emit()
         return super().eventFilter(watched, event)
 
     def _share(self) -> None:

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY
-from lesionlens.ui.docking import share_place
+from lesionlens.ui.docking import go_with_frame, share_place
 
 __all__ = [
     "CheckMenu",
@@ -182,6 +182,7 @@ def scrolled(dock: QWidget, *parts: QWidget, stretched: bool = False) -> None:
     layout.addWidget(scroll, 1)
     dock.setMinimumWidth(DOCK_WIDTH)
     share_place(dock)
+    go_with_frame(dock)
 
 
 def bring_into_sight(part: QWidget) -> None:

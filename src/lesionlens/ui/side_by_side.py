@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.compared_layers import side_layers
+from lesionlens.ui.docking import go_with_frame
 from lesionlens.ui.layers import heatmap_of, volume_layer
 from lesionlens.ui.links import Linked
 
@@ -67,6 +68,7 @@ class SideBySide(QWidget):
             Linked(shown, _LOOKS),
             Linked(scans, _LOOKS),
         ]
+        go_with_frame(self)
 
     def shut(self) -> None:
         """Let go of the viewers and their drawings; doing it again changes nothing."""

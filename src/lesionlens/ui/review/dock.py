@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
 from qtpy.compat import isalive
+from qtpy.QtCore import QEvent
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QMainWindow, QPushButton, QWidget
 
@@ -94,6 +95,21 @@ class ReviewWidget(QWidget):
         self.start_section.heading.setChecked(False)
         self._focus_canvas()
         return True
+
+    def event(self, event: QEvent) -> bool:
+        """Store what is there to store before the dock is deleted; nobody shall draw on what is stored no more."""
+        if event.type() == QEvent.Type.DeferredDelete:
+            self._shut()
+        return super().event(event)
+
+    def _shut(self) -> None:
+        self.guard.leave()
+        self.shortcuts.stop()
+        self.reviewer.flush()
+        if self.reviewer.unsaved:
+            show_warning("What you drew last could not be saved; it is lost when its layer is removed.")
+        else:
+            self.reviewer.close_session()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802  # Qt's name
         """Listen to keys while the dock is seen."""

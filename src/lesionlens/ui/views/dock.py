@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QSplitter, QVBoxLayout, QWidget
 from lesionlens.display import PLANES
 from lesionlens.ui import convention
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY, annotate
-from lesionlens.ui.docking import itself, share_place
+from lesionlens.ui.docking import go_with_frame, itself, share_place
 from lesionlens.ui.links import Connections
 from lesionlens.ui.parts import Note
 from lesionlens.ui.slab import slab_of
@@ -59,6 +59,7 @@ class ViewsWidget(QWidget):
         self._arrange()
         self._connect()
         share_place(self)
+        go_with_frame(self)
         # Where napari's window is closed, Qt deletes what is in it without a word.
         self._window = main.window()
         self._window.installEventFilter(self)
