@@ -11,7 +11,8 @@ import pytest
 from napari._qt.widgets.qt_viewer_dock_widget import QtViewerDockWidget
 from napari.utils._proxies import PublicOnlyProxy
 from npe2 import PluginManifest
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from lesionlens.ui.alive import is_alive
@@ -20,6 +21,7 @@ from lesionlens.ui.docking import share_place
 from lesionlens.ui.plots.dock import PlotsWidget
 from lesionlens.ui.region_figures import RegionFigures
 from ui_cases import phantom
+from ui_window import WAIT_MS
 from views_window import open_scan
 
 
@@ -86,19 +88,31 @@ def test_docks_that_were_handed_a_stand_in_know_of_each_other(viewer: Any) -> No
 
 
 def test_docks_share_one_place(qtbot: Any) -> None:
-    """Three docks below each other leave each a few rows, or make the window higher than the screen."""
-    window = QMainWindow()
+    """Three docks below each other leave each a few rows; one that takes long to draw must not be seen so before."""
+    steps: list[str] = []
+
+    class Main(QMainWindow):
+        def tabifyDockWidget(self, first: QDockWidget, second: QDockWidget) -> None:  # noqa: N802  # Qt's name
+            steps.append("tab")
+            super().tabifyDockWidget(first, second)
+
+    class Content(RegionFigures):
+        def showEvent(self, event: QShowEvent) -> None:  # noqa: N802  # Qt's name
+            steps.append("show")
+            super().showEvent(event)
+
+    window = Main()
     qtbot.addWidget(window)
     window.show()
     frames = []
     for _ in range(3):
-        content, frame = RegionFigures(), QDockWidget(window)
+        content, frame = Content(), QDockWidget(window)
         share_place(content)
         frame.setWidget(content)
         window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, frame)
-        frame.show()
+        QTimer.singleShot(0, frame.show)  # as Qt does in a window that is shown
         frames.append(frame)
-        QApplication.sendPostedEvents()  # before the window is drawn: where that takes long, it is seen squeezed
-        assert len(window.tabifiedDockWidgets(frames[0])) == len(frames) - 1
+        qtbot.waitUntil(lambda: len(window.tabifiedDockWidgets(frames[0])) == len(frames) - 1, timeout=8000)
 
     assert set(window.tabifiedDockWidgets(frames[0])) == set(frames[1:])
+    assert steps[-4:] == ["tab", "show", "tab", "show"]

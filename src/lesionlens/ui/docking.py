@@ -25,7 +25,7 @@ def itself(viewer: napari.viewer.Viewer) -> napari.viewer.Viewer:
 
 
 def share_place(dock: QWidget) -> None:
-    """Let a dock share its place with those of LesionLens that are there, as tabs, when it is shown first.
+    """Let a dock share its place with those of LesionLens that are there, as tabs, when it comes into a window.
 
     napari puts docks below each other, where three of them leave each a few rows. Whoever moves one afterwards finds
     it where it was put.
@@ -52,22 +52,23 @@ class _Frame(QObject):
 
 
 class _Place(QObject):
-    """Waits until a dock is shown in a window, and then no more."""
+    """Waits until a dock comes into a window, and then no more."""
 
-    _shown = Signal()
+    _framed = Signal()
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock)
         self._dock = dock
-        # After napari has added it and before anything is drawn, for which a timer would wait: below each other docks
-        # would be laid out and drawn for nothing, which takes long where there are canvases in them.
-        self._shown.connect(self._share, Qt.ConnectionType.QueuedConnection)
+        # Once the frame is added and before it is shown: a dock with canvases takes seconds to draw, and would be seen
+        # squeezed below the others.
+        self._framed.connect(self._share, Qt.ConnectionType.QueuedConnection)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  # Qt's name
-        """Put the dock into its place once napari has added it."""
-        if event.type() == QEvent.Type.Show and watched is self._dock:
+        """Look to where the frame of the dock comes."""
+        changed = event.type() == QEvent.Type.ParentChange and watched is self._dock
+        if changed and isinstance(self._dock.parentWidget(), QDockWidget):
             self._dock.removeEventFilter(self)
-            self._shown.emit()
+            self._framed.emit()
         return super().eventFilter(watched, event)
 
     def _share(self) -> None:
@@ -79,6 +80,7 @@ class _Place(QObject):
         for other in window.findChildren(QDockWidget):
             if other is not frame and _ours(other) and not other.isFloating() and window.dockWidgetArea(other) == area:
                 window.tabifyDockWidget(other, frame)
+                frame.show()
                 frame.raise_()
                 return
 
