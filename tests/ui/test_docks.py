@@ -97,6 +97,8 @@ def test_docks_share_one_place(qtbot: Any) -> None:
             super().tabifyDockWidget(first, second)
 
     class Content(RegionFigures):
+        __module__ = RegionFigures.__module__  # a dock of LesionLens
+
         def showEvent(self, event: QShowEvent) -> None:  # noqa: N802  # Qt's name
             steps.append("show")
             super().showEvent(event)
@@ -112,7 +114,7 @@ def test_docks_share_one_place(qtbot: Any) -> None:
         window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, frame)
         QTimer.singleShot(0, frame.show)  # as Qt does in a window that is shown
         frames.append(frame)
-        qtbot.waitUntil(lambda: len(window.tabifiedDockWidgets(frames[0])) == len(frames) - 1, timeout=8000)
+        qtbot.waitUntil(lambda: len(window.tabifiedDockWidgets(frames[0])) == len(frames) - 1, timeout=WAIT_MS)
 
     assert set(window.tabifiedDockWidgets(frames[0])) == set(frames[1:])
     assert steps[-4:] == ["tab", "show", "tab", "show"]
