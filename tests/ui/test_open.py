@@ -18,6 +18,7 @@ from lesionlens.display import DisplayView
 from lesionlens.heatmap import Heatmap, LabelMap, Provenance
 from lesionlens.io import read, write
 from lesionlens.ui.layers import is_loading
+from lesionlens.ui.notices import show_notes
 from lesionlens.ui.open import open_viewer, save_screenshot, view_scan
 from lesionlens.ui.scans import Request
 from lesionlens.ui.widget import LesionLensWidget
@@ -248,3 +249,13 @@ def test_a_picture_shows_a_series_in_the_plane_that_it_was_taken_in(
 
     assert pictured == seen[0]
     assert pictured[0][0] == {AXIAL: 0, CORONAL: 1, SAGITTAL: 2}[orientation]
+
+
+def test_many_notes_are_one_notice(notifications: list[Any]) -> None:
+    """A report of two hundred findings must not cover the window with two hundred notices."""
+    show_notes([])
+    show_notes(f"lesion {n}: Volume {n} mm3." for n in range(200))
+
+    (notice,) = notifications
+    assert notice.message == "200 notes on what lies over the scan"
+    assert [text for text, _ in notice.actions] == ["Details"]

@@ -31,7 +31,10 @@ class ReportedQuantity:
 
     def __str__(self) -> str:
         unit = "" if self.unit == "1" else f" {self.unit}"
-        return f"{' '.join(filter(None, (self.derivation, self.name))).capitalize()} {self.value:.4g}{unit}"
+        plain = self.name[1:2].islower()  # and no abbreviation, such as MR or 3D
+        name = self.name[:1].lower() + self.name[1:] if self.derivation and plain else self.name
+        words = f"{self.derivation} {name}".strip()
+        return f"{words[:1].upper()}{words[1:]} {self.value:.4g}{unit}"
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_info
-
 from lesionlens.errors import OtherFrameError
 from lesionlens.io.overlay import is_dicom_overlay, read_overlay
 from lesionlens.ui.dialogs import is_one_space
 from lesionlens.ui.jobs import start_job
 from lesionlens.ui.layers import scan_of, volume_of
-from lesionlens.ui.notices import show_failure
+from lesionlens.ui.notices import show_failure, show_notes
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -86,5 +84,4 @@ def _show(viewer: Viewer, scan: Volume, overlays: Sequence[Heatmap | LabelMap]) 
         return
     for overlay in overlays:
         add_overlay(viewer, overlay, scan)
-    for note in dict.fromkeys(note for overlay in overlays for note in overlay.provenance.notes):
-        show_info(note)
+    show_notes(note for overlay in overlays for note in overlay.provenance.notes)

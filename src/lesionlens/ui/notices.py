@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from qtpy.QtWidgets import QApplication, QDialog, QDialogButtonBox, QPlainTextEd
 from lesionlens.ui.dialogs import main_window
 from lesionlens.ui.parts import Note
 
-__all__ = ["DetailsDialog", "in_short", "show_details", "show_failure"]
+__all__ = ["DetailsDialog", "in_short", "show_details", "show_failure", "show_notes"]
 
 # Two or three lines of a dock.
 _SHORT = 120
@@ -23,6 +24,15 @@ def show_failure(message: str, details: str) -> None:
     """Tell the user what went wrong in a sentence; a button beside it shows the details, where there are any."""
     actions = (("Details", partial(show_details, message, details)),) if details else ()
     notification_manager.dispatch(_Failure(message, NotificationSeverity.ERROR, actions))
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Tell the user what to know of something that was opened, all in one notice; a button shows several of them."""
+    found = list(dict.fromkeys(notes))
+    message = found[0] if len(found) == 1 else f"{len(found)} notes on what lies over the scan"
+    actions = (("Details", partial(show_details, message, "\n".join(found))),) if len(found) > 1 else ()
+    if found:
+        notification_manager.dispatch(_Failure(message, NotificationSeverity.INFO, actions))
 
 
 def in_short(message: str) -> str:
@@ -38,7 +48,7 @@ def show_details(message: str, details: str, _notice: Any = None) -> None:
 
 
 class _Failure(Notification):  # type: ignore[misc]  # napari has no hints
-    """An error whose source people can read: napari shows it."""
+    """A notice whose source people can read: napari shows it."""
 
     @property
     def source(self) -> str:
@@ -58,7 +68,7 @@ class DetailsDialog(QDialog):
 
     def __init__(self, message: str, details: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setWindowTitle("LesionLens: what went wrong")
+        self.setWindowTitle("LesionLens: details")
         self.message = Note(message)
         self.lines = QPlainTextEdit(details)
         self.lines.setVisible(bool(details))

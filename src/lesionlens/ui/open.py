@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import napari
 import numpy as np
 from napari.layers import Layer
-from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QApplication
 
 from lesionlens.heatmap import LabelMap
 from lesionlens.report.slices import slice_that_shows
 from lesionlens.ui.layers import heatmap_of, overlay_layer, volume_layer
 from lesionlens.ui.navigation import go_to_slice, show_as_taken
-from lesionlens.ui.notices import show_failure
+from lesionlens.ui.notices import show_failure, show_notes
 from lesionlens.ui.opening import Opening
 from lesionlens.ui.overlays import ELSEWHERE_KEY
 from lesionlens.ui.widget import LesionLensWidget
@@ -104,8 +103,7 @@ def _opened(viewer: napari.Viewer, widget: LesionLensWidget, failures: list[str]
         failures.append(opened.failure)
         show_failure(opened.failure, f"{opened.failure}\n\nThe scan is shown alone.")
     _show_over(viewer, widget, opened.volume, opened.result, opened.overlays)
-    for note in dict.fromkeys(note for overlay in opened.overlays for note in overlay.provenance.notes):
-        show_info(note)
+    show_notes(note for overlay in opened.overlays for note in overlay.provenance.notes)
 
 
 def _show_over(

@@ -13,6 +13,7 @@ from dicom_results import make_results
 from lesionlens.dicom_export import export_dicom
 from lesionlens.errors import ReadError
 from lesionlens.io import read_findings
+from lesionlens.io.reported import ReportedQuantity
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,9 @@ def test_a_finding_says_itself_in_a_sentence(report: Path) -> None:
     assert " mm3, " in first
     assert "Mean probability 0." in first
     assert read_findings(report)[0].kind == "Lesion"
+
+
+def test_abbreviations_in_names_stay_as_they_are() -> None:
+    """Nobody knows what an mr value is."""
+    assert str(ReportedQuantity("MR signal of 3D scan", "99", "1", 4.0, "mm")) == "MR signal of 3D scan 4 mm"
+    assert str(ReportedQuantity("Probability", "99", "1", 0.5, "1", "Mean")) == "Mean probability 0.5"
