@@ -512,6 +512,24 @@ def test_the_dock_reads_out_what_is_under_the_mouse_in_any_view(views: ViewsWidg
     assert "central slice" not in at_rest
 
 
+def test_until_the_mouse_has_moved_the_crosshair_is_read_out(views: ViewsWidget) -> None:
+    """Where a window opens under a mouse that rests, napari's cursor is at the centre, which nobody has pointed at."""
+    volume = phantom()
+    layer = open_scan(views.viewer, volume)
+    views.viewer.mouse_over_canvas = True
+    go_to(views.viewer, volume, CENTRE)
+    settle()
+    at_rest = views.readout.text()
+
+    views.viewer.cursor.position = tuple(layer.data_to_world((0, 0, 0)))
+    settle()
+    moved = views.readout.text()
+    views.viewer.mouse_over_canvas = False
+
+    assert "Crosshair" in at_rest
+    assert "Cursor" in moved
+
+
 def test_crosshairs_cross_at_the_position_and_can_be_hidden(views: ViewsWidget) -> None:
     """The lines of every canvas meet where the position is; a gap leaves the voxel itself free."""
     volume = Volume(np.zeros((20, 30, 10), dtype=np.float32), oblique((20, 30, 10), (1.0, 0.8, 4.0)), "tilted")

@@ -56,6 +56,7 @@ class ViewsWidget(QWidget):
         self._later = _soon(self, self._write)
         self._fit_later = _soon(self, self.linkage.fit_again)
         self._ends = Connections()
+        self._pointed: dict[int, bool] = {}
         self._arrange()
         self._connect()
         share_place(self)
@@ -107,6 +108,8 @@ class ViewsWidget(QWidget):
         for viewer in viewers:
             for event in (viewer.cursor.events.position, viewer.events.mouse_over_canvas, viewer.dims.events.point):
                 self._ends.add(event, self._write_later)
+        for number, viewer in enumerate(viewers):
+            self._follow_mouse(number, viewer)
         self._ends.add(self.viewer.layers.events, self._write_later)
         for pane in self.panes:
             self._ends.add(pane.model.canvas.events.size, self._resized)
@@ -119,6 +122,19 @@ class ViewsWidget(QWidget):
         self.controls.crosshair.setEnabled(not self.linkage.missing)
         self.failure.say(self.linkage.missing)
 
+    def _follow_mouse(self, number: int, viewer: Any) -> None:
+        """Note whether the mouse has moved since it came: before, napari's cursor is anywhere in the plane."""
+        last: list[Any] = []
+
+        def moved(_event: Any = None) -> None:
+            place = [viewer.cursor.position[axis] for axis in viewer.dims.displayed if axis < viewer.dims.ndim]
+            self._pointed[number] = viewer.mouse_over_canvas and (self._pointed.get(number, False) or last != place)
+            last[:] = place
+
+        moved()
+        self._ends.add(viewer.cursor.events.position, moved)
+        self._ends.add(viewer.events.mouse_over_canvas, moved)
+
     def _write_later(self, *_event: Any) -> None:
         self._later.start()
 
@@ -128,8 +144,9 @@ class ViewsWidget(QWidget):
     def _write(self) -> None:
         """Say what is under the cursor, or under the crosshair where the mouse is elsewhere."""
         viewers = [self.viewer, *(pane.model for pane in self.panes)]
-        for viewer in viewers:
-            spot = spot_at(viewer, viewer.cursor.position) if viewer.mouse_over_canvas else None
+        for number, viewer in enumerate(viewers):
+            pointed = viewer.mouse_over_canvas and self._pointed.get(number, False)
+            spot = spot_at(viewer, viewer.cursor.position) if pointed else None
             if spot is not None:
                 self.readout.say(spot_words(spot, source="Cursor", central=slab_of(viewer) is not None))
                 return
