@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import typer
@@ -14,8 +14,10 @@ from lesionlens.cli.options import Command, Input, OtherFrame, Overlay, Overwrit
 from lesionlens.errors import LesionLensError, ReadError
 from lesionlens.progress import silent
 
-__all__ = ["has_display", "open_scan", "register", "require_window", "view"]
+__all__ = ["has_display", "open_scan", "register", "require_window", "said", "view"]
 
+# A report has a note for each finding, which nobody reads by the hundred.
+_NOTES = 3
 # How a scan is read that nobody says anything about.
 _AS_IT_IS = Reading()
 
@@ -94,6 +96,15 @@ def open_scan(
         raise ReadError(failure)
 
 
+def said(notes: Iterable[str]) -> list[str]:
+    """Return the notes on what lies over a scan, each once, and of many only the first and how many more there are."""
+    found = list(dict.fromkeys(notes))
+    more = len(found) - _NOTES
+    return found[:_NOTES] + [f"{more} more, such as one for each finding of a report; the window shows all"] * (
+        more > 0
+    )
+
+
 def _draw(
     scan: Path,
     results: Path | None,
@@ -118,8 +129,8 @@ def _draw(
         for path in overlays
         for found in read_overlay(path, volume, other_frame=other_frame, identified=reading.identified)
     ]
-    for note in dict.fromkeys(note for found in maps for note in found.provenance.notes):
-        typer.echo(f"Note: {note}", err=True)
+    for line in said(note for found in maps for note in found.provenance.notes):
+        typer.echo(f"Note: {line}", err=True)
     with atomic_path(screenshot, overwrite=overwrite) as picture:
         viewer = open_viewer(volume, case, overlays=maps)
         save_screenshot(viewer, picture)
