@@ -16,6 +16,8 @@ from lesionlens.ui.parts import Note
 
 __all__ = ["DetailsDialog", "in_short", "show_details", "show_failure", "show_notes"]
 
+# Notes that a notice has room for.
+_FEW = 3
 # Two or three lines of a dock.
 _SHORT = 120
 
@@ -27,10 +29,11 @@ def show_failure(message: str, details: str) -> None:
 
 
 def show_notes(notes: Iterable[str]) -> None:
-    """Tell the user what to know of something that was opened, all in one notice; a button shows several of them."""
+    """Tell the user what to know of something that was opened, all in one notice; of many a button shows them."""
     found = list(dict.fromkeys(notes))
-    message = found[0] if len(found) == 1 else f"{len(found)} notes on what lies over the scan"
-    actions = (("Details", partial(show_details, message, "\n".join(found))),) if len(found) > 1 else ()
+    many = len(found) > _FEW
+    message = f"{len(found)} notes on what lies over the scan" if many else "\n".join(found)
+    actions = (("Details", partial(show_details, message, "\n".join(found))),) if many else ()
     if found:
         notification_manager.dispatch(_Failure(message, NotificationSeverity.INFO, actions))
 

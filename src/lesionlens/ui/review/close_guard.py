@@ -1,13 +1,19 @@
-"""Asks before a window closes over what could not be stored."""
+"""Asks before a window closes over what could not be stored, and stores it where a dock alone is closed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QMainWindow, QMessageBox
 
-__all__ = ["CloseGuard"]
+if TYPE_CHECKING:
+    from lesionlens.ui.review.reviewer import Reviewer
+    from lesionlens.ui.review.shortcuts import Shortcuts
+
+__all__ = ["CloseGuard", "end_reading"]
 
 
 class CloseGuard(QObject):
@@ -48,3 +54,14 @@ class CloseGuard(QObject):
             buttons.Cancel,
         )
         return bool(answer == buttons.Close)
+
+
+def end_reading(guard: CloseGuard, shortcuts: Shortcuts, reviewer: Reviewer) -> None:
+    """Store what is not stored and close the session, or say that it could not be stored; keys are given back."""
+    guard.leave()
+    shortcuts.stop()
+    reviewer.flush()
+    if reviewer.unsaved:
+        show_warning("What you drew last could not be saved; it is lost when its layer is removed.")
+    else:
+        reviewer.close_session()

@@ -24,7 +24,7 @@ from lesionlens.ui.overlays import Overlays
 from lesionlens.ui.parts import Note, Section, bring_into_sight, column_of, line, scrolled
 from lesionlens.ui.review.actions import Actions
 from lesionlens.ui.review.banner import Banners
-from lesionlens.ui.review.close_guard import CloseGuard
+from lesionlens.ui.review.close_guard import CloseGuard, end_reading
 from lesionlens.ui.review.keys import ACTIONS, KEYS, keep_keys, load_keys
 from lesionlens.ui.review.lists import CaseList, FindingTable, judged_words
 from lesionlens.ui.review.panel import JudgingPanel
@@ -99,17 +99,8 @@ class ReviewWidget(QWidget):
     def event(self, event: QEvent) -> bool:
         """Store what is there to store before the dock is deleted; nobody shall draw on what is stored no more."""
         if event.type() == QEvent.Type.DeferredDelete:
-            self._shut()
+            end_reading(self.guard, self.shortcuts, self.reviewer)
         return super().event(event)
-
-    def _shut(self) -> None:
-        self.guard.leave()
-        self.shortcuts.stop()
-        self.reviewer.flush()
-        if self.reviewer.unsaved:
-            show_warning("What you drew last could not be saved; it is lost when its layer is removed.")
-        else:
-            self.reviewer.close_session()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802  # Qt's name
         """Listen to keys while the dock is seen."""

@@ -127,7 +127,8 @@ class ViewsWidget(QWidget):
         last: list[Any] = []
 
         def moved(_event: Any = None) -> None:
-            place = [viewer.cursor.position[axis] for axis in viewer.dims.displayed if axis < viewer.dims.ndim]
+            cursor = viewer.cursor.position  # while layers come and go it has fewer axes than the viewer, or more
+            place = [cursor[axis] for axis in viewer.dims.displayed if axis < len(cursor)]
             self._pointed[number] = viewer.mouse_over_canvas and (self._pointed.get(number, False) or last != place)
             last[:] = place
 
