@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from lesionlens.errors import ReadError
 from lesionlens.pacs import fetch_series, is_series_url
 from lesionlens.progress import Progress, silent
 
-__all__ = ["fetched", "opened_url"]
+__all__ = ["fetched", "opened_url", "reading_url"]
 
 
 def opened_url(url: str) -> tuple[Any, str]:
@@ -51,14 +53,27 @@ def _fetched(url: str, folder: Path, progress: Progress) -> Path:
     system, path = opened_url(url)
     place = folder / path.rstrip("/").rsplit("/", 1)[-1]
     folder.mkdir(parents=True)
-    try:
+    with reading_url(url):
         if system.isdir(path):
             system.get(path.rstrip("/") + "/", str(place) + "/", recursive=True)
         else:
             system.get_file(path, str(place))
+    return place
+
+
+@contextmanager
+def reading_url(url: str) -> Iterator[None]:
+    """Turn what goes wrong with a URL into one sentence.
+
+    Raises
+    ------
+    ReadError
+        Whatever goes wrong inside.
+    """
+    try:
+        yield
     except Exception as error:  # file systems of all kinds, each with its own errors
         raise ReadError(f"{_named(url)} cannot be read: {error}. Check the URL and the access to it.") from error
-    return place
 
 
 def _named(url: str) -> str:

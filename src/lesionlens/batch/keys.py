@@ -131,16 +131,14 @@ def _of_files(folder: Path, names: Iterable[str]) -> str:
 
 
 def _of_url(url: str) -> str:
-    from lesionlens.batch.fetching import opened_url
+    from lesionlens.batch.fetching import opened_url, reading_url
     from lesionlens.pacs import is_series_url, listed_images, parse_series
 
     if is_series_url(url):  # an image that is changed gets another UID; by which protocol it came is all one
         return digest_of_value([parse_series(url).series, *listed_images(url)])
     system, path = opened_url(url)
-    try:
+    with reading_url(url):
         return digest_of_value([url, str(system.ukey(path))])
-    except Exception as error:  # file systems of all kinds, each with its own errors
-        raise ReadError(f"{url.split('?')[0]} cannot be read: {error}. Check the URL and the access to it.") from error
 
 
 def options_of(case: BatchCase, options: RunOptions, places: Mapping[str, str]) -> RunOptions:
