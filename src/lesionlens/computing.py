@@ -10,10 +10,11 @@ from lesionlens.errors import InputError, unknown_name
 
 __all__ = ["ENGINES", "EXACT", "Computed", "Computing", "EngineName"]
 
-EngineName = Literal["auto", "torch", "torch-bf16", "openvino", "openvino-bf16"]
+EngineName = Literal["auto", "torch", "torch-folded", "torch-bf16", "openvino", "openvino-bf16"]
 ENGINES: Final[dict[EngineName, str]] = {
     "torch": "PyTorch in fp32: what MONAI computes",
     "auto": "the fastest that agrees with fp32 on the first window of the scan",
+    "torch-folded": "PyTorch in fp32, with batch norms folded into the convolutions before them",
     "torch-bf16": "PyTorch in bf16, for processors that have it",
     "openvino": "OpenVINO in fp32, on the processor",
     "openvino-bf16": "OpenVINO in bf16, for processors that have it",

@@ -151,6 +151,27 @@ def test_engine_agrees_with_monai(
     assert largest(found.probabilities, expected) <= 2 * least  # other windows than the one of the check
 
 
+def _with_norm(bundle: Bundle) -> Bundle:
+    """Put a network whose batch norm can be folded in the place of the bundle's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU(), nn.Conv3d(4, 4, 1))
+    return replace(bundle, network=network.eval().requires_grad_(False), engines={})
+
+
+def test_folded_network_agrees_with_itself(bundle: Bundle, prepared: Prepared) -> None:
+    """Fewer steps give the same maps up to rounding, and the record says how far they differ."""
+    single = _with_norm(bundle)
+
+    plain, found = (infer(single, prepared, computing=Computing(n)) for n in ("torch", "torch-folded"))
+
+    assert found.computed is not None
+    assert (found.computed.engine, found.computed.notices) == ("torch-folded", ())
+    assert found.computed.difference is not None
+    assert found.computed.difference <= 1e-5
+    assert largest(found.probabilities, plain.probabilities) <= 1e-5
+
+
 class _OwnNumbers(nn.Module):
     """A network that makes numbers of fp32 of its own, as it does from the given window in bf16 on."""
 
@@ -234,19 +255,24 @@ class TestAutocast:
 
 def test_auto_takes_what_is_faster(bundle: Bundle, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of engines that agree the fastest runs, and a slower one does not."""
-    times = {"torch": 2.0, "torch-bf16": 1.0}
+    times = {"torch": 2.0, "torch-folded": 1.5, "torch-bf16": 1.0}
     monkeypatch.setattr(choice, "bf16_problem", lambda _device: "")
     monkeypatch.setattr("lesionlens.model.engines.torch_engine.bf16_problem", lambda _device: "")
     monkeypatch.setattr(choice, "is_installed", lambda: False)
     monkeypatch.setattr(choice, "_seconds", lambda engine, _window: times[engine.name])
 
+    bundle = _with_norm(bundle)
+
     faster = infer(bundle, prepared, computing=Computing("auto")).computed
     times["torch-bf16"] = 3.0
+    folded = infer(bundle, prepared, computing=Computing("auto")).computed
+    times["torch-folded"] = 4.0
     slower = infer(bundle, prepared, computing=Computing("auto")).computed
 
     assert faster is not None
+    assert folded is not None
     assert slower is not None
-    assert (faster.engine, slower.engine) == ("torch-bf16", "torch")
+    assert (faster.engine, folded.engine, slower.engine) == ("torch-bf16", "torch-folded", "torch")
     assert (slower.difference, slower.notices) == (None, ())
 
 

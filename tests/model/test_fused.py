@@ -9,7 +9,9 @@ import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 
-from lesionlens.model.engines.fused import NarrowUpsampling, fuse
+from lesionlens.model.engines.fused import NarrowUpsampling, fuse, is_fusible
+from lesionlens.model.engines.interface import EngineError
+from lesionlens.model.engines.torch_engine import TorchFolded
 
 # Sums of some hundred products in float32, in another order.
 ROUNDING = 2e-5
@@ -99,3 +101,21 @@ def test_other_upsampling_is_left_alone(stride: int) -> None:
     assert not NarrowUpsampling.suits(nn.ConvTranspose3d(2, 8, 3, stride=2, padding=1, output_padding=1))
     assert not NarrowUpsampling.suits(nn.ConvTranspose3d(2, 2, 3, stride=2, padding=1, output_padding=0))
     assert not NarrowUpsampling.suits(nn.ConvTranspose2d(2, 2, 3, stride=2, padding=1, output_padding=1))
+
+
+def test_nothing_to_fold_is_said() -> None:
+    """A network without batch norms and narrow layers is refused, and not copied."""
+    network = nn.Sequential(nn.Conv3d(1, 8, 3), nn.InstanceNorm3d(8), nn.ReLU())
+    assert not is_fusible(network)
+    with pytest.raises(EngineError, match="nothing in the network can be folded"):
+        TorchFolded(network)
+
+
+def test_a_folded_engine_leaves_the_network_alone() -> None:
+    """The engine gives what the network gives, which still has its norms."""
+    torch.manual_seed(0)
+    network = seasoned(nn.Sequential(nn.Conv3d(1, 8, 3), nn.BatchNorm3d(8), nn.ReLU()))
+    image = torch.randn(2, 1, 6, 7, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(TorchFolded(network)(image), network(image), atol=ROUNDING, rtol=ROUNDING)
+    assert isinstance(network[1], nn.BatchNorm3d)

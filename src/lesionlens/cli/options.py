@@ -283,7 +283,7 @@ Engine = Annotated[
     EngineName,
     typer.Option(
         help="What runs the network: torch computes what MONAI computes; auto the fastest that agrees with it here;"
-        " openvino, torch-bf16 or openvino-bf16 are checked against it. Explanations use torch."
+        " torch-folded, torch-bf16, openvino or openvino-bf16 are checked against it. Explanations use torch."
     ),
 ]
 Memory = Annotated[

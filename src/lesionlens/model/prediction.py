@@ -51,8 +51,8 @@ def predict(
     volume
         The scan, or one volume per input channel, all on one grid.
     engine
-        ``"torch"`` computes what MONAI computes; ``"auto"``, ``"openvino"``, ``"openvino-bf16"`` and ``"torch-bf16"``
-        are checked against it on the first window, see :mod:`lesionlens.computing`.
+        ``"torch"`` computes what MONAI computes; ``"auto"``, ``"torch-folded"``, ``"torch-bf16"``, ``"openvino"`` and
+        ``"openvino-bf16"`` are checked against it on the first window, see :mod:`lesionlens.computing`.
     memory_gib
         GiB that the prediction may take; beyond, windows are joined block by block, and in a file if need be.
     classes

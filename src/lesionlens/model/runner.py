@@ -74,16 +74,20 @@ class Runner:
         plain = window.as_subclass(Tensor)
         return self._once(plain) if self._computing.skip and self._total > 1 else self._run(plain)
 
-    def _run(self, windows: Tensor) -> Tensor:
+    def _choose(self, windows: Tensor) -> Chosen:
         if self._chosen is None:
             left = max(self._total - self._done, 0) // max(self._batch, 1) + 1
             wanted = self._computing.engine if self._total > 1 else "torch"
             self._chosen = choose(self._bundle, wanted, windows, to_run=left, probabilities=self._shown_probabilities)
-        notices = self._chosen.engine.notices
-        output = self._chosen.engine(windows)
-        if self._chosen.engine.notices != notices:
-            output = self._checked_again(self._chosen, windows)
-        if self._chosen.engine.name == "torch":
+        return self._chosen
+
+    def _run(self, windows: Tensor) -> Tensor:
+        chosen = self._choose(windows)
+        notices = chosen.engine.notices
+        output = chosen.engine(windows)
+        if chosen.engine.notices != notices:
+            output = self._checked_again(chosen, windows)
+        if self._choose(windows).engine.name == "torch":
             self._kinds.add(self._final.kind(output))
         self._settle(output)
         return output
@@ -114,7 +118,9 @@ class Runner:
         views = (windows.view(padded, index) for index in order)
         found = next((view for view in views if constant_values(view)[0] is None), None)
         if found is not None:
-            self._run(found.as_subclass(Tensor))
+            self._choose(found.as_subclass(Tensor))
+            if not self._settled:
+                self._run(found.as_subclass(Tensor))
 
     def _shown_probabilities(self, output: Tensor) -> Tensor:
         """Return the probabilities of windows; the first are those of PyTorch in fp32."""

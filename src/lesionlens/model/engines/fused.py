@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["NarrowUpsampling", "fuse"]
+__all__ = ["NarrowUpsampling", "fuse", "is_fusible"]
 
 _CONVOLUTIONS: Final = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _TRANSPOSED: Final = (nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -78,19 +78,40 @@ def fuse(network: nn.Module) -> None:
     network
         A copy of one in eval mode, in fp32; it is changed.
     """
-    times = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
+    for holder, name, home, next_name in list(_norms(network)):
+        layer, folded = holder._modules[name], cast("Any", fuse_conv_bn_eval)  # transposed ones too, unlike its types
+        holder._modules[name] = folded(layer, home._modules[next_name], transpose=isinstance(layer, _TRANSPOSED))
+        home._modules[next_name] = nn.Identity()
+    for holder, name in list(_narrow(network)):
+        holder._modules[name] = NarrowUpsampling(cast("nn.ConvTranspose3d", holder._modules[name]))
+
+
+def is_fusible(network: nn.Module) -> bool:
+    """Say whether :func:`fuse` would change anything."""
+    return next(_norms(network), None) is not None or next(_narrow(network), None) is not None
+
+
+def _norms(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module, str]]:
+    """Yield where each convolution lies that takes the norm behind it, and where that norm lies."""
+    times = _times(network)
     for holder in list(network.modules()):
         for name, (home, next_name) in _in_turn(holder):
             layer, norm = holder._modules[name], home._modules[next_name]
             if _foldable(layer, norm) and times[id(layer)] == times[id(norm)] == 1:
-                folded: Any = fuse_conv_bn_eval  # takes transposed convolutions too, which its types do not say
-                holder._modules[name] = folded(layer, norm, transpose=isinstance(layer, _TRANSPOSED))
-                home._modules[next_name] = nn.Identity()
+                yield holder, name, home, next_name
+
+
+def _narrow(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    times = _times(network)
     for holder in list(network.modules()):
-        for name, layer in list(holder._modules.items()):
-            if layer is not None and NarrowUpsampling.suits(layer) and times[id(layer)] <= 1 and not _watched(layer):
-                assert isinstance(layer, nn.ConvTranspose3d)
-                holder._modules[name] = NarrowUpsampling(layer)
+        for name, layer in holder._modules.items():
+            if layer is not None and NarrowUpsampling.suits(layer) and times[id(layer)] == 1 and not _watched(layer):
+                yield holder, name
+
+
+def _times(network: nn.Module) -> Counter[int]:
+    """Count how often each module occurs, by its id."""
+    return Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
 
 
 def _in_turn(holder: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, str]]]:

@@ -1,4 +1,4 @@
-"""PyTorch as an engine, in fp32 or in bf16."""
+"""PyTorch as an engine: the network as it is, in fewer steps, or in bf16."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from lesionlens.computing import EngineName
 from lesionlens.explain import main_output
 from lesionlens.explain.calling import is_memory
-from lesionlens.model.engines.fused import fuse
+from lesionlens.model.engines.fused import fuse, is_fusible
 from lesionlens.model.engines.interface import EngineError
 
-__all__ = ["TorchBf16", "TorchFp32", "bf16_problem"]
+__all__ = ["TorchBf16", "TorchFolded", "TorchFp32", "bf16_problem"]
 
 _LAST: Final = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -40,6 +40,34 @@ class TorchFp32:
     def __call__(self, windows: Tensor) -> Tensor:
         """Run the network."""
         return main_output(self.network(windows))
+
+
+class TorchFolded:
+    """A copy of the network in fp32 that does the same in fewer steps; see :mod:`lesionlens.model.engines.fused`.
+
+    Parameters
+    ----------
+    network
+        In eval mode; left as it is.
+
+    Raises
+    ------
+    EngineError
+        If nothing in it can be folded.
+    """
+
+    name: Final[EngineName] = "torch-folded"
+    notices: Final[tuple[str, ...]] = ()
+
+    def __init__(self, network: nn.Module) -> None:
+        if not is_fusible(network):
+            raise EngineError("nothing in the network can be folded")
+        self._copy = copy.deepcopy(network)
+        fuse(self._copy)
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        """Run the copy."""
+        return main_output(self._copy(windows))
 
 
 class TorchBf16:
