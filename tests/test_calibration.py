@@ -121,6 +121,36 @@ def test_a_weight_stands_for_as_many() -> None:
     assert weighted["reliability"]["counts"] == repeated["reliability"]["counts"]
 
 
+@pytest.mark.parametrize("background", [0, None])
+def test_a_class_that_is_too_likely_everywhere_is_not_hidden_by_the_other(background: int | None) -> None:
+    """What is 0.1 too much for one of two classes is 0.1 too little for the other: no sum of both may cancel."""
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0.05, 0.85, N)
+    said, happened = true + 0.1, rng.random(N) < true
+    logits = np.stack([np.zeros(N), np.log(said / (1 - said))], axis=1)
+
+    found = scores(logits, np.stack([~happened, happened], axis=1), "softmax", 1.0, background=background)
+
+    assert found["ece"] == pytest.approx(0.1, abs=0.01)
+    assert found["ece"] == pytest.approx(reliability(said, happened).expected_error)
+    assert sum(found["reliability"]["counts"]) == N
+    assert found["ece"] == scores(logits[:, 1:], happened[:, None], "sigmoid", 1.0)["ece"], "one class, asked either way"
+
+
+def test_errors_are_the_means_of_those_of_the_classes_that_are_not_background() -> None:
+    """A loop over classes and bins, in whole numbers."""
+    logits, truth = sampled("softmax", seed=2)
+    p, gaps = probabilities(2 * logits, "softmax"), []
+    for k in (0, 2):
+        each = [(p[:, k] >= n / 20) & (p[:, k] < (n + 1) / 20) for n in range(20)]
+        gaps.append(sum(abs(p[b, k].sum() - truth[b, k].sum()) for b in each if b.any()) / N)
+
+    found = scores(2 * logits, truth, "softmax", 1.0, background=1)
+
+    assert found["ece"] == pytest.approx(np.mean(gaps), abs=1e-9)
+    assert found["brier"] == pytest.approx(np.mean((p - truth)[:, [0, 2]] ** 2))
+
+
 def test_certainty_lies_in_the_last_bin() -> None:
     """A probability of 1 is no number of a bin that does not exist."""
     assert reliability(np.array([0.0, 1.0]), np.array([0, 1]), n_bins=5).counts.tolist() == [1, 0, 0, 0, 1]

@@ -296,9 +296,19 @@ def brier(probability: NDArray[Any], truth: NDArray[Any], *, weights: NDArray[An
 
 
 def scores(
-    logits: NDArray[Any], truth: NDArray[Any], kind: Kind, temperature: float, weights: NDArray[Any] | None = None
+    logits: NDArray[Any],
+    truth: NDArray[Any],
+    kind: Kind,
+    temperature: float,
+    weights: NDArray[Any] | None = None,
+    *,
+    background: int | None = None,
 ) -> dict[str, Any]:
-    """Return errors and diagram of (n, classes) logits at a temperature, all classes pooled.
+    """Return errors and diagram of (n, classes) logits at a temperature.
+
+    Errors are the means of those of the classes, each against all others [1]_; the diagram pools the classes. The
+    background is none of them, and of two exclusive classes the second alone counts: the first one is its mirror image,
+    and in one diagram what is too high for one is too low for the other and adds up to nothing.
 
     Parameters
     ----------
@@ -306,6 +316,8 @@ def scores(
         As of :func:`fit_temperature` and :func:`probabilities`.
     weights
         (n,) what each row stands for; by default 1.
+    background
+        The class that is none, if there is one.
 
     Returns
     -------
@@ -316,18 +328,31 @@ def scores(
     ------
     InputError
         If shapes differ, or there is nothing to score.
+
+    References
+    ----------
+    .. [1] Kull et al., Beyond temperature scaling, NeurIPS 2019, https://arxiv.org/abs/1910.12656, classwise-ECE.
     """
-    p = probabilities(logits, kind, temperature)
+    z = np.asarray(logits)
+    counted = _counted(z.shape[1], kind, background)
+    p, y = probabilities(z, kind, temperature)[:, counted], np.asarray(truth)[:, counted]
     w = None if weights is None else np.broadcast_to(np.asarray(weights)[:, None], p.shape)
-    found = reliability(p, truth, weights=w)
+    each = [reliability(p[:, k], y[:, k], weights=weights) for k in range(len(counted))]
+    found = reliability(p, y, weights=w)
     diagram = {
         "mean_probability": [None if np.isnan(value) else value for value in found.mean_probability.tolist()],
         "frequency": [None if np.isnan(value) else value for value in found.frequency.tolist()],
         "counts": found.counts.tolist(),
     }
     return {
-        "ece": found.expected_error,
-        "ace": found.average_error,
-        "brier": brier(p, truth, weights=w),
+        "ece": float(np.mean([one.expected_error for one in each])),
+        "ace": float(np.mean([one.average_error for one in each])),
+        "brier": brier(p, y, weights=w),
         "reliability": diagram,
     }
+
+
+def _counted(classes: int, kind: Kind, background: int | None) -> list[int]:
+    """Return the classes whose probabilities are scored; see :func:`scores`."""
+    found = [k for k in range(classes) if k != background]
+    return found[1:] if kind == "softmax" and len(found) == classes == 2 else found

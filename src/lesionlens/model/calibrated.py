@@ -113,7 +113,7 @@ def calibrate(bundle: Bundle, cases: Iterable[Case], *, progress: Progress = sil
         n_samples=len(fitted.logits),
         scores={
             name: {
-                when: scores(part.logits, part.truth, kind, t, part.weights)
+                when: scores(part.logits, part.truth, kind, t, part.weights, background=bundle.info.background)
                 for when, t in (("before", 1.0), ("after", temperature))
             }
             for name, part in parts.items()
