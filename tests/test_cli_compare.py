@@ -20,13 +20,14 @@ from tiny_bundles import CENTRE, VOXELWISE_STATE, blob, oblique_grid, straight_g
 Capture = pytest.CaptureFixture[str]
 
 
-def run_of(folder: Path, scan: Volume, *, bias: float = -5.0) -> Path:
+def run_of(folder: Path, scan: Volume, *, bias: float = -5.0, threshold: float = 0.5) -> Path:
     """Write the results of a voxelwise network whose lesion's logit is 10 x and a bias."""
     network = "$torch.nn.Sequential(torch.nn.Identity(), torch.nn.Conv3d(1, 2, 1))"
     state = {"1.weight": VOXELWISE_STATE["weight"], "1.bias": torch.tensor([0.0, bias])}
     made = write_bundle(folder / "b", network=network, state=state, extra={"imports": ["$import torch"]})
     path = ll.write(scan, folder / "scan.nii.gz")
-    return write_case(run_case(RunOptions(path, bundle=str(made), layer="0", trust=True)), folder / "out")
+    options = RunOptions(path, bundle=str(made), layer="0", trust=True, thresholds={"lesion": threshold})
+    return write_case(run_case(options), folder / "out")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folders = root / "first", root / "second"
     for folder in folders:
         folder.mkdir()
-    return run_of(folders[0], scan), run_of(folders[1], scan, bias=-3.0)
+    return run_of(folders[0], scan), run_of(folders[1], scan, bias=-3.0, threshold=0.75)
 
 
 def test_two_models_are_compared_by_files_and_numbers(runs: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
@@ -56,8 +57,10 @@ def test_two_models_are_compared_by_files_and_numbers(runs: tuple[Path, Path], t
     np.testing.assert_allclose(image.affine, first.affine, atol=1e-6)
     assert found["same_scan"]
     assert found["pairs"][0]["mean_difference"] == pytest.approx(float(expected.mean(dtype=np.float64)))
-    a, b = (np.asarray(m.dataobj) >= 0.5 for m in (first, second))
-    assert found["confusion_voxels"] == [[int((~a & ~b).sum()), int((~a & b).sum())], [0, int((a & b).sum())]]
+    a, b = (np.asarray(m.dataobj) >= limit for m, limit in ((first, 0.5), (second, 0.75)))  # each run's own
+    rows = [[int((x & y).sum()) for y in (~b, b)] for x in (~a, a)]
+    assert found["confusion_voxels"] == rows
+    assert found["pairs"][0]["cut"] == "at or above 0.5 and 0.75"
     assert json.loads((out / "comparison.json").read_text())["pairs"] == found["pairs"]
 
 

@@ -177,6 +177,29 @@ def test_the_most_probable_class_counts() -> None:
     assert (class_labels([first], threshold=0.61) == 0).all()
 
 
+def test_each_class_has_its_own_threshold() -> None:
+    """A loop over the voxels: the most probable of those that reach theirs; overlaps are cut there too."""
+    a, b = probability(1, "a"), probability(2, "b")
+    limits = {"a": 0.8, "b": 0.3}
+
+    found = compare_maps([a, b], [a, b], thresholds=(limits, 0.5))
+
+    rows, columns = (
+        [
+            max((p, n) for n, p, limit in ((1, x, of["a"]), (2, y, of["b"]), (0, 0, 0)) if p >= limit)[1]
+            for x, y in zip(a.array.ravel(), b.array.ravel(), strict=True)
+        ]
+        for of in (limits, dict.fromkeys("ab", 0.5))
+    )
+    counts = Counter(zip(rows, columns, strict=True))
+    assert found.confusion is not None
+    assert found.confusion.tolist() == [[counts[row, column] for column in range(3)] for row in range(3)]
+    assert [(pair.cut, pair.overlap.first) for pair in found.pairs] == [
+        ("at or above 0.8 and 0.5", int((a.array >= np.float32(0.8)).sum())),
+        ("at or above 0.3 and 0.5", int((b.array >= np.float32(0.3)).sum())),
+    ]
+
+
 def test_maps_that_speak_of_the_same_are_paired() -> None:
     """By method; else two methods of one class, else two classes; never what could be another."""
     first = [probability(1), heatmap(values(1)), heatmap(values(2), label="edema")]

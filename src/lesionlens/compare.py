@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lesionlens.blocks import pearson
-from lesionlens.confusion import check_maps, class_labels, confusion, map_words, method_of
+from lesionlens.confusion import Limit, check_maps, class_labels, confusion, limit_of, map_words, method_of
 from lesionlens.errors import InputError, unknown_name
 from lesionlens.heatmap import Heatmap, Provenance
 from lesionlens.scales import scale_of
@@ -136,7 +136,7 @@ class Comparison:
 
 
 def compare_maps(
-    first: Sequence[Heatmap], second: Sequence[Heatmap], *, thresholds: tuple[float, float] = (0.5, 0.5)
+    first: Sequence[Heatmap], second: Sequence[Heatmap], *, thresholds: tuple[Limit, Limit] = (0.5, 0.5)
 ) -> Comparison:
     """Compare two sets of maps of one scan.
 
@@ -146,7 +146,7 @@ def compare_maps(
         All on one grid. A map is paired with that of the same kind, class and method; what is left then, with the only
         other one of the same kind and class (two methods), or of the same kind (two classes).
     thresholds
-        Probabilities from which voxels belong to a class, of the first and of the second set.
+        Probabilities from which voxels belong to a class, of the first and of the second set: one, or one by label.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def _full_key(heatmap: Heatmap) -> tuple[str, ...]:
     return heatmap.kind, heatmap.label.lower(), "" if heatmap.kind == "probability" else method_of(heatmap)
 
 
-def pair_of(first: Heatmap, second: Heatmap, *, thresholds: tuple[float, float] = (0.5, 0.5)) -> Pair:
+def pair_of(first: Heatmap, second: Heatmap, *, thresholds: tuple[Limit, Limit] = (0.5, 0.5)) -> Pair:
     """Compare two maps on one grid, whatever they show.
 
     Parameters
@@ -208,8 +208,9 @@ def pair_of(first: Heatmap, second: Heatmap, *, thresholds: tuple[float, float] 
     """
     check_maps(first, second)
     if first.kind == second.kind == "probability":
-        a, b = (m.array >= np.float32(limit) for m, limit in zip((first, second), thresholds, strict=True))
-        cut = f"at or above {thresholds[0]:g} and {thresholds[1]:g}"
+        limits = [limit_of(limit, m.label) for m, limit in zip((first, second), thresholds, strict=True)]
+        a, b = (m.array >= np.float32(limit) for m, limit in zip((first, second), limits, strict=True))
+        cut = f"at or above {limits[0]:g} and {limits[1]:g}"
     else:
         a, b = hottest(first, HOTTEST_SHARE), hottest(second, HOTTEST_SHARE)
         cut = f"among the highest {100 * HOTTEST_SHARE:g} % and above 0"
@@ -217,7 +218,7 @@ def pair_of(first: Heatmap, second: Heatmap, *, thresholds: tuple[float, float] 
 
 
 def _class_confusion(
-    first: Sequence[Heatmap], second: Sequence[Heatmap], thresholds: tuple[float, float]
+    first: Sequence[Heatmap], second: Sequence[Heatmap], thresholds: tuple[Limit, Limit]
 ) -> tuple[tuple[str, ...], NDArray[np.int64] | None]:
     sets = [[m for m in maps if m.kind == "probability"] for maps in (first, second)]
     if not all(sets):
@@ -299,7 +300,9 @@ def correlations(maps: Sequence[Heatmap], *, kind: Correlation = "pearson") -> N
     inside = _valid(*maps)
     if kind == "pearson":
         return pearson([heatmap.array for heatmap in maps], inside, constant=_CONSTANT).clip(-1, 1)
-    centred = [_centred(_ranks(heatmap.array[inside])) for heatmap in maps]
+    from scipy.stats import rankdata
+
+    centred = [_centred(np.asarray(rankdata(heatmap.array[inside]), dtype=np.float64)) for heatmap in maps]
     found = np.array([[a @ b for b in centred] for a in centred])
     return found.clip(-1, 1)
 
@@ -383,12 +386,6 @@ def _valid(*maps: Heatmap) -> NDArray[np.bool_]:
         if heatmap.volume.valid is not None:
             inside &= heatmap.volume.valid
     return inside
-
-
-def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    from scipy.stats import rankdata
-
-    return np.asarray(rankdata(values), dtype=np.float64)
 
 
 def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,28 @@ from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap
 from lesionlens.regions import check_same_grid
 
-__all__ = ["check_maps", "class_labels", "confusion", "map_words", "method_of"]
+__all__ = ["Limit", "check_maps", "class_labels", "confusion", "limit_of", "map_words", "method_of"]
+
+# Probability from which a voxel belongs to a class: one for all, or one for each by its name.
+Limit = float | Mapping[str, float]
 
 
-def class_labels(probabilities: Sequence[Heatmap], *, threshold: float) -> NDArray[np.unsignedinteger[Any]]:
+def limit_of(limit: Limit, label: str) -> float:
+    """Return the probability from which a voxel belongs to a class."""
+    return limit[label] if isinstance(limit, Mapping) else limit
+
+
+def class_labels(probabilities: Sequence[Heatmap], *, threshold: Limit) -> NDArray[np.unsignedinteger[Any]]:
     """Return for each voxel the number of its class from 1, in the order of the maps; 0 below the threshold.
 
-    Where several reach it, the most probable one counts.
+    Where several classes reach theirs, the most probable one counts.
 
     Parameters
     ----------
     probabilities
         One map for each class, in [0, 1], on one grid.
     threshold
-        Probability in (0, 1] from which a voxel belongs to a class.
+        Probability in (0, 1] from which a voxel belongs to a class; one for all, or one for each label.
 
     Returns
     -------
@@ -39,13 +47,13 @@ def class_labels(probabilities: Sequence[Heatmap], *, threshold: float) -> NDArr
         If there are no maps, or their grids differ.
     """
     check_maps(*probabilities)
-    highest = np.array(probabilities[0].array)
-    found = np.ones_like(highest, dtype=np.min_scalar_type(len(probabilities)))
-    for n, heatmap in enumerate(probabilities[1:], start=2):
-        above = heatmap.array > highest
+    shape = probabilities[0].grid.shape
+    found = np.zeros(shape, dtype=np.min_scalar_type(len(probabilities)))
+    highest = np.full(shape, -np.inf, dtype=np.float32)
+    for n, heatmap in enumerate(probabilities, start=1):
+        above = (heatmap.array > highest) & (heatmap.array >= np.float32(limit_of(threshold, heatmap.label)))
         found[above] = n
         np.copyto(highest, heatmap.array, where=above)
-    found[highest < np.float32(threshold)] = 0
     return found
 
 

@@ -10,9 +10,10 @@ from lesionlens.cli.options import AsJson, Command, OptionalOut, Overwrite, Resu
 from lesionlens.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lesionlens.compare import Comparison
+    from lesionlens.heatmap import Heatmap
 
 __all__ = ["compare", "register"]
 
@@ -37,8 +38,7 @@ def compare(
             f"The results in {first} lie on {_grid(record_a)}, those in {second} on {_grid(record_b)}; maps are"
             " compared on one grid, so bring the scans to one (register and resample them) and run both again."
         )
-    thresholds = (float(record_a["options"]["threshold"]), float(record_b["options"]["threshold"]))
-    found = compare_maps(maps_a, maps_b, thresholds=thresholds)
+    found = compare_maps(maps_a, maps_b, thresholds=(_limits(maps_a, record_a), _limits(maps_b, record_b)))
     if out is not None:
         with atomic_folder(out, overwrite=overwrite) as folder:
             write_comparison(found, folder, chains=[record_a.get("chain"), record_b.get("chain")])
@@ -49,6 +49,12 @@ def compare(
     _print(found, same)
     if out is not None:
         typer.echo(f"The comparison is in {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
+
+
+def _limits(maps: Sequence[Heatmap], record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the probability of each class at which the run itself took voxels for regions."""
+    own, common = record.get("thresholds", {}), record["options"]["threshold"]
+    return {heatmap.label: float(own.get(heatmap.label, common)) for heatmap in maps}
 
 
 def _grid(record: Mapping[str, Any]) -> str:
