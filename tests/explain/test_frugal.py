@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -52,6 +53,45 @@ def test_gradients_stay_the_same_to_the_last_bit(layout: torch.memory_format, dt
     (found,) = torch.autograd.grad(output.square().sum(), image)
 
     assert torch.equal(found, expected)
+
+
+def _names(output: Tensor) -> set[str]:
+    """Return the names of all steps of a graph."""
+    found, waiting = set(), [output.grad_fn]
+    while waiting:
+        step = waiting.pop()
+        found.add(step.name())
+        waiting += [before for before, _ in step.next_functions if before is not None]
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_frozen_slope_gets_no_gradient_and_changes_no_bit(dtype: torch.dtype) -> None:
+    """Values at, below and above 0 and of both signs of the slope; the slopes of channels stay as they are."""
+    for slopes, leaky in (([0.3], True), ([-0.7], True), ([0.1, 0.2], False)):
+        layer = nn.PReLU(len(slopes)).to(dtype).requires_grad_(False)
+        layer.weight.copy_(torch.tensor(slopes))
+        image = torch.linspace(-2, 2, 54).view(1, 2, 3, 3, 3).to(dtype)
+        image[0, 0, 0, 0, :2] = torch.tensor([0.0, -0.0])
+        seed = torch.linspace(3, -1, 54).view_as(image).to(dtype)
+        results = []
+        for mode in (nullcontext(), FrugalConvolutions()):
+            leaf = image.clone().requires_grad_()
+            with mode:
+                output = layer(leaf)
+            results.append((output.detach(), torch.autograd.grad(output, leaf, seed, retain_graph=True)[0]))
+        assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+        assert ("LeakyReluBackward0" in _names(output)) == leaky
+
+
+def test_a_slope_that_learns_gets_its_gradient() -> None:
+    """Whoever trains a network inside gets it."""
+    layer, image = nn.PReLU(), torch.linspace(-2, 2, 27).view(1, 1, 3, 3, 3)
+
+    with FrugalConvolutions():
+        layer(image).sum().backward()
+
+    assert layer.weight.grad.item() == pytest.approx(float(image.clamp(max=0).sum()))
 
 
 def test_autocast_and_a_graph_that_is_kept() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 
 import lesionlens as ll
 from lesionlens.batch import verify
-from lesionlens.calibration import Calibration
+from lesionlens.calibration import Calibration, fit_temperature
 from lesionlens.cli import main
 from lesionlens.errors import BundleError, InputError
 from lesionlens.heatmap import LabelMap, Provenance
 from lesionlens.model import classify, load_bundle, predict
+from lesionlens.model.activation import Activation
 from lesionlens.model.calibrated import calibrate, calibrated
 from lesionlens.volume import Grid, Volume
 from tiny_bundles import RAS, VOXELWISE_STATE, blob, classifier, straight_grid, write_bundle
@@ -63,6 +65,27 @@ def test_a_bundle_that_is_too_sure_is_found_out_and_repaired(tmp_path: Path, end
     (plain,) = predict(bundle, scan)
     assert plain.volume.name == "probability of lesion"
     assert "temperature" not in plain.provenance.options
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_the_temperature_is_the_best_for_what_is_applied(kind: Any) -> None:
+    """A network that gives probabilities has rounded some of them to 0 and 1: they are fitted as they are divided."""
+    rng = np.random.default_rng(0)
+    z = rng.choice([-30.0, -3.0, -1.0, 1.0, 3.0, 30.0], 4000)
+    true = rng.random(z.size) < 1 / (1 + np.exp(-z.clip(-4, 4) / 1.5))
+    p = torch.sigmoid(torch.from_numpy(z).float())
+    output = torch.stack([1 - p, p]) if kind == "softmax" else p[None]
+    activation = Activation(kind, applied=True)
+
+    fitted = fit_temperature(
+        activation.logits(output).numpy().T, (np.stack([~true, true], 1) if kind == "softmax" else true[:, None]), kind
+    )
+
+    def loss(temperature: float) -> float:
+        q = replace(activation, temperature=temperature).probabilities(output)[-1].double().numpy().clip(1e-12, 1)
+        return -float(np.where(true, np.log(q), np.log1p(-q.clip(0, 1 - 1e-12))).mean())
+
+    assert loss(fitted) < min(loss(0.97 * fitted), loss(fitted / 0.97))
 
 
 def test_the_band_leaves_the_easy_background_out(tmp_path: Path) -> None:

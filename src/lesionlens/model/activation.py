@@ -62,12 +62,20 @@ class Activation:
         """Turn an output, channels first, into probabilities."""
         if self.applied and self.temperature == 1:
             return output
-        if self.applied:  # back to logits first; what was rounded to 0 or 1 stays close to it
-            output = output.clamp(_TINY, 1)
-            output = output.log() if self.kind == "softmax" else torch.logit(output, eps=_ROUNDING / 10)
+        output = self.logits(output)
         if self.temperature != 1:  # a copy of all outputs that nobody needs
             output = output / self.temperature
         return torch.softmax(output, dim=0) if self.kind == "softmax" else torch.sigmoid(output)
+
+    def logits(self, output: Tensor) -> Tensor:
+        """Return the logits of an output; of probabilities those that lead to them.
+
+        What was rounded to 0 or 1 stays close to it.
+        """
+        if not self.applied:
+            return output
+        output = output.clamp(_TINY, 1)
+        return output.log() if self.kind == "softmax" else torch.logit(output, eps=_ROUNDING / 10)
 
 
 def stated(postprocessing: Sequence[Any], n_outputs: int) -> Activation:

@@ -27,8 +27,6 @@ BAND_MM: Final = 5.0
 # Voxels of a case that are kept, in the band and as many beside it: enough for errors of a thousandth, and so that no
 # case outweighs the others.
 _MOST_VOXELS: Final = 50_000
-# Below this, what a network has rounded to 0 has no logarithm.
-_TINY: Final = 1e-12
 
 Case = tuple[Volume, LabelMap | str]
 
@@ -122,12 +120,8 @@ def calibrate(bundle: Bundle, cases: Iterable[Case], *, progress: Progress = sil
 
 
 def _logits(inference: Inference) -> NDArray[np.float64]:
-    """Return logits (K, ...); of a network that gives probabilities, those that lead to them."""
-    output = np.asarray(inference.output.numpy(), dtype=np.float64)
-    if not inference.activation.applied:
-        return output
-    p = output.clip(_TINY, 1 - _TINY)
-    return np.asarray(np.log(p) if inference.activation.kind == "softmax" else np.log(p) - np.log1p(-p))
+    """Return logits (K, ...), the very ones that the temperature will divide."""
+    return np.asarray(inference.activation.logits(inference.output).numpy(), dtype=np.float64)
 
 
 def _voxels(bundle: Bundle, inference: Inference, mask: LabelMap) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -62,6 +62,37 @@ def test_boxes_keep_to_the_cells_of_a_network_that_has_any() -> None:
     assert grid_of(coarse, (1, 1, 200, 200, 200)) == 32
 
 
+class _Thirds(nn.Module):
+    """Cells of three voxels, cut to the size of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(1, 4, 3, stride=3, padding=1), nn.ConvTranspose2d(4, 2, 3, stride=3)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, 2, *spatial)."""
+        height, width = image.shape[2:]
+        found: torch.Tensor = self.up(torch.tanh(self.down(image)))[..., :height, :width]
+        return found
+
+
+def test_cells_that_fit_into_no_box_leave_the_image_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box from voxel 32 on has other cells of three voxels than the image, and another target."""
+    monkeypatch.setattr(subject, "SMALL_VOXELS", 0)
+    torch.manual_seed(0)
+    network, image = _Thirds().eval(), torch.rand(1, 1, 192, 192)
+    region = torch.zeros(192, 192, dtype=torch.bool)
+    region[70:72, 70:72] = True
+    target = RegionMargin(1, region=region)
+    place = (..., slice(32, 128), slice(32, 128))
+    part = RegionMargin(1, region=region[place])
+
+    assert reach_of(network, (1, 1, 192, 192)) is not None
+    assert abs(float(part(network(image[place])) - target(network(image)))) > 1e-3
+    assert grid_of(network, (1, 1, 192, 192)) is None
+    assert focused(Inference(network, image), target) is None
+
+
 def test_nothing_outside_the_box_changes_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """A U-Net on its box gives the target of the whole image, and of any image that differs outside alone."""
     monkeypatch.setattr(subject, "SMALL_VOXELS", 0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,18 @@ def test_shares_are_the_formulas_of_the_literature(seed: int) -> None:
     assert found.points_inside == mask[strongest_first[0]]
     assert found.mass_accuracy == pytest.approx(mass / sum(max(values[place], 0.0) for place in places))
     assert found.rank_accuracy == np.mean([mask[place] for place in strongest_first[: mask.sum()]])
+
+
+def test_equal_values_are_ranked_by_no_place() -> None:
+    """Most of a map may be 0: the mean over all orders of the equal ones, and the same for the mirror image of both."""
+    values, mask = np.array([2.0, 1.0, 1.0, 1.0, 0.0]), np.array([0, 1, 1, 0, 1], dtype=bool)
+    orders = [order for order in permutations(range(5)) if (np.diff(values[list(order)]) <= 0).all()]
+    expected = np.mean([mask[list(order[:3])].mean() for order in orders])
+
+    found = [localisation(values[::step, None, None], mask[::step, None, None]) for step in (1, -1)]
+
+    assert found[0].rank_accuracy == pytest.approx(expected)
+    assert found[0] == found[1]
 
 
 def test_the_mask_itself_is_perfect_and_its_opposite_is_not() -> None:

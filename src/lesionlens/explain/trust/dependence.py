@@ -77,17 +77,29 @@ def _one_side(network: nn.Module, shape: tuple[int, ...], axis: int, *, after: b
     return int((~free).nonzero().max()) + 1 if not bool(free.all()) else 0
 
 
-def grid_of(network: nn.Module, image_shape: Sequence[int]) -> int:
+def grid_of(network: nn.Module, image_shape: Sequence[int]) -> int | None:
     """Return the multiple of voxels at which a box may begin: 1 where every layer has the size of the image, else 32.
 
     Parameters
     ----------
     network, image_shape
         As of :func:`reach_of`.
+
+    Returns
+    -------
+    int or None
+        None where 32 is no multiple of the stride of some layer, such as 3.
     """
     trace = small_trace(network, tuple(image_shape))
-    sizes = {call.out_shape[2:] for call in trace.calls if call.out_shape and len(call.out_shape) == len(trace.shape)}
-    return 1 if sizes <= {trace.shape[2:]} else _GRID
+    strides = {
+        voxels / cells
+        for call in trace.calls
+        if call.out_shape and len(call.out_shape) == len(trace.shape)
+        for voxels, cells in zip(trace.shape[2:], call.out_shape[2:], strict=True)
+    }
+    if any(_GRID % stride for stride in strides):
+        return None
+    return 1 if strides <= {1} else _GRID
 
 
 def box_around(region: Tensor, reach: Sequence[tuple[int, int]], *, grid: int = _GRID) -> tuple[slice, ...]:

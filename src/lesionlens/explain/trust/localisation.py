@@ -43,7 +43,8 @@ class Localisation:
     mass_accuracy
         Share of the map's positive sum on the mask.
     rank_accuracy
-        Share of marked ones among the strongest voxels, as many as are marked.
+        Share of marked ones among the strongest voxels, as many as are marked; of equal ones where that many end, the
+        share to expect.
     average_precision
         Area under precision and recall, VxAP.
     max_f1, max_f1_threshold
@@ -127,7 +128,7 @@ def localisation(
         marked_share=float(marked.mean()),
         points_inside=float(marked[scores == scores.max()].mean()),
         mass_accuracy=float(positive[marked].sum() / positive.sum()) if positive.any() else 0.0,
-        rank_accuracy=float(marked[np.argsort(-scores, kind="stable")[: marked.sum()]].mean()),
+        rank_accuracy=float(np.interp(marked.sum(), [0, *taken], [0, *hits]) / marked.sum()),
         average_precision=float(np.sum(np.diff(recall, prepend=0.0) * precision)),
         max_f1=float(f1[best]),
         max_f1_threshold=float(thresholds[best]),

@@ -144,9 +144,10 @@ def _box(inference: Inference, region: Tensor) -> tuple[Tensor, Tensor, str] | N
     if not bool(region.any()) or image.numel() < SMALL_VOXELS:
         return None
     reach = reach_of(inference.network, image.shape)
-    if reach is None:
+    grid = None if reach is None else grid_of(inference.network, image.shape)
+    if reach is None or grid is None:
         return None
-    place = box_around(region, reach, grid=grid_of(inference.network, image.shape))
+    place = box_around(region, reach, grid=grid)
     inside = region[place].clone()
     if inside.numel() > WORTHWHILE * region.numel():
         return None
