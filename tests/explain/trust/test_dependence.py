@@ -80,7 +80,7 @@ def test_cells_that_fit_into_no_box_leave_the_image_whole(monkeypatch: pytest.Mo
     """A box from voxel 32 on has other cells of three voxels than the image, and another target."""
     monkeypatch.setattr(subject, "SMALL_VOXELS", 0)
     torch.manual_seed(0)
-    network, image = _Thirds().eval(), torch.rand(1, 1, 192, 192)
+    network, image = _Thirds().eval().requires_grad_(False), torch.rand(1, 1, 192, 192)
     region = torch.zeros(192, 192, dtype=torch.bool)
     region[70:72, 70:72] = True
     target = RegionMargin(1, region=region)
