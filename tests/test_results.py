@@ -66,7 +66,7 @@ def test_uncertainty_is_written_and_read_back(sampled: CaseResult, tmp_path: Pat
     """Maps with their units, the spread of every region in the table, and all of it in the record."""
     out = write_case(sampled, tmp_path / "out")
 
-    names = ["entropy", "mean", "mutual-information", "sd"]
+    names = ["entropy", "mean", "mutual-information", "sd", "volume-cov"]
     assert {p.name for p in out.iterdir()} == FILES | {f"uncertainty_{name}_lesion.nii.gz" for name in names}
     mean = nib.load(out / "uncertainty_mean_lesion.nii.gz")
     np.testing.assert_allclose(np.asarray(mean.dataobj), sampled.probabilities[0].array, atol=1e-6)  # voxelwise network
@@ -77,7 +77,7 @@ def test_uncertainty_is_written_and_read_back(sampled: CaseResult, tmp_path: Pat
     record = json.loads((out / "record.json").read_text())
     assert record["options"]["uncertainty"] == "tta"
     assert len(record["uncertainty"]["samples"]) == 8
-    assert [m["unit"] for m in record["maps"]] == ["probability", "", "probability", "probability", "nats", "nats"]
+    assert [m["unit"] for m in record["maps"]] == ["probability", "", "probability", "probability", "nats", "nats", ""]
     back = read_case(out, sampled.volume)
     assert back.volume_spreads == sampled.volume_spreads
     assert [(m.name, m.kind, m.volume.unit) for m in back.uncertainties] == [

@@ -152,6 +152,24 @@ def test_lesions_are_by_default_those_of_the_mean_map() -> None:
     assert found.total_volume("lesion").mean_mm3 == pytest.approx((4 + 4 + 10) / 3 * 18.0)
 
 
+def test_each_lesion_is_painted_with_the_cov_of_its_volume() -> None:
+    """Slices: 3, 3 and 5 of the first; 3, 0 and 0 of the second; the third is in no sample."""
+    made = uncertainty_of([box(2, 4) | box(20, 22), box(2, 4), box(2, 6)])
+    labels = box(2, 4) + 2 * box(20, 22) + 3 * box(27, 28).astype(np.int32)
+
+    found = made.with_volume_maps({"lesion": labels}, {"lesion": made.volumes("lesion", labels)})
+
+    painted = found.map_of("volume CoV", "lesion")
+    volumes = [[3, 3, 5], [3, 0, 0], [1, 0, 0]]
+    expected = [0.0, *(np.std(row, ddof=1) / np.mean(row) for row in volumes)]
+    np.testing.assert_allclose(painted.array, np.array(expected)[labels], rtol=1e-6)
+    assert painted.name == "uncertainty_volume-cov_lesion"
+    assert found.maps[:-1] == made.maps
+    assert [note for note in painted.provenance.notes if "region" in note] == [
+        "No sample has region 3: the map shows the largest CoV of 3 samples there."
+    ]
+
+
 def test_a_map_that_does_not_exist_is_refused_with_those_that_do() -> None:
     """A typing error has a way out."""
     with pytest.raises(InputError, match="no uncertainty map 'variance of lesion'; choose one of: mean of lesion"):

@@ -115,6 +115,7 @@ def run_case(
     with clock.stage("measure", progress, "Measuring regions"):
         measured = _measured(options, volume, output, maps, thresholds, anatomy)
     spreads = _spreads(sampled, measured.labels, options.rules)
+    sampled = sampled.with_volume_maps(measured.labels, spreads) if sampled else None
     return CaseResult(
         volume=volume,
         bundle=bundles[0].title,

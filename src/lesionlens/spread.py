@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
@@ -29,16 +29,29 @@ from lesionlens.regions import label_regions
 from lesionlens.rules import Connectivity
 from lesionlens.volume import Grid
 
-__all__ = ["LARGEST", "MEASURES", "SAME_TWICE", "UNITS", "Measure", "RunningSpread", "Uncertainty", "VolumeSpread"]
+__all__ = [
+    "LARGEST",
+    "MEASURES",
+    "SAME_TWICE",
+    "UNITS",
+    "VOLUME_COV",
+    "Measure",
+    "RunningSpread",
+    "Uncertainty",
+    "VolumeSpread",
+]
 
 Measure = Literal["mean", "sd", "entropy", "mutual information"]
 MEASURES: Final = get_args(Measure)
+#: Method of the map that paints each lesion with how far its volume spreads.
+VOLUME_COV: Final = "volume CoV"
 UNITS: Mapping[str, str] = MappingProxyType(
-    {"mean": "probability", "sd": "probability", "entropy": "nats", "mutual information": "nats"}
+    {"mean": "probability", "sd": "probability", "entropy": "nats", "mutual information": "nats", VOLUME_COV: "CoV"}
 )
-# What a measure can reach (the SD of few samples, which is divided by n - 1, a little more): pictures share this scale.
+# What a measure can reach (the SD of few samples, which is divided by n - 1, a little more; a CoV of 1 is an SD as
+# large as the mean, beyond which a volume says nothing): pictures share this scale.
 LARGEST: Mapping[str, float] = MappingProxyType(
-    {"mean": 1.0, "sd": 0.5, "entropy": math.log(2), "mutual information": math.log(2)}
+    {"mean": 1.0, "sd": 0.5, "entropy": math.log(2), "mutual information": math.log(2), VOLUME_COV: 1.0}
 )
 #: Of an ensemble that would show certainty where there was nothing to disagree.
 SAME_TWICE: Final = (
@@ -224,6 +237,24 @@ class Uncertainty:
             raise InputError(unknown_name("uncertainty map", f"{measure} of {label}", found))
         return found[f"{measure} of {label}"]
 
+    def with_volume_maps(
+        self, labels: Mapping[str, NDArray[Any]], spreads: Mapping[str, Sequence[VolumeSpread]]
+    ) -> Uncertainty:
+        """Add a map for each class that paints its lesions with the CoV of their volumes, 0 outside.
+
+        A lesion that no sample has gets the largest CoV that so many samples can have, that of one which has it.
+
+        Parameters
+        ----------
+        labels, spreads
+            By class, (i, j, k) integers that number its lesions from 1, and the spread of each.
+        """
+        added = [
+            _painted(self.map_of("mean", label), labels[label], found, len(self.samples))
+            for label, found in spreads.items()
+        ]
+        return replace(self, maps=(*self.maps, *added))
+
     def volumes(
         self, label: str, regions: NDArray[Any] | None = None, *, connectivity: Connectivity = 26
     ) -> tuple[VolumeSpread, ...]:
@@ -251,3 +282,19 @@ class Uncertainty:
         shape = self.map_of("mean", label).grid.shape
         unpack = partial(np.unpackbits, count=math.prod(shape))
         return (unpack(packed).reshape(shape).astype(bool) for packed in self.masks[label])
+
+
+def _painted(mean: Heatmap, labels: NDArray[Any], spreads: Sequence[VolumeSpread], samples: int) -> Heatmap:
+    values = np.zeros(len(spreads) + 1, dtype=np.float32)
+    for one in spreads:
+        values[one.label] = math.sqrt(samples) if one.cov is None else one.cov
+    missing = [str(one.label) for one in spreads if one.cov is None]
+    note = f"No sample has region {', '.join(missing)}: the map shows the largest CoV of {samples} samples there."
+    made = replace(
+        mean.provenance,
+        method=VOLUME_COV,
+        target=f"CoV of the volume of each region of {mean.label!r} over {samples} samples",
+        notes=(*mean.provenance.notes, *[note] * bool(missing)),
+    )
+    named = mean.volume.with_array(values[labels], name=f"{VOLUME_COV} of {mean.label}", unit="")
+    return replace(mean, volume=named, provenance=made)

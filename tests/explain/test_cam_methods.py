@@ -479,6 +479,31 @@ def test_nothing_is_left_behind(method: str) -> None:
     assert torch.equal(image, image_before)
 
 
+@pytest.mark.parametrize("windows", [None, Windows.sliding((12, 6, 6), (6, 6, 6), overlap=0.5)])
+def test_xgradcam_divides_by_no_rounding_errors(windows: Windows | None) -> None:
+    """The output of an instance norm sums to 0: a quotient by what rounding left would be millions times too large."""
+    norm = nn.InstanceNorm3d(2, affine=True)
+    network = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), norm, nn.Tanh(), nn.Conv3d(2, 2, 1))
+    target = RegionMargin(1, region=torch.ones(12, 6, 6, dtype=torch.bool))
+    inference = Inference(network, torch.randn(1, 1, 12, 6, 6), windows)
+
+    def weights() -> Any:
+        return apply_method(inference, target, method="xgradcam", layer="1")
+
+    with pytest.raises(ExplainError, match="layer '1' are nothing but rounding"):
+        weights()
+    with torch.no_grad():
+        norm.bias[1] = 0.5
+    one = weights()
+    assert one.weights[0] == 0
+    assert abs(one.weights[1]) > 1e-3
+    assert "In 1 of 2 channels the values cancel; XGrad-CAM has no weight for these." in one.notes
+    with torch.no_grad():
+        norm.bias[0] = -0.5
+    assert weights().weights.all()
+    assert not any("channels the values cancel" in note for note in weights().notes)
+
+
 # --------------------------------------------------------------------------------------------------- several layers
 
 

@@ -314,14 +314,26 @@ def test_nothing_is_stored_upstream_of_the_layer() -> None:
     assert sum(cut_bytes) <= activation_bytes
 
 
+class _Named(nn.Module):
+    """Calls its last module by the name of the argument."""
+
+    def __init__(self, network: nn.Module, final: nn.Module) -> None:
+        super().__init__()
+        self.network, self.final = network, final
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return what the last module gives."""
+        found: Tensor = self.final(input=self.network(image))
+        return found
+
+
 @pytest.mark.parametrize("final", [nn.Softmax(dim=1), nn.LogSoftmax(dim=1), nn.Sigmoid()])
 def test_network_that_ends_in_probabilities_is_read_before_them(final: nn.Module) -> None:
     """The class score is taken before softmax, also when softmax is part of the network."""
     network = pooled_linear([[1.0, 2.0], [0.5, -1.0]])
-    ending = nn.Sequential(network, final)
-
-    with reading_logits(ending) as logits:
-        assert torch.equal(logits(IMAGE), network(IMAGE))
+    for ending in (nn.Sequential(network, final), _Named(network, final)):
+        with reading_logits(ending) as logits:
+            assert torch.equal(logits(IMAGE), network(IMAGE))
 
 
 def test_softmax_that_is_not_the_end_is_left_alone() -> None:

@@ -19,7 +19,7 @@ LayerCAM     ``W_ki = relu(g_ki)``                                              
 Values stay raw and signed: no ReLU at the end, no scaling; to show only the positive part is a choice of the display.
 Grad-CAM++ leaves out the factor ``exp(T)`` that the paper's target has, the same for all channels, and divides
 numerator and denominator by ``g^2``, which small gradients would lose in single precision: ``a = 1 / (2 + S g)``. Where
-``g`` or, for XGrad-CAM, ``S`` is 0, so is the weight.
+``g`` or, for XGrad-CAM, ``S`` is 0 but for rounding, so is the weight.
 
 Through windows
 ---------------
@@ -63,6 +63,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lesionlens.errors import ExplainError
 from lesionlens.explain.capture import cut_at
 from lesionlens.explain.explanation import Explanation, Request, evidence_notes, finite, output_notes, plain
 from lesionlens.explain.fusion import over_layers
@@ -138,6 +139,7 @@ CANCELLED, DOUBTFUL = 1e-5, 1e-3
 
 # These are told the sums, which take a pass over the layer.
 READ_SUMS = {"gradcampp", "xgradcam"}
+DIVIDE_BY_SUMS = {"xgradcam"}
 
 
 def run(request: Request) -> Explanation:
@@ -176,7 +178,7 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
     asked = [gradient_at(target, logits) for target in targets]
     field, weighting = _Field(sweep, len(targets)), METHODS[request.method]
     # Before the gradients, not between them: a checkpointed layer is run again while they are computed.
-    sums = sweep.sums() if request.method in READ_SUMS else torch.zeros(())
+    sums, divided = _sums(sweep, request.method) if request.method in READ_SUMS else (torch.zeros(()), [])
     for number, index, activation, gradient in sweep.gradients([seed for _, seed in asked]):
         whole = Whole(gradient.shape[2:].numel() * len(sweep.plan), sums)
         if request.method in SUM_GRADIENTS:
@@ -184,7 +186,7 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
         field.add(number, index, activation, weighting(activation, gradient, whole))
     values, coarse = (finite(maps) for maps in field.maps())
     noted = (*output_notes(logits), *sweep.notes)
-    below = [BELOW_ZERO_NOTE] * (request.method in READ_SUMS and sweep.lowest < 0)
+    below = [BELOW_ZERO_NOTE] * (request.method in READ_SUMS and sweep.lowest < 0) + divided
     return [
         Explanation(
             values=plain(values[0, number]),
@@ -204,6 +206,29 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
         )
         for number, (target, (score, _)) in enumerate(zip(targets, asked, strict=True))
     ]
+
+
+def _sums(sweep: Sweep, method: str) -> tuple[Tensor, list[str]]:
+    """Return the sums of the channels, 0 where rounding alone is left of them, and a note about that.
+
+    Raises
+    ------
+    ExplainError
+        If a method divides by the sums, and nothing else is left of any.
+    """
+    sums, sizes = sweep.sums()
+    nothing = sums.abs() <= CANCELLED * sizes
+    cancelled = nothing & (sizes > 0)
+    if method not in DIVIDE_BY_SUMS or not bool(cancelled.any()):
+        return torch.where(nothing, 0, sums), []
+    if bool(nothing.all()):
+        raise ExplainError(
+            f"XGrad-CAM divides by the sum of each channel, and those of layer {sweep.cut.layer!r} are nothing but"
+            " rounding, as they are behind a norm over the image; choose the activation behind the norm, or Grad-CAM"
+            " or HiResCAM."
+        )
+    note = f"In {int(cancelled.sum())} of {sums.numel()} channels the values cancel; XGrad-CAM has no weight for these."
+    return torch.where(nothing, 0, sums), [note]
 
 
 class _Field:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -34,9 +34,11 @@ class FinalActivation:
         """Let go of the last pass and its tensors."""
         self._module = self._input = self._output = None
 
-    def remember(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def remember(
+        self, module: nn.Module, args: tuple[Tensor, ...], named: Mapping[str, Tensor], output: Tensor
+    ) -> None:
         """Note one call; the forward hook of the modules."""
-        self._module, self._input, self._output = module, args[0], output
+        self._module, self._input, self._output = module, args[0] if args else named["input"], output
 
     def before(self, output: Tensor) -> Tensor:
         """Return what went into the final activation, or ``output`` where there was none."""
@@ -61,7 +63,7 @@ def watching_activations(network: nn.Module) -> Iterator[FinalActivation]:
     """Watch the softmax and sigmoid modules of a network for the duration of the context."""
     final = FinalActivation()
     modules = [module for module in network.modules() if isinstance(module, _FINAL_ACTIVATIONS)]
-    handles = [module.register_forward_hook(final.remember) for module in modules]
+    handles = [module.register_forward_hook(final.remember, with_kwargs=True) for module in modules]
     try:
         yield final
     finally:

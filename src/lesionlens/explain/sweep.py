@@ -197,9 +197,12 @@ class Sweep:
             " this layer, and a map of what it gives cannot be made. Write it as a module to explain that."
         ]
 
-    def sums(self) -> Tensor:
-        """Return the sum of each channel over all cells of all windows, (1, channels) float32."""
-        return torch.stack([activation.flatten(2).sum(dim=2) for activation in self.activations()]).sum(dim=0)
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """Return the sums of each channel, and of its magnitudes, over all cells of all windows, (1, channels)."""
+        flat = (activation.flatten(2) for activation in self.activations())
+        parts = [torch.stack((cells.sum(dim=2), cells.abs().sum(dim=2))) for cells in flat]
+        sums, sizes = torch.stack(parts).sum(dim=0)
+        return sums, sizes
 
     def _keep(self, index: int, activation: Tensor) -> None:
         size = activation.numel() * activation.element_size()

@@ -21,6 +21,7 @@ from lesionlens.methods import METHODS
 from lesionlens.report.paint import scan_window
 from lesionlens.report.preview import Preview
 from lesionlens.scales import limit_of
+from lesionlens.spread import VOLUME_COV
 from lesionlens.styles import DIVERGING, REGIONS, UNCERTAINTY, Style
 from lesionlens.ui.appearance import appearance, cut_of, default_styles, is_signed, kind_of, opacity_of
 from lesionlens.ui.colours import lines, outline
@@ -221,6 +222,7 @@ _UNCERTAINTY_NAMES = {
     "sd": "SD of probability",
     "entropy": "Entropy (nats)",
     "mutual information": "Mutual information (nats)",
+    VOLUME_COV: "CoV of volume",
 }
 
 
