@@ -97,6 +97,36 @@ def test_a_rest_at_the_end_does_not_stretch_the_map(size: int) -> None:
     assert explained.values[12, 11, 3] < 0.2 * explained.values.max()
 
 
+class _ByFunctions(nn.Module):
+    """Convolutions without padding that are functions, and a layer that hands on what they give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Identity(), nn.Linear(1, 2)
+        kernel = torch.zeros(1, 1, 5, 3, 1)
+        kernel[0, 0, 2, 1, 0] = 1
+        self.register_buffer("kernel", kernel)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits (N, 2)."""
+        for _ in range(2):
+            image = functional.conv3d(image, self.kernel)
+        found: Tensor = self.head(self.layer(image).mean(dim=(2, 3, 4)))
+        return found
+
+
+def test_convolutions_that_are_functions_cut_off_a_border_too() -> None:
+    """Nothing tells of their padding but the number of cells: four voxels of the first axis, two of the second."""
+    network = _ByFunctions()
+    with torch.no_grad():
+        network.head.weight.copy_(torch.tensor([[0.0], [1.0]]))
+
+    explained = apply_method(Inference(network, blob(32, (9, 20, 5))), ClassLogit(1), layer="layer")
+
+    assert explained.border == (4.0, 2.0, 0.0)
+    assert peak(explained.values) == (9, 20, 5)
+
+
 @pytest.mark.parametrize(("stride", "padding"), [(3, 1), (5, 2), (2, 1), (6, 2), (7, 3)])
 def test_strides_of_all_kinds_are_found(stride: int, padding: int) -> None:
     """The number of cells alone leaves the stride open where the image is not a whole number of them."""

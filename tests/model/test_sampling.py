@@ -187,6 +187,18 @@ def test_without_dropout_it_is_not_available(tmp_path: Path, make: Any) -> None:
         uncertainty(bundle, blob(straight_grid(), CENTRE), method="dropout")
 
 
+def test_dropout_that_never_runs_is_not_available(tmp_path: Path) -> None:
+    """A network may keep modules for training alone, or fuse its layers in evaluation; all samples were the same."""
+    bundle = dropping_bundle(tmp_path / "b", p=0.0)
+    bundle.network[2].spare = torch.nn.Dropout(P)
+    before = state_of(bundle.network)
+
+    with pytest.raises(BundleError, match="not available for b: no dropout module of its network runs in a prediction"):
+        uncertainty(bundle, blob(straight_grid(), CENTRE), method="dropout")
+
+    assert state_of(bundle.network) == before
+
+
 @pytest.mark.parametrize(
     "kind", ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"]
 )

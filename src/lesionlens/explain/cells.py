@@ -173,8 +173,9 @@ def _found(cut: Cut, view: Tensor, shape: tuple[int, ...], *, padded: bool) -> C
         lost = [_LENGTH - s * n for s, n in zip(stride, first, strict=True)]
         here = [n - s * m for n, s, m in zip(size, stride, shape, strict=True)]
         if all(abs(a - b) < s for a, b, s in zip(lost, here, stride, strict=True)):
-            # Padded networks begin at the first voxel, whatever the length of the image.
-            border = tuple(0.0 if padded else n / 2 for n in lost)
+            # Padded networks begin at the first voxel, whatever the length of the image: less than a cell is a rest at
+            # its end. More was cut off by functions, which are no modules to be looked at.
+            border = tuple(0.0 if padded and n < s else n / 2 for n, s in zip(lost, stride, strict=True))
             return Cells(tuple(map(float, stride)), border, _note(stride, border, here))
     return _assumed(size, shape, "no stride fits its numbers of cells for images of other sizes")
 

@@ -195,29 +195,38 @@ def dropout_modules(network: nn.Module) -> list[nn.Module]:
 
 def _check_dropout(bundle: Bundle) -> None:
     if not dropout_modules(bundle.network):
-        raise BundleError(
-            f"Monte-Carlo dropout is not available for {bundle.name}: its network has no dropout module with a"
-            " probability above 0, so all samples would be the same. Use 'tta', or an 'ensemble' of bundles."
-        )
+        raise BundleError(_no_dropout(bundle, "its network has no dropout module with a probability above 0"))
+
+
+def _no_dropout(bundle: Bundle, reason: str) -> str:
+    return (
+        f"Monte-Carlo dropout is not available for {bundle.name}: {reason}, so all samples would be the same. Use"
+        " 'tta', or an 'ensemble' of bundles."
+    )
 
 
 @contextmanager
-def dropping(network: nn.Module, *, seed: int, device: torch.device) -> Iterator[None]:
+def dropping(network: nn.Module, *, seed: int, device: torch.device) -> Iterator[set[nn.Module]]:
     """Let the dropout modules of a network drop units, and nothing else of it change; afterwards all is as before.
 
-    ``network.train()`` would also make batch and instance norms use, and learn, the statistics of the scan.
+    ``network.train()`` would also make batch and instance norms use, and learn, the statistics of the scan. Yields a
+    set that will hold those of them that ran.
     """
     modules = dropout_modules(network)
     training = [module.training for module in modules]
     on_gpu = device.type == "cuda"
+    ran: set[nn.Module] = set()
+    handles = [module.register_forward_hook(lambda module, *_: ran.add(module)) for module in modules]
     try:
         with torch.random.fork_rng([device] if on_gpu else []):
             # torch.manual_seed would seed every device, whose states are not all kept here.
             (torch.cuda.default_generators[device.index or 0] if on_gpu else torch.default_generator).manual_seed(seed)
             for module in modules:
                 module.training = True
-            yield
+            yield ran
     finally:
+        for handle in handles:
+            handle.remove()
         for module, flag in zip(modules, training, strict=True):
             module.training = flag
 
@@ -248,10 +257,12 @@ def _samples(
                 computing = replace(computing, engine=sample.inference.computed.engine)
             yield sample
             continue
-        with bundle.lock, dropping(bundle.network, seed=seed + number, device=bundle.device):
+        with bundle.lock, dropping(bundle.network, seed=seed + number, device=bundle.device) as ran:
             # Each window, also of air, drops units of its own, which an engine would have fixed when it was made.
             exact = replace(computing, engine="torch", skip=False)
             inference = infer(bundle, prepared, progress=step, computing=exact)
+        if not ran:
+            raise BundleError(_no_dropout(bundle, "no dropout module of its network runs in a prediction"))
         yield _Sample(f"dropout, seed {seed + number}", bundle, inference)
 
 
