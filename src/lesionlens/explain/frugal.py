@@ -80,10 +80,11 @@ class FrugalConvolutions(TorchFunctionMode):
         named = dict(kwargs or {})
         if func not in _ALL or not torch.is_grad_enabled() or _stored_tensor_hooks() != self._hooks:
             return func(*args, **named)
-        image, weight, bias = (
+        given: list[Any] = [
             args[place] if place < len(args) else named.get(name)
             for place, name in enumerate(("input", "weight", "bias"))
-        )
+        ]
+        image, weight, bias = given
         if func in _PARAMETRIC_RELUS:
             leaky = _is_leaky(image, weight)
             return functional.leaky_relu(image, weight.item()) if leaky else func(*args, **named)
