@@ -244,7 +244,9 @@ def _notes(left_out: Sequence[str], say: Words) -> list[str]:
     if not left_out:
         return []
     shown = "; ".join(left_out[:_MOST_BASES])
-    return [say("%(n)s series are no cases, such as: %(shown)s.", n=len(left_out), shown=shown)]
+    if len(left_out) > _MOST_BASES:
+        shown = say("%(shown)s; and %(n)s others", shown=shown, n=len(left_out) - _MOST_BASES)
+    return [say("Left out: %(shown)s.", shown=shown)]
 
 
 def _figure(value: float, say: Words) -> str:
