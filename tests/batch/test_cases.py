@@ -33,6 +33,16 @@ def test_each_image_of_a_folder_is_a_case_named_by_its_path(tmp_path: Path) -> N
     assert names(tmp_path, pattern="*flair*") == ["sub-1__anat__flair"]
 
 
+def test_paths_are_those_of_any_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers on other machines begin in another folder; and a name made of a path must not depend on it."""
+    write_scans(tmp_path / "scans", {"a": 3})
+    (tmp_path / "scans" / "a.nii").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+
+    assert find_cases("scans").cases == find_cases(tmp_path / "scans").cases
+    assert Path(find_cases("scans/a.nii").cases[0].input).is_absolute()
+
+
 def test_files_of_one_name_are_two_cases(tmp_path: Path) -> None:
     """Two cases in one folder would overwrite each other."""
     write_scans(tmp_path, {"a": 3})

@@ -113,7 +113,7 @@ def find_cases(
     """
     if is_query(str(inputs)):
         return _in_archive(str(inputs), series, progress)
-    place = existing_path(inputs)
+    place = existing_path(inputs).absolute()  # workers may have another folder
     if place.is_dir():
         found = _in_folder(place, pattern, series, progress)
     elif place.suffix.lower() in (".csv", ".json"):
@@ -301,8 +301,11 @@ def _distinct(cases: Iterable[BatchCase]) -> tuple[BatchCase, ...]:
 
 
 def _tidy(name: str) -> str:
-    """Return a name that a folder can have; accents are part of their letters, however they are written."""
-    tidy = re.sub(r"[^\w.+-]+", "-", unicodedata.normalize("NFC", name)).strip("-.") or "case"
+    """Return a name that a folder can have, and that no spreadsheet takes for a formula.
+
+    Accents are part of their letters, however they are written.
+    """
+    tidy = re.sub(r"[^\w.+-]+", "-", unicodedata.normalize("NFC", name)).strip("-.+") or "case"
     if len(tidy) <= _LONGEST and len(tidy.encode()) <= _MOST_BYTES:
         return tidy
     start = tidy[: _LONGEST - 9].encode()[: _MOST_BYTES - 9].decode(errors="ignore")
