@@ -207,9 +207,7 @@ def test_correlations_are_those_of_numpy_and_the_heatmap_shows_them(store: Store
     assert np.isnan(correlation(values[:9])).all(), "nine regions are too few"
 
 
-def test_correlations_keep_their_digits_far_from_zero_and_whatever_comes_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_correlations_keep_their_digits_far_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signals of scanners lie around 1e6 with a spread of 1; sums of their squares alone would lose it."""
     generator = np.random.default_rng(3)
     common = generator.normal(size=(5000, 1))
@@ -382,19 +380,16 @@ def test_results_that_are_damaged_fail_their_case_alone(tmp_path: Path) -> None:
     assert list(json.loads((found.root / "batch.json").read_text())["cases"]) == [*NAMES[4:]]
 
 
-def test_the_memory_for_a_case_is_small(tmp_path: Path) -> None:
+def test_the_memory_for_a_case_is_small() -> None:
     """A million cases have to be summed up: what grows with each is its name, its hash and a few numbers."""
     regions = np.random.default_rng(0).uniform(1, 2, (10, len(FEATURES)))
 
     def peak(count: int) -> int:
-        cases = (
-            replace(summary(f"case-{n}", n_regions=10), regions=regions.copy(), classes=("lesion",) * 10)
-            for n in range(count)
-        )
         tracemalloc.start()
         gathered = Gathered(100, lambda name: pytest.fail(name))
-        for one in cases:
-            gathered.add(one)
+        for n in range(count):
+            one = summary(f"case-{n}", n_regions=10)
+            gathered.add(replace(one, regions=regions.copy(), classes=("lesion",) * 10))
         outliers(gathered.compared())
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -114,8 +114,8 @@ def _reading(url: str) -> Iterator[None]:
 
 def _reason(error: Exception, url: str) -> str:
     """Say what went wrong without the URL, which may hold a key and is quoted by most errors."""
-    status = next((one.status for one in (error, error.__cause__) if hasattr(one, "status")), None)
-    if status is not None:
+    status = getattr(error, "status", None) or getattr(error.__cause__, "status", None)
+    if status:
         return f"the server answers {status}"
     if isinstance(error, FileNotFoundError):
         return "it is not there"

@@ -120,8 +120,8 @@ def summary_of(store: Store, name: str) -> CaseSummary:
             what = f"The results in cases/{name} are not as they were written ({type(error).__name__})"
             return _failed(name, f"{what}; remove this folder, and give the same command again.", "ReadError", 1)
     if failure is not None:
-        error, kind, tries = str(failure.get("error")), str(failure.get("kind")), int(failure.get("tries", 1))
-        return _failed(name, error, kind, tries)
+        why, kind, tries = str(failure.get("error")), str(failure.get("kind")), int(failure.get("tries", 1))
+        return _failed(name, why, kind, tries)
     return CaseSummary(name, "waiting", (_row(name, "waiting"),))
 
 
