@@ -19,6 +19,7 @@ from dicom_factory import Plan, make_series
 from dicom_results import KINDS, Made, complaints, make_results, on_scan, run_tool
 from lesionlens.dicom_export import DicomFormat, export_dicom
 from lesionlens.errors import InputError, LesionLensError, OutputError, ReadError
+from lesionlens.heatmap import slug
 from lesionlens.io import read_findings, read_overlay, write_labels
 from lesionlens.io.dicom.export.frames import read_frames
 from lesionlens.io.dicom.export.masks import FRACTION_STEPS
@@ -429,6 +430,28 @@ def test_a_missing_package_is_named(made: Made, tmp_path: Path, monkeypatch: pyt
 
     with pytest.raises(LesionLensError, match=r"pip install 'lesionlens\[dicom-export\]'"):
         export_dicom(made.results, made.source, tmp_path / "out")
+
+
+def test_names_of_classes_are_what_dicom_has_room_for(made: Made, tmp_path: Path) -> None:
+    """A bundle calls its classes as it likes; a backslash would part a name in two, and 64 letters are the most."""
+    label = "T2/FLAIR\\hyperintense lesion of presumed vascular origin, " + "periventricular " * 4
+    results = tmp_path / "results"
+    copytree(made.results, results)
+    record = json.loads((results / "record.json").read_text())
+    for one in record["maps"]:
+        one["class"] = label
+    (results / "record.json").write_text(json.dumps(record))
+    (results / "regions_lesion.nii.gz").rename(results / f"regions_{slug(label)}.nii.gz")
+
+    export_dicom(results, made.source, tmp_path / "out", formats=get_args(DicomFormat), identified=True)
+
+    found = {path.name: complaints(path) for path in (tmp_path / "out").glob("*.dcm")}
+    assert found == {name: [] for name in found}
+    regions = dcmread(next((tmp_path / "out").glob("seg_*.dcm")))
+    names = [one.SegmentLabel for one in regions.SegmentSequence]
+    assert [len(name) for name in names] == [64, 64]
+    assert [name[-2:] for name in names] == [" 1", " 2"]
+    assert all(name.startswith("T2/FLAIR hyperintense lesion of presumed") for name in names)
 
 
 def test_a_run_without_regions_leaves_no_folder(made: Made, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pydicom.valuerep import PersonName
 from dicom_results import Made, complaints, make_results
 from lesionlens.dicom_export import DicomFormat, export_dicom
 from lesionlens.io import read_overlay
+from lesionlens.io.dicom.export.patient import Pseudonyms, patient_header
 from lesionlens.registration import data_folder
 
 TOKEN = "Qzxwv"
@@ -129,6 +131,24 @@ def test_objects_belong_together(planted: Made, objects: Path, tmp_path: Path) -
         if one.Modality == "SEG"
     ]
     assert len({tuple(uids) for uids in tracked if uids}) == 1
+
+
+def test_no_pseudonym_is_taken_for_a_person() -> None:
+    """In an archive a common name would be another patient's; however a name is written, it is one patient."""
+
+    def header(**values: str) -> Dataset:
+        source = Dataset()
+        source.StudyInstanceUID = "1.2.3"
+        for keyword, value in values.items():
+            setattr(source, keyword, value)
+        return patient_header(source, Pseudonyms("key"))
+
+    first, second = header(PatientID="7", PatientName="Muster^Eva"), header(PatientID="7", PatientName="MUSTER^EVA M")
+    assert re.fullmatch(r"Pseudonym\^[0-9A-F]{12}", str(first.PatientName))
+    assert (first.PatientName, first.PatientID) == (second.PatientName, second.PatientID)
+    assert header(PatientID="8", PatientName="Muster^Eva").PatientName != first.PatientName
+    assert header(PatientName="Muster^Eva").PatientName == header(PatientName="Muster^Eva").PatientName != ""
+    assert header().PatientName == ""
 
 
 def test_another_key_gives_other_pseudonyms(planted: Made, objects: Path, tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ HOMES = {
     "dask": {"batch"},
     "distributed": {"batch"},
     "fsspec": {"batch"},
+    "aiohttp": {"batch"},
     "dicomweb_client": {"pacs"},
     "pynetdicom": {"pacs"},
     "keyring": {"pacs"},

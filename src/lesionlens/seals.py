@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 __all__ = [
+    "HEADS",
     "PAGES",
     "SEAL",
     "checked",
     "digest_of_value",
     "file_hashes",
     "hash_file",
+    "is_sealed",
     "page_complaint",
     "sealed_lines",
     "sealed_page",
@@ -28,9 +30,23 @@ __all__ = [
 
 #: The last key of a sealed file.
 SEAL: Final = "seal"
+#: Sealed files that name the hashes of those beside them, one or more in each folder of results.
+HEADS: Final = (
+    "record.json",
+    "evaluation.json",
+    "trust.json",
+    "comparison.json",
+    "lesion_changes.json",
+    "findings.json",
+    "agreement.json",
+    "export.json",
+    "session.json",
+)
 #: Pages that may lie beside results, made afterwards; each is sealed by itself.
 PAGES: Final = ("report.html", "report.pdf")
 
+# More bytes than the seal of a JSON file takes with its key.
+_LENGTH_OF_SEAL: Final = 100
 # The last line of a page, which neither browsers nor viewers of PDF show; the SHA-256 is of all bytes before it.
 _LAST_LINE: Final = {".html": "<!-- lesionlens seal {} -->\n", ".pdf": "% lesionlens seal {}\n"}
 
@@ -92,6 +108,14 @@ def checked(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     body = data.rpartition(f',\n"{SEAL}": '.encode())[0]
     written = sealed_lines(body.decode()) if body else sealed_text(found)
     return found, None if data == written.encode() else "has changed since it was written"
+
+
+def is_sealed(path: Path) -> bool:
+    """Say whether a file ends with a seal, be it the right one or not; what cannot be read does not."""
+    try:
+        return f'"{SEAL}": "'.encode() in path.read_bytes()[-_LENGTH_OF_SEAL:]
+    except OSError:
+        return False
 
 
 def wrong_files(folder: Path, hashes: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import lesionlens.batch.cases as cases_module
 from batch_cases import write_scans
 from dicom_factory import Plan, make_series
 from lesionlens.batch.cases import BatchCase, find_cases
 from lesionlens.batch.keys import ModelHashes, case_links
 from lesionlens.errors import InputError, ReadError
 from lesionlens.options import RunOptions
+from lesionlens.seals import sealed_text
 
 
 def names(inputs: Path, **options: str) -> list[str]:
@@ -28,6 +31,16 @@ def test_each_image_of_a_folder_is_a_case_named_by_its_path(tmp_path: Path) -> N
 
     assert sorted(names(tmp_path)) == ["sub-1__anat__flair", "x-y"]
     assert names(tmp_path, pattern="*flair*") == ["sub-1__anat__flair"]
+
+
+def test_paths_are_those_of_any_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers on other machines begin in another folder; and a name made of a path must not depend on it."""
+    write_scans(tmp_path / "scans", {"a": 3})
+    (tmp_path / "scans" / "a.nii").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+
+    assert find_cases("scans").cases == find_cases(tmp_path / "scans").cases
+    assert Path(find_cases("scans/a.nii").cases[0].input).is_absolute()
 
 
 def test_files_of_one_name_are_two_cases(tmp_path: Path) -> None:
@@ -77,6 +90,67 @@ def test_a_damaged_dicom_file_is_a_case_that_will_fail(tmp_path: Path) -> None:
     damaged.write_bytes(files[0].read_bytes()[:200])
 
     assert any(case.name.startswith("damaged-") and case.input == str(damaged) for case in find_cases(tmp_path).cases)
+
+
+def test_what_cannot_be_opened_is_a_case_that_will_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links to what was never fetched lie in many data sets; one of them, or a patient's folder, stops no others."""
+    write_scans(tmp_path, {"a": 3})
+    (tmp_path / "b.nii.gz").symlink_to(tmp_path / "gone")
+    for number, name in enumerate(("p1", "p2"), 4):
+        make_series(tmp_path / name, Plan(number=number))
+    listed = cases_module.list_series
+
+    def refuse(home: Path, **options: Any) -> Any:
+        if home.name == "p1":
+            raise ReadError("Cannot open p1/x. Check its permissions.")
+        return listed(home, **options)
+
+    monkeypatch.setattr(cases_module, "list_series", refuse)
+    found = find_cases(tmp_path).cases
+
+    assert [case.name.split("-")[0] for case in found] == ["a", "b", "damaged", "mr"]
+    assert found[2].input == str(tmp_path / "p1")
+
+
+def test_results_among_the_scans_are_none(tmp_path: Path) -> None:
+    """Maps of an earlier call would be run as scans, and results in a series' folder would make its case another."""
+    make_series(tmp_path / "Doe", Plan(number=4))
+    (place,) = find_cases(tmp_path).cases
+    series = BatchCase("s", str(tmp_path / "Doe"))
+    before = case_links(series, RunOptions(Path()), ModelHashes(""))["key"]
+    for folder in ("cases/a", "failed", ".work"):
+        (tmp_path / "Doe" / "out" / folder).mkdir(parents=True)
+    write_scans(tmp_path / "Doe" / "out" / "cases" / "a", {"probability": 3})
+    write_scans(tmp_path / "single", {"probability": 3})
+    (tmp_path / "single" / "record.json").write_text(sealed_text({"a": 1}))
+    write_scans(tmp_path / "theirs", {"b": 3})
+    (tmp_path / "theirs" / "record.json").write_text('{"doi": "10.5281"}')
+    (tmp_path / "link").symlink_to(tmp_path / "single")
+
+    found = find_cases(tmp_path)
+
+    assert {case.name for case in found.cases} == {"theirs__b", place.name}
+    assert set(found.left_out) == {"2 folders with results", "1 folder behind a link"}
+    assert case_links(series, RunOptions(Path()), ModelHashes(""))["key"] == before
+    assert names(tmp_path / "single") == ["probability"], "what is asked for by name is taken"
+
+
+@pytest.mark.parametrize("name", ["頭" * 90, "x" * 300, "😀" * 80, "a\N{COMBINING CEDILLA}" * 90])
+def test_names_of_any_length_and_script_are_names_of_files(tmp_path: Path, name: str) -> None:
+    """File systems count bytes, and a folder that cannot be made would stop all cases; two names stay two."""
+    (tmp_path / "c.json").write_text(json.dumps([{"name": name + end, "input": "a.nii"} for end in "12"]))
+
+    found = names(tmp_path / "c.json")
+
+    assert len(set(found)) == 2
+    for one in found:
+        (tmp_path / f".partial-01234567-{one}.json").touch()
+
+
+def test_accents_are_letters_however_they_are_written(tmp_path: Path) -> None:
+    """Some systems write them apart from their letters; that is the same name."""
+    (tmp_path / "c.json").write_text(json.dumps([{"name": "e\u0301tude", "input": "a.nii"}]))
+    assert names(tmp_path / "c.json") == ["étude"]
 
 
 def test_manifests_as_csv_and_json_say_the_same(tmp_path: Path) -> None:

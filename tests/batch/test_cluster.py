@@ -9,16 +9,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import psutil
 import pytest
+from distributed import KilledWorker
 
 from batch_cases import RADII, options_for, write_scans, write_voxelwise
 from cluster_work import die_always, die_once, note, tasks, wait_for_go
-from lesionlens.batch import cluster, run_batch, verify
+from lesionlens.batch import cluster, driver, run_batch, verify
+from lesionlens.batch.cases import BatchCase
 from lesionlens.batch.cluster import connected, run_on_cluster
-from lesionlens.batch.work import Outcome
+from lesionlens.batch.keys import ModelHashes
+from lesionlens.batch.store import Store
+from lesionlens.batch.work import Outcome, Task
 from lesionlens.errors import ClusterError
+from lesionlens.options import RunOptions
 
 # Sockets and processes that dask closes a moment later, in threads of its own.
 pytestmark = pytest.mark.filterwarnings("default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning")
@@ -57,6 +64,45 @@ def test_a_case_that_always_kills_its_worker_fails_alone(tmp_path: Path) -> None
     assert "memory" in outcomes["fatal"].error
     assert outcomes["a"].error == outcomes["z"].error == ""
     assert attempts(tmp_path, "fatal") == 4
+
+
+def test_a_case_that_killed_its_workers_is_not_tried_again_unasked(tmp_path: Path) -> None:
+    """It counts as failed by what it was made from, as other cases do; else each call would lose workers to it."""
+    scans, options = write_scans(tmp_path / "scans", {"a": 3}), RunOptions(Path())
+    task = Task(BatchCase("a", str(scans / "a.nii.gz")), options, ModelHashes("b"), str(tmp_path))
+    future = SimpleNamespace(result=Mock(side_effect=KilledWorker("a", None, 3)))
+
+    outcome = cluster._outcome(future, task, Mock())
+
+    assert outcome is not None
+    assert outcome.kind == "KilledWorker"
+    store = Store(tmp_path)
+    store.failed.mkdir()
+    store.note_failure("a", outcome.error, outcome.kind, outcome.key)
+    assert driver._state(store, task.case, options, task.model) == "failed"
+    (scans / "a.nii.gz").write_bytes(b"smaller")
+    assert driver._state(store, task.case, options, task.model) == "waiting"
+
+
+def test_workers_that_come_later_get_cases_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue starts workers when it has room: the batch must not go on with as few as there were at its start."""
+    most, found = 0, list[Outcome]()
+    client = Mock(nthreads=Mock(side_effect=[{}, {}] + [dict.fromkeys("abcde", 1)] * 99))
+    client.submit.side_effect = lambda *_, **__: Mock()
+
+    def finished(running: dict[object, Task], _: object) -> list[object]:
+        nonlocal most
+        most = max(most, len(running))
+        return list(running)[:1] if len(found) < 25 else list(running)
+
+    monkeypatch.setattr(cluster, "_finished", finished)
+    monkeypatch.setattr(cluster, "_outcome", lambda _future, task, _client: Outcome(task.case.name))
+    names = [f"c{n}" for n in range(40)]
+
+    run_on_cluster(tasks(tmp_path, names), client, found.append, do=note)
+
+    assert sorted(one.name for one in found) == sorted(names)
+    assert most == 10, "two for each worker: one that it does, and one that waits there"
 
 
 def test_workers_that_are_all_gone_are_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

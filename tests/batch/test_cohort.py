@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import tracemalloc
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -16,9 +18,11 @@ import numpy as np
 import pytest
 from scipy.stats import median_abs_deviation
 
+import lesionlens.batch.cohort as cohort_module
 import lesionlens.batch.cohort_page as cohort_page_module
-from lesionlens.batch.cohort import UNUSUAL, correlation, outliers, robust_z, spread_of
+from lesionlens.batch.cohort import UNUSUAL, Correlations, Outlier, outliers, robust_z, spread_of
 from lesionlens.batch.cohort_page import MOST_THUMBNAILS, cohort_page
+from lesionlens.batch.gathered import Gathered
 from lesionlens.batch.reports import write_reports
 from lesionlens.batch.store import Store
 from lesionlens.batch.summary import FEATURES, SUMMARY_COLUMNS, CaseSummary, summarised
@@ -147,6 +151,27 @@ def summary(name: str, **values: Any) -> CaseSummary:
     return CaseSummary(name, "done", (row,))
 
 
+def page_of(summaries: list[CaseSummary], left_out: list[str] | None = None) -> str:
+    """Return the page of these cases."""
+    return cohort_page(iter(summaries), {one.name: one for one in summaries}.__getitem__, left_out=left_out or ())
+
+
+def correlation(values: np.ndarray, rows: int = 7) -> np.ndarray:
+    """Return the correlations of columns whose values come a few rows at a time."""
+    found = Correlations(values.shape[1])
+    for start in range(0, len(values), rows):
+        found.add(values[start : start + rows])
+    return found.matrix
+
+
+def unusual(summaries: Iterable[CaseSummary]) -> list[Outlier]:
+    """Return what is unusual of these cases."""
+    found = Gathered(0, lambda name: pytest.fail(f"{name} is not to be read again"))
+    for one in summaries:
+        found.add(one)
+    return outliers(found.compared())
+
+
 def test_statistics_are_the_percentiles_of_the_tables(store: Store, page: Page) -> None:
     """Four figures are shown: numpy's of the tables, read back, are the same to 0.05 %."""
     rows = [row for row in table(store.root / "summary.csv") if row["status"] == "done"]
@@ -182,6 +207,27 @@ def test_correlations_are_those_of_numpy_and_the_heatmap_shows_them(store: Store
     assert np.isnan(correlation(values[:9])).all(), "nine regions are too few"
 
 
+def test_correlations_keep_their_digits_far_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signals of scanners lie around 1e6 with a spread of 1; sums of their squares alone would lose it."""
+    generator = np.random.default_rng(3)
+    common = generator.normal(size=(5000, 1))
+    values = 1e6 + common + generator.normal(size=(5000, 3))
+    values[0] = -1e5  # a scan on another scale comes first
+    gone = generator.uniform(size=values.shape) < 0.3
+    gone[0] = False
+    values[gone] = np.nan
+    monkeypatch.setattr(cohort_module, "_ROWS", 50)
+
+    found = correlation(values, rows=1)
+
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        both = values[np.isfinite(values[:, [first, second]]).all(axis=1)]
+        expected = np.corrcoef(both[:, first], both[:, second])[0, 1]
+        assert found[first, second] == found[second, first] == pytest.approx(expected, abs=1e-9)
+    np.testing.assert_array_equal(np.diag(found), 1)
+    assert np.isnan(correlation(values[1:, :2] * 0 + 7)).all(), "one value says nothing, on any scale"
+
+
 def test_a_robust_z_score_by_hand() -> None:
     """The median of 1, 2, 3, 4, 100 is 3, the median distance from it 1; few or equal values say nothing."""
     scores = robust_z([1, 2, 3, 4, 100, np.nan])
@@ -195,28 +241,30 @@ def test_a_robust_z_score_by_hand() -> None:
 
 def test_outliers_are_those_of_scipy_and_the_odd_case_is_one(store: Store, page: Page) -> None:
     """From the table, read back; the odd case is the first, with its value and the median."""
-    found = outliers(list(summarised(store, NAMES)))
+    found = unusual(summarised(store, NAMES))
     rows = [row for row in table(store.root / "summary.csv") if row["status"] == "done"]
     for feature in ("n_regions", "total_volume_mm3", "largest_volume_mm3", "probability_max"):
         values = np.array([float(row[feature]) for row in rows])
         scores = (values - np.median(values)) / median_abs_deviation(values, scale="normal")
-        expected = {row["case"]: score for row, score in zip(rows, scores, strict=True) if abs(score) > 3.5}
+        expected = {
+            NAMES.index(row["case"]): score for row, score in zip(rows, scores, strict=True) if abs(score) > 3.5
+        }
         assert {one.case: one.z for one in found if one.feature == feature} == pytest.approx(expected)
-    assert found[0].case == ODD
-    by_feature = {one.feature: one for one in found if one.case == ODD}
+    assert NAMES[found[0].case] == ODD
+    by_feature = {one.feature: one for one in found if NAMES[one.case] == ODD}
     assert by_feature["largest_volume_mm3"].value == 5000
     intensity = by_feature["median intensity_mean of the regions"]
     assert intensity.value == 1000
     medians = [np.median([float(r["intensity_mean"]) for r in table(store.cases / n / "regions.csv")]) for n in NAMES]
     assert intensity.median == pytest.approx(np.median(medians))
     shown = [row[:3] for row in page.rows if row and row[0].startswith("no. ")]
-    assert shown == [[f"no. {NAMES.index(one.case) + 1}", one.label, one.feature] for one in found]
+    assert shown == [[f"no. {one.case + 1}", one.label, one.feature] for one in found]
 
     edge = [summary(str(n), n_regions=value) for n, value in enumerate([8, 9, 10, 11, 12, 10 + 5.1, 10 - 5.1])]
-    assert not outliers(edge), "distances 0, 1, 1, 2, 2, 5.1, 5.1: z is 1.7"
+    assert not unusual(edge), "distances 0, 1, 1, 2, 2, 5.1, 5.1: z is 1.7"
     far = [summary(str(n), n_regions=value) for n, value in enumerate([8, 9, 10, 11, 12, 10 + 2 * 5.2, 9])]
-    assert [one.case for one in outliers(far)] == ["5"]
-    assert outliers(far)[0].z > UNUSUAL
+    assert [one.case for one in unusual(far)] == [5]
+    assert unusual(far)[0].z > UNUSUAL
 
 
 def test_every_case_is_named_once(page: Page) -> None:
@@ -241,7 +289,7 @@ def test_nothing_is_fetched_and_nothing_runs(page: Page) -> None:
     """Whatever a case, class or error is called is text."""
     hostile = summary(HOSTILE, n_regions=1)
     hostile.rows[0]["class"] = HOSTILE
-    for one in (page, Page(cohort_page([hostile], [HOSTILE]))):
+    for one in (page, Page(page_of([hostile], [HOSTILE]))):
         for tag, attributes in one.elements:
             assert tag not in ("script", "iframe", "object", "link", "base", "form")
             assert not [name for name in attributes if name.startswith("on")]
@@ -265,7 +313,7 @@ def test_few_cases_and_none() -> None:
     """Less than a distribution is said to be so."""
     waiting = CaseSummary("a", "waiting", ({**dict.fromkeys(SUMMARY_COLUMNS), "case": "a", "status": "waiting"},))
     for summaries in ([], [summary("a", n_regions=1, total_volume_mm3=5.0)], [waiting]):
-        found = Page(cohort_page(summaries))
+        found = Page(page_of(summaries))
         assert not found.pictures
         assert "fewer than 10 regions" in found.text
 
@@ -284,7 +332,7 @@ def test_ten_thousand_cases_stay_below_20_mb(tmp_path: Path) -> None:
         row = {**dict.fromkeys(SUMMARY_COLUMNS), "case": name, "class": "lesion", "total_volume_mm3": value}
         cases.append(CaseSummary(name, "done", (row,), error="y" * 400, picture=tmp_path / "small.png"))
 
-    text = cohort_page(cases)
+    text = page_of(cases)
 
     assert len(text.encode()) + MOST_THUMBNAILS * len(b64encode(largest)) < 20e6
     found = Page(text)
@@ -303,7 +351,7 @@ def test_of_too_many_cases_those_to_look_at_are_listed(monkeypatch: pytest.Monke
         row = {**dict.fromkeys(SUMMARY_COLUMNS), "case": f"c{n}", "status": "failed"}
         cases[n] = CaseSummary(f"c{n}", "failed", (row,), error="no")
 
-    found = Page(cohort_page(cases))
+    found = Page(page_of(cases))
 
     rows = [(int(row[0]), row[1]) for row in found.rows if len(row) == 8 and row[0].isdigit()]
     assert rows == [(n + 1, f"c{n}") for n in (*range(17), 30, 44, 49)]
@@ -312,3 +360,40 @@ def test_of_too_many_cases_those_to_look_at_are_listed(monkeypatch: pytest.Monke
     targets = {a["href"] for _, a in found.elements if str(a.get("href")).startswith("#")}
     assert targets == {"#case-45"}
     assert targets <= {f"#{a.get('id')}" for _, a in found.elements}
+
+
+def test_results_that_are_damaged_fail_their_case_alone(tmp_path: Path) -> None:
+    """A file that was cut or removed afterwards must not keep the tables of all other cases from being written."""
+    found = write_batch(tmp_path)
+    (found.cases / NAMES[0] / "record.json").write_text("{")
+    (found.cases / NAMES[1] / "record.json").unlink()
+    (found.cases / NAMES[2] / "regions.csv").write_bytes(b"class,volume_mm3\n\xff,1\n")
+    (found.cases / NAMES[3] / "case.json").write_text("[]")
+    (found.cases / NAMES[4] / "overlay_lesion.png").write_bytes(b"no picture")
+
+    states = write_reports(found, NAMES)
+
+    assert states == {"done": [*NAMES[4:]], "failed": [*NAMES[:4]], "waiting": []}
+    failures = list(table(found.root / "failures.csv"))
+    assert [row["case"] for row in failures] == [*NAMES[:4]]
+    assert all(f"cases/{row['case']}" in row["error"] and "remove this folder" in row["error"] for row in failures)
+    assert list(json.loads((found.root / "batch.json").read_text())["cases"]) == [*NAMES[4:]]
+
+
+def test_the_memory_for_a_case_is_small() -> None:
+    """A million cases have to be summed up: what grows with each is its name, its hash and a few numbers."""
+    regions = np.random.default_rng(0).uniform(1, 2, (10, len(FEATURES)))
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        gathered = Gathered(100, lambda name: pytest.fail(name))
+        for n in range(count):
+            one = summary(f"case-{n}", n_regions=10)
+            gathered.add(replace(one, regions=regions.copy(), classes=("lesion",) * 10))
+        outliers(gathered.compared())
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    few, many = peak(1000), peak(3000)
+    assert (many - few) / 2000 < 600, "numbers of a case with ten regions are 1,100 bytes alone, objects 2,400"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,10 @@ import pytest
 import lesionlens as ll
 from batch_cases import RADII, grid, options_for, write_scans, write_voxelwise
 from lesionlens.batch import plan_batch, run_batch, verify
+from lesionlens.batch.cases import BatchCase
+from lesionlens.batch.keys import ModelHashes
 from lesionlens.batch.store import Store
+from lesionlens.batch.work import Job, Task
 from lesionlens.cli import main
 from lesionlens.errors import Cancelled, InputError, LesionLensError, OutputError
 from lesionlens.evaluation import cases_to_evaluate, evaluate
@@ -292,6 +297,57 @@ def test_a_batch_of_nothing_leaves_nothing(options: RunOptions, tmp_path: Path) 
         run_batch(tmp_path / "empty", options, tmp_path / "out")
 
     assert [place.name for place in tmp_path.iterdir()] == ["empty"]
+
+
+def test_a_full_disk_is_one_sentence_and_the_next_call_goes_on(
+    place: Path, options: RunOptions, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables come last, when a disk is fullest; what is done stays done."""
+
+    def full(*_: Any, **__: Any) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lesionlens.batch.reports.cohort_page", full)
+        with pytest.raises(OutputError, match=r"Cannot write into .*: No space left on device\. Check"):
+            run_batch(place / "scans", options, out)
+
+    assert not (out / "batch.json").exists()
+    assert not [one for one in (out / ".work").iterdir() if one.is_dir()]
+    assert run_batch(place / "scans", options, out).done == tuple(RADII)
+    assert verify(out).right
+
+
+def test_no_folder_is_in_what_went_wrong(tmp_path: Path) -> None:
+    """Tables and page keep it, and folders of scans are often called by the patient."""
+    job = Job(Task(BatchCase("a", "a.nii"), RunOptions(Path()), ModelHashes(""), str(tmp_path)))
+
+    outcome = job.done(OSError(errno.EIO, os.strerror(errno.EIO), "/data/Doe_John/a.nii"))
+
+    assert outcome.error == f"unexpected OSError: {os.strerror(errno.EIO)}"
+    assert job.done(ValueError("a\nb")).error == "unexpected ValueError: a b"
+
+
+def test_a_worker_that_nobody_waits_for_gives_no_half_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process was killed, and the next one tidies up in the very moment in which it is done."""
+    store, removed = Store(tmp_path), shutil.rmtree
+    folder = tmp_path / ".work" / "theirs" / "results" / "a"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text("{}")
+    refused = []
+
+    def meanwhile(path: Path, **options: Any) -> None:
+        try:
+            store.commit(folder, "a", {"key": "k"}, {})
+        except OSError as error:
+            refused.append(error)
+        removed(path, **options)
+
+    monkeypatch.setattr("lesionlens.batch.store.shutil.rmtree", meanwhile)
+    with store.opened():
+        assert not list((tmp_path / "cases").iterdir())
+
+    assert len(refused) == 1
 
 
 def test_who_is_second_leaves_the_first_result(tmp_path: Path) -> None:

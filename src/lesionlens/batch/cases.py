@@ -6,14 +6,16 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from lesionlens.errors import InputError, ReadError, unknown_name
+from lesionlens.batch.folders import files_below
+from lesionlens.errors import InputError, ReadError, counted, unknown_name
 from lesionlens.io import list_series
 from lesionlens.io.reader import existing_path, is_dicom
 from lesionlens.io.series import ITK_SUFFIXES, NIFTI_SUFFIXES, SeriesInfo
@@ -27,8 +29,10 @@ __all__ = ["BatchCase", "FoundCases", "find_cases", "is_url"]
 # A pair is one scan: its header stands for it.
 _SECOND_OF_A_PAIR = (".img", ".img.gz")
 _SCANS: Final = tuple(s for s in (*NIFTI_SUFFIXES, *ITK_SUFFIXES) if s not in _SECOND_OF_A_PAIR)
-# File systems take 255 bytes; what is longer than this also tires the reader of a table.
+# What is longer tires the reader of a table, ...
 _LONGEST: Final = 100
+# ... and file systems take 255 bytes, up to four for a letter; names of temporary files are longer than the case's.
+_MOST_BYTES: Final = 200
 # What archives hold besides scans: reports, segmentations, what planning makes, registrations.
 _NO_SCANS: Final = ("SR", "SEG", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "DOC", "REG")
 # More than this is no batch but a whole archive; it would take hours to list.
@@ -109,7 +113,7 @@ def find_cases(
     """
     if is_query(str(inputs)):
         return _in_archive(str(inputs), series, progress)
-    place = existing_path(inputs)
+    place = existing_path(inputs).absolute()  # workers may have another folder
     if place.is_dir():
         found = _in_folder(place, pattern, series, progress)
     elif place.suffix.lower() in (".csv", ".json"):
@@ -130,19 +134,17 @@ def is_url(text: str) -> bool:
 
 
 def _in_folder(root: Path, pattern: str, series: str | None, progress: Progress) -> FoundCases:
-    images, dicom = [], []
-    for path in _files(root):
+    images, dicom, passed_over = [], [], list[str]()
+    for path in files_below(root, passed_over=passed_over):
         relative = path.relative_to(root).as_posix()
-        name = path.name.lower()
-        if name.endswith((*NIFTI_SUFFIXES, *ITK_SUFFIXES)) and not is_dicom(path):
-            if name.endswith(_SCANS) and fnmatch(relative, pattern):
-                images.append(BatchCase(_without_suffix(relative).replace("/", "__"), str(path)))
-        elif is_dicom(path):
+        kind = _kind(path)
+        if kind == "dicom":
             dicom.append(path)
-    cases, left_out = list(images), []
+        elif kind == "image" and path.name.lower().endswith(_SCANS) and fnmatch(relative, pattern):
+            images.append(BatchCase(_without_suffix(relative).replace("/", "__"), str(path)))
+    cases, left_out = list(images), [f"{counted(n, 'folder')} {why}" for why, n in Counter(passed_over).items()]
     for home in _homes(root, dicom):
-        for info in list_series(home, identified=True, progress=progress):
-            found = _of_series(home, info, series)
+        for found in _in_home(home, series, progress):
             if isinstance(found, BatchCase):
                 cases.append(found)
             elif found:
@@ -150,11 +152,23 @@ def _in_folder(root: Path, pattern: str, series: str | None, progress: Progress)
     return FoundCases(tuple(cases), tuple(left_out))
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Yield the files below a folder in the order of their names; what begins with a dot is nobody's scan."""
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder) / name for name in sorted(files) if not name.startswith("."))
+def _kind(path: Path) -> Literal["image", "dicom", "other"]:
+    """Say what a file is; one that cannot be opened is what it is called, so that it is missed by somebody."""
+    image = path.name.lower().endswith((*NIFTI_SUFFIXES, *ITK_SUFFIXES))
+    try:
+        return "dicom" if is_dicom(path) else "image" if image else "other"
+    except ReadError:
+        return "image" if image else "dicom" if path.suffix.lower() in (".dcm", ".ima") else "other"
+
+
+def _in_home(home: Path, wanted: str | None, progress: Progress) -> Iterator[BatchCase | str]:
+    """Yield what each series of a folder is; where the folder cannot be read, that is a case which will fail."""
+    try:
+        found = list_series(home, identified=True, progress=progress)
+    except ReadError:
+        yield BatchCase(f"damaged-{_digest(str(home))}", str(home))
+        return
+    yield from (_of_series(home, info, wanted) for info in found)
 
 
 def _homes(root: Path, files: Iterable[Path]) -> list[Path]:
@@ -233,7 +247,10 @@ def _in_manifest(path: Path) -> Iterator[BatchCase]:
 
 def _called(place: str) -> str:
     """Return what a case is called that has no name; UIDs lead to the patient in the archive."""
-    return parse_series(place).name if is_series_url(place) else _without_suffix(place.rstrip("/").rsplit("/", 1)[-1])
+    if is_series_url(place):
+        return parse_series(place).name
+    plain = place.partition("?")[0] if is_url(place) else place  # what follows may be a key
+    return _without_suffix(plain.rstrip("/").rsplit("/", 1)[-1])
 
 
 def _placed(manifest: Path, text: str, *, must: bool = True) -> str:
@@ -284,8 +301,15 @@ def _distinct(cases: Iterable[BatchCase]) -> tuple[BatchCase, ...]:
 
 
 def _tidy(name: str) -> str:
-    tidy = re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "case"
-    return tidy if len(tidy) <= _LONGEST else f"{tidy[: _LONGEST - 9]}-{_digest(name)}"
+    """Return a name that a folder can have, and that no spreadsheet takes for a formula.
+
+    Accents are part of their letters, however they are written.
+    """
+    tidy = re.sub(r"[^\w.+-]+", "-", unicodedata.normalize("NFC", name)).strip("-.+") or "case"
+    if len(tidy) <= _LONGEST and len(tidy.encode()) <= _MOST_BYTES:
+        return tidy
+    start = tidy[: _LONGEST - 9].encode()[: _MOST_BYTES - 9].decode(errors="ignore")
+    return f"{start}-{_digest(name)}"
 
 
 def _digest(text: str) -> str:

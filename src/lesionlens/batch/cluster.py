@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from lesionlens.batch.work import Outcome, Task, load_model, work
-from lesionlens.errors import ClusterError, MissingPackageError, counted
+from lesionlens.batch.keys import case_links
+from lesionlens.batch.work import Outcome, Task, load_model, sentence, work
+from lesionlens.errors import ClusterError, LesionLensError, MissingPackageError, counted
 from lesionlens.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -114,25 +116,23 @@ def run_on_cluster(
         If the scheduler goes away; what is finished stays.
     """
     waiting = iter(tasks)
-    running: dict[Any, str] = {}
+    running: dict[Any, Task] = {}
 
-    def hand_out() -> None:
-        task = next(waiting, None)
-        if task is not None:
-            running[client.submit(do or _work, task, pure=False)] = task.case.name
+    def hand_out(workers: int) -> None:
+        for task in islice(waiting, max(0, max(1, _WAITING * workers) - len(running))):
+            running[client.submit(do or _work, task, pure=False)] = task
 
-    for _ in range(max(1, _WAITING * len(client.nthreads()))):
-        hand_out()
+    hand_out(len(client.nthreads()))
     watch = _Watch(client)
     while running:
-        watch.look()
+        workers = watch.look()  # those of a queue come one by one, long after the first cases were handed out
         for future in _finished(running, client):
             outcome = _outcome(future, running[future], client)
             if outcome is not None:
                 del running[future]
                 future.release()
                 report(outcome)
-                hand_out()
+        hand_out(workers)
         progress("Cases", 0, 1)
 
 
@@ -144,15 +144,18 @@ class _Watch:
         self._seen = time.monotonic()
         self._revived = 0
 
-    def look(self) -> None:
-        """Start workers of this machine again where all are gone; wait some minutes for those of others."""
+    def look(self) -> int:
+        """Return how many workers there are.
+
+        Those of this machine are started again where all are gone; for those of others some minutes are waited.
+        """
         try:
-            there = bool(self._client.nthreads())
+            there = len(self._client.nthreads())
         except (OSError, CancelledError, AsyncCancelled) as error:
             raise _gone() from error
         if there:
             self._seen = time.monotonic()
-            return
+            return there
         alone = time.monotonic() - self._seen
         ours = self._client.cluster
         if ours is not None and alone > _ALONE_S and self._revived < _REVIVALS:
@@ -163,6 +166,7 @@ class _Watch:
             self._seen = time.monotonic()
         elif alone > _ALONE_S * _REVIVALS:
             raise ClusterError("No worker is left; finished cases are kept. Start some, and give the same command.")
+        return 0
 
 
 def _finished(running: Iterable[Any], client: Client) -> list[Any]:
@@ -183,7 +187,7 @@ def _gone() -> ClusterError:
     return ClusterError("The scheduler went away; finished cases are kept. Start it again, and give the same command.")
 
 
-def _outcome(future: Any, name: str, client: Client) -> Outcome | None:
+def _outcome(future: Any, task: Task, client: Client) -> Outcome | None:
     """Return what became of a case; None where its worker died before it could say so, and it is done again."""
     from distributed import KilledWorker
 
@@ -192,16 +196,24 @@ def _outcome(future: Any, name: str, client: Client) -> Outcome | None:
     except TimeoutError:
         return None
     except KilledWorker:
-        sentence = (
+        died = (
             f"The worker died {_DEATHS + 1} times on this case, perhaps of too little memory; give workers more memory,"
             " or start fewer, then --retry-failed."
         )
-        return Outcome(name, error=sentence, kind="KilledWorker")
+        return Outcome(task.case.name, error=died, kind="KilledWorker", key=_key(task))
     except (Exception, AsyncCancelled) as error:
         if future.cancelled() or client.status != "running":
             raise _gone() from error
-        return Outcome(name, error=f"unexpected {type(error).__name__}: {error}", kind=type(error).__name__)
+        return Outcome(task.case.name, error=sentence(error), kind=type(error).__name__)
     return found
+
+
+def _key(task: Task) -> str:
+    """Return what a case depends on, so that it is not tried again before its worker can live through it."""
+    try:
+        return str(case_links(task.case, task.options, task.model)["key"])
+    except LesionLensError:
+        return ""
 
 
 def _work(task: Task) -> Outcome:
@@ -211,7 +223,7 @@ def _work(task: Task) -> Outcome:
         try:
             bundle = _bundle(task)
         except Exception as error:  # the loop over cases: it is on record, and the others go on
-            return Outcome(task.case.name, error=" ".join(str(error).split()), kind=type(error).__name__)
+            return Outcome(task.case.name, error=sentence(error), kind=type(error).__name__)
         return work(task, bundle)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from lesionlens.batch.cohort import (
     COMPARED,
@@ -15,10 +14,10 @@ from lesionlens.batch.cohort import (
     FEWEST_REGIONS,
     UNUSUAL,
     Outlier,
-    correlation,
     outliers,
     spread_of,
 )
+from lesionlens.batch.gathered import Gathered
 from lesionlens.batch.summary import FEATURES, CaseSummary
 from lesionlens.report.cohort import correlation_png, distributions_png, thumbnail
 from lesionlens.report.pages import CohortPage, Picture, cohort_html
@@ -46,9 +45,10 @@ _QUANTITIES: Final = {
 
 
 def cohort_page(
-    summaries: Sequence[CaseSummary],
-    left_out: Sequence[str] = (),
+    summaries: Iterable[CaseSummary],
+    again: Callable[[str], CaseSummary],
     *,
+    left_out: Sequence[str] = (),
     say: Words = ENGLISH,
     notes: Sequence[str] = (),
 ) -> str:
@@ -57,7 +57,9 @@ def cohort_page(
     Parameters
     ----------
     summaries
-        Of all cases, in their order.
+        Of all cases, in their order; few are kept.
+    again
+        Gives one again by its name.
     left_out
         What of the input is no case, a sentence each.
     say
@@ -65,77 +67,66 @@ def cohort_page(
     notes
         What a reader of the page must know before anything else.
     """
-    done = [one for one in summaries if one.status == "done"]
-    unusual = outliers(done)
-    regions = np.concatenate([np.empty((0, len(FEATURES))), *(one.regions for one in done)])
-    states = Counter(one.status for one in summaries)
-    of_cases = np.array([len(one.regions) for one in done], dtype=np.float64)
+    found = Gathered(MOST_CASES, again)
+    for one in summaries:
+        found.add(one)
+    unusual = outliers(found.compared())
+    n_cases, n_done = len(found.names), found.states["done"]
     page = CohortPage(
         title=say("Cases of a batch"),
-        counts=say("%(done)s done, %(failed)s failed, %(waiting)s waiting", **_STATES | states),
-        statistics=list(_statistics(done, say)),
-        distributions=_distributions(regions, of_cases, say),
+        counts=say("%(done)s done, %(failed)s failed, %(waiting)s waiting", **_STATES | found.states),
+        statistics=list(_statistics(found, say)),
+        distributions=_distributions(found, say),
         no_distributions=say("There are fewer than %(n)s regions; the tables have them all.", n=FEWEST_REGIONS),
-        correlation=_correlation(regions, say),
+        correlation=_correlation(found, say),
         no_correlation=say("There are fewer than %(n)s regions, whose correlations would be chance.", n=FEWEST_REGIONS),
         how_compared=_how_compared(unusual, say),
-        outliers=_outlier_rows(summaries, unusual, say),
-        n_cases=len(summaries),
-        about_cases=_about_cases(len(summaries), len(done), say),
-        cases=_case_rows(summaries, unusual, say),
-        provenance=_provenance(done, say),
+        outliers=_outlier_rows(unusual, say),
+        n_cases=n_cases,
+        about_cases=_about_cases(n_cases, n_done, say),
+        cases=_case_rows(found, unusual, say),
+        provenance=_provenance(found.bases, say),
         notes=[*notes, *_notes(left_out, say)],
     )
     return cohort_html(page, words=say)
 
 
-def _statistics(done: Sequence[CaseSummary], say: Words) -> Iterator[dict[str, Any]]:
-    rows = [row for one in done for row in one.rows]
-    column = FEATURES.index("volume_mm3")
-    for label in dict.fromkeys(str(row["class"]) for row in rows):
-        own = [row for row in rows if row["class"] == label]
+def _statistics(found: Gathered, say: Words) -> Iterator[dict[str, Any]]:
+    for label in found.labels:
         for name, what in _QUANTITIES.items():
-            yield from _statistic(label, say(what), (row[name] for row in own), say)
-        volumes = (
-            volume
-            for one in done
-            for volume, of_class in zip(one.regions[:, column].tolist(), one.classes, strict=True)
-            if of_class == label
-        )
-        yield from _statistic(label, say("volume of a region, mm³"), volumes, say)
+            yield from _statistic(label, say(what), found.values(label, name), say)
+        yield from _statistic(label, say("volume of a region, mm³"), found.volumes(label), say)
 
 
-def _statistic(label: str, what: str, values: Iterable[Any], say: Words) -> Iterator[dict[str, Any]]:
-    found = spread_of([value for value in values if value is not None])
+def _statistic(label: str, what: str, values: ArrayLike, say: Words) -> Iterator[dict[str, Any]]:
+    found = spread_of(values)
     if found is not None:
         shown = (found.least, found.quartile_1, found.median, found.quartile_3, found.most)
         figures = [_figure(value, say) for value in shown]
         yield {"label": label, "what": what, "n": say.figure(f"{found.n:,}"), "figures": figures}
 
 
-def _distributions(regions: NDArray[np.float64], of_cases: NDArray[np.float64], say: Words) -> Picture | None:
-    volumes = regions[:, FEATURES.index("volume_mm3")]
+def _distributions(found: Gathered, say: Words) -> Picture | None:
+    volumes, counts = found.volumes(), found.counts
     volumes = volumes[volumes > 0]
     if len(volumes) < FEWEST_REGIONS:
         return None
-    highest = regions[:, FEATURES.index("probability_max")]
-    png = distributions_png(volumes, of_cases, highest[np.isfinite(highest)])
-    counts = {"regions": say.figure(f"{len(regions):,}"), "cases": say.figure(f"{len(of_cases):,}")}
-    return Picture(png, say("%(regions)s regions of all classes in %(cases)s cases.", **counts))
+    png = distributions_png(volumes, counts, found.highest)
+    numbers = {"regions": say.figure(f"{found.regions.n_rows:,}"), "cases": say.figure(f"{len(counts):,}")}
+    return Picture(png, say("%(regions)s regions of all classes in %(cases)s cases.", **numbers))
 
 
-def _correlation(regions: NDArray[np.float64], say: Words) -> Picture | None:
-    known = [index for index in range(len(FEATURES)) if np.isfinite(regions[:, index]).sum() >= FEWEST_REGIONS]
-    if not known:
+def _correlation(found: Gathered, say: Words) -> Picture | None:
+    known = np.flatnonzero(found.regions.n_known >= FEWEST_REGIONS)
+    if not known.size:
         return None
-    found = correlation(regions[:, known])
     names = [FEATURES[index] for index in known]
     caption = say(
         "Pearson's correlation over %(n)s regions of all classes, each pair over the regions with both."
         " Grey: not defined, as one does not vary. Regions of one case are not independent of each other.",
-        n=say.figure(f"{len(regions):,}"),
+        n=say.figure(f"{found.regions.n_rows:,}"),
     )
-    return Picture(correlation_png(found, names), caption)
+    return Picture(correlation_png(found.regions.matrix[np.ix_(known, known)], names), caption)
 
 
 def _how_compared(unusual: Sequence[Outlier], say: Words) -> str:
@@ -152,11 +143,10 @@ def _how_compared(unusual: Sequence[Outlier], say: Words) -> str:
     return f"{text} {say('The %(shown)s furthest of %(all)s are shown.', **counts)}"
 
 
-def _outlier_rows(summaries: Sequence[CaseSummary], unusual: Sequence[Outlier], say: Words) -> list[dict[str, Any]]:
-    numbers = {one.name: number for number, one in enumerate(summaries, start=1)}
+def _outlier_rows(unusual: Sequence[Outlier], say: Words) -> list[dict[str, Any]]:
     return [
         {
-            **{"number": numbers[one.case], "label": one.label, "feature": one.feature},
+            **{"number": one.case + 1, "label": one.label, "feature": one.feature},
             **{"value": _figure(one.value, say), "median": _figure(one.median, say), "z": say.figure(f"{one.z:+.1f}")},
         }
         for one in unusual[:MOST_OUTLIERS]
@@ -178,26 +168,13 @@ def _about_cases(n_cases: int, n_done: int, say: Words) -> str:
     return f"{text} {say('Pictures are shown of %(n)s cases: the most unusual, then the first.', n=MOST_THUMBNAILS)}"
 
 
-def _case_rows(summaries: Sequence[CaseSummary], unusual: Sequence[Outlier], say: Words) -> list[dict[str, Any]]:
-    names = dict.fromkeys(one.case for one in unusual)
-    listed = _listed(summaries, {one.case for one in unusual[:MOST_OUTLIERS]})
-    pictured = {one.name: one.picture for _, one in listed if one.picture is not None}
-    first = list(dict.fromkeys(name for name in (*names, *pictured) if name in pictured))[:MOST_THUMBNAILS]
-    small = {name: thumbnail(pictured[name]) for name in first}
-    return [{"number": number, **_case_row(one, one.name in names, small.get(one.name), say)} for number, one in listed]
-
-
-def _listed(summaries: Sequence[CaseSummary], unusual: Set[str]) -> list[tuple[int, CaseSummary]]:
-    """Return the cases that have a row, in their order and with their numbers: all, or those to look at first."""
-    numbered = list(enumerate(summaries, start=1))
-    if len(numbered) <= MOST_CASES:
-        return numbered
-
-    def first(item: tuple[int, CaseSummary]) -> tuple[int, int]:
-        number, one = item
-        return 0 if one.name in unusual else 1 if one.status == "failed" else 2, number
-
-    return sorted(sorted(numbered, key=first)[:MOST_CASES], key=lambda item: item[0])
+def _case_rows(found: Gathered, unusual: Sequence[Outlier], say: Words) -> list[dict[str, Any]]:
+    listed = found.listed(MOST_CASES, {one.case for one in unusual[:MOST_OUTLIERS]})
+    numbers = dict.fromkeys(one.case + 1 for one in unusual)
+    pictured = {number: one.picture for number, one in listed if one.picture is not None}
+    first = list(dict.fromkeys(number for number in (*numbers, *pictured) if number in pictured))[:MOST_THUMBNAILS]
+    small = {number: thumbnail(pictured[number]) for number in first}
+    return [{"number": number, **_case_row(one, number in numbers, small.get(number), say)} for number, one in listed]
 
 
 def _case_row(one: CaseSummary, unusual: bool, png: bytes | None, say: Words) -> dict[str, Any]:
@@ -217,13 +194,8 @@ def _case_row(one: CaseSummary, unusual: bool, png: bytes | None, say: Words) ->
     }
 
 
-def _provenance(done: Sequence[CaseSummary], say: Words) -> dict[str, str]:
-    found: dict[str, Counter[str]] = {}
-    for one in done:
-        for name, value in one.basis:
-            if value:
-                found.setdefault(name, Counter())[value] += 1
-    texts = {say(name): _values(values, say) for name, values in found.items()}
+def _provenance(bases: Mapping[str, Mapping[str, int]], say: Words) -> dict[str, str]:
+    texts = {say(name): _values(values, say) for name, values in bases.items()}
     return {
         **texts,
         say("of each case"): say("batch.json and cases/ hold the hashes of every file; 'lesionlens verify' compares"),
@@ -244,7 +216,9 @@ def _notes(left_out: Sequence[str], say: Words) -> list[str]:
     if not left_out:
         return []
     shown = "; ".join(left_out[:_MOST_BASES])
-    return [say("%(n)s series are no cases, such as: %(shown)s.", n=len(left_out), shown=shown)]
+    if len(left_out) > _MOST_BASES:
+        shown = say("%(shown)s; and %(n)s others", shown=shown, n=len(left_out) - _MOST_BASES)
+    return [say("Left out: %(shown)s.", shown=shown)]
 
 
 def _figure(value: float, say: Words) -> str:

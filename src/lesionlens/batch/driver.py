@@ -178,13 +178,9 @@ def run_batch(
         if todo:
             _work(tasks, counted, workers, scheduler)
         names = [case.name for case in plan.found.cases]
-        write_reports(store, names, plan.found.left_out, progress=progress)
-    found: dict[str, list[str]] = {"done": [], "failed": [], "waiting": []}
-    for name in names:
-        failed = store.failure_of(name) is not None
-        found["done" if store.key_of(name) is not None else "failed" if failed else "waiting"].append(name)
-    done, failed_names, waiting = (tuple(some) for some in found.values())
-    return BatchResult(store.root, done, failed_names, waiting, counted.done)
+        states = write_reports(store, names, plan.found.left_out, progress=progress)
+    done, failed, waiting = (tuple(states[state]) for state in ("done", "failed", "waiting"))
+    return BatchResult(store.root, done, failed, waiting, counted.done)
 
 
 def _refuse_stale(plan: BatchPlan, store: Store, *, overwrite: bool) -> None:

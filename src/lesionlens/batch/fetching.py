@@ -5,31 +5,64 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lesionlens.batch.cases import BatchCase, is_url
-from lesionlens.errors import ReadError
+from lesionlens.errors import MissingPackageError, ReadError
 from lesionlens.pacs import fetch_series, is_series_url
 from lesionlens.progress import Progress, silent
+from lesionlens.seals import digest_of_value
 
-__all__ = ["fetched", "opened_url", "reading_url"]
+__all__ = ["fetched", "identity_of_url"]
+
+# How long a web server may say nothing, seconds.
+_SILENT_S: Final = 60
+# What web servers say of a file that is another for other content.
+_OF_CONTENT: Final = ("ETag", "Content-MD5", "Digest")
 
 
-def opened_url(url: str) -> tuple[Any, str]:
+def _opened(url: str) -> tuple[Any, str]:
     """Return the file system that a URL is of, and the path in it.
 
     Raises
     ------
     ReadError
         If there is no such file system, or its package is not installed.
+    MissingPackageError
+        If it is a web server, and the package is not.
     """
     from fsspec.core import url_to_fs
 
     try:
-        system, path = url_to_fs(url)
+        system, path = url_to_fs(url, **(_patience() if _is_web(url) else {}))
     except (ImportError, ValueError) as error:
+        if _is_web(url) and isinstance(error, ImportError):
+            raise MissingPackageError(
+                "Inputs of web servers need aiohttp; install it with: pip install 'lesionlens[urls]'.",
+                package="aiohttp",
+                extra="urls",
+            ) from None
         raise ReadError(f"{_named(url)} cannot be opened: {error}.") from error
     return system, str(path)
+
+
+def identity_of_url(url: str) -> str:
+    """Return what tells the content behind a URL from another: what its server says of it, as a digest.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be asked.
+    """
+    system, path = _opened(url)
+    with _reading(url):
+        if not _is_web(url):
+            return digest_of_value([url, str(system.ukey(path))])
+        said = system.info(path)  # fsspec itself takes what is on the web for unchanging
+        tag = {name: said[name] for name in _OF_CONTENT if name in said}
+        # A tag is of the content, whatever the URL was signed with.
+        place = url.partition("?")[0] if tag else url
+        return digest_of_value([place, said.get("size"), said.get("Last-Modified") if not tag else "", tag])
 
 
 def fetched(case: BatchCase, folder: Path, *, progress: Progress = silent) -> dict[str, str]:
@@ -50,11 +83,12 @@ def fetched(case: BatchCase, folder: Path, *, progress: Progress = silent) -> di
 def _fetched(url: str, folder: Path, progress: Progress) -> Path:
     if is_series_url(url):
         return fetch_series(url, folder / "series", progress=progress)
-    system, path = opened_url(url)
-    place = folder / path.rstrip("/").rsplit("/", 1)[-1]
+    system, path = _opened(url)
+    plain = path.partition("?")[0] if _is_web(url) else path
+    place = folder / (plain.rstrip("/").rsplit("/", 1)[-1] or "scan")
     folder.mkdir(parents=True)
-    with reading_url(url):
-        if system.isdir(path):
+    with _reading(url):
+        if plain.endswith("/") or (not _is_web(url) and system.isdir(path)):  # of the web it would get the whole file
             system.get(path.rstrip("/") + "/", str(place) + "/", recursive=True)
         else:
             system.get_file(path, str(place))
@@ -62,7 +96,7 @@ def _fetched(url: str, folder: Path, progress: Progress) -> Path:
 
 
 @contextmanager
-def reading_url(url: str) -> Iterator[None]:
+def _reading(url: str) -> Iterator[None]:
     """Turn what goes wrong with a URL into one sentence.
 
     Raises
@@ -73,8 +107,34 @@ def reading_url(url: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # file systems of all kinds, each with its own errors
-        raise ReadError(f"{_named(url)} cannot be read: {error}. Check the URL and the access to it.") from error
+        raise ReadError(
+            f"{_named(url)} cannot be read: {_reason(error, url)}. Check the URL and the access to it."
+        ) from None
+
+
+def _reason(error: Exception, url: str) -> str:
+    """Say what went wrong without the URL, which may hold a key and is quoted by most errors."""
+    status = getattr(error, "status", None) or getattr(error.__cause__, "status", None)
+    if status:
+        return f"the server answers {status}"
+    if isinstance(error, FileNotFoundError):
+        return "it is not there"
+    return str(error) if str(error) and _named(url) == url else type(error).__name__
 
 
 def _named(url: str) -> str:
-    return url.split("?")[0]  # what follows may be a key
+    """Return a URL without what may be secret: user and password, and what follows the question mark."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _is_web(url: str) -> bool:
+    return url.partition("://")[0] in ("http", "https")
+
+
+def _patience() -> dict[str, Any]:
+    """Return how long a web server may take: by itself, aiohttp gives up a file that takes five minutes."""
+    from aiohttp import ClientTimeout
+
+    return {"client_kwargs": {"timeout": ClientTimeout(total=None, sock_connect=_SILENT_S, sock_read=_SILENT_S)}}

@@ -10,6 +10,7 @@ from typing import Any
 
 from lesionlens import __version__
 from lesionlens.batch.cases import BatchCase, is_url
+from lesionlens.batch.folders import files_below
 from lesionlens.errors import ReadError
 from lesionlens.io.reader import existing_path, is_dicom
 from lesionlens.options import RunOptions
@@ -120,7 +121,8 @@ def _digest(place: str, files: Iterable[str] = ()) -> str:
 
 
 def _below(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    """Return the files of a folder without results that lie in it: the case would depend on what was made of it."""
+    return [path.relative_to(folder).as_posix() for path in files_below(folder, hidden=True) if path.is_file()]
 
 
 def _of_files(folder: Path, names: Iterable[str]) -> str:
@@ -131,14 +133,12 @@ def _of_files(folder: Path, names: Iterable[str]) -> str:
 
 
 def _of_url(url: str) -> str:
-    from lesionlens.batch.fetching import opened_url, reading_url
+    from lesionlens.batch.fetching import identity_of_url
     from lesionlens.pacs import is_series_url, listed_images, parse_series
 
     if is_series_url(url):  # an image that is changed gets another UID; by which protocol it came is all one
         return digest_of_value([parse_series(url).series, *listed_images(url)])
-    system, path = opened_url(url)
-    with reading_url(url):
-        return digest_of_value([url, str(system.ukey(path))])
+    return identity_of_url(url)
 
 
 def options_of(case: BatchCase, options: RunOptions, places: Mapping[str, str]) -> RunOptions:

@@ -7,6 +7,7 @@ whenever the work was killed.
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import shutil
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lesionlens.errors import LesionLensError, OutputError
-from lesionlens.io.atomic import atomic_path
+from lesionlens.io.atomic import PLACE_ERRORS, atomic_path
 from lesionlens.results import RESEARCH_USE
 from lesionlens.seals import hash_file, sealed_text
 
@@ -78,9 +79,7 @@ class Store:
                 folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self._work / "lock", timeout=0)
             with lock:
-                for left in self._work.iterdir():
-                    if left.is_dir():
-                        shutil.rmtree(left, ignore_errors=True)
+                self._tidy()
                 yield
         except Timeout:
             raise OutputError(f"Another process works in {self.root}; wait for it, or choose another folder.") from None
@@ -88,8 +87,23 @@ class Store:
             if new:
                 self._leave()
             raise
-        except PermissionError as error:
-            raise OutputError(f"Cannot write into {self.root}: {error.strerror}. Check its permissions.") from error
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, *PLACE_ERRORS):
+                raise
+            raise OutputError(
+                f"Cannot write into {self.root}: {error.strerror}. Check its permissions and the free space."
+            ) from error
+
+    def _tidy(self) -> None:
+        """Remove what was left half-done; a worker of a killed process may still be at it.
+
+        It gets another name first, so that the worker cannot give its place to a result of which half is gone.
+        """
+        for left in [one for one in self._work.iterdir() if one.is_dir()]:
+            aside = self._work / f"left-{secrets.token_hex(6)}"
+            with suppress(OSError):
+                left = left.rename(aside)
+            shutil.rmtree(left, ignore_errors=True)
 
     def _leave(self) -> None:
         """Remove the folder that was made for nothing; what anything lies in stays."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,16 @@ from lesionlens.batch.store import CASE, Store
 from lesionlens.report.review import NOTICE_COLUMN, NOTICE_OF_TABLES
 from lesionlens.report.words import N_
 
-__all__ = ["FAILURE_COLUMNS", "FEATURES", "SUMMARY_COLUMNS", "CaseSummary", "summarised", "write_rows"]
+__all__ = [
+    "FAILURE_COLUMNS",
+    "FEATURES",
+    "SUMMARY_COLUMNS",
+    "CaseSummary",
+    "summarised",
+    "summary_of",
+    "table_writer",
+    "write_rows",
+]
 
 SUMMARY_COLUMNS: Final = (
     "case",
@@ -96,18 +105,28 @@ class CaseSummary:
     tries: int = 0
 
 
-def summarised(store: Store, names: Sequence[str]) -> Iterator[CaseSummary]:
+def summarised(store: Store, names: Iterable[str]) -> Iterator[CaseSummary]:
     """Yield what there is to say of each case, in the order of the names."""
-    for name in names:
-        folder, failure = store.cases / name, store.failure_of(name)
-        if (folder / CASE).is_file():
-            yield _done(name, folder)
-        elif failure is not None:
-            error, kind, tries = str(failure.get("error")), str(failure.get("kind")), int(failure.get("tries", 1))
-            row = _row(name, "failed", error=error)
-            yield CaseSummary(name, "failed", (row,), error=error, kind=kind, tries=tries)
-        else:
-            yield CaseSummary(name, "waiting", (_row(name, "waiting"),))
+    return (summary_of(store, name) for name in names)
+
+
+def summary_of(store: Store, name: str) -> CaseSummary:
+    """Return what there is to say of a case; results that cannot be read any more count as failed."""
+    folder, failure = store.cases / name, store.failure_of(name)
+    if (folder / CASE).is_file():
+        try:
+            return _done(name, folder)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+            what = f"The results in cases/{name} are not as they were written ({type(error).__name__})"
+            return _failed(name, f"{what}; remove this folder, and give the same command again.", "ReadError", 1)
+    if failure is not None:
+        why, kind, tries = str(failure.get("error")), str(failure.get("kind")), int(failure.get("tries", 1))
+        return _failed(name, why, kind, tries)
+    return CaseSummary(name, "waiting", (_row(name, "waiting"),))
+
+
+def _failed(name: str, error: str, kind: str, tries: int) -> CaseSummary:
+    return CaseSummary(name, "failed", (_row(name, "failed", error=error),), error=error, kind=kind, tries=tries)
 
 
 def _row(case: str, status: str, **values: Any) -> Row:
@@ -188,9 +207,20 @@ def _number(text: str | None) -> float | None:
     return float(text) if text else None
 
 
-def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a table as CSV (RFC 4180, UTF-8), whose last column says what it is not for."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow((*columns, NOTICE_COLUMN))
-        writer.writerows([*(row[name] for name in columns), NOTICE_OF_TABLES] for row in rows)
+        add = table_writer(file, columns)
+        for row in rows:
+            add(row)
+
+
+def table_writer(file: IO[str], columns: Sequence[str]) -> Callable[[Mapping[str, Any]], None]:
+    """Write the head of such a table, and return what adds a row to it."""
+    writer = csv.writer(file)
+    writer.writerow((*columns, NOTICE_COLUMN))
+
+    def add(row: Mapping[str, Any]) -> None:
+        writer.writerow([*(row[name] for name in columns), NOTICE_OF_TABLES])
+
+    return add

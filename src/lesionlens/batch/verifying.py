@@ -10,23 +10,11 @@ from typing import Any
 from lesionlens.batch.store import BATCH, CASE, Store
 from lesionlens.errors import ReadError
 from lesionlens.progress import Progress, silent
-from lesionlens.seals import PAGES, checked, hash_file, page_complaint, wrong_files
+from lesionlens.seals import HEADS, PAGES, checked, hash_file, page_complaint, wrong_files
 
 __all__ = ["Verified", "verify"]
 
 _RECORD = "record.json"
-# Each is sealed, and names the hashes of the files beside it.
-_HEADS = (
-    _RECORD,
-    "evaluation.json",
-    "trust.json",
-    "comparison.json",
-    "lesion_changes.json",
-    "findings.json",
-    "agreement.json",
-    "export.json",
-    "session.json",
-)
 
 
 @dataclass(frozen=True)
@@ -77,7 +65,7 @@ def verify(folder: Path | str, *, progress: Progress = silent) -> Verified:
         return _verified(place.parent, [(place, page_complaint(place))], alone=True)
     if place.is_file() and place.suffix.lower() == ".json":
         return _verified(place.parent, list(_sealed(place.parent, place.name)), alone=True)
-    heads = [name for name in _HEADS if (place / name).exists()]
+    heads = [name for name in HEADS if (place / name).exists()]
     if heads:
         return _verified(place, [look for name in heads for look in _sealed(place, name)] + list(_pages(place)))
     store = Store(place)

@@ -27,7 +27,7 @@ from lesionlens.volume import Volume
 if TYPE_CHECKING:
     from lesionlens.model.bundle import Bundle
 
-__all__ = ["Job", "Loaded", "Made", "Outcome", "Task", "compute", "load", "load_model", "work", "write"]
+__all__ = ["Job", "Loaded", "Made", "Outcome", "Task", "compute", "load", "load_model", "sentence", "work", "write"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Job:
         seconds = round(time.perf_counter() - self.start, 3)
         if error is None:
             return Outcome(self.task.case.name, seconds, key=self.key)
-        return Outcome(self.task.case.name, seconds, _sentence(error), type(error).__name__, self.key)
+        return Outcome(self.task.case.name, seconds, sentence(error), type(error).__name__, self.key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,12 +217,14 @@ def _caught(job: Job) -> Iterator[list[Outcome]]:
         raise
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
+    """Return what went wrong in one line, without the folders that lead to the scan: they may name the patient."""
     if isinstance(error, LesionLensError):
         return " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return "out of memory; use a machine with more memory, or a smaller scan."
-    return " ".join(f"unexpected {type(error).__name__}: {error}".split())
+    text = error.strerror if isinstance(error, OSError) else error
+    return " ".join(f"unexpected {type(error).__name__}: {text}".split())
 
 
 def _agreement(made: Made) -> dict[str, float | int]:

@@ -77,18 +77,18 @@ class Job:
 
     def segments(self, label: str) -> list[Segment]:
         """Return the regions of a class; the same ones whichever object they are in."""
-        from lesionlens.io.dicom.export.masks import Segment
+        from lesionlens.io.dicom.export.masks import Segment, numbered
 
         last = int(self.case.labels[label].max()) if label in self.case.labels else 0
         if self.outlines is None:
-            return [Segment(label, f"{label} {n}", self._tracked(label, str(n))) for n in range(1, last + 1)]
+            return [Segment(label, numbered(label, n), self._tracked(label, str(n))) for n in range(1, last + 1)]
         found = []
         for outline in self.outlines.found[label]:
             if not outline.number:
                 last += 1
             # Names of findings in a session may hold the reader's; they go into nothing but a digest.
             facts = (str(outline.number),) if outline.number else (self.verdicts.reader, outline.finding)
-            name = f"{label} {outline.number or last}"
+            name = numbered(label, outline.number or last)
             found.append(Segment(label, name, self._tracked(label, *facts), _MADE[outline.origin]))
         return found
 
@@ -178,6 +178,6 @@ def _kept_key() -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
     found = secrets.token_hex(32)
     with atomic_path(path) as temporary:
+        os.chmod(temporary, 0o600)  # before there is anything to read
         temporary.write_text(found + "\n", encoding="utf-8")
-        os.chmod(temporary, 0o600)
     return found

@@ -38,11 +38,12 @@ def _segmentations(job: Job, place: Places) -> Writing:
 
 def _fractions(job: Job, place: Places) -> Writing:
     from lesionlens.io.dicom.export.masks import Segment, fractional_segmentation
+    from lesionlens.io.dicom.export.objects import one_line
 
     for n, heatmap in enumerate(job.case.probabilities, 1):
 
         def write(n: int = n, heatmap: Heatmap = heatmap) -> None:
-            segment = Segment(heatmap.label, heatmap.label)
+            segment = Segment(heatmap.label, one_line(heatmap.label))
             made = fractional_segmentation(place(n), heatmap.array, segment, job.algorithm)
             job.save(made, f"fractional_{slug(heatmap.label)}.dcm")
 

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from lesionlens.errors import LesionLensError, OutputError
 
-__all__ = ["atomic_folder", "atomic_path"]
+__all__ = ["PLACE_ERRORS", "atomic_folder", "atomic_path"]
 
 _ALLOW = "Choose another {}, or allow it with --overwrite (overwrite=True in Python)."
 _PREFIX = ".partial-"
 
-# These mean that the place is full, read-only or broken, whoever asked for the write; other OSErrors in a block may
-# come from reading something else and pass unchanged.
-_PLACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+#: These mean that the place is full, read-only or broken, whoever asked for the write; other OSErrors in a block may
+#: come from reading something else and pass unchanged.
+PLACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def atomic_path(path: str | os.PathLike[str], overwrite: bool = False) -> Iterat
     with _as_output_error(target):
         temporary.touch(exist_ok=False)  # says now, not after minutes of work, that the folder cannot be written
     try:
-        with _as_output_error(target, only=_PLACE_ERRORS):
+        with _as_output_error(target, only=PLACE_ERRORS):
             yield temporary
         _refuse_existing(target, overwrite=overwrite)
         with _as_output_error(target):
@@ -95,7 +95,7 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     try:
         with _as_output_error(target):
             temporary.mkdir()
-        with _as_output_error(target, only=_PLACE_ERRORS):
+        with _as_output_error(target, only=PLACE_ERRORS):
             yield temporary
         with _as_output_error(target):
             _settle(temporary, target)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from lesionlens import __version__
 from lesionlens.batch.cohort_page import cohort_page
 from lesionlens.batch.store import BATCH, Store
-from lesionlens.batch.summary import summarised
+from lesionlens.batch.summary import summarised, summary_of
 from lesionlens.errors import ReadError
 from lesionlens.report.pages import Picture
 from lesionlens.report.result_page import Head, Part, ResultPage, Sheet, result_html
@@ -55,7 +56,8 @@ def batch_report(folder: Path, say: Words, *, changed: bool = False) -> str:
         if found.problems
         else []
     )
-    return cohort_page(list(summarised(store, names)), content.get("left_out", ()), say=say, notes=notes)
+    left_out = content.get("left_out", ())
+    return cohort_page(summarised(store, names), partial(summary_of, store), left_out=left_out, say=say, notes=notes)
 
 
 def evaluation_report(folder: Path, say: Words) -> str:

@@ -20,7 +20,7 @@ from skimage.measure import approximate_polygon, find_contours
 from lesionlens.io.boundary import quiet
 from lesionlens.io.dicom.export.frames import Reference, SourceFrames
 from lesionlens.io.dicom.export.masks import Segment
-from lesionlens.io.dicom.export.objects import Algorithm, Place, patient_words
+from lesionlens.io.dicom.export.objects import Algorithm, Place, one_line, patient_words
 from lesionlens.volume import Array
 
 __all__ = ["Structure", "structure_set"]
@@ -107,7 +107,7 @@ def _roi(number: int, structure: Structure, frames: SourceFrames, algorithm: Alg
     item.ReferencedFrameOfReferenceUID = frames.frame_of_reference
     item.ROIGenerationAlgorithm = structure.segment.made
     who = "reader" if structure.segment.made == "MANUAL" else f"{algorithm.name} {algorithm.version}"
-    item.ROIGenerationDescription = f"{who}, research use only"[:64]
+    item.ROIGenerationDescription = one_line(f"{who}, research use only")
     return item
 
 

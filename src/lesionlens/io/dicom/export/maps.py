@@ -16,14 +16,14 @@ from lesionlens.io.dicom.codes import (
     SALIENCY,
     SCHEME,
 )
-from lesionlens.io.dicom.export.objects import Place
+from lesionlens.io.dicom.export.objects import Place, one_line
 
 __all__ = ["parametric_map"]
 
 _TISSUE = Code("85756007", "SCT", "Tissue")
 
-# What a label and an explanation of a mapping may hold.
-_SHORT, _LONG = 16, 64
+# What a label of a mapping may hold.
+_SHORT = 16
 
 # Width of the window of a map with one value.
 _NARROWEST = 1e-6
@@ -38,7 +38,7 @@ def parametric_map(place: Place, heatmap: Heatmap) -> Dataset:
     method = heatmap.provenance.method
     mapping = RealWorldValueMapping(
         lut_label=heatmap.kind[:_SHORT],
-        lut_explanation=heatmap.label[:_LONG],
+        lut_explanation=one_line(heatmap.label),
         unit=NO_UNITS,
         value_range=(low, high),
         slope=1.0,
@@ -57,7 +57,7 @@ def parametric_map(place: Place, heatmap: Heatmap) -> Dataset:
             real_world_value_mappings=[mapping],
             voi_lut_transformations=[window],
             content_label=heatmap.kind.upper()[:_SHORT],
-            content_description=f"{heatmap.kind} of {heatmap.label} by {method}"[:_LONG],
+            content_description=one_line(f"{heatmap.kind} of {heatmap.label} by {method}"),
             **place.words(),
         )
     _ascend(made)

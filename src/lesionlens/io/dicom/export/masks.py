@@ -12,13 +12,16 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from lesionlens.io.boundary import quiet
-from lesionlens.io.dicom.export.objects import Algorithm, Place, category_of, type_of
+from lesionlens.io.dicom.export.objects import Algorithm, Place, category_of, one_line, type_of
 from lesionlens.volume import Array
 
-__all__ = ["FRACTION_STEPS", "Making", "Segment", "fractional_segmentation", "segmentation", "tracking_uid"]
+__all__ = ["FRACTION_STEPS", "Making", "Segment", "fractional_segmentation", "numbered", "segmentation", "tracking_uid"]
 
 # A byte holds 0 to 255: a fraction is the nearest of so many steps, so off by half a step at most.
 FRACTION_STEPS = 255
+
+# What the name of a segment may hold.
+_NAME_LETTERS = 64
 
 #: In DICOM's words: by the model, by a reader over what the model drew, by a reader alone.
 Making = Literal["AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"]
@@ -32,6 +35,11 @@ class Segment:
     name: str
     tracking_uid: str = ""
     made: Making = "AUTOMATIC"
+
+
+def numbered(label: str, number: int) -> str:
+    """Return the name of a region as DICOM has room for it, which ends in its number."""
+    return f"{one_line(label, _NAME_LETTERS - len(f' {number}'))} {number}"
 
 
 def tracking_uid(*facts: str) -> str:

@@ -15,7 +15,7 @@ from lesionlens.io.boundary import quiet
 from lesionlens.io.dicom.export.frames import SourceFrames
 from lesionlens.io.dicom.export.patient import mark_deidentified
 
-__all__ = ["MAKER", "Algorithm", "NewSeries", "Place", "category_of", "patient_words", "save", "type_of"]
+__all__ = ["MAKER", "Algorithm", "NewSeries", "Place", "category_of", "one_line", "patient_words", "save", "type_of"]
 
 MAKER = "LesionLens"
 _RESEARCH = "research use only"
@@ -61,9 +61,9 @@ class Algorithm:
         from highdicom import AlgorithmIdentificationSequence
 
         return AlgorithmIdentificationSequence(
-            name=self.name or MAKER,
+            name=one_line(self.name) or MAKER,
             family=Code("123110", "DCM", "Artificial Intelligence"),
-            version=self.version or "unknown",
+            version=one_line(self.version) or "unknown",
             source=MAKER,
             parameters=self.parameters,
         )
@@ -110,6 +110,11 @@ class Place:
 def patient_words(image: Dataset) -> dict[str, Any]:
     """Return what constructors of highdicom that take no source images are told of patient and study."""
     return {name: image.get(keyword) for name, keyword in _PATIENT.items()}
+
+
+def one_line(text: str, most: int = 64) -> str:
+    """Return a text as one short value of DICOM holds it: a backslash would part it, and 64 letters have room."""
+    return "".join(letter if letter.isprintable() and letter != "\\" else " " for letter in text)[:most].strip()
 
 
 def type_of(label: str) -> Code:

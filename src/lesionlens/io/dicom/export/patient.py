@@ -8,6 +8,7 @@ modules is emptied or left out).
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any
@@ -68,6 +69,14 @@ class Pseudonyms:
         element.value = self.uid(str(element.value))
         return True
 
+    def name(self, patient: str) -> str:
+        """Return a name that nobody takes for a person's, of a patient's identifier or else name.
+
+        Those of dicognito are common names of people: in an archive they would be other patients'.
+        """
+        digest = hashlib.sha256(f"{self._key} {patient}".encode()).hexdigest()
+        return f"Pseudonym^{digest[:12].upper()}"
+
     def uid(self, uid: str) -> str:
         """Return what stands for a UID."""
         return str(generate_uid(entropy_srcs=[self._key, uid]))
@@ -112,7 +121,9 @@ def _pseudonymous(source: Dataset, pseudonyms: Pseudonyms) -> Dataset:
         if found:
             setattr(header, keyword, found)
     header.SpecificCharacterSet = "ISO_IR 192"
+    who = str(header.get("PatientID") or header.get("PatientName") or "")
     pseudonyms.replace(header)
+    header.PatientName = pseudonyms.name(who) if who else ""
     return header
 
 
