@@ -141,6 +141,18 @@ def test_findings_are_split_and_merged(session: Session) -> None:
         original(finding, {"lesion": labels * 0})
 
 
+def test_what_holds_no_voxels_is_neither_split_nor_merged() -> None:
+    """A finding that was erased, or none at all where a case has none: a sentence, no crash, nothing recorded."""
+    nothing = np.empty(0, np.int64)
+    with pytest.raises(InputError, match="lesion-1 holds no voxels"):
+        split("lesion-1", nothing, iter("ab"), GRID)
+    with pytest.raises(InputError, match="holds no voxels"):
+        split("", nothing, iter("ab"), GRID)
+    with pytest.raises(InputError, match="lesion-1 and lesion-2 hold no voxels"):
+        merged({"lesion-1": nothing, "lesion-2": nothing}, "c", GRID)
+    assert len(merged({"lesion-1": nothing, "lesion-2": np.array([4])}, "c", GRID)) == 3
+
+
 def test_edits_add_up_and_are_taken_back(session: Session) -> None:
     """Strokes that draw and erase, one undone: what is left is what was drawn."""
     start, first, second = np.array([1, 2, 3]), np.array([1, 2, 3, 4, 5]), np.array([4, 5])

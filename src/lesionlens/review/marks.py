@@ -111,9 +111,11 @@ def split(finding: str, voxels: Voxels, names: Iterable[str], grid: Grid) -> lis
     Raises
     ------
     InputError
-        If it is in one piece.
+        If it is in one piece, or holds no voxels.
     """
     found = pieces(voxels, grid.shape)
+    if not found:
+        raise InputError(f"{finding or 'What is shown'} holds no voxels; there is nothing to split.")
     if len(found) < 2:
         raise InputError(f"{finding} is in one piece; erase what connects its parts, then split it.")
     named = list(zip(names, found, strict=False))
@@ -122,6 +124,14 @@ def split(finding: str, voxels: Voxels, names: Iterable[str], grid: Grid) -> lis
 
 
 def merged(parts: Mapping[str, Voxels], name: str, grid: Grid) -> list[Act]:
-    """Return what makes one finding of several, under a new name."""
+    """Return what makes one finding of several, under a new name.
+
+    Raises
+    ------
+    InputError
+        If none of them holds a voxel.
+    """
     together = reduce(np.union1d, parts.values())
+    if not len(together):
+        raise InputError(f"{' and '.join(parts)} hold no voxels; there is nothing to merge.")
     return [added(name, together, grid), *(Act("merged", part, {"into": name}) for part in parts)]

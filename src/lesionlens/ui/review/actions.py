@@ -158,8 +158,8 @@ class Actions(QObject):
         else:
             name = next(at.new_names())
             parts = {one: reviewer.view.voxels_of(one, at.events) for one in (first, at.finding)}
-            acts = merged(parts, name, reviewer.view.volume.grid)
-            if reviewer.store(lambda: at.record(*acts), f"{first} and {at.finding}: merged"):
+            grid = reviewer.view.volume.grid
+            if reviewer.store(lambda: at.record(*merged(parts, name, grid)), f"{first} and {at.finding}: merged"):
                 reviewer.go_to(name)
 
     def _undo(self, *, again: bool) -> None:
