@@ -46,6 +46,13 @@ def events(desk: Desk, *kinds: str) -> list[Any]:
     return [event.act for event in desk.dock.reviewer.at.session.events() if event.act.kind in kinds]
 
 
+def listed_ml(dock: ReviewWidget) -> str:
+    """Return the volume of the first finding as the list gives it."""
+    item = dock.findings.item(0, 1)
+    assert item is not None
+    return str(item.text())
+
+
 def shown_mask(desk: Desk) -> NDArray[np.bool_]:
     """Return the (i, j, k) voxels that the layer on the screen marks."""
     view = desk.dock.reviewer.view
@@ -154,6 +161,7 @@ def test_strokes_are_stored_one_by_one_and_taken_back(desk: Desk, tmp_path: Path
     settle()
     assert len(events(desk, "edit")) == 3
     drawn = shown_mask(desk).copy()
+    assert listed_ml(dock) == f"{drawn.sum() * np.prod(SPACING_MM) / 1000:.2f}"
 
     replayed = original
     for act in events(desk, "edit"):
@@ -169,6 +177,7 @@ def test_strokes_are_stored_one_by_one_and_taken_back(desk: Desk, tmp_path: Path
     np.testing.assert_array_equal(shown_mask(desk), painted)
     desk.press(KEYS["undo"])
     np.testing.assert_array_equal(shown_mask(desk), original)
+    assert listed_ml(dock) == f"{original.sum() * np.prod(SPACING_MM) / 1000:.2f}"
     desk.press(KEYS["undo"])
     assert "nothing to take back" in dock.note.text()
     desk.press(KEYS["redo"])

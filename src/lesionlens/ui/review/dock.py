@@ -134,7 +134,7 @@ class ReviewWidget(QWidget):
         self._categories |= {state.category: None for state in states if state.category}
         seconds = seconds_to_verdict(reading.events)
         others = reading.others
-        self.findings.show_findings(states, reading.volumes_mm3, seconds, others, current)
+        self.findings.show_findings(states, reviewer.volumes_mm3, seconds, others, current)
         view, words = reviewer.view, others.get(current, "")
         self.panel.show_finding(
             reading.state.findings.get(current),

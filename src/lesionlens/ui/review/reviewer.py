@@ -62,6 +62,12 @@ class Reviewer(Recorder):
         """Whether the regions of the case are others: a stroke is kept as a change of what the model drew."""
         return any(name.startswith(REGIONS) for name in self.changed_files)
 
+    @property
+    def volumes_mm3(self) -> dict[str, float]:
+        """Volume of each finding of the open case as it is drawn now."""
+        edited = {} if self.view is None else self.view.volumes.of(self.at.findings, self.at.events)
+        return {**self.at.volumes_mm3, **edited}
+
     def open_session(self, path: Path, reader: str) -> None:
         """Open a session, and in it the case and the finding where the reader stopped.
 
