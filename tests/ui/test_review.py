@@ -383,7 +383,7 @@ def test_what_has_changed_is_noticed(desk: Desk, tmp_path: Path) -> None:
     path = make_session(tmp_path, blobs(3), blobs(4), blobs(2), blobs(2))
     regions = tmp_path / "scan-3-results" / "regions_lesion.nii.gz"
     image = nib.load(regions)
-    less = np.array(image.dataobj)
+    less = np.asarray(image.dataobj).copy()
     less[tuple(np.argwhere(less)[0])] = 0
     nib.save(nib.Nifti1Image(less, image.affine, image.header), regions)
     (tmp_path / "scan-0-results" / "regions.csv").write_text("changed", encoding="utf-8")

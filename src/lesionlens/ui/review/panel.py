@@ -144,7 +144,7 @@ class JudgingPanel(QWidget):
         lines = [f"{line.length_mm:.1f} mm" for line in state.measurements] if state else []
         said = [*state.comments, *([f"measured {', '.join(lines)}"] if lines else [])] if state else []
         self.comments.say("\n".join(f"• {text}" for text in [*said, *([f"others: {others}"] if others else [])]))
-        if moved or not self.category.hasFocus():
+        if moved or not (self.category.hasFocus() or self.category.isModified()):
             self._categories.setStringList(list(categories))
             draft = self._drafts.get((place, "category"))
             self.category.setText(draft or ((state.category or "") if state else ""))
