@@ -54,6 +54,17 @@ def test_the_curve_agrees_with_the_regions_that_are_shown(rng: np.random.Generat
         assert curve.at(threshold)[2] == label_regions(found, threshold=threshold).max()
 
 
+@pytest.mark.parametrize(("connectivity", "rank"), [(6, 1), (18, 2), (26, 3)])
+def test_the_curve_counts_what_touches_by_the_rule(rng: np.random.Generator, connectivity: Any, rank: int) -> None:
+    """The table counts by the user's rule; a plot beside it that counted by another would contradict it."""
+    found = heatmap(rng.random((9, 8, 7)).astype(np.float32))
+    curve = threshold_curve(found, connectivity=connectivity)
+
+    for threshold, count in zip(curve.thresholds, curve.count, strict=True):
+        inside = found.array >= np.float32(threshold)
+        assert count == ndimage.label(inside, ndimage.generate_binary_structure(3, rank))[1]
+
+
 def test_the_nearest_threshold_is_given_with_its_numbers() -> None:
     """A threshold between two steps is answered with the step it stands for."""
     curve = threshold_curve(heatmap(np.full((2, 2, 2), 0.42)), thresholds=(0.2, 0.4, 0.6))

@@ -18,6 +18,13 @@ from lesionlens.volume import Volume
 WAIT_MS = 60_000
 
 
+def point(viewer: Any, place: Any) -> None:
+    """Move the mouse to a place in the units of the viewer, from somewhere else in the picture."""
+    viewer.mouse_over_canvas = True
+    viewer.cursor.position = tuple(mm + 1 for mm in place)
+    viewer.cursor.position = tuple(place)
+
+
 @dataclass
 class Window:
     """The window under test and what a user does with it."""

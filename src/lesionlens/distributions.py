@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from lesionlens.errors import InputError
 from lesionlens.heatmap import Heatmap
 from lesionlens.progress import Progress, silent
-from lesionlens.rules import RegionRules
+from lesionlens.rules import DEFAULT_RULES, Connectivity
 
 __all__ = ["THRESHOLDS", "Histogram", "ThresholdCurve", "intensity_limits", "split_histogram", "threshold_curve"]
 
@@ -56,7 +56,7 @@ class ThresholdCurve:
     volume_mm3
         (n,) voxels at or above the threshold, times the volume of one.
     count
-        (n,) connected regions (26 neighbours) of these voxels.
+        (n,) connected regions of these voxels.
     """
 
     thresholds: NDArray[np.float64]
@@ -70,9 +70,15 @@ class ThresholdCurve:
 
 
 def threshold_curve(
-    heatmap: Heatmap, *, thresholds: Sequence[float] = THRESHOLDS, progress: Progress = silent
+    heatmap: Heatmap,
+    *,
+    thresholds: Sequence[float] = THRESHOLDS,
+    connectivity: Connectivity = DEFAULT_RULES.connectivity,
+    progress: Progress = silent,
 ) -> ThresholdCurve:
     """Count voxels and regions of a map at each of several thresholds, as measuring at that threshold would.
+
+    Nothing is filled, merged or left out: that is not what a threshold decides.
 
     The voxels at or above a threshold lie among those of every lower one, so that each search is confined to the box
     of the one before.
@@ -83,6 +89,8 @@ def threshold_curve(
         Map to cut; what is not valid belongs to no region.
     thresholds
         Rising, without repetition.
+    connectivity
+        Which voxels touch; see :class:`~lesionlens.rules.RegionRules`.
     progress
         Called for each threshold; raise ``Cancelled`` from it to stop.
 
@@ -109,7 +117,7 @@ def threshold_curve(
         values, inside = values[box], np.ascontiguousarray(inside[box])
         valid = None if valid is None else valid[box]
         voxels[step] = np.count_nonzero(inside)
-        count[step] = cc3d.connected_components(inside, connectivity=RegionRules().connectivity, return_N=True)[1]
+        count[step] = cc3d.connected_components(inside, connectivity=connectivity, return_N=True)[1]
     volume_mm3 = voxels.astype(np.float64) * heatmap.grid.voxel_volume_mm3
     return ThresholdCurve(steps, volume_mm3, count)
 

@@ -20,6 +20,7 @@ from lesionlens.volume import Volume
 
 __all__ = [
     "ORDERS",
+    "REGIONS",
     "CaseFiles",
     "changed_files",
     "changed_of",
@@ -36,6 +37,8 @@ __all__ = [
 ORDERS = ("given", "worst", "random")
 
 _RECORD, _TABLE = "record.json", "regions.csv"
+#: How the names of files begin that hold the regions of a class.
+REGIONS = "regions_"
 _SHOWN = ("volume_mm3", "probability_mean", "probability_max")
 _PLACES = {
     "centroid_ras": tuple(f"centroid_{axis}_mm" for axis in "ras"),
@@ -157,7 +160,7 @@ def _entry(files: CaseFiles, rows: Sequence[Mapping[str, str]], *, home: Path, n
     except (KeyError, TypeError) as error:
         raise ReadError(f"{files.results / _RECORD} is incomplete: {error}. Run the case again.") from None
     _refuse_other(files, record)
-    shown = [files.results / _RECORD, files.results / _TABLE, *sorted(files.results.glob("regions_*.nii.gz"))]
+    shown = [files.results / _RECORD, files.results / _TABLE, *sorted(files.results.glob(f"{REGIONS}*.nii.gz"))]
     pins |= {file.name: digest_of(file) for file in shown}
     findings = tuple(map(_finding, rows))
     return CaseEntry(
@@ -236,7 +239,8 @@ def _highest(rows: Sequence[Sequence[Mapping[str, str]]], column: str) -> Iterat
         raise InputError(unknown_name("order", column, (*ORDERS, *known)))
     for table in rows:
         try:
-            yield max((_number(row[column]) or 0.0 for row in table), default=float("-inf"))
+            numbers = (_number(row[column]) for row in table)
+            yield max((number for number in numbers if number is not None), default=float("-inf"))
         except ValueError:
             raise InputError(f"The column {column!r} holds no numbers; cases cannot be ordered by it.") from None
 

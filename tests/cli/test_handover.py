@@ -149,6 +149,26 @@ def test_overlapping_findings_are_measured_each_for_itself(home: Path, tmp_path:
     assert (replaced["replaced_by"], replaced["mask_label"]) == ("p; q", "")
 
 
+def test_an_erased_finding_has_no_volume_left(home: Path, tmp_path: Path, run: Run) -> None:
+    """Nothing of the model's figures stands beside a finding without a voxel, or one that was edited and replaced."""
+    labels = labels_of(home, "doe_jane")
+    whole = labelled(labels, 1)
+    with Session.open(home / "trial.session") as session:
+        session.record("Ann", "case-002", [Act("edit", "lesion-1", {}, pack(whole, labels.shape))])
+        session.record("Bob", "case-002", [Act("edit", "lesion-1", {}, pack(whole[20:], labels.shape))])
+        part = Act("added", "p", {"statistics": {}}, pack(whole[:20], labels.shape))
+        session.record("Bob", "case-002", [part, Act("merged", "lesion-1", {"into": "p"})])
+
+    run("review", "export", home / "trial.session", "--out", tmp_path / "out", "-q")
+
+    rows = {(row["reader"], row["finding"]): row for row in table(tmp_path / "out" / "findings.csv")}
+    erased, replaced = rows["Ann", "lesion-1"], rows["Bob", "lesion-1"]
+    assert (erased["n_voxels"], float(erased["volume_mm3"])) == ("0", 0)
+    assert (erased["centroid_r_mm"], erased["probability_max"]) == ("", "")
+    same = ("n_voxels", "volume_mm3", *(f"centroid_{axis}_mm" for axis in "ras"))
+    assert [float(replaced[name]) for name in same] == pytest.approx([float(rows["Bob", "p"][name]) for name in same])
+
+
 def test_what_cannot_be_read_is_said_and_the_rest_is_written(home: Path, tmp_path: Path, run: Run) -> None:
     """One scan is another, one result changed: no masks of these, and the verdicts are there all the same."""
     judge(home)

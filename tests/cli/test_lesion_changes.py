@@ -104,12 +104,16 @@ def test_what_else_changed_is_said(bundle: Path, runs: tuple[Path, Path], tmp_pa
     affine = np.diag([1.0, 1.0, 2.0, 1.0])
     affine[0, 3] = 0.5
     scan = painted(tmp_path / "moved.nii.gz", AFTER, Grid(GRID.shape, affine))
-    later = run(bundle, scan, tmp_path / "later", "--minimum-mm3", "10", "--merge-mm", "2")
+    rules = ["--minimum-mm3", "10", "--merge-mm", "2", "--class-threshold", "lesion=0.6"]
+    later = run(bundle, scan, tmp_path / "later", *rules)
 
     assert main(["compare-lesions", str(runs[0]), str(later), "--least-change", "0.1"]) == 0
 
     said = capsys.readouterr().err
-    assert "different rules (merge_mm 0.0 and 2.0, minimum_mm3 0.0 and 10.0)" in said
+    assert (
+        "different rules (merge_mm 0.0 and 2.0, minimum_mm3 0.0 and 10.0, thresholds of classes of none and lesion 0.6)"
+        in said
+    )
     assert "brought from 30 x 16 x 8 voxels" in said
 
 

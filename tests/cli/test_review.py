@@ -15,6 +15,7 @@ import pytest
 import lesionlens as ll
 from lesionlens.cli import main
 from lesionlens.review import Session
+from lesionlens.sessions import CaseFiles, start_session
 from tiny_bundles import CENTRE, VOXELWISE_STATE, blob, oblique_grid, write_bundle
 
 Run = Callable[..., tuple[int, str, str]]
@@ -106,6 +107,24 @@ def test_cases_come_in_the_order_that_was_asked_for(
     assert sorted(names) == ["large", "none", "small"]
 
 
+def test_what_was_not_measured_is_no_zero_in_an_order(runs: Path, tmp_path: Path) -> None:
+    """An empty cell says nothing: it must not stand before a case whose values are below 0."""
+    files, out = [], tmp_path / "runs"
+    shutil.copytree(runs, out)
+    for name, value in (("small", ""), ("large", "-0.25")):
+        path = out / f"{name}-results" / "regions.csv"
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{**row, "attribution_mean": value} for row in csv.DictReader(file)]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        files.append(CaseFiles(out / f"{name}.nii.gz", out / f"{name}-results", name))
+
+    with start_session(tmp_path / "s", files, order="attribution_mean") as found:
+        assert [found.case(case).name for case in found.case_ids] == ["large", "small"]
+
+
 def test_a_case_is_read_to_its_end(session: Path, run: Run) -> None:
     """Verdict, comment and end; nothing is complete before that, and status says how far it is."""
     where = ("review", "record", session, "case-003", "--reader", "Ann")
@@ -178,7 +197,8 @@ def test_a_table_of_cases_gives_names(runs: Path, tmp_path: Path, run: Run) -> N
     """Paths count from the folder of the table; a table without the columns is refused by name."""
     table = runs / "cases.csv"
     table.write_text("scan,results,name\nsmall.nii.gz,small-results,first\nlarge.nii.gz,large-results,\n")
-    assert run("review", "start", tmp_path / "s", "--cases", table, "--order", "given")[0] == 0
+    _, said, _ = run("review", "start", tmp_path / "s", "--cases", table, "--order", "given")
+    assert "as given" in said
     with Session.open(tmp_path / "s") as found:
         assert [found.case(case).name for case in found.case_ids] == ["first", "case-002"]
 

@@ -590,6 +590,19 @@ def test_volumes_at_probabilities_of_a_box() -> None:
     assert region.probability_integral_mm3 == pytest.approx(2 * (23 * 0.75 + 0.875))
 
 
+def test_a_region_at_a_threshold_has_its_whole_volume_there() -> None:
+    """0.7 and 0.9 in single precision lie below the numbers in double precision; a region cut there is all of it."""
+    grid = Grid((4, 4, 4), np.diag([2.0, 1.0, 1.0, 1.0]))
+    probability = np.zeros(grid.shape, dtype=np.float32)
+    probability[1:3, 1, 1] = 0.7
+    probability[1:3, 2, 1] = 0.9
+
+    (region,) = measure(Volume(probability, grid), make_map(probability, grid), threshold=0.7)
+
+    assert region.volume_mm3 == 8
+    assert region.volumes_at_mm3 == (8, 8, 4)
+
+
 def test_flags_are_raised_where_they_should_be_and_nowhere_else() -> None:
     """A sheet, a speck and a solid block; a scan that was resampled and one that was not."""
     probability = empty_map()

@@ -80,3 +80,4 @@ def test_a_session_of_two_readers(tmp_path: Path) -> None:
     beside = next(p for p in found.pairs if (p.first, p.second) == ("Ann", MODEL))
     assert beside.confusion[:, 0].tolist() == [2, 1, 1]
     assert beside.share == 0.5
+    assert all(p.kappa is None for p in found.pairs if MODEL in (p.first, p.second))  # 0 whatever a reader says

@@ -11,7 +11,7 @@ import pytest
 from lesionlens.errors import InputError, ReadError, SessionError
 from lesionlens.review import Act, CaseEntry, Event, Finding, Session
 from lesionlens.review.consensus import begin_consensus
-from lesionlens.review.marks import added, edited, merged, original, split, voxels_of
+from lesionlens.review.marks import EditedVolumes, added, edited, merged, original, split, voxels_of
 from lesionlens.review.reading import Reading, seconds_to_verdict
 from lesionlens.review.voxels import pack
 from lesionlens.volume import Grid
@@ -141,6 +141,18 @@ def test_findings_are_split_and_merged(session: Session) -> None:
         original(finding, {"lesion": labels * 0})
 
 
+def test_what_holds_no_voxels_is_neither_split_nor_merged() -> None:
+    """A finding that was erased, or none at all where a case has none: a sentence, no crash, nothing recorded."""
+    nothing = np.empty(0, np.int64)
+    with pytest.raises(InputError, match="lesion-1 holds no voxels"):
+        split("lesion-1", nothing, iter("ab"), GRID)
+    with pytest.raises(InputError, match="holds no voxels"):
+        split("", nothing, iter("ab"), GRID)
+    with pytest.raises(InputError, match="lesion-1 and lesion-2 hold no voxels"):
+        merged({"lesion-1": nothing, "lesion-2": nothing}, "c", GRID)
+    assert len(merged({"lesion-1": nothing, "lesion-2": np.array([4])}, "c", GRID)) == 3
+
+
 def test_edits_add_up_and_are_taken_back(session: Session) -> None:
     """Strokes that draw and erase, one undone: what is left is what was drawn."""
     start, first, second = np.array([1, 2, 3]), np.array([1, 2, 3, 4, 5]), np.array([4, 5])
@@ -214,3 +226,35 @@ def test_what_others_say_is_seen_once_it_may_be(session: Session) -> None:
     reading.open("b")
 
     assert reading.others == {"lesion-1": "Bob: reject, Cleo: accept"}
+
+
+def test_volumes_follow_strokes_and_undo(session: Session) -> None:
+    """The oracle is counting the voxels from the beginning; a stroke alone is counted on, an undo is not."""
+    start = {"lesion-1": np.array([1, 2, 3]), "lesion-2": np.array([7, 8])}
+    reading = Reading(session, "Ann")
+    reading.open("a")
+    volumes = EditedVolumes(GRID, lambda name: start.get(name, np.empty(0, np.int64)))
+    strokes = (np.array([4, 5]), np.array([2, 4]), np.array([1, 3, 5]))
+
+    def check() -> dict[str, float]:
+        found = volumes.of(reading.findings, reading.events)
+        for name, mm3 in found.items():
+            voxels = voxels_of(name, start.get(name, np.empty(0, np.int64)), reading.events, GRID)
+            assert mm3 == len(voxels) * GRID.voxel_volume_mm3
+        return found
+
+    assert check() == {}
+    for n, stroke in enumerate(strokes):
+        reading.record(edited("lesion-1", np.empty(0, np.int64), stroke, GRID))
+        assert check()["lesion-1"] == (5, 3, 0)[n] * GRID.voxel_volume_mm3
+    reading.record(added("reader-1", np.array([11, 12]), GRID))
+    reading.record(edited("reader-1", np.empty(0, np.int64), np.array([12, 13, 14]), GRID))
+    assert check()["reader-1"] == 3 * GRID.voxel_volume_mm3
+    for left in ("lesion-1", "lesion-1"):
+        reading.undo()
+        assert left in check()
+    for _ in range(3):
+        reading.undo()
+    assert check() == {}
+    reading.undo(again=True)
+    assert check()["lesion-1"] == 5 * GRID.voxel_volume_mm3

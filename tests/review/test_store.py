@@ -207,6 +207,21 @@ def test_events_cannot_be_changed_or_removed_by_any_program(path: Path) -> None:
     connection.close()
 
 
+def test_a_link_leads_to_the_same_session(path: Path, tmp_path: Path) -> None:
+    """Two names of one file are one session: who opens it by the other name may not write beside the first."""
+    link = tmp_path / "elsewhere" / "link.session"
+    link.parent.mkdir()
+    link.symlink_to(path)
+
+    with Session.open(path) as session:
+        session.record("Ann", "case-1", [verdict("lesion-1")])
+        with Session.open(link) as other:
+            assert other.read_only
+            assert other.events() == session.events()
+    with Session.open(link) as other:
+        assert not other.read_only
+
+
 def test_a_second_process_reads_only(path: Path) -> None:
     """It sees what the first has recorded so far, is told that it cannot write, and later can."""
     code = (

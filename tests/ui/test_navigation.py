@@ -14,7 +14,7 @@ from lesionlens.io import read
 from lesionlens.volume import Grid, Volume
 from orientations import ORIENTATIONS, reoriented
 from ui_cases import phantom
-from ui_window import Window
+from ui_window import Window, point
 
 SIGNS = {"R": 1, "L": -1, "A": 1, "P": -1, "S": 1, "I": -1}
 # Positions are written with one decimal.
@@ -27,7 +27,7 @@ def point_at(window: Window, layer: Any, volume: Volume, ijk: tuple[int, int, in
     marked[ijk] = True
     # Not by DisplayView, which is what is tested: the marked voxel is looked for in the picture that napari shows.
     (shown,) = np.argwhere(np.isin(layer.data, volume.array[ijk]))
-    window.viewer.cursor.position = tuple(layer.data_to_world(shown))
+    point(window.viewer, tuple(layer.data_to_world(shown)))
     return str(window.viewer.canvas.overlays["lesionlens_readout"].text)
 
 
@@ -76,9 +76,9 @@ def test_beside_the_scan_nothing_is_read_out(window: Window) -> None:
     """A value where there is no voxel would be made up."""
     window.open(phantom())
 
-    window.viewer.cursor.position = (0.0, 0.0, 0.0)
+    point(window.viewer, (0.0, 0.0, 0.0))
     inside = window.viewer.canvas.overlays["lesionlens_readout"].visible
-    window.viewer.cursor.position = (0.0, 0.0, 500.0)
+    point(window.viewer, (0.0, 0.0, 500.0))
     beside = window.viewer.canvas.overlays["lesionlens_readout"].visible
 
     assert (inside, beside) == (True, False)
@@ -93,7 +93,7 @@ def test_voxels_without_data_have_no_value(window: Window) -> None:
     texts = []
 
     for right in (-10.0, 10.0):
-        window.viewer.cursor.position = (0.0, 0.0, -right)
+        point(window.viewer, (0.0, 0.0, -right))
         texts.append(window.viewer.canvas.overlays["lesionlens_readout"].text)
 
     assert texts == ["L 10.0 mm\nA 0.0 mm\nS 0.0 mm\n40", "R 10.0 mm\nA 0.0 mm\nS 0.0 mm\nno data"]
@@ -106,7 +106,34 @@ def test_a_hidden_scan_is_not_read_out(window: Window) -> None:
 
     for visible in (True, False):
         layers[1].visible = visible
-        window.viewer.cursor.position = (0.0, float(visible), 10.0)
+        point(window.viewer, (0.0, float(visible), 10.0))
         texts.append(window.viewer.canvas.overlays["lesionlens_readout"].text.split()[-1])
 
     assert texts == ["7", "40"]
+
+
+def test_only_a_mouse_that_points_is_read_out(window: Window) -> None:
+    """Where napari's cursor lies before the mouse has moved, or after it left, nobody points; a picture of it lies."""
+    window.open(phantom())
+    text = window.viewer.canvas.overlays["lesionlens_readout"]
+    window.viewer.mouse_over_canvas = True
+    window.viewer.dims.current_step = (3, 0, 0)  # napari moves its cursor along
+    before = text.text
+
+    point(window.viewer, (0.0, 1.0, 10.0))
+    pointed = text.text
+    window.viewer.dims.current_step = (4, 0, 0)
+    followed = text.text
+    window.viewer.dims.order = (1, 0, 2)
+    turned = text.text
+    window.viewer.cursor.position = (2.0, 1.0, 3.0)
+    again = text.text
+    window.viewer.mouse_over_canvas = False
+
+    assert before == ""
+    assert pointed.startswith("L 10.0 mm\nP 1.0 mm")
+    assert followed.startswith("L 10.0 mm\nP 1.0 mm")
+    assert followed != pointed
+    assert turned == ""
+    assert again.startswith("L 3.0 mm\nP 1.0 mm\nS 2.0 mm")
+    assert (text.text, text.visible) == ("", False)

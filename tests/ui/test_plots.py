@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from lesionlens.calibration import Calibration, scores
 from lesionlens.checks import Chart, Check, Curve, TrustReport
 from lesionlens.report.plots import THRESHOLD_MARK
+from lesionlens.rules import RegionRules
 from lesionlens.ui.plots import subjects
 from lesionlens.ui.plots.dock import PlotsWidget
 from lesionlens.ui.trust import TrustWidget
@@ -97,6 +99,20 @@ def test_dragging_the_line_moves_the_threshold_of_everything(
     assert window.layer("Probability: lesion").contrast_limits[0] == pytest.approx(moved)
     assert f"At {moved:.2f}: {BLOB_ML:.2f} mL in 1 region." in plots.note.text()
     qtbot.waitUntil(lambda: len(window.widget.table.regions) == 1, timeout=WAIT_MS)
+
+
+def test_the_words_say_what_a_threshold_does_not_decide(
+    window: Window, plots: PlotsWidget, drawn: Any, qtbot: Any
+) -> None:
+    """Where rules leave regions out of the table, the plot counts more of them, and says why."""
+    drawn("threshold")
+    assert "before anything" not in plots.note.text()
+
+    result = replace(window.widget.result, rules=RegionRules(minimum_mm3=1000))
+    window.widget.show_result(result)
+
+    words = "in 2 regions, before anything is filled, merged or left out."
+    qtbot.waitUntil(lambda: words in plots.note.text() and plots.job is None, timeout=WAIT_MS)
 
 
 def test_the_slider_moves_the_line(window: Window, plots: PlotsWidget, drawn: Any) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -43,6 +44,13 @@ def labels_of(path: Path, case: int) -> NDArray[Any]:
 def events(desk: Desk, *kinds: str) -> list[Any]:
     """Return the acts of some kinds that are in the session."""
     return [event.act for event in desk.dock.reviewer.at.session.events() if event.act.kind in kinds]
+
+
+def listed_ml(dock: ReviewWidget) -> str:
+    """Return the volume of the first finding as the list gives it."""
+    item = dock.findings.item(0, 1)
+    assert item is not None
+    return str(item.text())
 
 
 def shown_mask(desk: Desk) -> NDArray[np.bool_]:
@@ -153,6 +161,7 @@ def test_strokes_are_stored_one_by_one_and_taken_back(desk: Desk, tmp_path: Path
     settle()
     assert len(events(desk, "edit")) == 3
     drawn = shown_mask(desk).copy()
+    assert listed_ml(dock) == f"{drawn.sum() * np.prod(SPACING_MM) / 1000:.2f}"
 
     replayed = original
     for act in events(desk, "edit"):
@@ -168,6 +177,7 @@ def test_strokes_are_stored_one_by_one_and_taken_back(desk: Desk, tmp_path: Path
     np.testing.assert_array_equal(shown_mask(desk), painted)
     desk.press(KEYS["undo"])
     np.testing.assert_array_equal(shown_mask(desk), original)
+    assert listed_ml(dock) == f"{original.sum() * np.prod(SPACING_MM) / 1000:.2f}"
     desk.press(KEYS["undo"])
     assert "nothing to take back" in dock.note.text()
     desk.press(KEYS["redo"])
@@ -369,8 +379,13 @@ def test_a_reader_sees_nothing_of_another_and_comes_back_to_the_view(desk: Desk,
 
 
 def test_what_has_changed_is_noticed(desk: Desk, tmp_path: Path) -> None:
-    """Another map of regions is said; another scan is not shown, and the next case still is."""
-    path = make_session(tmp_path, blobs(3), blobs(4), blobs(2))
+    """Another table is said; another scan is not shown, and the next case still is; on other regions nobody draws."""
+    path = make_session(tmp_path, blobs(3), blobs(4), blobs(2), blobs(2))
+    regions = tmp_path / "scan-3-results" / "regions_lesion.nii.gz"
+    image = nib.load(regions)
+    less = np.asarray(image.dataobj).copy()
+    less[tuple(np.argwhere(less)[0])] = 0
+    nib.save(nib.Nifti1Image(less, image.affine, image.header), regions)
     (tmp_path / "scan-0-results" / "regions.csv").write_text("changed", encoding="utf-8")
     (tmp_path / "scan-1.nii.gz").write_bytes((tmp_path / "scan-2.nii.gz").read_bytes())
 
@@ -387,6 +402,17 @@ def test_what_has_changed_is_noticed(desk: Desk, tmp_path: Path) -> None:
     desk.qtbot.waitUntil(lambda: dock.reviewer.ready, timeout=WAIT_MS)
     assert dock.banners.changed.text() == ""
     assert dock.reviewer.case == "case-003"
+    assert dock.panel.buttons["brush"].isEnabled()
+
+    desk.press(KEYS["next_case"])
+    desk.qtbot.waitUntil(lambda: dock.reviewer.ready and dock.reviewer.case == "case-004", timeout=WAIT_MS)
+    assert "Nothing can be drawn" in dock.banners.changed.text()
+    desk.press(KEYS["brush"])
+    assert "restore them before you draw" in dock.note.text()
+    desk.drag((0, 0), (60, 0))
+    desk.press(KEYS["accept"])  # a stroke would be kept as a change of other voxels; a verdict is one all the same
+    assert not dock.panel.buttons["brush"].isEnabled()
+    assert [act.kind for act in events(desk, "edit", "verdict")] == ["verdict"]
 
 
 def test_a_session_that_is_dropped_asks_who_reads(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,3 +448,32 @@ def test_the_model_is_kept_back_until_the_readers_own_search_is_over(desk: Desk,
     assert shown_mask(desk).sum() > 0
     assert [act.value["readers"] for act in events(desk, "revealed")] == [["model"]]
     assert events(desk, "done") == []
+
+
+def test_what_was_begun_about_a_finding_is_said_of_no_other(desk: Desk, tmp_path: Path) -> None:
+    """A click on Accept leads on while words still stand in the field: Enter must not give them to the next finding."""
+    dock = desk.open(make_session(tmp_path, blobs(3)))
+    panel = dock.panel
+    desk.press(KEYS["comment"])
+    desk.type("near a vessel")
+    panel.category.setFocus()
+    desk.type("vessel")
+
+    desk.qtbot.mouseClick(panel.buttons["accept"], Qt.MouseButton.LeftButton)
+    assert dock.reviewer.at.finding == "lesion-2"
+    assert (panel.comment.text(), panel.category.text()) == ("", "")
+    desk.press(KEYS["comment"])
+    desk.press("Return")
+    dock.findings.setCurrentCell(0, 0)
+    assert (panel.comment.text(), panel.category.text()) == ("near a vessel", "vessel")
+
+    panel.comment.setFocus()
+    desk.press("Return")
+    panel.category.setFocus()
+    desk.press("Escape")
+    dock.findings.setCurrentCell(1, 0)
+    dock.findings.setCurrentCell(0, 0)
+
+    said = [(act.kind, act.finding, act.value) for act in events(desk, "comment", "category")]
+    assert said == [("comment", "lesion-1", {"text": "near a vessel"})]
+    assert (panel.comment.text(), panel.category.text()) == ("", "")

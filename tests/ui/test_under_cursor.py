@@ -19,7 +19,7 @@ from lesionlens.ui.under_cursor import spot_at
 from lesionlens.volume import Grid, Volume
 from orientations import ORIENTATIONS, oblique, reoriented
 from ui_cases import attribution_of, phantom, probability_of, result_of
-from ui_window import Window
+from ui_window import Window, point
 
 STYLES = default_styles(threshold=0.5)
 SIGNS = {"R": 1, "L": -1, "A": 1, "P": -1, "S": 1, "I": -1}
@@ -95,14 +95,14 @@ def test_the_canvas_lists_probabilities_of_all_classes_and_what_is_seen(window: 
     window.widget.show_result(result_of(volume, {"core": high, "halo": low, "rest": least}))
     text = window.viewer.canvas.overlays["lesionlens_readout"]
 
-    window.viewer.cursor.position = (0.0, 0.0, 0.0)
+    point(window.viewer, (0.0, 0.0, 0.0))
 
     lines = text.text.splitlines()[4:]
     seen = ["Probability: core = 0.7", "Probability: halo = 0.2", "Probability: rest < 0.001"]
     assert lines == [*seen, "Regions: core = 1"]
     window.layer("Regions: core").visible = False  # napari draws no outlines in 3D, and warns
     window.viewer.dims.ndisplay = 3
-    window.viewer.cursor.position = (0.0, 1.0, 0.0)
+    point(window.viewer, (0.0, 1.0, 0.0))
     assert text.text == ""  # in 3D no voxel is under the cursor
 
 
@@ -150,10 +150,10 @@ def test_a_value_under_a_slab_says_which_slice_it_is_of() -> None:
     viewer.add_layer(Layer.create(*volume_layer(phantom())))
     set_slab([viewer], "max", 15.0)
 
-    viewer.cursor.position = (0.0, 0.0, 0.0)
+    point(viewer, (0.0, 0.0, 0.0))
     thick = viewer.canvas.overlays["lesionlens_readout"].text
     set_slab([viewer], "none", 0.0)
-    viewer.cursor.position = (0.0, 1.0, 0.0)
+    point(viewer, (0.0, 1.0, 0.0))
     thin = viewer.canvas.overlays["lesionlens_readout"].text
 
     assert thick.endswith("40 in the central slice")

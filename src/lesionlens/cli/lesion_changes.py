@@ -30,6 +30,7 @@ __all__ = ["compare_lesions", "register"]
 _HEADER = ("before → after", "what", "mL before", "mL after", "change", "", "limit", "flags")
 # The record's options that decide what a region is.
 _DECIDING = ("threshold", "connectivity", "fill_holes", "merge_mm", "minimum_mm3")
+_CLASSES = "thresholds of classes"
 
 
 def register(app: typer.Typer) -> None:
@@ -112,12 +113,21 @@ def _notes(record: Mapping[str, Any], later: Mapping[str, Any]) -> list[str]:
         notes.append("Lesions are matched by their place in world mm; scans that are not registered match nothing.")
     if _about(record)["bundle"] != _about(later)["bundle"]:
         notes.append("The runs are of two bundles, so what differs may be the model and not the patient.")
-    first, second = ({name: run["options"].get(name) for name in _DECIDING} for run in (record, later))
-    other = [name for name in _DECIDING if first[name] != second[name] and None not in (first[name], second[name])]
+    first, second = (
+        {**{name: run["options"].get(name) for name in _DECIDING}, _CLASSES: run.get("thresholds")}
+        for run in (record, later)
+    )
+    other = [name for name in first if first[name] != second[name] and None not in (first[name], second[name])]
     if other:
-        words = ", ".join(f"{name} {first[name]} and {second[name]}" for name in other)
+        words = ", ".join(f"{name} {_said(first[name])} and {_said(second[name])}" for name in other)
         notes.append(f"The runs counted regions by different rules ({words}), which changes volumes by itself.")
     return notes
+
+
+def _said(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return " ".join(f"{name} {number:g}" for name, number in value.items()) or "of none"
 
 
 def _print(found: list[LesionChanges], notes: list[str]) -> None:

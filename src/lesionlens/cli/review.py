@@ -86,7 +86,8 @@ def review_start(
     files += read_manifest(cases) if cases else []
     with start_session(session, files, title=title, order=order, seed=seed, model_blind=model_blind) as made:
         n = sum(len(made.case(name).findings) for name in made.case_ids)
-        typer.echo(f"{session}: {counted(len(made.case_ids), 'case')} with {counted(n, 'finding')}, {order} first")
+        ranked = {"given": "as given", "random": "in random order"}.get(order, f"{order} first")
+        typer.echo(f"{session}: {counted(len(made.case_ids), 'case')} with {counted(n, 'finding')}, {ranked}")
 
 
 def review_status(

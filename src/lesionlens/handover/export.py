@@ -18,10 +18,15 @@ from lesionlens.report.review import NOTICE_COLUMN, NOTICE_OF_TABLES, write_find
 from lesionlens.report.table import COLUMN_NAMES, Cell
 from lesionlens.results import CaseResult
 from lesionlens.review import Session
+from lesionlens.review.voxels import Voxels, statistics_of
+from lesionlens.volume import Grid
 
 __all__ = ["file_names", "write_export"]
 
 Place = tuple[str, str, str]
+
+# What the table of findings says of voxels.
+_FIGURES = ("volume_mm3", *(f"centroid_{axis}_mm" for axis in "ras"), "probability_max")
 
 
 def write_export(session: Session, folder: Path, *, masks: bool = True, progress: Progress = silent) -> tuple[str, ...]:
@@ -58,7 +63,7 @@ def write_export(session: Session, folder: Path, *, masks: bool = True, progress
             continue
         for read in reads:
             numbers = _write_mask(read, result, folder / f"mask_{places[case]}_{names[read.reader]}.nii.gz")
-            for finding, facts in _facts(read, numbers):
+            for finding, facts in _facts(read, numbers, result.volume.grid):
                 measured[case, read.reader, finding] = facts
             statistics += [((case, read.reader, finding), row) for finding, row in read.rows.items()]
         if session.shows_model(case):
@@ -88,14 +93,22 @@ def _write_mask(read: Read, result: CaseResult, path: Path) -> dict[str, int]:
     return numbers
 
 
-def _facts(read: Read, numbers: Mapping[str, int]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _facts(read: Read, numbers: Mapping[str, int], grid: Grid) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what the table of findings says beside what the model measured."""
     for name, finding in read.state.findings.items():
         row = read.rows.get(name)
-        places = ("volume_mm3", *(f"centroid_{axis}_mm" for axis in "ras"), "probability_max")
-        facts: dict[str, Any] = {} if row is None else {place: row[place] for place in places}
+        facts: dict[str, Any] = {} if row is None else {place: row[place] for place in _FIGURES}
+        if row is None and name in read.changed:  # replaced, or erased to the last voxel: not what the model drew
+            facts = _place_of(read.voxels[name], grid)
         origin = "drawn" if finding.origin == "reader" else "edited" if name in read.changed else "model"
         yield name, {**facts, "voxels": origin, "n_voxels": len(read.voxels[name]), "mask_label": numbers.get(name)}
+
+
+def _place_of(voxels: Voxels, grid: Grid) -> dict[str, Any]:
+    if not len(voxels):
+        return {**dict.fromkeys(_FIGURES), "volume_mm3": 0.0}
+    found = statistics_of(voxels, grid)
+    return dict(zip(_FIGURES, (found["volume_mm3"], *found["centroid_ras"], None), strict=True))
 
 
 def _keep_model(session: Session, case: str, start: Path) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from lesionlens.heatmap import LabelMap, Provenance
+from lesionlens.heatmap import Heatmap, LabelMap, Provenance
 from lesionlens.regions import Region, measure, measure_class
 from lesionlens.report.table import Cell, region_rows
 from lesionlens.results import CaseResult
 from lesionlens.review import CaseState, Session
 from lesionlens.review.drawn import final_voxels, model_voxels
 from lesionlens.review.voxels import Voxels, paint
+from lesionlens.spread import VolumeSpread
 from lesionlens.volume import Array
 
 __all__ = ["Read", "mask_of", "measure_reads"]
@@ -65,6 +66,8 @@ def measure_reads(
     model = model_voxels(findings, result.labels)
     known = {(name, region.label): region for name, regions in result.regions.items() for region in regions}
     regions = {f.id: known[f.label_class, f.label] for f in findings if (f.label_class, f.label) in known}
+    spreads = {(name, one.label): one for name, found in result.volume_spreads.items() for one in found}
+    of_model = {f.id: spreads[f.label_class, f.label] for f in findings if (f.label_class, f.label) in spreads}
     classes = {finding.id: finding.label_class for finding in findings}
     reads = []
     for reader in session.readers if readers is None else readers:
@@ -76,30 +79,46 @@ def measure_reads(
         replaced = {name for name, finding in state.findings.items() if finding.replaced_by}
         found = {name: region for name, region in regions.items() if name not in changed | replaced}
         wanted = [name for name in changed - replaced if len(voxels[name])]
-        found |= _measured({name: voxels[name] for name in wanted}, classes, result)
-        rows = {name: _row(found[name], classes.get(name, "")) for name in voxels if name in found}
+        there = {name: one for name, one in voxels.items() if name not in replaced and len(one)}
+        found |= _measured(wanted, there, classes, result)
+        spread = {name: one for name, one in of_model.items() if name not in changed}
+        rows = {name: _row(found[name], classes.get(name, ""), spread.get(name)) for name in voxels if name in found}
         reads.append(Read(reader, state, voxels, changed, rows))
     return reads
 
 
-def _row(region: Region, label_class: str) -> Mapping[str, Cell]:
-    (row,) = region_rows({label_class: [region]})
+def _row(region: Region, label_class: str, spread: VolumeSpread | None) -> Mapping[str, Cell]:
+    (row,) = region_rows({label_class: [region]}, None if spread is None else {label_class: [spread]})
     return row
 
 
-def _measured(wanted: Mapping[str, Voxels], classes: Mapping[str, str], result: CaseResult) -> dict[str, Region]:
-    """Measure findings; what a reader drew is measured on the map of the only class, if there is but one."""
-    only = result.probabilities[0].label if len(result.probabilities) == 1 else ""
+def _measured(
+    wanted: Iterable[str], there: Mapping[str, Voxels], classes: Mapping[str, str], result: CaseResult
+) -> dict[str, Region]:
+    """Measure findings; what a reader drew is measured on the map of the only class, if there is but one.
+
+    All that are ``there`` belong to no other's surroundings, as among the regions of the model.
+    """
+    marking = _marking(result)
+    only = marking[0].label if len(marking) == 1 else ""
     by_class: dict[str, list[str]] = {}
     for name in sorted(wanted):
         by_class.setdefault(classes.get(name, only), []).append(name)
     found: dict[str, Region] = {}
     for label_class, names in by_class.items():
-        for layer in _layers(names, wanted):
-            labels = _painted(layer, wanted, result.volume.grid.shape)
-            for region in _regions(label_class, labels, result):
-                found[layer[region.label - 1]] = region
+        same = [name for name in there if classes.get(name, only) == label_class]
+        for layer in _layers(names, there):
+            below = [name for name in same if name not in layer]
+            labels = _painted([*below, *layer], there, result.volume.grid.shape)
+            regions = {region.label: region for region in _regions(label_class, labels, result)}
+            numbers = {name: number for number, name in enumerate(layer, start=len(below) + 1)}
+            found |= {name: regions[number] for name, number in numbers.items() if number in regions}
     return found
+
+
+def _marking(result: CaseResult) -> list[Heatmap]:
+    """Return the maps whose regions are findings: of probabilities, or of anomaly."""
+    return [one for one in (*result.probabilities, *result.attributions) if one.has_regions]
 
 
 def _layers(names: Sequence[str], voxels: Mapping[str, Voxels]) -> list[list[str]]:
@@ -117,11 +136,11 @@ def _layers(names: Sequence[str], voxels: Mapping[str, Voxels]) -> list[list[str
 
 def _regions(label_class: str, labels: Array, result: CaseResult) -> list[Region]:
     maps = (*result.probabilities, *result.attributions, *result.uncertainties)
-    probability = next((one for one in result.probabilities if one.label == label_class), None)
-    if probability is not None:
-        return measure_class(result.volume, probability, maps, labels)
+    heatmap = next((one for one in _marking(result) if one.label == label_class), None)
+    if heatmap is not None:
+        return measure_class(result.volume, heatmap, maps, labels, anatomy=result.anatomy)
     drawn = LabelMap(result.volume.with_array(labels, unit=""), "drawn", {}, Provenance())
-    return measure(result.volume, drawn, labels=labels, shapes=True)
+    return measure(result.volume, drawn, labels=labels, anatomy=result.anatomy, shapes=True)
 
 
 def _painted(names: Sequence[str], voxels: Mapping[str, Voxels], shape: tuple[int, int, int]) -> Array:

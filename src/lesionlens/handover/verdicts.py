@@ -10,12 +10,11 @@ from lesionlens.errors import InputError, ReadError, unknown_name
 from lesionlens.handover.outlines import Outlines, outlines_of
 from lesionlens.results import CaseResult
 from lesionlens.review import Session
-from lesionlens.sessions import digest_of
+from lesionlens.sessions import REGIONS, digest_of
 
 __all__ = ["Verdicts", "outlines_on", "verdicts_on"]
 
 _RECORD = "record.json"
-_REGIONS = "regions_"
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def outlines_on(session: Path, results: Path, reader: str, result: CaseResult) -
     """
     with Session.open(session, read_only=True) as found:
         case = _case(found, results)
-        pins = {name: digest for name, digest in found.case(case).pins.items() if name.startswith(_REGIONS)}
+        pins = {name: digest for name, digest in found.case(case).pins.items() if name.startswith(REGIONS)}
         if others := [name for name, digest in pins.items() if digest_of(results / name) != digest]:
             raise ReadError(f"{', '.join(others)} in {results} changed since the session was made; restore it.")
         return outlines_of(found, case, reader, result)

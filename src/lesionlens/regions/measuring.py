@@ -194,7 +194,9 @@ def _probability_columns(groups: Groups, heatmap: Heatmap | LabelMap, grid: Grid
     if heatmap.kind != "probability":
         return dict.fromkeys(("probability_mean", "probability_max"), [None] * len(groups.labels))
     values = groups.values(heatmap.array)
-    at_least = [groups.sum((values >= threshold).astype(np.int64)) for threshold in PROBABILITIES]
+    # In the map's own precision, as regions are cut: 0.7 in float32 lies below 0.7 and is at least 0.7 all the same.
+    least = [float(heatmap.array.dtype.type(threshold)) for threshold in PROBABILITIES]
+    at_least = [groups.sum((values >= threshold).astype(np.int64)) for threshold in least]
     volumes = (np.stack(at_least, axis=1) * grid.voxel_volume_mm3).tolist()
     return {
         "probability_mean": groups.mean(values).tolist(),

@@ -261,7 +261,7 @@ COLUMNS: tuple[Column, ...] = (
     _of(
         "surroundings_mean surroundings_sd",
         "the scan's",
-        "Values of the scan in a shell of 3 mm around the region, other regions left out.",
+        "Values of the scan in a shell of 3 mm around the region, other regions of its class left out.",
         "surroundings.mean surroundings.sd",
     ),
     _of(

@@ -86,7 +86,8 @@ class PairAgreement:
     confusion
         (3, 3) counts of accept, reject, unsure: rows are the first.
     kappa
-        Cohen's; None where it is not defined, as beside the model, which always says the same.
+        Cohen's; None where it is not defined, and beside the model: it always says the same, and a kappa would be 0
+        whatever the reader says.
     """
 
     first: str
@@ -182,4 +183,4 @@ def _pair(
     shared = [name for name in first if name in second]
     one, other = (np.array([VERDICTS.index(w[name]) for name in shared], dtype=np.int64) for w in (first, second))
     counts = confusion(one, other, len(VERDICTS))
-    return PairAgreement(a, b, counts, cohen_kappa(counts))
+    return PairAgreement(a, b, counts, None if b == MODEL else cohen_kappa(counts))

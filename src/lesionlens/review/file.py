@@ -23,7 +23,8 @@ _PRIMARY = 0xFF  # extended codes have the primary one in their lowest byte
 
 def take(path: Path) -> FileLock | None:
     """Return the right to write a session, or None where another process has it or nothing can be written there."""
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    file = path.resolve()  # by a link it is the same session
+    lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=0)
     try:
         lock.acquire()
         with path.open("r+b"):

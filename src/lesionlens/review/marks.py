@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -13,11 +13,11 @@ from lesionlens.errors import InputError, ReadError
 from lesionlens.review.cases import Finding
 from lesionlens.review.drawn import changes_of
 from lesionlens.review.events import Act, Event, counting
-from lesionlens.review.state import Measurement, fold
+from lesionlens.review.state import FindingState, Measurement, fold
 from lesionlens.review.voxels import Voxels, changed, labelled, pack, pieces, statistics_of
 from lesionlens.volume import Grid
 
-__all__ = ["added", "edited", "lines_of", "measured", "merged", "original", "split", "voxels_of"]
+__all__ = ["EditedVolumes", "added", "edited", "lines_of", "measured", "merged", "original", "split", "voxels_of"]
 
 _EMPTY: Voxels = np.empty(0, np.int64)
 # Less than a tenth of the finest voxel is a click, not a line.
@@ -111,9 +111,11 @@ def split(finding: str, voxels: Voxels, names: Iterable[str], grid: Grid) -> lis
     Raises
     ------
     InputError
-        If it is in one piece.
+        If it is in one piece, or holds no voxels.
     """
     found = pieces(voxels, grid.shape)
+    if not found:
+        raise InputError(f"{finding or 'What is shown'} holds no voxels; there is nothing to split.")
     if len(found) < 2:
         raise InputError(f"{finding} is in one piece; erase what connects its parts, then split it.")
     named = list(zip(names, found, strict=False))
@@ -122,6 +124,45 @@ def split(finding: str, voxels: Voxels, names: Iterable[str], grid: Grid) -> lis
 
 
 def merged(parts: Mapping[str, Voxels], name: str, grid: Grid) -> list[Act]:
-    """Return what makes one finding of several, under a new name."""
+    """Return what makes one finding of several, under a new name.
+
+    Raises
+    ------
+    InputError
+        If none of them holds a voxel.
+    """
     together = reduce(np.union1d, parts.values())
+    if not len(together):
+        raise InputError(f"{' and '.join(parts)} hold no voxels; there is nothing to merge.")
     return [added(name, together, grid), *(Act("merged", part, {"into": name}) for part in parts)]
+
+
+class EditedVolumes:
+    """Volumes of the findings that a reader edited, as they are now: a stroke costs no more than itself.
+
+    Parameters
+    ----------
+    grid
+        Of the scan.
+    start_of
+        Returns the voxels that a finding had from the model; none for one that the reader drew.
+    """
+
+    def __init__(self, grid: Grid, start_of: Callable[[str], Voxels]) -> None:
+        self._grid = grid
+        self._start_of = start_of
+        self._known: dict[str, tuple[tuple[int, ...], Voxels]] = {}
+
+    def of(self, findings: Iterable[FindingState], events: Sequence[Event]) -> dict[str, float]:
+        """Return the volumes in mm³, by name, of those of some findings that were edited."""
+        found = {}
+        for one in (finding for finding in findings if finding.edits):
+            edits, voxels = self._known.get(one.id, ((), _EMPTY))
+            if edits and one.edits[: len(edits)] == edits:
+                new = [event for event in events if event.id in one.edits[len(edits) :]]
+                voxels = changed(voxels, changes_of(new, one.id, self._grid.shape))
+            else:
+                voxels = voxels_of(one.id, self._start_of(one.id), events, self._grid)
+            self._known[one.id] = one.edits, voxels
+            found[one.id] = len(voxels) * self._grid.voxel_volume_mm3
+        return found

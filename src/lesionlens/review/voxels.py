@@ -155,6 +155,8 @@ def pieces(voxels: Voxels, shape: Shape) -> list[Voxels]:
     """Return the connected pieces (26 neighbours), the largest first, of equal ones in array order."""
     import cc3d
 
+    if not len(voxels):
+        return []
     low, high = box_of(voxels, shape)
     places = _places(voxels, shape)
     mask = np.zeros(high - low + 1, dtype=bool)

@@ -21,6 +21,7 @@ from lesionlens.ui.canvas_lines import (
     notices_on,
 )
 from lesionlens.ui.layers import is_loading, volume_of
+from lesionlens.ui.pointing import Pointing
 from lesionlens.ui.preferred_convention import prefer_convention
 from lesionlens.ui.slab import slab_of
 from lesionlens.ui.under_cursor import canvas_words
@@ -80,7 +81,8 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
     overlays[_DISPLAY] = TextOverlay(position="top_right", font_size=NOTICE_POINTS)
     for side, position in _POSITIONS.items():
         overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=LETTER_POINTS)
-    steps = (partial(_turn, brief=brief), partial(_write, brief=brief), partial(_warn, brief=brief), _read_out)
+    turning = (partial(step, brief=brief) for step in (_turn, _write, _warn))
+    steps = (*turning, partial(_read_out, pointing=Pointing()))
     turn, write, warn, read_out = (partial(_with_viewer, weakref.ref(viewer), step) for step in steps)
     viewer.layers.events.connect(partial(_when_visible, write))
     if tells:
@@ -97,7 +99,8 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
     for changed in (dims.point, dims.order, dims.ndisplay, dims.margin_left, dims.margin_right):
         changed.connect(describe)
     viewer.layers.events.connect(partial(_when_projected, describe))
-    for moved in () if bare else (viewer.cursor.events.position, viewer.layers.events.removed):
+    mouse = (viewer.cursor.events.position, viewer.events.mouse_over_canvas)
+    for moved in () if bare else (*mouse, viewer.dims.events.order, viewer.layers.events.removed):
         moved.connect(read_out)
     convention.follow(viewer, partial(_turn, brief=brief))
     _turn(viewer, brief=brief)
@@ -204,9 +207,10 @@ def _shows_volume(viewer: ViewerModel) -> bool:
     return viewer.dims.ndim == 3 and any(shown)
 
 
-def _read_out(viewer: ViewerModel) -> None:
+def _read_out(viewer: ViewerModel, *, pointing: Pointing) -> None:
+    pointing.look(viewer)
     overlay = viewer.canvas.overlays[_READOUT]
-    overlay.text = canvas_words(viewer)
+    overlay.text = canvas_words(viewer) if pointing.at_place else ""
     overlay.visible = bool(overlay.text)
 
 

@@ -16,6 +16,7 @@ from lesionlens.report.matrices import draw_matrix
 from lesionlens.report.plots import draw_histogram, draw_threshold_curve
 from lesionlens.report.reliability import draw_frequencies, draw_reliability
 from lesionlens.report.trust import draw_charts
+from lesionlens.rules import DEFAULT_RULES
 from lesionlens.ui.plots.subject import Plot, Subject
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from lesionlens.heatmap import Heatmap
     from lesionlens.progress import Progress
     from lesionlens.results import CaseResult
+    from lesionlens.rules import Connectivity
 
 __all__ = ["MOST_MAPS", "PLOTS"]
 
@@ -55,7 +57,14 @@ def _lacks_mask(subject: Subject) -> str:
 def _threshold_words(found: Any, subject: Subject) -> str:
     at, volume_mm3, count = found.at(subject.threshold)
     regions = f"{count} region{'' if count == 1 else 's'}"
-    return f"At {at:.2f}: {volume_mm3 / 1000:.2f} mL in {regions}. Drag the line to move the threshold."
+    rules = _of(subject)[0].rules
+    after = rules.fill_holes or rules.merge_mm or rules.minimum_mm3
+    before = ", before anything is filled, merged or left out" if after else ""
+    return f"At {at:.2f}: {volume_mm3 / 1000:.2f} mL in {regions}{before}. Drag the line to move the threshold."
+
+
+def _connectivity(subject: Subject) -> Connectivity:
+    return (DEFAULT_RULES if subject.result is None else subject.result.rules).connectivity
 
 
 def _inside(subject: Subject) -> Any:
@@ -168,8 +177,8 @@ PLOTS: Mapping[str, Plot] = {
     "threshold": Plot(
         "Volume and regions at each threshold",
         _lacks_map,
-        lambda s: (id(s.probability),),  # regions measured anew are of the same map
-        lambda s, progress: threshold_curve(_of(s)[1], progress=progress),
+        lambda s: (id(s.probability), s.result and s.result.rules),  # regions measured anew are of the same map
+        lambda s, progress: threshold_curve(_of(s)[1], connectivity=_connectivity(s), progress=progress),
         lambda found, s: draw_threshold_curve(found, threshold=s.threshold, title=s.title),
         words=_threshold_words,
         draggable=True,

@@ -18,6 +18,8 @@ __all__ = ["Actions"]
 # What may be done where nothing can be recorded, and what where no case is shown.
 _LOOKING = frozenset({"next_finding", "previous_finding", "next_case", "previous_case", "hide"})
 _BETWEEN_CASES = frozenset({"next_case", "previous_case"})
+# What changes voxels, which are kept as a difference from those of the model.
+_DRAWING = frozenset({"brush", "erase", "lasso", "new_finding", "split", "merge"})
 # Between the two findings of a merge one may look around; anything else calls it off.
 _WHILE_MERGING = frozenset({"merge", "next_finding", "previous_finding", "hide"})
 
@@ -74,6 +76,8 @@ class Actions(QObject):
         reviewer = self._reviewer
         if reviewer.reading is None or (reviewer.read_only and action not in _LOOKING):
             return False
+        if action in _DRAWING and reviewer.outlines_changed:
+            return False
         return reviewer.ready or action in _BETWEEN_CASES
 
     def do(self, action: str) -> None:
@@ -85,6 +89,8 @@ class Actions(QObject):
             self._does[action]()
         elif reviewer.reading is not None and reviewer.read_only:
             reviewer.noted.emit("This session is read-only here: nothing was recorded.")
+        elif reviewer.ready and action in _DRAWING:
+            reviewer.noted.emit("The model's regions are not those of the session; restore them before you draw.")
 
     def _judge(self, word: str) -> None:
         reviewer = self._reviewer
@@ -158,8 +164,8 @@ class Actions(QObject):
         else:
             name = next(at.new_names())
             parts = {one: reviewer.view.voxels_of(one, at.events) for one in (first, at.finding)}
-            acts = merged(parts, name, reviewer.view.volume.grid)
-            if reviewer.store(lambda: at.record(*acts), f"{first} and {at.finding}: merged"):
+            grid = reviewer.view.volume.grid
+            if reviewer.store(lambda: at.record(*merged(parts, name, grid)), f"{first} and {at.finding}: merged"):
                 reviewer.go_to(name)
 
     def _undo(self, *, again: bool) -> None:

@@ -63,10 +63,11 @@ class Banners(QWidget):
         self.failure.say(message)
         self.again.setVisible(bool(message) and again)
 
-    def say_changed(self, files: tuple[str, ...]) -> None:
-        """Say which files are not what they were."""
+    def say_changed(self, files: tuple[str, ...], *, outlines: bool = False) -> None:
+        """Say which files are not what they were, and where the outlines are others, that nothing can be drawn."""
         text = (
             f"Changed since this session was made: {', '.join(files)}. What you see may not be what others have seen."
+            + (" Nothing can be drawn until the regions are restored." if outlines else "")
         )
         self.changed.say(text if files else "")
 

@@ -9,7 +9,7 @@ from napari.layers import Layer
 from qtpy.QtCore import QObject
 
 from lesionlens.review import Act, CaseEntry, Event
-from lesionlens.review.marks import added, edited, lines_of, original, voxels_of
+from lesionlens.review.marks import EditedVolumes, added, edited, lines_of, original, voxels_of
 from lesionlens.review.voxels import Voxels, box_of, middle
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.glances import Curtain
@@ -51,6 +51,8 @@ class CaseView(QObject):
     ----------
     voxels : numpy.ndarray
         Those of the finding that is shown, as the session has them.
+    volumes : EditedVolumes
+        How large findings are as they are drawn now.
     bare : bool
         All overlays are hidden, until another finding is shown or a tool is taken.
     """
@@ -69,6 +71,7 @@ class CaseView(QObject):
         annotate(viewer)
         self.volume: Volume = opened.volume
         self.voxels: Voxels = np.empty(0, np.int64)
+        self.volumes = EditedVolumes(opened.volume.grid, self._start)
         self._finding = ""
         self._curtain = Curtain(viewer)
         self.bare = False
@@ -117,8 +120,7 @@ class CaseView(QObject):
         if finding != self._finding:
             self._show_again()
         entry = self._findings.get(finding)
-        start = np.empty(0, np.int64) if entry is None else self._original(finding)
-        self.voxels = voxels_of(finding, start, events, self.volume.grid)
+        self.voxels = self.voxels_of(finding, events)
         if self.drawing.layer not in self._viewer.layers:
             self._viewer.add_layer(self.drawing.layer)  # somebody has removed it
         self.drawing.show(finding, self.voxels)
@@ -130,8 +132,7 @@ class CaseView(QObject):
 
     def voxels_of(self, finding: str, events: Sequence[Event]) -> Voxels:
         """Return the voxels of any finding of the case."""
-        start = self._original(finding) if finding in self._findings else np.empty(0, np.int64)
-        return voxels_of(finding, start, events, self.volume.grid)
+        return voxels_of(finding, self._start(finding), events, self.volume.grid)
 
     def hide_overlays(self) -> None:
         """Show the scan alone, or the overlays again."""
@@ -195,6 +196,9 @@ class CaseView(QObject):
         entry = self._findings.get(self._finding)
         same = entry is None or np.array_equal(self._original(self._finding), self.voxels)
         self._overlays.select_region(None if same or entry is None else entry.label)
+
+    def _start(self, finding: str) -> Voxels:
+        return self._original(finding) if finding in self._findings else np.empty(0, np.int64)
 
     def _original(self, finding: str) -> Voxels:
         labels = {} if self._opened.result is None else self._opened.result.labels

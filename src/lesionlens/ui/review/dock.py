@@ -117,7 +117,7 @@ class ReviewWidget(QWidget):
         reviewer, reading = self.reviewer, self.reviewer.reading
         self.panel.allow(self.actor.allowed)
         self.banners.say_read_only(read_only=reading is not None and reviewer.read_only)
-        self.banners.say_changed(reviewer.changed_files if reviewer.ready else ())
+        self.banners.say_changed(reviewer.changed_files if reviewer.ready else (), outlines=reviewer.outlines_changed)
         self.banners.say_copies(reading.session.copy_problem if reading is not None else "")
         self.findings.setEnabled(reviewer.ready)
         if reading is None:
@@ -129,16 +129,16 @@ class ReviewWidget(QWidget):
         words = f"Case {place} of {len(reading.statuses)}: <b>{name}</b>, {status}"
         self.case.setText(f"{words} · {judged_words(reading.findings)}" if reviewer.ready else words)
         self.cases.show_cases(reading.statuses, reviewer.case)
-        states, current = reading.findings, "" if reviewer.drawing_new else reading.finding
-        if not reviewer.ready:
-            states, current = [], ""
+        states = reading.findings if reviewer.ready else []
+        current = reading.finding if reviewer.ready and not reviewer.drawing_new else ""
         self._categories |= {state.category: None for state in states if state.category}
         seconds = seconds_to_verdict(reading.events)
         others = reading.others
-        self.findings.show_findings(states, reading.volumes_mm3, seconds, others, current)
+        self.findings.show_findings(states, reviewer.volumes_mm3, seconds, others, current)
         view, words = reviewer.view, others.get(current, "")
         self.panel.show_finding(
             reading.state.findings.get(current),
+            place=(str(reading.session.path), reading.reader, reviewer.case, current),
             flagged=reading.state.flagged,
             hidden=view is not None and view.bare,
             tool="" if view is None else view.tool,

@@ -24,7 +24,7 @@ _STATUS: Mapping[Status, str] = {"complete": "✓", "partly": "◐", "untouched"
 _VERDICT = {"accept": "✓ accept", "reject": "✗ reject", "unsure": "? unsure", None: "–"}
 _HEADINGS = (
     ("finding", "Name; those that you draw are called reader-1 and so on"),
-    ("mL", "Volume that the model, or the first stroke, gave it"),
+    ("mL", "Volume as it is drawn now"),
     ("verdict", "Yours; what others say is shown to nobody who reads blind"),
     ("sure", "Your confidence, from 1 to 5"),
     ("said", "Category; an asterisk stands for comments"),

@@ -38,6 +38,8 @@ _BUTTONS = (
     ("done", "Close case, go on", 9, 8, 14),
     ("next_case", "Case ▸", 9, 22, 8),
 )
+# Session, reader, case and finding.
+Place = tuple[str, ...]
 _CHECKABLE = {"accept", "reject", "unsure", "hide", "brush", "erase", "lasso", "measure", "flag"} | {
     f"confidence_{n}" for n in range(1, 6)
 }
@@ -88,6 +90,8 @@ class JudgingPanel(QWidget):
         self.category = _Field()
         self.fields: dict[str, _Field] = {"comment": self.comment, "category": self.category}
         self._categories = QStringListModel(self)
+        self._place: Place = ()
+        self._drafts: dict[tuple[Place, str], str] = {}  # by finding and field
         completer = QCompleter(self._categories, self)
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.category.setCompleter(completer)
@@ -118,13 +122,20 @@ class JudgingPanel(QWidget):
         self,
         state: FindingState | None,
         *,
+        place: Place,
         flagged: bool,
         hidden: bool,
         tool: str,
         categories: Sequence[str],
         others: str = "",
     ) -> None:
-        """Show what was said about a finding, by others too where that was revealed; what is being written stays."""
+        """Show what was said about a finding, by others too where that was revealed.
+
+        What is being written stays with the finding that it was begun at, which ``place`` tells from all others.
+        """
+        moved = place != self._place
+        if moved:
+            self._change_place(place)
         checked = {_TOOLS.get(tool, ""), "flag" if flagged else "", "hide" if hidden else ""}
         if state is not None:
             checked |= {state.verdict or "", f"confidence_{state.confidence}"}
@@ -133,9 +144,20 @@ class JudgingPanel(QWidget):
         lines = [f"{line.length_mm:.1f} mm" for line in state.measurements] if state else []
         said = [*state.comments, *([f"measured {', '.join(lines)}"] if lines else [])] if state else []
         self.comments.say("\n".join(f"• {text}" for text in [*said, *([f"others: {others}"] if others else [])]))
-        if not self.category.hasFocus():
+        if moved or not (self.category.hasFocus() or self.category.isModified()):
             self._categories.setStringList(list(categories))
-            self.category.setText((state.category or "") if state else "")
+            draft = self._drafts.get((place, "category"))
+            self.category.setText(draft or ((state.category or "") if state else ""))
+
+    def _change_place(self, place: Place) -> None:
+        """Keep what was begun at a finding for when it is shown again: said of another one it would be wrong."""
+        for kind, field in self.fields.items():
+            if field.isModified() and field.text().strip():
+                self._drafts[self._place, kind] = field.text()
+        self._place = place
+        self.comment.setText(self._drafts.get((place, "comment"), ""))
+        for kind, field in self.fields.items():
+            field.setModified((place, kind) in self._drafts)
 
     def write(self, kind: str) -> None:
         """Let the reader write."""
@@ -144,9 +166,7 @@ class JudgingPanel(QWidget):
 
     def kept(self, kind: str) -> None:
         """Take note that what was written is stored: the field is free for the next one."""
-        if kind == "comment":
-            self.comment.clear()
-        self.left.emit()
+        self._leave(kind)
 
     def _say(self, kind: str) -> None:
         text = self.fields[kind].text().strip()
@@ -156,8 +176,10 @@ class JudgingPanel(QWidget):
             self.left.emit()
 
     def _leave(self, kind: str) -> None:
+        self._drafts.pop((self._place, kind), None)
+        self.fields[kind].setModified(False)
         if kind == "comment":
-            self.comment.clear()
+            self.comment.setText("")
         self.left.emit()
 
     def _arrange(self) -> None:

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from lesionlens.errors import LesionLensError
 from lesionlens.review import Act, Session
 from lesionlens.review.reading import Reading
+from lesionlens.sessions import REGIONS
 from lesionlens.ui.dialogs import main_window
 from lesionlens.ui.questions import ask
 from lesionlens.ui.review.case_view import CaseView
@@ -55,6 +56,17 @@ class Reviewer(Recorder):
         self._loader: CaseLoader | None = None
         self._sessions: list[Session] = []
         parent.destroyed.connect(partial(_close_all, self._sessions))
+
+    @property
+    def outlines_changed(self) -> bool:
+        """Whether the regions of the case are others: a stroke is kept as a change of what the model drew."""
+        return any(name.startswith(REGIONS) for name in self.changed_files)
+
+    @property
+    def volumes_mm3(self) -> dict[str, float]:
+        """Volume of each finding of the open case as it is drawn now."""
+        edited = {} if self.view is None else self.view.volumes.of(self.at.findings, self.at.events)
+        return {**self.at.volumes_mm3, **edited}
 
     def open_session(self, path: Path, reader: str) -> None:
         """Open a session, and in it the case and the finding where the reader stopped.
@@ -161,7 +173,7 @@ class Reviewer(Recorder):
             self.view = CaseView(self._viewer, self._overlays, entry, loaded.answer, self, bare=bare)
             self.view.drawing.drawn.connect(self.flush)
             self.view.lines.drawn.connect(self.measure)
-            self.view.drawing.lock(locked=self.read_only)
+            self.view.drawing.lock(locked=self.read_only or self.outlines_changed)
             if not self.read_only:
                 self.store(partial(self.at.record, Act("opened")), "")
             self._show_finding(resume=True)

@@ -14,6 +14,7 @@ from lesionlens.ui.canvas import RESEARCH_USE_ONLY, annotate
 from lesionlens.ui.docking import go_with_frame, itself, share_place
 from lesionlens.ui.links import Connections
 from lesionlens.ui.parts import Note
+from lesionlens.ui.pointing import Pointing
 from lesionlens.ui.slab import slab_of
 from lesionlens.ui.under_cursor import spot_at
 from lesionlens.ui.views.controls import Controls
@@ -56,7 +57,7 @@ class ViewsWidget(QWidget):
         self._later = _soon(self, self._write)
         self._fit_later = _soon(self, self.linkage.fit_again)
         self._ends = Connections()
-        self._pointed: dict[int, bool] = {}
+        self._pointing = [Pointing() for _ in (viewer, *self.panes)]
         self._arrange()
         self._connect()
         share_place(self)
@@ -123,18 +124,12 @@ class ViewsWidget(QWidget):
         self.failure.say(self.linkage.missing)
 
     def _follow_mouse(self, number: int, viewer: Any) -> None:
-        """Note whether the mouse has moved since it came: before, napari's cursor is anywhere in the plane."""
-        last: list[Any] = []
+        def look(_event: Any = None) -> None:
+            self._pointing[number].look(viewer)
 
-        def moved(_event: Any = None) -> None:
-            cursor = viewer.cursor.position  # while layers come and go it has fewer axes than the viewer, or more
-            place = [cursor[axis] for axis in viewer.dims.displayed if axis < len(cursor)]
-            self._pointed[number] = viewer.mouse_over_canvas and (self._pointed.get(number, False) or last != place)
-            last[:] = place
-
-        moved()
-        self._ends.add(viewer.cursor.events.position, moved)
-        self._ends.add(viewer.events.mouse_over_canvas, moved)
+        look()
+        self._ends.add(viewer.cursor.events.position, look)
+        self._ends.add(viewer.events.mouse_over_canvas, look)
 
     def _write_later(self, *_event: Any) -> None:
         self._later.start()
@@ -146,8 +141,7 @@ class ViewsWidget(QWidget):
         """Say what is under the cursor, or under the crosshair where the mouse is elsewhere."""
         viewers = [self.viewer, *(pane.model for pane in self.panes)]
         for number, viewer in enumerate(viewers):
-            pointed = viewer.mouse_over_canvas and self._pointed.get(number, False)
-            spot = spot_at(viewer, viewer.cursor.position) if pointed else None
+            spot = spot_at(viewer, viewer.cursor.position) if self._pointing[number].at_place else None
             if spot is not None:
                 self.readout.say(spot_words(spot, source="Cursor", central=slab_of(viewer) is not None))
                 return
