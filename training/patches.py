@@ -18,6 +18,9 @@ KEPT = 4000
 ORIGINAL = 0.35
 #: Share of the patches seen nearly as the head was delivered: isotropic, with this strength of the scanner's faults.
 FAITHFUL, FAITHFUL_FAULTS = 0.25, 0.25
+#: Largest error of the intensity scale, beyond that of the normalisation. With 5 % the networks went by absolute
+#: brightness: a scan of patient19 that was 6 % brighter had a Dice of 0.76 instead of 0.68 in the network without it.
+LEVEL_ERROR = 0.12
 #: Voxels beside the patch that thick slices need.
 BESIDE = 10
 
@@ -132,5 +135,5 @@ def _seen(
     image, label = image[inner], label[inner]
     if rng.random() < 0.5:
         image, label = image[::-1], label[::-1]
-    level = (LEVEL_MEAN + LEVEL_SD * rng.standard_normal()) * rng.uniform(0.95, 1.05)
+    level = (LEVEL_MEAN + LEVEL_SD * rng.standard_normal()) * rng.uniform(1 - LEVEL_ERROR, 1 + LEVEL_ERROR)
     return stretch(image / level), label
