@@ -86,20 +86,20 @@ class Runner:
         notices = chosen.engine.notices
         output = chosen.engine(windows)
         if chosen.engine.notices != notices:
-            output = self._checked_again(chosen, windows)
-        if self._choose(windows).engine.name == "torch":
+            chosen = self._chosen = self._checked_again(chosen, windows)
+            output = chosen.engine(windows)
+        if chosen.engine.name == "torch":
             self._kinds.add(self._final.kind(output))
         self._settle(output)
         return output
 
-    def _checked_again(self, before: Chosen, windows: Tensor) -> Tensor:
-        """Check an engine that began to run otherwise than it was checked, and run the windows by what holds now."""
+    def _checked_again(self, before: Chosen, windows: Tensor) -> Chosen:
+        """Check an engine that began to run otherwise than it was checked, and return what holds now."""
         name, first = before.engine.name, self._done - windows.shape[0] + 1
         now = choose(self._bundle, name, windows, to_run=1, probabilities=self._shown_probabilities)
         worst = None if now.difference is None else max(now.difference, before.difference or 0.0)
         notice = f"Engine {name!r} ran the windows before number {first} as it was checked on the first of them."
-        self._chosen = Chosen(now.engine, worst, (*before.notices, notice, *now.notices))
-        return self._chosen.engine(windows)
+        return Chosen(now.engine, worst, (*before.notices, notice, *now.notices))
 
     def _run_constant(self, windows: Tensor) -> Tensor:
         """Run what is no scan by PyTorch in fp32: it says nothing about engines and activations."""
