@@ -57,6 +57,36 @@ def test_narrow_upsampling_is_the_transposed_convolution(bias: bool) -> None:
         torch.testing.assert_close(NarrowUpsampling(layer)(image), layer(image), atol=ROUNDING, rtol=ROUNDING)
 
 
+def test_activations_overwrite_what_nobody_else_sees() -> None:
+    """Behind convolutions, also with a dropout or an end of a part between; nowhere else, or inputs would change."""
+    shared = nn.ReLU()
+    network = nn.Sequential(
+        nn.ReLU(),  # sees the image
+        nn.Conv3d(1, 4, 3, padding=1),
+        nn.Sequential(nn.Dropout(0.2), nn.LeakyReLU(0.1)),
+        nn.Identity(),
+        nn.ELU(),  # sees what an activation gave, and so might others
+        nn.Conv3d(4, 4, 1),
+        nn.InstanceNorm3d(4),
+        nn.SiLU(),
+        nn.Conv3d(4, 4, 1),
+        shared,
+        nn.Conv3d(4, 4, 1),
+        shared,
+    ).eval()
+    network.append(nn.Conv3d(4, 4, 1)).append(nn.Mish())
+    network[-1].register_forward_hook(lambda _module, args, output: output + args[0])
+    image = torch.randn(1, 1, 4, 5, 6)
+    before = image.clone()
+    with torch.no_grad():
+        expected = network(image)
+        fuse(network)
+        torch.testing.assert_close(network(image), expected, atol=0, rtol=0)
+
+    assert torch.equal(image, before)
+    assert [n for n, m in network.named_modules() if getattr(m, "inplace", False) is True] == ["2.1"]
+
+
 class Beside(nn.Module):
     """Something that sees what lies between a convolution and a norm."""
 

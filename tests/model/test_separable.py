@@ -27,6 +27,23 @@ def test_axis_by_axis_is_place_by_place(edge: str, step: tuple[float, float, flo
     assert np.array_equal(along_axes(values, np.zeros(3), np.ones(3), values.shape, edge), values)
 
 
+@pytest.mark.parametrize("edge", ["nearest", "grid-constant"])
+@pytest.mark.parametrize("start", [(2.0, 1.0, 0.0), (-3.0, 8.0, 40.0), (2 + 3e-8, 1 - 3e-8, 3e-8)])
+def test_places_on_voxels_have_their_values(edge: str, start: tuple[float, float, float]) -> None:
+    """Bit by bit: within the image, partly or wholly beyond it, and where only rounding moved them."""
+    values = np.random.default_rng(0).random((9, 11, 13), dtype=np.float32)
+    shape = (6, 7, 8)
+
+    found = along_axes(values, np.array(start), np.ones(3), shape, edge)
+
+    places = [round(s) + np.arange(n) for s, n in zip(start, shape, strict=True)]
+    expected = values[np.ix_(*(p.clip(0, n - 1) for p, n in zip(places, values.shape, strict=True)))]
+    if edge == "grid-constant":
+        inside = [(p >= 0) & (p < n) for p, n in zip(places, values.shape, strict=True)]
+        expected = expected * np.einsum("i,j,k->ijk", *inside)
+    assert np.array_equal(found, expected)
+
+
 def test_grids_that_are_turned_against_each_other_are_told_apart() -> None:
     """A thousandth of a degree moves a value by a hundredth of a voxel at the end of a long axis."""
     index = np.diag([1.2, 0.8, -2.0, 1.0])

@@ -13,6 +13,8 @@ __all__ = ["along_axes", "scales_of"]
 
 # Turns between axes that are none but rounding: over a thousand voxels they move a value by a millionth of a voxel.
 _NO_TURN: Final = 1e-9
+# Places that are voxels but for rounding, in voxels: as far as turns of that size move them.
+_ON_VOXELS: Final = 1e-6
 
 
 def scales_of(index: NDArray[np.floating[Any]]) -> NDArray[np.float64] | None:
@@ -51,11 +53,20 @@ def along_axes(
 def _along(values: Tensor, axis: int, places: NDArray[np.float64], *, zeros: bool) -> Tensor:
     """Resample along one axis."""
     last = values.shape[axis] - 1
+    whole = np.rint(places)
+    if np.abs(places - whole).max() <= _ON_VOXELS:
+        places = whole
+        if 0 <= places[0] <= places[-1] <= last and (np.diff(places) == 1).all():  # a part of it, as it is
+            return values.narrow(axis, int(places[0]), len(places))
     below = np.floor(places)
     parts = []
     for corner, weight in ((below, 1 - (places - below)), (below + 1, places - below)):
         inside = (corner >= 0) & (corner <= last)
         kept = weight * inside if zeros else weight
+        if not kept.any():
+            continue  # nothing of it is seen: places on voxels, or beyond them all
         shown = torch.from_numpy(kept.astype(np.float32)).reshape([-1 if n == axis else 1 for n in range(values.ndim)])
         parts.append(values.index_select(axis, torch.from_numpy(corner.clip(0, last).astype(np.int64))).mul_(shown))
-    return parts[0].add_(parts[1])
+    if not parts:
+        return torch.zeros([len(places) if n == axis else size for n, size in enumerate(values.shape)])
+    return parts[0] if len(parts) == 1 else parts[0].add_(parts[1])

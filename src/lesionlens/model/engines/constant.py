@@ -15,8 +15,8 @@ from torch import Tensor
 
 __all__ = ["OnceForConstants"]
 
-# Of so many voxels one is looked at first; a prime, so that it is no plane of a window.
-_SPARSE: Final = 997
+# Along each axis one of so many voxels is looked at first.
+_SPARSE: Final = 11
 
 
 class OnceForConstants:
@@ -62,11 +62,20 @@ class OnceForConstants:
 
 def constant_values(windows: Tensor) -> list[tuple[float, ...] | None]:
     """Return of each window (C, *spatial) the values of its channels if they hold one each, bit by bit, or None."""
-    flat = windows.detach().as_subclass(Tensor).flatten(2)
-    bits = flat.contiguous().view(torch.int32) if flat.dtype == torch.float32 else flat  # 0 and -0 are not the same
-    few = bits[..., ::_SPARSE]  # most windows hold a scan, and a few voxels of them show it
-    if not bool((few == few[..., :1]).flatten(1).all(dim=1).any()):
-        return [None] * len(bits)
+    plain = windows.detach().as_subclass(Tensor)
+    few = plain
+    for axis in range(2, plain.ndim):
+        few = few[(slice(None),) * axis + (slice(None, None, _SPARSE),)]
+    few = _bits(few)
+    if not bool((few == few[..., :1]).flatten(1).all(dim=1).any()):  # most windows hold a scan, as a few voxels show
+        return [None] * len(plain)
+    bits = _bits(plain)
     same = (bits == bits[..., :1]).flatten(1).all(dim=1).tolist()
     first = bits[..., 0].tolist()
     return [tuple(values) if constant else None for values, constant in zip(first, same, strict=True)]
+
+
+def _bits(windows: Tensor) -> Tensor:
+    """Return windows (N, C, *spatial) as (N, C, voxels) whose values are equal where all their bits are."""
+    flat = windows.flatten(2)
+    return flat.contiguous().view(torch.int32) if flat.dtype == torch.float32 else flat  # 0 and -0 are not the same

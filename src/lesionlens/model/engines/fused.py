@@ -15,6 +15,9 @@ __all__ = ["NarrowUpsampling", "fuse", "is_fusible"]
 _CONVOLUTIONS: Final = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _TRANSPOSED: Final = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMS: Final = (nn.BatchNorm2d, nn.BatchNorm3d)
+# What hands its input on, in eval mode; and activations that may overwrite it.
+_NOTHING: Final = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Dropout3d)
+_ACTIVATIONS: Final = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.Mish, nn.ReLU6, nn.Hardswish)
 # Up to so many channels a transposed convolution leaves most of a processor's vectors empty.
 _NARROW: Final = 4
 # Of the kernel of 3 at stride 2, what an output at an even and at an odd place takes: offset of the input, place in it.
@@ -70,8 +73,9 @@ class NarrowUpsampling(nn.Module):
 def fuse(network: nn.Module) -> None:
     """Fold batch norms into the convolutions before them, and lay out narrow transposed convolutions anew.
 
-    Only what stands one after the other in a ``Sequential``, at one place, and without hooks: there nothing else can
-    see what lies between.
+    Activations behind convolutions overwrite their input, so that no memory has to be found for what they give. Only
+    what stands one after the other in a ``Sequential``, at one place, and without hooks: there nothing else can see
+    what lies between.
 
     Parameters
     ----------
@@ -82,6 +86,8 @@ def fuse(network: nn.Module) -> None:
         layer, folded = holder._modules[name], cast("Any", fuse_conv_bn_eval)  # transposed ones too, unlike its types
         holder._modules[name] = folded(layer, home._modules[next_name], transpose=isinstance(layer, _TRANSPOSED))
         home._modules[next_name] = nn.Identity()
+    for activation in list(_activations(network)):
+        activation.inplace = True  # type: ignore[assignment]  # torch's own name of a flag
     for holder, name in list(_narrow(network)):
         holder._modules[name] = NarrowUpsampling(cast("nn.ConvTranspose3d", holder._modules[name]))
 
@@ -99,6 +105,33 @@ def _norms(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module, str]
             layer, norm = holder._modules[name], home._modules[next_name]
             if _foldable(layer, norm) and times[id(layer)] == times[id(norm)] == 1:
                 yield holder, name, home, next_name
+
+
+def _activations(network: nn.Module) -> Iterator[nn.Module]:
+    """Yield activations whose input is the output of a convolution and of no use to anybody else."""
+    times = _times(network)
+    for holder in list(network.modules()):
+        alone: nn.Module | None = None  # the convolution whose output comes next, if it is as it was
+        for module in _steps(holder):
+            if times[id(module)] != 1 or _watched(module):
+                alone = None
+            elif type(module) in _CONVOLUTIONS:
+                alone = module
+            elif alone is not None and type(module) in _ACTIVATIONS:
+                yield module
+                alone = None
+            elif not isinstance(module, _NOTHING):
+                alone = None
+
+
+def _steps(holder: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules of a Sequential in the order in which they run, and of those within it."""
+    for module in holder._modules.values() if _is_plain(holder) else ():
+        assert module is not None
+        if _is_plain(module):
+            yield from _steps(module)
+        else:
+            yield module
 
 
 def _narrow(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
