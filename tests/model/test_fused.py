@@ -9,7 +9,7 @@ import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 
-from lesionlens.model.engines.fused import NarrowUpsampling, fuse, is_fusible
+from lesionlens.model.engines.fused import NarrowUpsampling, PairedInput, fuse, is_fusible, pair_inputs
 from lesionlens.model.engines.interface import EngineError
 from lesionlens.model.engines.torch_engine import TorchFolded
 
@@ -85,6 +85,32 @@ def test_activations_overwrite_what_nobody_else_sees() -> None:
 
     assert torch.equal(image, before)
     assert [n for n, m in network.named_modules() if getattr(m, "inplace", False) is True] == ["2.1"]
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 8), (7, 4, 2), (3, 1, 5)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_paired_inputs_are_the_convolution(bias: bool, shape: tuple[int, int, int]) -> None:
+    """Also at the faces, and where the last axis has a voxel without a neighbour."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv3d(1, 4, 3, stride=2, padding=1, bias=bias))
+    image = torch.randn(2, 1, *shape)
+    with torch.no_grad():
+        expected = network(image)
+        pair_inputs(network)
+        for memory in (torch.contiguous_format, torch.channels_last_3d):
+            given = image.contiguous(memory_format=memory)
+            torch.testing.assert_close(network(given), expected, atol=ROUNDING, rtol=ROUNDING)
+    assert isinstance(network[0], PairedInput)
+
+
+def test_other_inputs_are_left_alone() -> None:
+    """Another stride, kernel or padding, or more channels, need other weights."""
+    assert PairedInput.suits(nn.Conv3d(1, 4, 3, stride=2, padding=1))
+    assert not PairedInput.suits(nn.Conv3d(2, 4, 3, stride=2, padding=1))
+    assert not PairedInput.suits(nn.Conv3d(1, 4, 3, stride=1, padding=1))
+    assert not PairedInput.suits(nn.Conv3d(1, 4, 3, stride=2))
+    assert not PairedInput.suits(nn.Conv3d(1, 4, 5, stride=2, padding=1))
+    assert not PairedInput.suits(nn.Conv3d(1, 4, 3, stride=2, padding=1, padding_mode="reflect"))
 
 
 class Beside(nn.Module):

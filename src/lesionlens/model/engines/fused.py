@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, Final, cast
 
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["NarrowUpsampling", "fuse", "is_fusible"]
+__all__ = ["NarrowUpsampling", "PairedInput", "fuse", "is_fusible", "pair_inputs"]
 
 _CONVOLUTIONS: Final = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _TRANSPOSED: Final = (nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -70,6 +71,45 @@ class NarrowUpsampling(nn.Module):
         )
 
 
+class PairedInput(nn.Module):
+    """A convolution of one channel with stride 2, as one of two channels: neighbours along the last axis are those.
+
+    With channels last, pairs of neighbours lie in memory as channels do, so that nothing has to be moved. In bf16,
+    which processors multiply in pairs, that takes less than half the time.
+
+    Parameters
+    ----------
+    layer
+        With kernel 3 and padding 1.
+    """
+
+    def __init__(self, layer: nn.Conv3d) -> None:
+        super().__init__()
+        self.plain = layer
+        weight = layer.weight.detach()
+        pairs = weight.new_zeros((len(weight), 2, 3, 3, 2))  # of the pair before an output's own, the second voxel
+        pairs[:, 1, ..., 0], pairs[:, 0, ..., 1], pairs[:, 1, ..., 1] = weight[:, 0].unbind(-1)
+        self.pairs = nn.Parameter(pairs, requires_grad=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return what the layer does with an image (N, 1, D, H, W)."""
+        n, _, d, h, w = image.shape
+        if w % 2:
+            return cast("Tensor", self.plain(image))
+        paired = functional.pad(image, (2, 0)).reshape(n, d, h, w // 2 + 1, 2).permute(0, 4, 1, 2, 3)
+        return functional.conv3d(paired, self.pairs, self.plain.bias, stride=(2, 2, 1), padding=(1, 1, 0))
+
+    @staticmethod
+    def suits(layer: nn.Module) -> bool:
+        """Say whether a layer is such a convolution."""
+        return (
+            type(layer) is nn.Conv3d
+            and (layer.in_channels, layer.groups, layer.padding_mode) == (1, 1, "zeros")
+            and (layer.kernel_size, layer.stride) == ((3,) * 3, (2,) * 3)
+            and (layer.padding, layer.dilation) == ((1,) * 3, (1,) * 3)
+        )
+
+
 def fuse(network: nn.Module) -> None:
     """Fold batch norms into the convolutions before them, and lay out narrow transposed convolutions anew.
 
@@ -88,13 +128,25 @@ def fuse(network: nn.Module) -> None:
         home._modules[next_name] = nn.Identity()
     for activation in list(_activations(network)):
         activation.inplace = True  # type: ignore[assignment]  # torch's own name of a flag
-    for holder, name in list(_narrow(network)):
+    for holder, name in list(_suiting(network, NarrowUpsampling.suits)):
         holder._modules[name] = NarrowUpsampling(cast("nn.ConvTranspose3d", holder._modules[name]))
+
+
+def pair_inputs(network: nn.Module) -> None:
+    """Lay out convolutions of one channel with stride 2 anew; see :class:`PairedInput`.
+
+    Parameters
+    ----------
+    network
+        A copy that is to run in bf16; it is changed.
+    """
+    for holder, name in list(_suiting(network, PairedInput.suits)):
+        holder._modules[name] = PairedInput(cast("nn.Conv3d", holder._modules[name]))
 
 
 def is_fusible(network: nn.Module) -> bool:
     """Say whether :func:`fuse` would change anything."""
-    return next(_norms(network), None) is not None or next(_narrow(network), None) is not None
+    return next(_norms(network), None) is not None or next(_suiting(network, NarrowUpsampling.suits), None) is not None
 
 
 def _norms(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module, str]]:
@@ -134,11 +186,12 @@ def _steps(holder: nn.Module) -> Iterator[nn.Module]:
             yield module
 
 
-def _narrow(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+def _suiting(network: nn.Module, suits: Callable[[nn.Module], bool]) -> Iterator[tuple[nn.Module, str]]:
+    """Yield where layers lie that suit, occur once, and have no hooks."""
     times = _times(network)
     for holder in list(network.modules()):
         for name, layer in holder._modules.items():
-            if layer is not None and NarrowUpsampling.suits(layer) and times[id(layer)] == 1 and not _watched(layer):
+            if layer is not None and suits(layer) and times[id(layer)] == 1 and not _watched(layer):
                 yield holder, name
 
 

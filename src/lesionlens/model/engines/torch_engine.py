@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lesionlens.computing import EngineName
 from lesionlens.explain import main_output
 from lesionlens.explain.calling import is_memory
-from lesionlens.model.engines.fused import fuse, is_fusible
+from lesionlens.model.engines.fused import fuse, is_fusible, pair_inputs
 from lesionlens.model.engines.interface import EngineError
 
 __all__ = ["TorchBf16", "TorchFolded", "TorchFp32", "bf16_problem"]
@@ -103,6 +103,7 @@ class TorchBf16:
         try:
             self._copy = copy.deepcopy(network)
             fuse(self._copy)  # in fp32, so that batch norms round no more
+            pair_inputs(self._copy)
             self._copy.to(torch.bfloat16)
             for parameter in self._copy.parameters():
                 if parameter.ndim in _LAST:
@@ -136,10 +137,9 @@ class TorchBf16:
         if self._copy is not None:
             try:
                 given = windows.to(torch.bfloat16, memory_format=last)
-                if not self._last_known:
-                    _keep_last_in_fp32(self._copy, given)
-                    self._last_known = True
-                return main_output(self._copy(given)).float().contiguous()
+                output = self._copy(given) if self._last_known else _with_last_in_fp32(self._copy, given)
+                self._last_known = True
+                return main_output(output).float().contiguous()
             except Exception as error:  # a network is arbitrary code
                 if isinstance(error, MemoryError) or is_memory(error):
                     raise
@@ -148,19 +148,21 @@ class TorchBf16:
             return main_output(self._network(windows)).float().contiguous()
 
 
-def _keep_last_in_fp32(network: nn.Module, windows: Tensor) -> None:
-    """Find the layer with weights that runs last, and let it compute in fp32 if it looks at single voxels."""
+def _with_last_in_fp32(network: nn.Module, windows: Tensor) -> Any:
+    """Run a network; let the layer with weights that runs last compute in fp32 from now on if it sees single voxels."""
     ran: list[nn.Module] = []
     layers = [m for m in network.modules() if next(m.parameters(recurse=False), None) is not None]
     handles = [layer.register_forward_hook(lambda module, *_: ran.append(module)) for layer in layers]
     try:
-        network(windows)
+        output = network(windows.clone())  # a network may overwrite what it is given
     finally:
         for handle in handles:
             handle.remove()
     # A head of single voxels costs next to nothing; a wider one in fp32 would cost more than all else in bf16.
-    if ran and set(getattr(ran[-1], "kernel_size", (1,))) == {1}:
-        ran[-1].float().register_forward_pre_hook(lambda _module, args: tuple(a.float() for a in args))
+    if not ran or set(getattr(ran[-1], "kernel_size", (1,))) != {1}:
+        return output
+    ran[-1].float().register_forward_pre_hook(lambda _module, args: tuple(a.float() for a in args))
+    return network(windows)
 
 
 def bf16_problem(device: torch.device) -> str:
