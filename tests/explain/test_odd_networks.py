@@ -58,6 +58,34 @@ def _residual(net: Any, x: Tensor) -> Tensor:
     return 2 * net.middle(features) + torch.sin(3 * features)
 
 
+def _used_before(net: Any, x: Tensor) -> Tensor:
+    features = net.first(x).relu()
+    beside = torch.sin(3 * features)
+    return 2 * net.middle(features) + beside
+
+
+def _used_after(net: Any, x: Tensor) -> Tensor:
+    features = net.first(x)
+    return net.second(net.middle(features)) + torch.sin(3 * features)
+
+
+class Counting(nn.Module):
+    """Counts its calls in one buffer, and puts a running mean in the place of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Tensor
+        self.mean: Tensor
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, C, *spatial) as it is, doubled."""
+        self.calls += 1
+        self.mean = 0.9 * self.mean + 0.1 * x.detach().mean()
+        return 2 * x
+
+
 def _fourier(net: Any, x: Tensor) -> Tensor:
     features = net.middle(net.first(x))
     waves = torch.fft.rfftn(features, dim=(2, 3, 4))
@@ -93,6 +121,10 @@ EXACT = {
     "weight norm": (lambda: Odd(_loop, _blocks()), "middle.1"),
     "spectral norm": (lambda: Odd(_loop, _blocks()), "middle.2"),
     "identity beside a residual": (lambda: Odd(_residual), "middle"),
+    "dropout of what was used before": (lambda: Odd(_used_before, nn.Dropout3d(0.5)), "middle"),
+    "image that is handed on": (lambda: Odd(lambda n, x: n.first(n.middle(x)) + torch.sin(x)), "middle"),
+    "in place, and used after": (lambda: Odd(_used_after, nn.ReLU(inplace=True)), "middle"),
+    "buffers that are updated": (lambda: Odd(_plain, Counting()), "first"),
     "Fourier skip": (lambda: Odd(_fourier), "middle"),
     "checkpointed tail": (lambda: Odd(_checkpointed, _conv(4)), "middle"),
     "weights of a function": (lambda: Odd(_functional, _conv(4)), "middle"),
@@ -102,22 +134,17 @@ EXACT = {
 
 
 def _reference(network: nn.Module, layer: str) -> np.ndarray:
-    """Return HiResCAM by a zero that is added to what the layer gives, in float64."""
+    """Return HiResCAM by the whole graph of the tensor that the layer gives, in float64."""
     network = copy.deepcopy(getattr(network, "_orig_mod", network)).double().eval()
-    seen: dict[str, Tensor] = {}
-
-    def add(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
-        seen["values"], seen["zero"] = output.detach(), torch.zeros_like(output, requires_grad=True)
-        return output + seen["zero"]
-
-    network.get_submodule(layer).register_forward_hook(add)
-    (gradient,) = torch.autograd.grad(network(IMAGE.double())[0, 1], seen["zero"])
-    return (gradient * seen["values"]).sum(dim=1)[0].numpy()
+    seen: list[Tensor] = []
+    network.get_submodule(layer).register_forward_hook(lambda _module, _args, output: seen.append(output))
+    (gradient,) = torch.autograd.grad(network(IMAGE.double().requires_grad_().clone())[0, 1], seen)
+    return (gradient * seen[0]).sum(dim=1)[0].detach().numpy()
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_the_map_is_that_of_float64_autograd(name: str) -> None:
-    """What counts is the way through the layer alone: of nn.Identity, too, whose input another path may use."""
+    """A layer that hands on what it was given (nn.Identity) gives a tensor that other paths use, before it or after."""
     make, layer = EXACT[name]
     torch.manual_seed(0)
     network = make().eval()

@@ -10,7 +10,7 @@ Not safe for several threads that share one network: its flags and hooks change 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 
@@ -21,7 +21,7 @@ from lesionlens.errors import ExplainError, unknown_name
 from lesionlens.explain.calling import described, version
 from lesionlens.explain.final import reading_logits
 from lesionlens.explain.frugal import FrugalConvolutions
-from lesionlens.explain.recorded import recorded
+from lesionlens.explain.recorded import kept_buffers, recorded
 
 __all__ = [
     "Cut",
@@ -69,8 +69,9 @@ def quiet(network: nn.Module) -> Iterator[None]:
     """Hold a network in evaluation mode with frozen parameters, then restore every flag.
 
     Inside, gradients can be recorded even when the caller runs under ``no_grad`` or ``inference_mode``. Afterwards,
-    also after an error, ``training`` of every module, ``requires_grad`` of every parameter and the random state of
-    torch are what they were; ``.grad`` is never touched. Tensors that the network keeps, such as outputs for deep
+    also after an error, ``training`` of every module, ``requires_grad`` of every parameter, every buffer (some networks
+    count their calls, or keep running means of their own) and the random state of torch are what they were; ``.grad``
+    is never touched. Tensors that the network keeps, such as outputs for deep
     supervision, hold no graph that was recorded inside.
 
     Raises
@@ -94,7 +95,7 @@ def quiet(network: nn.Module) -> Iterator[None]:
     gpus = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
     recorded_before = {id(tensor) for _, _, tensor in recorded(modules)}
     try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(gpus):
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(gpus), kept_buffers(modules):
             for module, _ in training:
                 module.training = False  # not eval(): networks override train() to do other things
             for module, _ in compiled:
@@ -141,6 +142,9 @@ class Cut:
         self._input_shape: torch.Size | None = None  # while a forward pass runs
         self._stop = False
         self._switched_off = False  # whether the network itself ran the layer without gradients
+        self._given: list[tuple[Tensor, int]] = []  # to the layer, with how often something was written into each
+        self._handed_on = False  # whether the layer gave what it was given
+        self._full = False  # whether the graph begins at the image
         self._change: Callable[[Tensor], Tensor] | None = None
         self._save_memory: Callable[[], None] | None = None
 
@@ -168,10 +172,10 @@ class Cut:
             values alone.
         """
         self._change = change
-        with torch.set_grad_enabled(gradients), ExitStack() as later, self._running(image, stop=False) as fresh:
-            # From the layer on, where there is a graph; it costs time at every function.
-            self._save_memory = FrugalConvolutions().beginning_later(later) if gradients else None
-            logits = self._logits(fresh)
+        kept = image.clone() if gradients and change is None else image  # the network may overwrite the first one
+        logits = self._passed(image, gradients=gradients)
+        if self._handed_on and change is None and logits.requires_grad:
+            logits = self._passed_in_full(kept)
         overwritten = self._leaf is not None and version(self._leaf) != self._version
         activation = self._taken()
         if overwritten:
@@ -182,6 +186,20 @@ class Cut:
         if gradients and not logits.requires_grad:
             raise self._unconnected()
         return logits, activation
+
+    def _passed(self, image: Tensor, *, gradients: bool) -> Tensor:
+        with torch.set_grad_enabled(gradients), ExitStack() as later, self._running(image, stop=False) as fresh:
+            # From the layer on, where there is a graph; it costs time at every function.
+            self._save_memory = FrugalConvolutions().beginning_later(later) if gradients else None
+            return self._logits(fresh)
+
+    def _passed_in_full(self, image: Tensor) -> Tensor:
+        """Record the graph from the image on: a tensor that is handed on may have been used before the layer too."""
+        self._full = True
+        try:
+            return self._passed(image.detach().clone().requires_grad_().clone(), gradients=True)
+        finally:
+            self._full = False
 
     def _unconnected(self) -> ExplainError:
         if self._switched_off:
@@ -258,29 +276,54 @@ class Cut:
             self._leaf = self._leaf.clone()  # which other code may compute with
         return self._leaf
 
+    def enter(self, _module: object, args: tuple[object, ...], named: Mapping[str, object]) -> None:
+        """Note what the layer is given; its forward pre-hook."""
+        self._given = [(x, version(x)) for x in (*args, *named.values()) if isinstance(x, Tensor)]
+
     def replace(self, _module: nn.Module, _args: object, output: object) -> Tensor:
         """Take the place of the layer's output; the forward hook of the layer."""
+        given, self._given = self._given, []
+        before = [writes for tensor, writes in given if tensor is output]
         if self._input_shape is None:
             # Outside a forward pass a layer runs only when checkpointing recomputes it: repeat what it gave before.
-            return self._going_on(self._taken())
+            return self._going_on(self._taken(), output if before else None)
         if self._leaf is not None:
             raise ExplainError(
                 f"Layer {self.layer!r} runs several times in one pass through the network, so it has no single map; "
                 "choose the block that contains it."
             )
-        self._leaf = _checked(output, self._input_shape, self.layer).detach()
+        checked = _checked(output, self._input_shape, self.layer)
+        self._leaf = output if self._full and isinstance(output, Tensor) else checked.detach()
         if self._stop:
             raise _Reached
-        self._version, self._switched_off = version(self._leaf), not torch.is_grad_enabled()
-        if torch.is_grad_enabled():
+        self._handed_on = before == [version(checked)]
+        self._switched_off = not torch.is_grad_enabled()
+        if before and not self._full:
+            self._leaf = self._leaf.clone()  # what the layer was given is written into below
+        self._version = version(self._leaf)
+        if torch.is_grad_enabled() and not self._full:
             self._leaf.requires_grad_()
             if self._save_memory is not None:
                 self._save_memory()
-        # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.
-        return self._going_on(self._leaf)
+        return self._going_on(self._leaf, output if before else None)
 
-    def _going_on(self, leaf: Tensor) -> Tensor:
-        return leaf.clone() if self._change is None else self._change(leaf.clone())
+    def _going_on(self, leaf: Tensor, same: object) -> Tensor:
+        """Return what goes on from the layer.
+
+        Parameters
+        ----------
+        leaf
+            The layer's output.
+        same
+            What the layer was given, where that is its output too: other paths of the network may use it as well, so
+            the leaf's values are written into it, which autograd records.
+        """
+        if self._change is not None:
+            return self._change(leaf.clone())
+        if not isinstance(same, Tensor):
+            # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.
+            return leaf.clone()
+        return leaf if self._full else same.copy_(leaf)
 
 
 def _checked(output: object, input_shape: torch.Size, layer: str) -> Tensor:
@@ -341,11 +384,15 @@ def cut_at(network: nn.Module, layer: str) -> Iterator[Cut]:
         )
     with quiet(network), reading_logits(network) as logits:
         cut = Cut(layer, logits)
-        handle = modules[layer].register_forward_hook(cut.replace)
+        handles = (
+            modules[layer].register_forward_pre_hook(cut.enter, with_kwargs=True),
+            modules[layer].register_forward_hook(cut.replace),
+        )
         try:
             yield cut
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
 
 def _depth(name: str) -> int:
