@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
@@ -62,6 +63,19 @@ def _used_before(net: Any, x: Tensor) -> Tensor:
     features = net.first(x).relu()
     beside = torch.sin(3 * features)
     return 2 * net.middle(features) + beside
+
+
+def _overwritten_behind(net: Any, x: Tensor) -> Tensor:
+    features = net.first(x)
+    beside = net.second(features + 1)
+    return net.middle(features).sigmoid_() + beside * torch.sin(features)
+
+
+def _written_into(net: Any, x: Tensor) -> Tensor:
+    features = net.first(x)
+    same = net.middle(features)
+    features += 1.0
+    return net.second(same)
 
 
 def _used_after(net: Any, x: Tensor) -> Tensor:
@@ -122,6 +136,8 @@ EXACT = {
     "spectral norm": (lambda: Odd(_loop, _blocks()), "middle.2"),
     "identity beside a residual": (lambda: Odd(_residual), "middle"),
     "dropout of what was used before": (lambda: Odd(_used_before, nn.Dropout3d(0.5)), "middle"),
+    "dropout that is overwritten behind": (lambda: Odd(_overwritten_behind, nn.Dropout3d(0.5)), "middle"),
+    "identity that is overwritten by another path": (lambda: Odd(_written_into), "middle"),
     "image that is handed on": (lambda: Odd(lambda n, x: n.first(n.middle(x)) + torch.sin(x)), "middle"),
     "in place, and used after": (lambda: Odd(_used_after, nn.ReLU(inplace=True)), "middle"),
     "buffers that are updated": (lambda: Odd(_plain, Counting()), "first"),
@@ -136,10 +152,16 @@ EXACT = {
 def _reference(network: nn.Module, layer: str) -> np.ndarray:
     """Return HiResCAM by the whole graph of the tensor that the layer gives, in float64."""
     network = copy.deepcopy(getattr(network, "_orig_mod", network)).double().eval()
-    seen: list[Tensor] = []
-    network.get_submodule(layer).register_forward_hook(lambda _module, _args, output: seen.append(output))
-    (gradient,) = torch.autograd.grad(network(IMAGE.double().requires_grad_().clone())[0, 1], seen)
-    return (gradient * seen[0]).sum(dim=1)[0].detach().numpy()
+    seen: list[tuple[Tensor, Any]] = []
+
+    def see(_module: nn.Module, _args: object, output: Tensor) -> None:
+        seen.append((output.detach().clone(), get_gradient_edge(output)))  # as it is before anything is written into it
+
+    network.get_submodule(layer).register_forward_hook(see)
+    logits = network(IMAGE.double().requires_grad_().clone())
+    ((values, edge),) = seen
+    (gradient,) = torch.autograd.grad(logits[0, 1], edge)
+    return (gradient * values).sum(dim=1)[0].numpy()
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -16,6 +16,7 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from lesionlens.errors import ExplainError, unknown_name
 from lesionlens.explain.calling import described, version
@@ -145,6 +146,7 @@ class Cut:
         self._given: list[tuple[Tensor, int]] = []  # to the layer, with how often something was written into each
         self._handed_on = False  # whether the layer gave what it was given
         self._full = False  # whether the graph begins at the image
+        self._edge: GradientEdge | None = None  # of the output in such a graph, whatever is written into it later
         self._change: Callable[[Tensor], Tensor] | None = None
         self._save_memory: Callable[[], None] | None = None
 
@@ -166,10 +168,10 @@ class Cut:
         Returns
         -------
         logits : torch.Tensor
-            Before softmax; connected to ``activation`` when ``gradients``. Differentiate before the context ends.
+            Before softmax; connected to ``activation`` when ``gradients``. :meth:`gradient` differentiates them, before
+            the context ends.
         activation : torch.Tensor
-            (N, channels, *cells), the layer's output: a leaf of the graph. What follows in the network leaves its
-            values alone.
+            (N, channels, *cells), the layer's output. What follows in the network leaves its values alone.
         """
         self._change = change
         kept = image.clone() if gradients and change is None else image  # the network may overwrite the first one
@@ -194,8 +196,7 @@ class Cut:
             return self._logits(fresh)
 
     def _passed_in_full(self, image: Tensor) -> Tensor:
-        """Record the graph from the image on: a tensor that is handed on may have been used before the layer too."""
-        self._full = True
+        self._full = True  # the graph begins at the image: what is handed on may have been used before the layer too
         try:
             return self._passed(image.detach().clone().requires_grad_().clone(), gradients=True)
         finally:
@@ -232,7 +233,7 @@ class Cut:
             If the network cannot be differentiated behind the layer.
         """
         try:
-            (gradient,) = torch.autograd.grad(logits, activation, seed, retain_graph=keep)
+            (gradient,) = torch.autograd.grad(logits, self._edge or activation, seed, retain_graph=keep)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -255,15 +256,15 @@ class Cut:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Let other images run in between, and forget them: the graph of the last one may still be needed."""
-        kept = self._leaf, self._version, self._change
+        kept = self._leaf, self._version, self._change, self._edge
         try:
             yield
         finally:
-            self._leaf, self._version, self._change = kept
+            self._leaf, self._version, self._change, self._edge = kept
 
     @contextmanager
     def _running(self, image: Tensor, *, stop: bool) -> Iterator[Tensor]:
-        self._leaf, self._input_shape, self._stop = None, image.shape, stop
+        self._leaf, self._edge, self._input_shape, self._stop = None, None, image.shape, stop
         try:
             yield image.clone() if image.is_inference() else image
         finally:
@@ -292,16 +293,17 @@ class Cut:
                 f"Layer {self.layer!r} runs several times in one pass through the network, so it has no single map; "
                 "choose the block that contains it."
             )
-        checked = _checked(output, self._input_shape, self.layer)
-        self._leaf = output if self._full and isinstance(output, Tensor) else checked.detach()
+        self._leaf = _checked(output, self._input_shape, self.layer).detach()
         if self._stop:
             raise _Reached
-        self._handed_on = before == [version(checked)]
+        self._handed_on = before == [version(self._leaf)]
         self._switched_off = not torch.is_grad_enabled()
-        if before and not self._full:
-            self._leaf = self._leaf.clone()  # what the layer was given is written into below
+        if before:
+            self._leaf = self._leaf.clone()  # what the layer was given may be written into below
         self._version = version(self._leaf)
-        if torch.is_grad_enabled() and not self._full:
+        if self._full:
+            self._edge = get_gradient_edge(output) if isinstance(output, Tensor) and output.requires_grad else None
+        elif torch.is_grad_enabled():
             self._leaf.requires_grad_()
             if self._save_memory is not None:
                 self._save_memory()
@@ -310,20 +312,15 @@ class Cut:
     def _going_on(self, leaf: Tensor, same: object) -> Tensor:
         """Return what goes on from the layer.
 
-        Parameters
-        ----------
-        leaf
-            The layer's output.
-        same
-            What the layer was given, where that is its output too: other paths of the network may use it as well, so
-            the leaf's values are written into it, which autograd records.
+        Where the output is the ``same`` tensor as the layer was given, other paths of the network may use it as well:
+        the leaf's values are written into it, which autograd records.
         """
         if self._change is not None:
             return self._change(leaf.clone())
         if not isinstance(same, Tensor):
             # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.
             return leaf.clone()
-        return leaf if self._full else same.copy_(leaf)
+        return same if self._edge is not None else same.copy_(leaf)
 
 
 def _checked(output: object, input_shape: torch.Size, layer: str) -> Tensor:
@@ -370,7 +367,7 @@ def cut_at(network: nn.Module, layer: str) -> Iterator[Cut]:
     >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8, 2))
     >>> with cut_at(network, "0") as cut:
     ...     logits, activation = cut.forward(torch.ones(1, 1, 4, 4))
-    ...     (gradient,) = torch.autograd.grad(logits[0, 1], activation)
+    ...     gradient = cut.gradient(logits, activation, torch.tensor([[0.0, 1.0]]), keep=False)
     >>> gradient.shape
     torch.Size([1, 2, 2, 2])
     """
