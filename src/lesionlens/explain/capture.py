@@ -16,12 +16,13 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import get_gradient_edge
 
 from lesionlens.errors import ExplainError, unknown_name
 from lesionlens.explain.calling import described, version
 from lesionlens.explain.final import reading_logits
 from lesionlens.explain.frugal import FrugalConvolutions
+from lesionlens.explain.handed_on import Before, carrying_on
 from lesionlens.explain.recorded import kept_buffers, recorded
 
 __all__ = [
@@ -145,8 +146,8 @@ class Cut:
         self._switched_off = False  # whether the network itself ran the layer without gradients
         self._given: list[tuple[Tensor, int]] = []  # to the layer, with how often something was written into each
         self._handed_on = False  # whether the layer gave what it was given
-        self._full = False  # whether the graph begins at the image
-        self._edge: GradientEdge | None = None  # of the output in such a graph, whatever is written into it later
+        self._begin: Tensor | None = None  # the image, where the graph begins there and not at the layer
+        self._before: Before | None = None  # in such a graph: where uses of the output before the layer lead to
         self._change: Callable[[Tensor], Tensor] | None = None
         self._save_memory: Callable[[], None] | None = None
 
@@ -196,11 +197,12 @@ class Cut:
             return self._logits(fresh)
 
     def _passed_in_full(self, image: Tensor) -> Tensor:
-        self._full = True  # the graph begins at the image: what is handed on may have been used before the layer too
+        """Record the graph from the image on: what is handed on may have been used before the layer too."""
+        self._begin = image.detach().clone().requires_grad_()
         try:
-            return self._passed(image.detach().clone().requires_grad_().clone(), gradients=True)
+            return self._passed(self._begin.clone(), gradients=True)
         finally:
-            self._full = False
+            self._begin = None
 
     def _unconnected(self) -> ExplainError:
         if self._switched_off:
@@ -233,7 +235,9 @@ class Cut:
             If the network cannot be differentiated behind the layer.
         """
         try:
-            (gradient,) = torch.autograd.grad(logits, self._edge or activation, seed, retain_graph=keep)
+            if self._before is not None:
+                return self._before.gradient(logits, activation, seed, keep=keep)
+            (gradient,) = torch.autograd.grad(logits, activation, seed, retain_graph=keep)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -256,15 +260,15 @@ class Cut:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Let other images run in between, and forget them: the graph of the last one may still be needed."""
-        kept = self._leaf, self._version, self._change, self._edge
+        kept = self._leaf, self._version, self._change, self._before
         try:
             yield
         finally:
-            self._leaf, self._version, self._change, self._edge = kept
+            self._leaf, self._version, self._change, self._before = kept
 
     @contextmanager
     def _running(self, image: Tensor, *, stop: bool) -> Iterator[Tensor]:
-        self._leaf, self._edge, self._input_shape, self._stop = None, None, image.shape, stop
+        self._leaf, self._before, self._input_shape, self._stop = None, None, image.shape, stop
         try:
             yield image.clone() if image.is_inference() else image
         finally:
@@ -301,26 +305,22 @@ class Cut:
         if before:
             self._leaf = self._leaf.clone()  # what the layer was given may be written into below
         self._version = version(self._leaf)
-        if self._full:
-            self._edge = get_gradient_edge(output) if isinstance(output, Tensor) and output.requires_grad else None
-        elif torch.is_grad_enabled():
+        if self._begin is not None and isinstance(output, Tensor) and output.requires_grad:
+            self._before = Before(get_gradient_edge(output), self._begin)
+        if torch.is_grad_enabled():
             self._leaf.requires_grad_()
-            if self._save_memory is not None:
+            if self._save_memory is not None and self._begin is None:
                 self._save_memory()
         return self._going_on(self._leaf, output if before else None)
 
     def _going_on(self, leaf: Tensor, same: object) -> Tensor:
-        """Return what goes on from the layer.
-
-        Where the output is the ``same`` tensor as the layer was given, other paths of the network may use it as well:
-        the leaf's values are written into it, which autograd records.
-        """
+        """Return what goes on from the layer: the ``same`` tensor that it was given, where that is its output."""
         if self._change is not None:
             return self._change(leaf.clone())
         if not isinstance(same, Tensor):
             # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.
             return leaf.clone()
-        return same if self._edge is not None else same.copy_(leaf)
+        return carrying_on(same, leaf, before=self._before)
 
 
 def _checked(output: object, input_shape: torch.Size, layer: str) -> Tensor:
