@@ -501,7 +501,28 @@ def test_xgradcam_divides_by_no_rounding_errors(windows: Windows | None) -> None
     with torch.no_grad():
         norm.bias[0] = -0.5
     assert weights().weights.all()
-    assert not any("channels the values cancel" in note for note in weights().notes)
+    assert not any("channels the values" in note for note in weights().notes)
+    with torch.no_grad():
+        norm.bias[0] = 5e-5
+    assert any("In 1 of 2 channels the values nearly cancel" in note for note in weights().notes)
+
+
+@pytest.mark.parametrize("windows", [None, Windows.sliding((12, 6, 6), (6, 6, 6), overlap=0.5)])
+@pytest.mark.parametrize(("layer", "noise"), [("0", True), ("2", False)])
+def test_xgradcam_in_front_of_a_norm_says_that_its_weights_are_rounding(
+    layer: str, windows: Windows | None, *, noise: bool
+) -> None:
+    """No factor passes a norm, so the sum of values times gradients is 0 there: by Euler, its degree is 0."""
+    torch.manual_seed(0)
+    norm = nn.InstanceNorm3d(2, affine=True, eps=0)
+    network = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), norm, nn.Softplus(), nn.Conv3d(2, 2, 1))
+    target = RegionMargin(1, region=torch.rand(12, 6, 6) > 0.5)
+
+    found = apply_method(
+        Inference(network, 1 + torch.rand(1, 1, 12, 6, 6), windows), target, method="xgradcam", layer=layer
+    )
+
+    assert any("rounding errors" in note for note in found.notes) == noise
 
 
 # --------------------------------------------------------------------------------------------------- several layers
@@ -520,6 +541,21 @@ def test_layers_are_joined_by_the_largest_magnitude_in_the_unit_of_the_first() -
     np.testing.assert_allclose(joined.values, np.where(np.abs(scaled) > np.abs(act), scaled, act), rtol=1e-5, atol=1e-9)
     assert (joined.layer, joined.stride, joined.coarse) == ("act+enter", (2.0, 2.0, 2.0), None)
     assert "largest magnitude in the map of 'act'" in joined.notes[0]
+    assert "largest cells of these: 2 x 2 x 2 voxels in 'act', 1 x 1 x 1 voxels in 'enter'" in joined.notes[0]
+
+
+@pytest.mark.parametrize("layer", ["0+1", "1+0"])
+def test_a_joined_map_has_the_cells_of_the_coarsest_layer(layer: str) -> None:
+    """Whatever the order: an unpadded convolution of stride 2 and 1 x 3 x 3 voxels begins half a voxel in at most."""
+    first, second = nn.Conv3d(1, 2, (1, 3, 3), padding=(0, 1, 1)), nn.Conv3d(2, 2, 3, stride=(1, 2, 2))
+    network = nn.Sequential(first, second, nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    inference = Inference(network, torch.rand(1, 1, 9, 11, 7))
+
+    alone = apply_method(inference, ClassLogit(1), layer="1")
+    joined = apply_method(inference, ClassLogit(1), layer=layer)
+
+    assert any(alone.border)
+    assert (joined.stride, joined.border) == (alone.stride, alone.border)
 
 
 def test_a_layer_without_evidence_adds_nothing() -> None:

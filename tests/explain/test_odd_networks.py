@@ -58,6 +58,64 @@ def _residual(net: Any, x: Tensor) -> Tensor:
     return 2 * net.middle(features) + torch.sin(3 * features)
 
 
+def _used_before(net: Any, x: Tensor) -> Tensor:
+    features = net.first(x).relu()
+    beside = torch.sin(3 * features)
+    return 2 * net.middle(features) + beside
+
+
+def _overwritten_behind(net: Any, x: Tensor, norm: nn.Module | None = None) -> Tensor:
+    features = net.first(x) if norm is None else norm(net.first(x))
+    beside = net.second(features + 1)
+    return net.middle(features).sigmoid_() + beside * torch.sin(features)
+
+
+def _overwritten_twin(net: Any, x: Tensor, norm: nn.Module | None = None) -> Tensor:
+    features = net.first(x) if norm is None else norm(net.first(x))
+    after = net.middle(features).sigmoid()
+    return after + net.second(features + 1) * torch.sin(after)
+
+
+def _used_after_twin(net: Any, x: Tensor) -> Tensor:
+    features = net.middle(net.first(x))
+    return net.second(features) + torch.sin(3 * features)
+
+
+def _halved(net: Any, x: Tensor) -> Tensor:
+    one, other = net.first(x).chunk(2, dim=1)
+    beside = torch.sin(one)
+    return net.second(torch.cat((net.middle(one) * other, one + beside), dim=1))
+
+
+def _written_into(net: Any, x: Tensor) -> Tensor:
+    features = net.first(x)
+    same = net.middle(features)
+    features += 1.0
+    return net.second(same)
+
+
+def _used_after(net: Any, x: Tensor) -> Tensor:
+    features = net.first(x)
+    return net.second(net.middle(features)) + torch.sin(3 * features)
+
+
+class Counting(nn.Module):
+    """Counts its calls in one buffer, and puts a running mean in the place of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Tensor
+        self.mean: Tensor
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, C, *spatial) as it is, doubled."""
+        self.calls += 1
+        self.mean = 0.9 * self.mean + 0.1 * x.detach().mean()
+        return 2 * x
+
+
 def _fourier(net: Any, x: Tensor) -> Tensor:
     features = net.middle(net.first(x))
     waves = torch.fft.rfftn(features, dim=(2, 3, 4))
@@ -93,6 +151,17 @@ EXACT = {
     "weight norm": (lambda: Odd(_loop, _blocks()), "middle.1"),
     "spectral norm": (lambda: Odd(_loop, _blocks()), "middle.2"),
     "identity beside a residual": (lambda: Odd(_residual), "middle"),
+    "dropout of what was used before": (lambda: Odd(_used_before, nn.Dropout3d(0.5)), "middle"),
+    "dropout that is overwritten behind": (lambda: Odd(_overwritten_behind, nn.Dropout3d(0.5)), "middle"),
+    "view that is used before and overwritten behind": (
+        lambda: Odd(lambda n, x: _overwritten_behind(n, x, nn.InstanceNorm3d(4)), nn.Dropout3d(0.5)),
+        "middle",
+    ),
+    "one of several views": (lambda: Odd(_halved), "middle"),
+    "identity that is overwritten by another path": (lambda: Odd(_written_into), "middle"),
+    "image that is handed on": (lambda: Odd(lambda n, x: n.first(n.middle(x)) + torch.sin(x)), "middle"),
+    "in place, and used after": (lambda: Odd(_used_after, nn.ReLU(inplace=True)), "middle"),
+    "buffers that are updated": (lambda: Odd(_plain, Counting()), "first"),
     "Fourier skip": (lambda: Odd(_fourier), "middle"),
     "checkpointed tail": (lambda: Odd(_checkpointed, _conv(4)), "middle"),
     "weights of a function": (lambda: Odd(_functional, _conv(4)), "middle"),
@@ -101,32 +170,43 @@ EXACT = {
 }
 
 
+# Networks that write into the tensor of the layer, as they would be without that.
+TWINS = {
+    "in place, and used after": lambda: Odd(_used_after_twin, nn.ReLU()),
+    "dropout that is overwritten behind": lambda: Odd(_overwritten_twin),
+    "view that is used before and overwritten behind": lambda: Odd(
+        lambda n, x: _overwritten_twin(n, x, nn.InstanceNorm3d(4))
+    ),
+    "identity that is overwritten by another path": lambda: Odd(lambda n, x: n.second(n.middle(n.first(x)) + 1.0)),
+}
+
+
 def _reference(network: nn.Module, layer: str) -> np.ndarray:
-    """Return HiResCAM by a zero that is added to what the layer gives, in float64."""
+    """Return HiResCAM by the whole graph of the tensor that the layer gives, in float64."""
     network = copy.deepcopy(getattr(network, "_orig_mod", network)).double().eval()
-    seen: dict[str, Tensor] = {}
-
-    def add(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
-        seen["values"], seen["zero"] = output.detach(), torch.zeros_like(output, requires_grad=True)
-        return output + seen["zero"]
-
-    network.get_submodule(layer).register_forward_hook(add)
-    (gradient,) = torch.autograd.grad(network(IMAGE.double())[0, 1], seen["zero"])
-    return (gradient * seen["values"]).sum(dim=1)[0].numpy()
+    seen: list[Tensor] = []
+    network.get_submodule(layer).register_forward_hook(lambda _module, _args, output: seen.append(output))
+    logits = network(IMAGE.double().requires_grad_())
+    (gradient,) = torch.autograd.grad(logits[0, 1], seen)
+    return (gradient * seen[0]).sum(dim=1)[0].detach().numpy()
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_the_map_is_that_of_float64_autograd(name: str) -> None:
-    """What counts is the way through the layer alone: of nn.Identity, too, whose input another path may use."""
+    """A layer that hands on what it was given (nn.Identity) gives a tensor that other paths use, before it or after."""
     make, layer = EXACT[name]
     torch.manual_seed(0)
     network = make().eval()
     before = state_of(network)
     found = apply_method(Inference(network, IMAGE), ClassLogit(1), method="hirescam", layer=layer).values
-    expected = _reference(network, layer)
+    assert state_of(network) == before
+
+    twin = TWINS[name]() if name in TWINS else network
+    if twin is not network:
+        twin.load_state_dict(network.state_dict())
+    expected = _reference(twin, layer)
 
     assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()  # float32 over some hundred products
-    assert state_of(network) == before
 
 
 REFUSED = {

@@ -129,8 +129,12 @@ METHODS: dict[str, Weighting] = {
     "layercam": _layercam,
     "xgradcam": _xgradcam,
 }
-# Of these the weight of a channel is the sum of its gradients, which may cancel.
-SUM_GRADIENTS = {"gradcam"}
+# Of these the weight of a channel is a sum that may cancel: of its gradients, or of their products with its values.
+# In front of a norm over the image both are 0, as neither a constant nor a factor passes it.
+CANCELLING: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "gradcam": lambda _, gradient: gradient.flatten(2),
+    "xgradcam": lambda activation, gradient: (activation * gradient).flatten(2),
+}
 
 # Sums of float32 gradients that are 0 come out at 1e-8 to 1e-6 of the sum of their magnitudes, before a group
 # norm more: 1e-4 of 30,000 cells, 5e-4 of 260,000. Those of a network that really hears the mean of a channel are above
@@ -181,8 +185,9 @@ def _of_targets(request: Request, targets: Sequence[Target], sweep: Sweep, logit
     sums, divided = _sums(sweep, request.method) if request.method in READ_SUMS else (torch.zeros(()), [])
     for number, index, activation, gradient in sweep.gradients([seed for _, seed in asked]):
         whole = Whole(gradient.shape[2:].numel() * len(sweep.plan), sums)
-        if request.method in SUM_GRADIENTS:
-            field.magnitudes[number] += gradient.abs().flatten(2).mean(dim=2).max().item() / len(sweep.plan)
+        if request.method in CANCELLING:
+            parts = CANCELLING[request.method](activation, gradient)
+            field.count(number, sums=parts.sum(dim=2), sizes=parts.abs().sum(dim=2))
         field.add(number, index, activation, weighting(activation, gradient, whole))
     values, coarse = (finite(maps) for maps in field.maps())
     noted = (*output_notes(logits), *sweep.notes)
@@ -219,16 +224,26 @@ def _sums(sweep: Sweep, method: str) -> tuple[Tensor, list[str]]:
     sums, sizes = sweep.sums()
     nothing = sums.abs() <= CANCELLED * sizes
     cancelled = nothing & (sizes > 0)
-    if method not in DIVIDE_BY_SUMS or not bool(cancelled.any()):
+    if method not in DIVIDE_BY_SUMS:
         return torch.where(nothing, 0, sums), []
-    if bool(nothing.all()):
+    if bool(nothing.all()) and bool(cancelled.any()):
         raise ExplainError(
             f"XGrad-CAM divides by the sum of each channel, and those of layer {sweep.cut.layer!r} are nothing but"
             " rounding, as they are behind a norm over the image; choose the activation behind the norm, or Grad-CAM"
             " or HiResCAM."
         )
-    note = f"In {int(cancelled.sum())} of {sums.numel()} channels the values cancel; XGrad-CAM has no weight for these."
-    return torch.where(nothing, 0, sums), [note]
+    return torch.where(nothing, 0, sums), _said_of_sums(sums, sizes, cancelled)
+
+
+def _said_of_sums(sums: Tensor, sizes: Tensor, cancelled: Tensor) -> list[str]:
+    """Say of how many channels the values cancel, or nearly do."""
+    nearly = (sums.abs() <= DOUBTFUL * sizes) & ~cancelled & (sizes > 0)
+    of = f"of {sums.numel()} channels the values"
+    words = (
+        (cancelled, f"{of} cancel; XGrad-CAM has no weight for these."),
+        (nearly, f"{of} nearly cancel; XGrad-CAM divides by what is left, and their weights may be far too large."),
+    )
+    return [f"In {int(which.sum())} {text}" for which, text in words if bool(which.any())]
 
 
 class _Field:
@@ -241,7 +256,13 @@ class _Field:
         self._coarse: Tensor | None = None  # (1, T, *cells) of the last window
         self.weights: Tensor | None = None  # (T, channels)
         self.found: set[int] = set()  # targets with a weight that is not zero
-        self.magnitudes = [0.0] * targets  # mean magnitude of the gradients of the channel with the largest
+        # Of each target the sums over the cells that the weights are made of, and of their magnitudes, (1, channels).
+        self._sums: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def count(self, number: int, *, sums: Tensor, sizes: Tensor) -> None:
+        """Take what the weights of one target are sums of in one window."""
+        known = self._sums.get(number)
+        self._sums[number] = (sums, sizes) if known is None else (known[0] + sums, known[1] + sizes)
 
     def add(self, number: int, index: int, activation: Tensor, weights: Tensor) -> None:
         """Take the weights of one target in one window."""
@@ -271,9 +292,10 @@ class _Field:
 
     def cancelled(self, number: int) -> list[str]:
         """Say where the weights of a target are what rounding left of gradients that cancel."""
-        if self.weights is None or not self.magnitudes[number]:
+        if number not in self._sums or not bool(self._sums[number][1].any()):
             return []
-        left = float(self.weights[number].abs().max()) / self.magnitudes[number]
+        sums, sizes = self._sums[number]
+        left = float(sums.abs().max() / sizes.max())
         if not 0 < left < DOUBTFUL:
             return []
         if left < CANCELLED:

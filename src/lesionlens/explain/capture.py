@@ -10,18 +10,20 @@ Not safe for several threads that share one network: its flags and hooks change 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from lesionlens.errors import ExplainError, unknown_name
 from lesionlens.explain.calling import described, version
 from lesionlens.explain.final import reading_logits
 from lesionlens.explain.frugal import FrugalConvolutions
-from lesionlens.explain.recorded import recorded
+from lesionlens.explain.handed_on import Before, carrying_on
+from lesionlens.explain.recorded import kept_buffers, recorded
 
 __all__ = [
     "Cut",
@@ -69,8 +71,9 @@ def quiet(network: nn.Module) -> Iterator[None]:
     """Hold a network in evaluation mode with frozen parameters, then restore every flag.
 
     Inside, gradients can be recorded even when the caller runs under ``no_grad`` or ``inference_mode``. Afterwards,
-    also after an error, ``training`` of every module, ``requires_grad`` of every parameter and the random state of
-    torch are what they were; ``.grad`` is never touched. Tensors that the network keeps, such as outputs for deep
+    also after an error, ``training`` of every module, ``requires_grad`` of every parameter, every buffer (some networks
+    count their calls, or keep running means of their own) and the random state of torch are what they were; ``.grad``
+    is never touched. Tensors that the network keeps, such as outputs for deep
     supervision, hold no graph that was recorded inside.
 
     Raises
@@ -94,7 +97,7 @@ def quiet(network: nn.Module) -> Iterator[None]:
     gpus = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
     recorded_before = {id(tensor) for _, _, tensor in recorded(modules)}
     try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(gpus):
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(gpus), kept_buffers(modules):
             for module, _ in training:
                 module.training = False  # not eval(): networks override train() to do other things
             for module, _ in compiled:
@@ -141,6 +144,10 @@ class Cut:
         self._input_shape: torch.Size | None = None  # while a forward pass runs
         self._stop = False
         self._switched_off = False  # whether the network itself ran the layer without gradients
+        self._given: list[tuple[Tensor, int]] = []  # to the layer, with how often something was written into each
+        self._handed_on = False  # whether the layer gave what it was given
+        self._begin: Tensor | None = None  # the image, where the graph begins there and not at the layer
+        self._before: Before | None = None  # in such a graph: where uses of the output before the layer lead to
         self._change: Callable[[Tensor], Tensor] | None = None
         self._save_memory: Callable[[], None] | None = None
 
@@ -162,16 +169,16 @@ class Cut:
         Returns
         -------
         logits : torch.Tensor
-            Before softmax; connected to ``activation`` when ``gradients``. Differentiate before the context ends.
+            Before softmax; connected to ``activation`` when ``gradients``. :meth:`gradient` differentiates them, before
+            the context ends.
         activation : torch.Tensor
-            (N, channels, *cells), the layer's output: a leaf of the graph. What follows in the network leaves its
-            values alone.
+            (N, channels, *cells), the layer's output. What follows in the network leaves its values alone.
         """
         self._change = change
-        with torch.set_grad_enabled(gradients), ExitStack() as later, self._running(image, stop=False) as fresh:
-            # From the layer on, where there is a graph; it costs time at every function.
-            self._save_memory = FrugalConvolutions().beginning_later(later) if gradients else None
-            logits = self._logits(fresh)
+        kept = image.clone() if gradients and change is None else image  # the network may overwrite the first one
+        logits = self._passed(image, gradients=gradients)
+        if self._handed_on and change is None and logits.requires_grad:
+            logits = self._passed_in_full(kept)
         overwritten = self._leaf is not None and version(self._leaf) != self._version
         activation = self._taken()
         if overwritten:
@@ -182,6 +189,20 @@ class Cut:
         if gradients and not logits.requires_grad:
             raise self._unconnected()
         return logits, activation
+
+    def _passed(self, image: Tensor, *, gradients: bool) -> Tensor:
+        with torch.set_grad_enabled(gradients), ExitStack() as later, self._running(image, stop=False) as fresh:
+            # From the layer on, where there is a graph; it costs time at every function.
+            self._save_memory = FrugalConvolutions().beginning_later(later) if gradients else None
+            return self._logits(fresh)
+
+    def _passed_in_full(self, image: Tensor) -> Tensor:
+        """Record the graph from the image on: what is handed on may have been used before the layer too."""
+        self._begin = image.detach().clone().requires_grad_()
+        try:
+            return self._passed(self._begin.clone(), gradients=True)
+        finally:
+            self._begin = None
 
     def _unconnected(self) -> ExplainError:
         if self._switched_off:
@@ -214,6 +235,8 @@ class Cut:
             If the network cannot be differentiated behind the layer.
         """
         try:
+            if self._before is not None:
+                return self._before.gradient(logits, activation, seed, keep=keep)
             (gradient,) = torch.autograd.grad(logits, activation, seed, retain_graph=keep)
         except torch.OutOfMemoryError:
             raise
@@ -237,15 +260,15 @@ class Cut:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Let other images run in between, and forget them: the graph of the last one may still be needed."""
-        kept = self._leaf, self._version, self._change
+        kept = self._leaf, self._version, self._change, self._before
         try:
             yield
         finally:
-            self._leaf, self._version, self._change = kept
+            self._leaf, self._version, self._change, self._before = kept
 
     @contextmanager
     def _running(self, image: Tensor, *, stop: bool) -> Iterator[Tensor]:
-        self._leaf, self._input_shape, self._stop = None, image.shape, stop
+        self._leaf, self._before, self._input_shape, self._stop = None, None, image.shape, stop
         try:
             yield image.clone() if image.is_inference() else image
         finally:
@@ -258,11 +281,17 @@ class Cut:
             self._leaf = self._leaf.clone()  # which other code may compute with
         return self._leaf
 
+    def enter(self, _module: object, args: tuple[object, ...], named: Mapping[str, object]) -> None:
+        """Note what the layer is given; its forward pre-hook."""
+        self._given = [(x, version(x)) for x in (*args, *named.values()) if isinstance(x, Tensor)]
+
     def replace(self, _module: nn.Module, _args: object, output: object) -> Tensor:
         """Take the place of the layer's output; the forward hook of the layer."""
+        given, self._given = self._given, []
+        before = [writes for tensor, writes in given if tensor is output]
         if self._input_shape is None:
             # Outside a forward pass a layer runs only when checkpointing recomputes it: repeat what it gave before.
-            return self._going_on(self._taken())
+            return self._going_on(self._taken(), output if before else None)
         if self._leaf is not None:
             raise ExplainError(
                 f"Layer {self.layer!r} runs several times in one pass through the network, so it has no single map; "
@@ -271,16 +300,27 @@ class Cut:
         self._leaf = _checked(output, self._input_shape, self.layer).detach()
         if self._stop:
             raise _Reached
-        self._version, self._switched_off = version(self._leaf), not torch.is_grad_enabled()
+        self._handed_on = before == [version(self._leaf)]
+        self._switched_off = not torch.is_grad_enabled()
+        if before:
+            self._leaf = self._leaf.clone()  # what the layer was given may be written into below
+        self._version = version(self._leaf)
+        if self._begin is not None and isinstance(output, Tensor) and output.requires_grad:
+            self._before = Before(get_gradient_edge(output), self._begin)
         if torch.is_grad_enabled():
             self._leaf.requires_grad_()
-            if self._save_memory is not None:
+            if self._save_memory is not None and self._begin is None:
                 self._save_memory()
-        # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.
-        return self._going_on(self._leaf)
+        return self._going_on(self._leaf, output if before else None)
 
-    def _going_on(self, leaf: Tensor) -> Tensor:
-        return leaf.clone() if self._change is None else self._change(leaf.clone())
+    def _going_on(self, leaf: Tensor, same: object) -> Tensor:
+        """Return what goes on from the layer: the ``same`` tensor that it was given, where that is its output."""
+        if self._change is not None:
+            return self._change(leaf.clone())
+        if not isinstance(same, Tensor):
+            # A copy goes on: code after the layer may write in place (ReLU, +=), which a leaf would not allow.
+            return leaf.clone()
+        return carrying_on(same, leaf, before=self._before)
 
 
 def _checked(output: object, input_shape: torch.Size, layer: str) -> Tensor:
@@ -327,7 +367,7 @@ def cut_at(network: nn.Module, layer: str) -> Iterator[Cut]:
     >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8, 2))
     >>> with cut_at(network, "0") as cut:
     ...     logits, activation = cut.forward(torch.ones(1, 1, 4, 4))
-    ...     (gradient,) = torch.autograd.grad(logits[0, 1], activation)
+    ...     gradient = cut.gradient(logits, activation, torch.tensor([[0.0, 1.0]]), keep=False)
     >>> gradient.shape
     torch.Size([1, 2, 2, 2])
     """
@@ -341,11 +381,15 @@ def cut_at(network: nn.Module, layer: str) -> Iterator[Cut]:
         )
     with quiet(network), reading_logits(network) as logits:
         cut = Cut(layer, logits)
-        handle = modules[layer].register_forward_hook(cut.replace)
+        handles = (
+            modules[layer].register_forward_pre_hook(cut.enter, with_kwargs=True),
+            modules[layer].register_forward_hook(cut.replace),
+        )
         try:
             yield cut
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
 
 def _depth(name: str) -> int:

@@ -278,7 +278,7 @@ def _end_gradient(task: Task, seed: Tensor, change: Callable[[Tensor], Tensor] |
     logits, activation = task.sweep.cut.forward(task.sweep.view(0), change=change)
     if logits.shape != seed.shape:
         raise _no_cam(task)
-    (gradient,) = torch.autograd.grad(logits, activation, seed.to(logits))
+    gradient = task.sweep.cut.gradient(logits, activation, seed.to(logits), keep=False)
     return gradient[0].flatten(1).float()
 
 

@@ -45,14 +45,21 @@ def fused(maps: Sequence[Explanation]) -> Explanation:
     for one in scaled:
         values = np.where(np.abs(one) > np.abs(values), one, values)
     names = [one.layer for one in maps]
+    # Of each axis those of the layer with the largest cells: the map points no better than they do.
+    borders = (one.border or (0.0,) * len(one.stride) for one in maps)
+    placed = (zip(one.stride, border, strict=True) for one, border in zip(maps, borders, strict=True))
+    stride, border = zip(*map(max, zip(*placed, strict=True)), strict=True)
+    cells = ", ".join(f"{' x '.join(f'{s:g}' for s in one.stride)} voxels in {one.layer!r}" for one in maps)
     note = (
         f"The maps of {len(maps)} layers are joined: each is scaled to the largest magnitude in the map of {names[0]!r}"
-        " and the value of largest magnitude taken at each voxel."
+        " and the value of largest magnitude taken at each voxel. It points no better than the largest cells of these:"
+        f" {cells}."
     )
     return replace(
         first,
         values=values,
-        stride=tuple(max(strides) for strides in zip(*(one.stride for one in maps), strict=True)),
+        stride=stride,
+        border=border,
         layer="+".join(names),
         coarse=None,
         weights=None,

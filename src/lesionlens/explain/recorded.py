@@ -1,13 +1,14 @@
-"""What a network keeps of a pass: some store outputs for deep supervision, or features, as attributes of a module."""
+"""What a network keeps of a pass: outputs and features as attributes, and buffers that it updates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["recorded"]
+__all__ = ["kept_buffers", "recorded"]
 
 
 def recorded(modules: Iterable[nn.Module]) -> list[tuple[Any, Any, Tensor]]:
@@ -19,3 +20,22 @@ def recorded(modules: Iterable[nn.Module]) -> list[tuple[Any, Any, Tensor]]:
             items = place.items() if isinstance(place, dict) else enumerate(place)
             found += [(place, key, x) for key, x in items if isinstance(x, Tensor) and x.grad_fn is not None]
     return found
+
+
+@contextmanager
+def kept_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Give modules their buffers back with the values that they had, whatever happens inside."""
+    before = [
+        (module._buffers, name, buffer, buffer._version, buffer.detach().clone())
+        for module in modules
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        for buffers, name, buffer, written, values in before:
+            if isinstance(buffers, dict):  # TorchScript gives a view of its own, and keeps its tensors
+                buffers[name] = buffer
+            if buffer._version != written:
+                buffer.data.copy_(values)
