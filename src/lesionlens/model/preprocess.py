@@ -29,6 +29,8 @@ from lesionlens.volume import Grid, Volume, resample
 __all__ = ["Prepared", "as_bundle", "prepare"]
 
 
+# Of steps that draw random numbers: the same scan gives the same result.
+_SEED = 0
 # How MONAI names the step at which something failed.
 _STEP = re.compile(r"applying transform <[\w.]*?(\w+) object")
 
@@ -227,6 +229,7 @@ def _run(bundle: Bundle, channels: tuple[Volume, ...]) -> torch.Tensor:
         )
     if bundle.loader.with_meta:
         data |= {f"{key}_meta_dict": dict(tensor.meta) for key, tensor in data.items()}
+    bundle.preprocessing.set_random_state(seed=_SEED)
     try:
         with warnings.catch_warnings(), bounded(math.inf if bundle.info.embedded else available_bytes()):
             warnings.simplefilter("ignore", FutureWarning)
@@ -268,6 +271,11 @@ def _stepped(bundle: Bundle, data: dict[str, Any]) -> dict[str, Any]:
         for image in (value for value in data.values() if isinstance(value, MetaTensor)):
             check_padding(step, image, available_bytes())
         done: Any = apply_transform(step, dict(data), map_items=False)
+        if not isinstance(done, dict):
+            raise BundleError(
+                f"The preprocessing of {bundle.name} makes several images of one by {type(step).__name__}, as training"
+                " does; a prediction needs one. Leave it out of the bundle."
+            )
         data = done
         if any(lost(step, was, place(data.get(key))) for key, was in before.items()):
             raise BundleError(
