@@ -268,7 +268,7 @@ def _within_memory(computing: Computing) -> Computing:
     """Let a prediction take most of the memory that is free, where nothing was said."""
     if computing.memory_gib is not None:
         return computing
-    from lesionlens.model.memory import free_gib
+    from lesionlens.model.free import free_gib
 
     return replace(computing, memory_gib=free_gib())
 

@@ -148,3 +148,44 @@ def test_what_cannot_be_undone_is_refused_by_name(tmp_path: Path, steps: list[di
     bundle = load_bundle(folder, through_affine=True)
     assert "through the affine" in bundle.info.decisions[-1]
     assert predict(bundle, scan)[0].volume.array.shape == SIZE
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("GridDistortiond", {"num_cells": 4, "distort_steps": [[1.2] * 5] * 3}),
+        ("RandGridDistortiond", {"prob": 1.0}),
+        ("Rand3DElasticd", {"prob": 1.0, "sigma_range": [2, 3], "magnitude_range": [5, 9]}),
+        ("RandSmoothDeformd", {"spatial_size": list(SIZE), "rand_size": [3, 3, 3], "prob": 1.0}),
+    ],
+)
+def test_what_bends_an_image_within_its_grid_is_refused_by_name(
+    tmp_path: Path, name: str, arguments: dict[str, Any]
+) -> None:
+    """Neither shape nor affine show that it did, so the map would lie beside what it is of."""
+    folder, scan = write_bundle(tmp_path / "b", steps=[_step(name, **arguments)]), _scan()
+
+    with pytest.raises(BundleError, match=rf"moves voxels by {name}, which cannot be undone"):
+        _predicted(folder, scan)
+    assert predict(load_bundle(folder, through_affine=True), scan)[0].volume.array.shape == SIZE
+
+
+def test_steps_that_make_several_images_are_refused_by_name(tmp_path: Path) -> None:
+    """As training crops a scan many times."""
+    step = _step("RandSpatialCropSamplesd", roi_size=[8, 8, 8], num_samples=2, random_size=False)
+    folder = write_bundle(tmp_path / "b", steps=[step])
+
+    with pytest.raises(BundleError, match="makes several images of one by RandSpatialCropSamplesd"):
+        _predicted(folder, _scan())
+
+
+def test_steps_of_chance_give_the_same_result_every_time(tmp_path: Path) -> None:
+    """Or a record could not be replayed."""
+    step = _step("RandRotated", prob=1.0, range_x=0.4, range_y=0.4, keep_size=True)
+    bundle, scan = load_bundle(write_bundle(tmp_path / "b", steps=[step])), _scan()
+
+    first, second = (predict(bundle, scan)[0].volume.array for _ in range(2))
+
+    np.testing.assert_array_equal(first, second)
+    plain = predict(load_bundle(write_bundle(tmp_path / "c", steps=[])), scan)[0].volume.array
+    assert np.abs(first - plain).max() > 0.01  # it does turn the image

@@ -223,7 +223,7 @@ def _tasks(
 
     memory = None
     if workers is not None and options.memory_gib is None:
-        from lesionlens.model.memory import free_gib
+        from lesionlens.model.free import free_gib
 
         free = free_gib()
         memory = None if free is None else free / workers

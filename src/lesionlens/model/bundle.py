@@ -19,6 +19,7 @@ from lesionlens.explain import DetectionNetwork, Suits, chosen_layer, final_acti
 from lesionlens.explain.final import FinalKind
 from lesionlens.explain.layers import output_shape
 from lesionlens.model.activation import Activation
+from lesionlens.model.bounded import bounded
 from lesionlens.model.catalogue import (
     BundleInfo,
     Task,
@@ -34,6 +35,7 @@ from lesionlens.model.catalogue import (
 )
 from lesionlens.model.config import Parts, find_config, read_parts
 from lesionlens.model.device import choose_device
+from lesionlens.model.free import available_bytes
 from lesionlens.model.kinds import by_slices, prompted
 from lesionlens.model.loader import Loader
 from lesionlens.model.permission import Permission, Trust, permitted
@@ -291,7 +293,8 @@ def _parts(folder: Path, permission: Permission, device: torch.device, info: Bun
             raise UntrustedBundleError(f"{permission.path} needs trust: {weights.name} is code.")
         program = load_program(weights, device)
         return weights, read_parts(folder, device, n_outputs, trusted=True, program=program)
-    parts = read_parts(folder, device, n_outputs, trusted=permission.trusted)
+    size = weights.stat().st_size
+    parts = read_parts(folder, device, n_outputs, trusted=permission.trusted, weights_bytes=size)
     network = parts.network.network if isinstance(parts.network, DetectionNetwork) else parts.network
     load_weights(network, weights)
     return weights, parts
@@ -302,7 +305,8 @@ def _with_shown_task(info: BundleInfo, network: torch.nn.Module, inferer: Infere
     roi = getattr(inferer, "roi_size", None) or _PROBE_SIZE
     size = tuple(n if n > 0 else m for n, m in zip(roi, _PROBE_SIZE, strict=True)) if len(roi) == 3 else _PROBE_SIZE
     try:
-        shape = output_shape(network, (1, len(info.inputs), *size))
+        with bounded(available_bytes()):
+            shape = output_shape(network, (1, len(info.inputs), *size))
     except MemoryError:
         raise
     except Exception as error:  # a network is arbitrary code; what the metadata suggest stands, on record

@@ -6,6 +6,7 @@ what was judged to be harmless is parsed; everything else is blanked before.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
@@ -24,6 +25,7 @@ from monai.transforms import Compose
 from lesionlens.errors import BundleError, UntrustedBundleError
 from lesionlens.explain import DetectionNetwork
 from lesionlens.model.activation import Activation, stated
+from lesionlens.model.bounded import bounded, too_much
 from lesionlens.model.components import components, short_name
 from lesionlens.model.detector import ACTIVATION, detection_network
 from lesionlens.model.loader import Loader, with_stand_in, without_loader
@@ -37,6 +39,11 @@ from lesionlens.model.weights import find_weights
 
 __all__ = ["Parts", "bundle_concerns", "find_config", "judged_config", "read_parts"]
 
+# A network is as large as its weights: four times in half precision, twice more while it is made, and tables besides.
+TIMES_WEIGHTS: Final = 8
+BESIDE_WEIGHTS: Final = 2**28
+#: Tensors that the network of a config may be made of; VISTA3D is made of 260, a DenseNet of 264 layers of some 1,500.
+MOST_TENSORS: Final = 10_000
 _NETWORK_KEYS = ("network_def", "network", "net")
 _PREPROCESSING_KEYS = ("preprocessing", "preprocess", "val_preprocessing", "transforms")
 _MAKER = re.compile(r"\$[\w.]*RetinaNetDetector\(")
@@ -112,7 +119,13 @@ def _roots(config: dict[str, Any]) -> list[str]:
 
 
 def read_parts(
-    folder: Path, device: torch.device, n_outputs: int, *, trusted: bool, program: torch.nn.Module | None = None
+    folder: Path,
+    device: torch.device,
+    n_outputs: int,
+    *,
+    trusted: bool,
+    weights_bytes: int = 0,
+    program: torch.nn.Module | None = None,
 ) -> Parts:
     """Build the parts of a bundle; this executes its config.
 
@@ -126,6 +139,8 @@ def read_parts(
         Output channels according to the metadata; decides the activation where the config is silent.
     trusted
         Whether the whole config may be executed, or only what is known to be harmless.
+    weights_bytes
+        Size of the file of weights: what is not trusted may make no network that is far larger.
     program
         The network, where its weights are a program; the config's is not built then.
 
@@ -145,7 +160,8 @@ def read_parts(
     parser["bundle_root"] = str(folder)
     parser["device"] = f"$__import__('torch').device({str(device)!r})"
     notices = (*changes, *notices)
-    with own_modules(folder) if trusted else nullcontext():
+    most = math.inf if trusted else BESIDE_WEIGHTS + TIMES_WEIGHTS * weights_bytes
+    with own_modules(folder) if trusted else nullcontext(), bounded(most, most_tensors=MOST_TENSORS):
         _part(parser, config, ("imports",), default=None)  # MONAI passes over packages that are missing
         network = program or _with_boxes(parser, config, _part(parser, config, _NETWORK_KEYS))
         if not isinstance(network, torch.nn.Module):
@@ -192,6 +208,8 @@ def _built(parser: ConfigParser, place: str) -> Any:
             return parser.get_parsed_content(place)
     except Exception as error:  # whatever foreign config code raises, the user gets one sentence
         what = f"Building {place!r} of the bundle's config"
+        if stopped := too_much(error):
+            raise BundleError(f"{what} was stopped: {stopped}; a network is about as large as its weights.") from error
         if missing := missing_package(what, error, Path(str(parser["bundle_root"]))):
             raise missing from error
         raise BundleError(f"{what} failed: {_line(error)}.{_other_version(error, parser)}") from error

@@ -21,7 +21,8 @@ from lesionlens.model.activation import Activation, observed
 from lesionlens.model.attempts import attempts, with_inferer
 from lesionlens.model.boundary import foreign_code, memory_sentence
 from lesionlens.model.bundle import Bundle
-from lesionlens.model.memory import MemoryPlan, batch_of, planned_memory
+from lesionlens.model.free import available_bytes
+from lesionlens.model.memory import WORKSPACE, MemoryPlan, batch_of, planned_memory
 from lesionlens.model.preprocess import Prepared
 from lesionlens.model.runner import Runner
 from lesionlens.model.slabs import joined_in_blocks
@@ -141,6 +142,8 @@ def _attempted(
         budget_bytes=computing.budget_bytes,
         in_blocks=computing.in_blocks,
     )
+    if bundle.device.type == "cpu" and plan.bytes > WORKSPACE * available_bytes():
+        raise MemoryError  # before the system ends the program; what is foretold beside tensors may not come to pass
     total = _n_windows(bundle.inferer, prepared.tensor.shape[2:])
     if plan.batch != batch_of(bundle.inferer):
         bundle = with_inferer(bundle, sw_batch_size=plan.batch)

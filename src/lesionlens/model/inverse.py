@@ -7,6 +7,7 @@ where MONAI computes in float64 on the whole.
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from lesionlens.errors import BundleError
 from lesionlens.model.separable import along_axes, scales_of
 
 __all__ = ["Place", "Undo", "lost", "place", "undo_of"]
+
+# Transforms that bend an image within its grid, and keep no note of how: neither shape nor affine show it.
+_BENDING = re.compile(r"(Rand)?([23]DElastic|GridDistortion|SmoothDeform)(d|D|Dict)?")
 
 #: How MONAI calls what happens beyond the edge, and how scipy does.
 _EDGES = {"border": "nearest", "zeros": "grid-constant"}
@@ -200,6 +204,8 @@ def lost(step: Any, before: Place | None, after: Place | None) -> bool:
     """
     if before is None or after is None or len(before[0]) != len(after[0]):
         return False
+    if _BENDING.fullmatch(type(step).__name__):
+        return True
     if before[0] == after[0] and np.allclose(before[1], after[1]):
         return False
     return after[2] <= before[2] or _calls_any(step)

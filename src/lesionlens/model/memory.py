@@ -6,11 +6,9 @@ on the scan's grid; not what the process holds before: the scan, the weights, th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -22,15 +20,13 @@ from lesionlens.explain.budget import peak_bytes
 from lesionlens.model.bundle import Bundle
 from lesionlens.model.preprocess import Prepared
 
-__all__ = ["MemoryPlan", "available_bytes", "batch_of", "free_gib", "planned_memory", "slab_axis"]
+__all__ = ["WORKSPACE", "MemoryPlan", "batch_of", "planned_memory", "slab_axis"]
 
 _FLOAT: Final = 4
 # oneDNN lays activations out anew for a convolution, beside those that the tensors show.
 WORKSPACE: Final = 1.5
 # Where a network does not run without values: it holds about so many times its window's bytes.
 _UNKNOWN: Final = 60
-# Of the memory that is free, what a prediction takes unless it is told how much it may.
-SHARE: Final = 0.8
 # Where nothing fits, what takes up to this many times the least is as good, and simpler.
 WORTH: Final = 1.25
 # What resampling, plans of convolutions and the like take besides, whatever the size.
@@ -165,39 +161,3 @@ def _network_bytes(bundle: Bundle, shape: Sequence[int]) -> int:
             alive = _UNKNOWN * prod(key) * _FLOAT
         bundle.network_bytes[key] = int(WORKSPACE * alive)
     return bundle.network_bytes[key]
-
-
-def available_bytes() -> int | None:
-    """Return how much memory this process can still get; None where the system does not say."""
-    found = [n for n in (_from_meminfo(), _from_cgroup()) if n is not None]
-    if found:
-        return min(found)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # macOS does not say what is free
-    except (ValueError, OSError, AttributeError):
-        return None
-
-
-def free_gib() -> float | None:
-    """Return what a prediction takes at most unless it is told: most of what is free; None where that is not known."""
-    free = available_bytes()
-    return None if free is None else max(SHARE * free, 1) / 2**30
-
-
-def _from_meminfo() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _from_cgroup() -> int | None:
-    """Return what the limit of a container leaves."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = int((folder / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-    return max(int(limit) - used, 0) if limit.isdigit() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,20 @@ from torch.nn import functional
 
 from lesionlens.errors import BundleError, InputError
 from lesionlens.heatmap import slug
+from lesionlens.model.bounded import TooMuchMemoryError, bounded, check_padding, too_much
 from lesionlens.model.bundle import Bundle
+from lesionlens.model.free import available_bytes
 from lesionlens.model.inverse import Undo, lost, place, undo_of
 from lesionlens.model.suitability import asked_mm, check_modality, check_spacing
 from lesionlens.volume import Grid, Volume, resample
 
 __all__ = ["Prepared", "as_bundle", "prepare"]
+
+
+# Of steps that draw random numbers: the same scan gives the same result.
+_SEED = 0
+# How MONAI names the step at which something failed.
+_STEP = re.compile(r"applying transform <[\w.]*?(\w+) object")
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,13 +229,18 @@ def _run(bundle: Bundle, channels: tuple[Volume, ...]) -> torch.Tensor:
         )
     if bundle.loader.with_meta:
         data |= {f"{key}_meta_dict": dict(tensor.meta) for key, tensor in data.items()}
+    bundle.preprocessing.set_random_state(seed=_SEED)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), bounded(math.inf if bundle.info.embedded else available_bytes()):
             warnings.simplefilter("ignore", FutureWarning)
             result = _stepped(bundle, data)
-    except (MemoryError, BundleError):
+    except BundleError:
         raise
     except Exception as error:  # transforms are arbitrary code
+        if stopped := too_much(error):
+            raise BundleError(_too_large(bundle, error, stopped)) from error
+        if isinstance(error, MemoryError):
+            raise
         reason = f"failed on {channels[0].name!r}: {_root(error)}"
         raise BundleError(f"The preprocessing of {bundle.name} {reason}.") from error
     joined = [step.name for step in bundle.preprocessing.transforms if isinstance(step, ConcatItemsd)]
@@ -254,7 +268,14 @@ def _stepped(bundle: Bundle, data: dict[str, Any]) -> dict[str, Any]:
         return dict(bundle.preprocessing(data))
     for step in bundle.preprocessing.transforms:
         before = {key: place(value) for key, value in data.items()}
+        for image in (value for value in data.values() if isinstance(value, MetaTensor)):
+            check_padding(step, image, available_bytes())
         done: Any = apply_transform(step, dict(data), map_items=False)
+        if not isinstance(done, dict):
+            raise BundleError(
+                f"The preprocessing of {bundle.name} makes several images of one by {type(step).__name__}, as training"
+                " does; a prediction needs one. Leave it out of the bundle."
+            )
         data = done
         if any(lost(step, was, place(data.get(key))) for key, was in before.items()):
             raise BundleError(
@@ -263,6 +284,16 @@ def _stepped(bundle: Bundle, data: dict[str, Any]) -> dict[str, Any]:
                 " the affine of its output (--through-affine)."
             )
     return data
+
+
+def _too_large(bundle: Bundle, error: Exception, stopped: TooMuchMemoryError) -> str:
+    """Say which step takes more memory than is free."""
+    step = _STEP.search(str(error))
+    where = "" if stopped is error else f"{step[1] if step else 'one of its steps'}: "
+    return (
+        f"The preprocessing of {bundle.name} was stopped at {where}{stopped}. Check the sizes in its config and the"
+        " voxels of the scan, or use a machine with more memory."
+    )
 
 
 def _channel_keys(bundle: Bundle) -> tuple[str, ...]:
