@@ -33,7 +33,7 @@ _MARGIN_PIXELS = 32
 _SHORTEST_NOTICE, _LONGEST_NOTICE, _SHORTEST_LEGEND = 12, 60, 16
 _BELOW_LETTER = "\n" * (LETTER_POINTS // TEXT_POINTS)
 # The box that napari draws behind a text is 8 % of a line too low for each line; its padding hides that of a few.
-_LINES_IN_BOX = 6
+_LINES_IN_BOX = 5
 _BLANK = "\N{NO-BREAK SPACE}"  # an empty line at an end would not count
 # Slices of scans that are meant to be straight are often turned by a fraction of a degree.
 _TILT_DEG = 1.0
