@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 from lesionlens.errors import AmbiguousSeriesError, AmbiguousStackError, InputError, ReadError, unknown_name
 from lesionlens.heatmap import slug
 from lesionlens.io import read
-from lesionlens.io.tables import read_rows
+from lesionlens.io.tables import read_results, read_rows
 from lesionlens.results import read_record, refuse_other_scan
 from lesionlens.review import CaseEntry, Finding, Session
 from lesionlens.volume import Volume
@@ -213,7 +212,7 @@ def _read_rows(results: Path) -> list[dict[str, str]]:
     path = results / _TABLE
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            return read_results(file)
     except OSError:
         raise ReadError(f"{results} holds no {_TABLE}: only results of a segmentation have findings to read.") from None
 

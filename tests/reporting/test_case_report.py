@@ -7,12 +7,14 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import lesionlens as ll
 from batch_cases import grid, options_for, write_scans, write_voxelwise
@@ -23,9 +25,10 @@ from lesionlens.errors import InputError, MissingPackageError, OutputError, Read
 from lesionlens.evaluation import cases_to_evaluate, evaluate, write_evaluation
 from lesionlens.report.montage import NOTICE
 from lesionlens.report.trust import write_trust
-from lesionlens.reporting import write_report
+from lesionlens.reporting import pictures, write_report
 from lesionlens.results import read_case
 from lesionlens.review import Act, Session
+from lesionlens.rules import RegionRules
 from lesionlens.sessions import CaseFiles, start_session
 from pdf_text import pdf_pages
 from web_pages import HOSTILE, Elements, browse, outside
@@ -107,6 +110,29 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
     """Return the regions of a run."""
     with (folder / "regions.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_the_curve_counts_regions_as_the_run_did(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where voxels touch by faces alone there are more regions: the curve passes through the number of the table."""
+    curves = []
+
+    def note(curve: Any, **_: Any) -> Figure:
+        curves.append(curve)
+        return Figure()
+
+    monkeypatch.setattr(pictures, "draw_threshold_curve", note)
+    options = replace(options_for(made.root / "voxelwise"), rules=RegionRules(connectivity=6))
+    array = np.zeros(grid().shape, np.float32)
+    array[1:4, 1:4, 1] = array[4, 4, 2] = 1
+    ll.write(ll.Volume(array, grid()), tmp_path / "c.nii.gz")
+    run_batch(tmp_path / "c.nii.gz", options, tmp_path / "batch")
+    case = tmp_path / "batch" / "cases" / "c"
+
+    write_report(case, tmp_path / "report.html", scan=tmp_path / "c.nii.gz")
+
+    record = json.loads((case / "record.json").read_text())
+    (curve,) = curves
+    assert curve.at(record["options"]["threshold"])[2] == sum(record["n_regions"].values()) == 2
 
 
 def test_the_page_holds_everything_and_nothing_else(whole: Path, made: Made) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.components.overlays import TextOverlay
 
 from lesionlens.display import PLANES
 from lesionlens.ui import convention
 from lesionlens.ui.canvas import RESEARCH_USE_ONLY, annotate, camera_orientation, edge_letters, show_plane
+from lesionlens.ui.canvas_lines import TEXT_POINTS, boxed
 from lesionlens.volume import GeometryVerdict, Source, Volume
 from orientations import oblique
 from ui_cases import phantom, result_of
@@ -151,6 +153,43 @@ def test_the_surround_of_a_scan_is_dark_in_the_light_too(window: Window) -> None
         assert min(canvas.background_color[:3]) > 0.5
     finally:
         window.viewer.theme = before
+
+
+@pytest.mark.xvfb
+@pytest.mark.parametrize("lines", [4, 5, 9])
+@pytest.mark.parametrize("corner", ["top_left", "bottom_left"])
+def test_the_box_behind_a_text_reaches_all_of_it(visible_window: Window, corner: str, lines: int) -> None:
+    """White words on a white brain cannot be read; seen on pixels, as napari measures a text and draws it apart."""
+    viewer = visible_window.viewer
+    text = boxed("\n".join(["Ag medical device"] * lines), upwards=corner.startswith("bottom"))
+    viewer.canvas.background_color_override = "#404040"
+    viewer.canvas.overlays["test"] = TextOverlay(
+        text=text, position=corner, font_size=TEXT_POINTS, visible=True, color="white", box_color="black"
+    )
+    viewer.canvas.overlays["lesionlens_research_use_only"].visible = False
+    try:
+        drawn = visible_window.pixels
+        (top, left), (bottom, right) = (ends(np.argwhere(drawn.min(axis=-1) > 128)) for ends in (corner_of, last_of))
+        (y, x), (y_end, x_end) = (ends(np.argwhere(drawn.max(axis=-1) < 16)) for ends in (corner_of, last_of))
+    finally:
+        del viewer.canvas.overlays["test"]
+        viewer.canvas.overlays["lesionlens_research_use_only"].visible = True
+        viewer.canvas.background_color_override = None
+
+    assert y < top
+    assert bottom < y_end
+    assert x < left
+    assert right < x_end
+
+
+def corner_of(places: Any) -> Any:
+    """Return the first row and column of (n, 2) places."""
+    return places.min(axis=0)
+
+
+def last_of(places: Any) -> Any:
+    """Return the last row and column of (n, 2) places."""
+    return places.max(axis=0)
 
 
 def test_annotating_twice_changes_nothing(window: Window) -> None:

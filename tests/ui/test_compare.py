@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,16 @@ from qtpy.QtWidgets import QApplication
 
 from lesionlens.compare import compare_maps
 from lesionlens.display import CORONAL, DisplayView
+from lesionlens.rules import RegionRules
 from lesionlens.styles import Style
+from lesionlens.ui.appearance import default_styles
 from lesionlens.ui.canvas import show_plane
 from lesionlens.ui.compare import CompareWidget
 from lesionlens.ui.layers import heatmap_layer, heatmap_of, volume_layer
 from lesionlens.ui.open import settle
+from lesionlens.ui.overlays import KEPT_KEY, Overlays
 from lesionlens.volume import Volume
-from ui_cases import BLOB, SHAPE, SMALL_BLOB, SPACING_MM, attribution_of, phantom, probability_of
+from ui_cases import BLOB, SHAPE, SMALL_BLOB, SPACING_MM, attribution_of, phantom, probability_of, result_of
 from ui_window import WAIT_MS
 
 STYLE = Style("plasma", 0.5, 0.5, visible=True)
@@ -111,6 +115,31 @@ def test_lesions_of_both_maps_are_listed_with_what_became_of_them(dock: CompareW
     assert rows == [["1 → 1", "matched, stable", f"{384 * voxel:.3f}"], ["2 → –", "vanished", f"{36 * voxel:.3f}"]]
     assert "1 stable, 1 vanished" in dock.lesion_table.caption.text()
     assert not dock.lesion_table.isHidden()
+
+
+def test_lesions_are_found_by_the_rules_of_their_runs(dock: CompareWidget, qtbot: Any, scan: Volume) -> None:
+    """What a run left out as too small did not vanish; the table of regions and this one tell the same story."""
+    rules = RegionRules(minimum_mm3=200 * float(np.prod(SPACING_MM)))
+    overlays = Overlays(dock.viewer, default_styles(threshold=0.5))
+    for name in ("before", "after"):
+        dock.viewer.layers[name].metadata[KEPT_KEY] = True
+    maps = [replace(heatmap, label="lesion") for heatmap in two_models(scan)]
+    result = result_of(scan, {"lesion": maps[0].array})
+    overlays.show(replace(result, rules=rules, threshold=0.3, thresholds={"lesion": 0.25}), "lesion")
+    dock.first.setCurrentText("Probability: lesion")
+    dock.second.setCurrentText("after")
+    assert dock.threshold.value() == 0.25
+    overlays.replace_regions(replace(result, rules=RegionRules(connectivity=6, minimum_mm3=rules.minimum_mm3)))
+    dock.threshold.setValue(0.5)
+
+    qtbot.mouseClick(dock.lesions, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.bar.job is None, timeout=WAIT_MS)
+
+    assert dock.threshold.value() == 0.5  # a reader's own stays
+    assert [dock.lesion_table.table.item(n, 0).text() for n in range(dock.lesion_table.table.rowCount())] == ["1 → 1"]
+    caption = dock.lesion_table.caption.text()
+    assert "Regions in A: voxels touch by faces, at least" in caption
+    assert "in B: no further rule." in caption
 
 
 def test_figures_of_another_choice_do_not_stay(dock: CompareWidget, qtbot: Any, scan: Volume) -> None:

@@ -15,6 +15,7 @@ from lesionlens.report.table import region_rows
 from lesionlens.results import CaseResult
 from lesionlens.rules import RegionRules
 from lesionlens.ui.diameters import NAME, lines_of
+from lesionlens.ui.parts import DOCK_WIDTH
 from lesionlens.volume import Grid, Volume
 from orientations import oblique
 from ui_cases import BLOB, SMALL_BLOB, phantom, result_of
@@ -32,6 +33,8 @@ def measured(volume: Volume, array: Any) -> CaseResult:
 
 # Pixels of a table in a dock that leaves room for the scan.
 NARROW_DOCK = 300
+# Margins of the dock, and the scroll bars of the dock and of the table.
+BESIDE_TABLE = 60
 
 
 @pytest.fixture
@@ -143,12 +146,13 @@ def test_flags_are_words_in_the_table_and_absent_where_none_is_raised(window: Wi
     model = window.widget.table.table.model()
 
     headings = [model.headerData(n, Qt.Orientation.Horizontal) for n in range(model.columnCount())]
-    place = headings.index("flags")
+    place, last = headings.index("flags"), headings.index("max p")
     header = window.widget.table.table.horizontalHeader()
     cells = [model.index(row, place).data() for row in range(model.rowCount())]
 
     assert cells == ["", "border, one slice, few voxels"]
     assert header.sectionPosition(place) + header.sectionSize(place) <= NARROW_DOCK
+    assert header.sectionPosition(last) + header.sectionSize(last) <= DOCK_WIDTH - BESIDE_TABLE
 
 
 @pytest.mark.parametrize("grid", [phantom().grid, oblique((24, 30, 18), (0.8, 1.1, 2.0))], ids=["straight", "oblique"])

@@ -97,7 +97,7 @@ def test_the_canvas_lists_probabilities_of_all_classes_and_what_is_seen(window: 
 
     point(window.viewer, (0.0, 0.0, 0.0))
 
-    lines = text.text.splitlines()[4:]
+    lines = text.text.strip().splitlines()[4:]
     seen = ["Probability: core = 0.7", "Probability: halo = 0.2", "Probability: rest < 0.001"]
     assert lines == [*seen, "Regions: core = 1"]
     window.layer("Regions: core").visible = False  # napari draws no outlines in 3D, and warns

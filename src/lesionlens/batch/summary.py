@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionlens.batch.store import CASE, Store
+from lesionlens.io.tables import read_results, row_writer
 from lesionlens.report.review import NOTICE_COLUMN, NOTICE_OF_TABLES
 from lesionlens.report.words import N_
 
@@ -200,7 +201,7 @@ def _table(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+        return read_results(stream)
 
 
 def _number(text: str | None) -> float | None:
@@ -217,10 +218,10 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, A
 
 def table_writer(file: IO[str], columns: Sequence[str]) -> Callable[[Mapping[str, Any]], None]:
     """Write the head of such a table, and return what adds a row to it."""
-    writer = csv.writer(file)
-    writer.writerow((*columns, NOTICE_COLUMN))
+    add_cells = row_writer(file)
+    add_cells((*columns, NOTICE_COLUMN))
 
     def add(row: Mapping[str, Any]) -> None:
-        writer.writerow([*(row[name] for name in columns), NOTICE_OF_TABLES])
+        add_cells((*(row[name] for name in columns), NOTICE_OF_TABLES))
 
     return add

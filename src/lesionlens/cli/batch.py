@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -165,10 +164,11 @@ def _summary(result: BatchResult) -> dict[str, Any]:
 
 
 def _print(result: BatchResult) -> None:
+    from lesionlens.io.tables import read_results
     from lesionlens.report.console import print_cases
 
     with (result.out / "summary.csv").open(newline="", encoding="utf-8") as file:
-        print_cases(list(csv.DictReader(file)))
+        print_cases(read_results(file))
     total = len(result.done) + len(result.failed) + len(result.waiting)
     words = [f"{len(result.done)} of {counted(total, 'case')} done"]
     words += [f"{len(result.failed)} failed"] if result.failed else []

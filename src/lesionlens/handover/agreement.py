@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from lesionlens.errors import LesionLensError
 from lesionlens.handover.export import file_names
 from lesionlens.handover.images import read_regions
+from lesionlens.io.tables import row_writer
 from lesionlens.report.matrices import write_matrix
 from lesionlens.report.review import NOTICE_COLUMN, NOTICE_OF_TABLES, agreement_summary, detection_summary
 from lesionlens.results import RESEARCH_USE
@@ -81,9 +81,10 @@ def _write_lesions(detections: Iterable[Detection], path: Path) -> None:
 
 def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow((*head, NOTICE_COLUMN))
-        writer.writerows((*row, NOTICE_OF_TABLES) for row in rows)
+        add = row_writer(file)
+        add((*head, NOTICE_COLUMN))
+        for row in rows:
+            add((*row, NOTICE_OF_TABLES))
 
 
 def _draw(agreement: Agreement, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from lesionlens.handover.images import read_images
 from lesionlens.handover.measuring import Read, mask_of, measure_reads
 from lesionlens.heatmap import slug
 from lesionlens.io import write_labels
+from lesionlens.io.tables import row_writer
 from lesionlens.progress import Progress, silent
 from lesionlens.report.review import NOTICE_COLUMN, NOTICE_OF_TABLES, write_findings
 from lesionlens.report.table import COLUMN_NAMES, Cell
@@ -120,8 +120,7 @@ def _keep_model(session: Session, case: str, start: Path) -> None:
 
 def _write_statistics(rows: Iterable[tuple[Place, Mapping[str, Cell]]], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("case", "reader", "finding", *COLUMN_NAMES, NOTICE_COLUMN))
+        add = row_writer(file)
+        add(("case", "reader", "finding", *COLUMN_NAMES, NOTICE_COLUMN))
         for place, row in rows:
-            cells = (row[name] for name in COLUMN_NAMES)
-            writer.writerow([*place, *(str(c).lower() if isinstance(c, bool) else c for c in cells), NOTICE_OF_TABLES])
+            add((*place, *(row[name] for name in COLUMN_NAMES), NOTICE_OF_TABLES))

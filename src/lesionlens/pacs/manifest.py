@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 
 from lesionlens.io.atomic import atomic_path
+from lesionlens.io.tables import row_writer
 from lesionlens.pacs.query import FoundSeries
 
 __all__ = ["write_manifest"]
@@ -24,6 +24,7 @@ def write_manifest(series: Iterable[FoundSeries], path: Path, *, overwrite: bool
         atomic_path(path, overwrite=overwrite) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
-        table = csv.writer(file)
-        table.writerow(("name", "input"))
-        table.writerows((one.name, one.url) for one in series)
+        add = row_writer(file)
+        add(("name", "input"))
+        for one in series:
+            add((one.name, one.url))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import textwrap
-from dataclasses import asdict, fields
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesionlens.heatmap import FeatureFall, Importance
+from lesionlens.io.tables import row_writer
 from lesionlens.report.montage import NOTICE
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ _NAME_CHARACTERS, _TITLE_CHARACTERS, _LABEL_CHARACTERS = 5, 10.5, 9
 def write_falls(found: Importance, path: Path | str) -> Path:
     """Write one row for each feature as CSV; the columns are the fields of ``FeatureFall``."""
     with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(FeatureFall)])
-        writer.writeheader()
-        writer.writerows(asdict(fall) for fall in found.falls)
+        add = row_writer(file)
+        for row in ([field.name for field in fields(FeatureFall)], *map(astuple, found.falls)):
+            add(row)
     return Path(path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesionlens.heatmap import slug
+from lesionlens.io.tables import row_writer
 from lesionlens.regions import LesionChange, LesionChanges
 from lesionlens.report.montage import NOTICE
 from lesionlens.seals import file_hashes, sealed_text
@@ -87,10 +87,10 @@ def change_summary(found: Sequence[LesionChanges], about: Mapping[str, Any]) -> 
 def write_changes(found: Sequence[LesionChanges], folder: Path, about: Mapping[str, Any]) -> None:
     """Write ``lesion_changes.csv``, ``lesion_changes.json`` and a picture for each class into a folder."""
     with (folder / "lesion_changes.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(CHANGE_COLUMNS)
+        add = row_writer(file)
+        add(CHANGE_COLUMNS)
         for row in (row for one in found for row in change_rows(one)):
-            writer.writerow([str(cell).lower() if isinstance(cell, bool) else cell for cell in row.values()])
+            add(row.values())
     for one in found:
         figure = draw_changes(one)
         path = folder / f"lesion_changes_{slug(one.label)}.png"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lesionlens.io.tables import row_writer
 from lesionlens.review import CaseState, Event, FindingState, Session, reading_seconds
 from lesionlens.review.agreement import Agreement, PairAgreement
 from lesionlens.review.detection import Detection
@@ -133,9 +133,10 @@ def write_findings(
     """
     rows = list(finding_rows(session, measured=measured))
     with (folder / "findings.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow((*REVIEW_COLUMNS, NOTICE_COLUMN))
-        writer.writerows([*(_text(row[name]) for name in REVIEW_COLUMNS), NOTICE_OF_TABLES] for row in rows)
+        add = row_writer(file)
+        add((*REVIEW_COLUMNS, NOTICE_COLUMN))
+        for row in rows:
+            add((*(_listed(row[name]) for name in REVIEW_COLUMNS), NOTICE_OF_TABLES))
     content = {
         "schema_version": 1,
         "notice": NOTICE_OF_TABLES,
@@ -204,7 +205,5 @@ def _trail(event: Event) -> dict[str, Any]:
     }
 
 
-def _text(cell: Any) -> Any:
-    if isinstance(cell, bool):
-        return str(cell).lower()
+def _listed(cell: Any) -> Any:
     return "; ".join(map(str, cell)) if isinstance(cell, list) else cell

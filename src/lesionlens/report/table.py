@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, product, repeat
 from pathlib import Path
 
 from lesionlens.detections import Detection
+from lesionlens.io.tables import row_writer
 from lesionlens.regions import Region
 from lesionlens.report.columns import COLUMNS, Cell
 from lesionlens.spread import VolumeSpread
@@ -106,11 +106,7 @@ def _cells(one: Detection) -> tuple[Cell, ...]:
 def _written(path: str | Path, header: Sequence[str], rows: Iterable[Iterable[Cell]]) -> Path:
     target = Path(path)
     with target.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows([_text(cell) for cell in row] for row in rows)
+        add = row_writer(file)
+        for row in (header, *rows):
+            add(row)
     return target
-
-
-def _text(cell: Cell) -> Cell:
-    return str(cell).lower() if isinstance(cell, bool) else cell  # csv itself writes None as empty, floats by repr

@@ -19,6 +19,7 @@ from lesionlens.reporting.pictures import Maps, finding_pictures, key_slices, li
 from lesionlens.reporting.provenance import how_it_was_run, rests_on
 from lesionlens.reporting.tables import class_sheet, detection_sheet, region_sheet
 from lesionlens.results import refuse_other_scan
+from lesionlens.rules import RegionRules
 from lesionlens.sessions import reading_of, scans_of
 from lesionlens.volume import Volume
 
@@ -148,7 +149,8 @@ def _parts(case: CaseFolder, beside: Beside, volume: Volume | None, say: Words) 
         near = list(finding_pictures(maps, volume, thresholds, threshold, say))
         if near:
             yield Part(say("The largest regions from near"), pictures=near, narrow=True)
-    drawn = list(plots(maps, volume, thresholds, threshold, say))
+    connectivity = RegionRules.from_record(record["options"]).connectivity
+    drawn = list(plots(maps, volume, thresholds, threshold, say, connectivity=connectivity))
     if drawn:
         yield Part(say("Plots"), pictures=drawn, narrow=True)
     if beside.session is not None:

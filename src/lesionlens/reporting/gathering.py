@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from lesionlens.batch import Verified, verify
 from lesionlens.errors import ReadError, counted
+from lesionlens.io.tables import read_results
 from lesionlens.results import read_record
 from lesionlens.seals import PAGES, hash_file
 
@@ -153,7 +154,7 @@ def table_of(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV table, or nothing where there is none."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            return read_results(file)
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -18,6 +18,7 @@ from lesionlens.report.pages import Picture
 from lesionlens.report.plots import draw_histogram, draw_threshold_curve
 from lesionlens.report.words import Words
 from lesionlens.results import read_maps, read_regions
+from lesionlens.rules import Connectivity
 from lesionlens.volume import Array, Volume
 
 if TYPE_CHECKING:
@@ -99,13 +100,20 @@ def finding_pictures(
 
 
 def plots(
-    maps: Maps, volume: Volume | None, thresholds: Mapping[str, float], threshold: float, say: Words
+    maps: Maps,
+    volume: Volume | None,
+    thresholds: Mapping[str, float],
+    threshold: float,
+    say: Words,
+    *,
+    connectivity: Connectivity,
 ) -> Iterator[Picture]:
     """Yield what each threshold would find, and with the scan how its values lie inside and outside of regions."""
     for label, labels in maps.labels.items():
         probability, least = maps.of("probability", label), thresholds.get(label, threshold)
         if probability is not None:
-            figure = draw_threshold_curve(threshold_curve(probability), threshold=least, title=label)
+            curve = threshold_curve(probability, connectivity=connectivity)
+            figure = draw_threshold_curve(curve, threshold=least, title=label)
             caption = say("%(label)s: volume and number of connected regions at each threshold.", label=label)
             yield Picture(_png(figure), f"{caption} {_mark(least, say)}")
         if volume is not None and labels.any():

@@ -13,10 +13,11 @@ from qtpy.QtCore import QTimer
 from lesionlens.display import PLANES, Plane
 from lesionlens.ui import convention
 from lesionlens.ui.canvas_lines import (
-    LEGEND_POINTS,
     LETTER_POINTS,
-    NOTICE_POINTS,
     RESEARCH_USE_ONLY,
+    TEXT_POINTS,
+    TITLE_POINTS,
+    boxed,
     legend_on,
     notices_on,
 )
@@ -73,12 +74,12 @@ def annotate(viewer: ViewerModel, *, brief: bool = False, bare: bool = False) ->
     tells = not (brief or bare)
     # On the left: on the right are the scale and, on the main canvas, napari's notifications.
     overlays[_BANNER] = TextOverlay(
-        text=notices_on(viewer, brief=True), position="bottom_left", font_size=NOTICE_POINTS, visible=not bare
+        text=notices_on(viewer, brief=True), position="bottom_left", font_size=TEXT_POINTS, visible=not bare
     )
     if tells:
-        overlays[_LEGEND] = TextOverlay(position="top_left", font_size=LEGEND_POINTS, visible=True)
-    overlays[_READOUT] = TextOverlay(position="top_left", font_size=LEGEND_POINTS)
-    overlays[_DISPLAY] = TextOverlay(position="top_right", font_size=NOTICE_POINTS)
+        overlays[_LEGEND] = TextOverlay(position="top_left", font_size=TEXT_POINTS, visible=True)
+    overlays[_READOUT] = TextOverlay(position="top_left", font_size=TEXT_POINTS)
+    overlays[_DISPLAY] = TextOverlay(position="top_right", font_size=TITLE_POINTS)
     for side, position in _POSITIONS.items():
         overlays[_EDGE.format(side)] = TextOverlay(position=position, font_size=LETTER_POINTS)
     turning = (partial(step, brief=brief) for step in (_turn, _write, _warn))
@@ -190,11 +191,11 @@ def _at_rest(step: Callable[[], None]) -> Callable[[], None]:
 
 
 def _tell(viewer: ViewerModel) -> None:
-    _say(viewer, _LEGEND, legend_on(viewer))
+    _say(viewer, _LEGEND, boxed(legend_on(viewer)))
 
 
 def _warn(viewer: ViewerModel, *, brief: bool) -> None:
-    _say(viewer, _BANNER, notices_on(viewer, brief=brief))
+    _say(viewer, _BANNER, boxed(notices_on(viewer, brief=brief), upwards=True))
 
 
 def _say(viewer: ViewerModel, name: str, text: str) -> None:
@@ -210,7 +211,7 @@ def _shows_volume(viewer: ViewerModel) -> bool:
 def _read_out(viewer: ViewerModel, *, pointing: Pointing) -> None:
     pointing.look(viewer)
     overlay = viewer.canvas.overlays[_READOUT]
-    overlay.text = canvas_words(viewer) if pointing.at_place else ""
+    overlay.text = boxed(canvas_words(viewer)) if pointing.at_place else ""
     overlay.visible = bool(overlay.text)
 
 

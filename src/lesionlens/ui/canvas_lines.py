@@ -14,23 +14,27 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 __all__ = [
-    "LEGEND_POINTS",
     "LETTER_POINTS",
-    "NOTICE_POINTS",
     "RESEARCH_USE_ONLY",
+    "TEXT_POINTS",
+    "TITLE_POINTS",
+    "boxed",
     "legend_on",
     "notices_on",
 ]
 
 RESEARCH_USE_ONLY = "Research use only — not a medical device"
 
-LETTER_POINTS, NOTICE_POINTS, LEGEND_POINTS = 16, 10, 8
-# Of ordinary text, measured on the canvas with lines of both sizes, and a little more.
-_NOTICE_PIXELS, _LEGEND_PIXELS = 9.2, 8.0
+LETTER_POINTS, TITLE_POINTS, TEXT_POINTS = 16, 10, 8
+# Of ordinary text, measured on the canvas, and a little more.
+_TEXT_PIXELS = 8.0
 # Half of a letter, which is in the middle, and the margins of napari at both sides of a text.
 _MARGIN_PIXELS = 32
 _SHORTEST_NOTICE, _LONGEST_NOTICE, _SHORTEST_LEGEND = 12, 60, 16
-_BELOW_LETTER = "\n" * (LETTER_POINTS // LEGEND_POINTS)
+_BELOW_LETTER = "\n" * (LETTER_POINTS // TEXT_POINTS)
+# The box that napari draws behind a text is 8 % of a line too low for each line; its padding hides that of a few.
+_LINES_IN_BOX = 5
+_BLANK = "\N{NO-BREAK SPACE}"  # an empty line at an end would not count
 # Slices of scans that are meant to be straight are often turned by a fraction of a degree.
 _TILT_DEG = 1.0
 
@@ -45,7 +49,7 @@ def notices_on(viewer: ViewerModel, *, brief: bool) -> str:
     brief
         Only what holds for every picture.
     """
-    room = int((_width(viewer) / 2 - _MARGIN_PIXELS) / _NOTICE_PIXELS)
+    room = int((_width(viewer) / 2 - _MARGIN_PIXELS) / _TEXT_PIXELS)
     longest = min(_LONGEST_NOTICE, max(_SHORTEST_NOTICE, room))
     notices = [RESEARCH_USE_ONLY] if brief else _notices(viewer)
     parts = (textwrap.wrap(notice, longest, break_on_hyphens=False) for notice in notices)
@@ -55,11 +59,25 @@ def notices_on(viewer: ViewerModel, *, brief: bool) -> str:
 def legend_on(viewer: ViewerModel) -> str:
     """Return the legend in lines that end before the letter in the middle; on a narrow canvas they begin below it."""
     width = _width(viewer)
-    if width / 2 - _MARGIN_PIXELS >= LONGEST_LINE * _LEGEND_PIXELS:
+    if width / 2 - _MARGIN_PIXELS >= LONGEST_LINE * _TEXT_PIXELS:
         return legend(viewer)
-    room = int((width - _MARGIN_PIXELS) / _LEGEND_PIXELS)
+    room = int((width - _MARGIN_PIXELS) / _TEXT_PIXELS)
     text = legend(viewer, longest=min(LONGEST_LINE, max(_SHORTEST_LEGEND, room)))
     return text and _BELOW_LETTER + text
+
+
+def boxed(text: str, *, upwards: bool = False) -> str:
+    """Return a text with so many blank lines at its far end that the box behind it reaches all of it.
+
+    Parameters
+    ----------
+    text
+        To stand in a corner of the canvas.
+    upwards
+        The corner is at the bottom: the far end is the top.
+    """
+    blank = [_BLANK] * (len(text.split("\n")) // _LINES_IN_BOX)
+    return "\n".join([*blank, text] if upwards else [text, *blank])
 
 
 def _width(viewer: ViewerModel) -> int:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Layer
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
+from lesionlens.rules import DEFAULT_RULES
 from lesionlens.ui import work
 from lesionlens.ui.alive import follow_layers, is_alive, while_alive
 from lesionlens.ui.canvas import annotate
 from lesionlens.ui.compared_layers import difference_layer, difference_name
 from lesionlens.ui.compared_words import compared_words
 from lesionlens.ui.docking import itself
-from lesionlens.ui.layers import heatmap_of, scan_of
+from lesionlens.ui.layers import RULES_KEY, THRESHOLD_KEY, heatmap_of, scan_of
 from lesionlens.ui.lesion_table import LesionTable
 from lesionlens.ui.parts import Note, scrolled, wide_combo
 from lesionlens.ui.pictures import Picture
@@ -55,10 +56,14 @@ class CompareWidget(QWidget):
         self.first = wide_combo("What is subtracted")
         self.second = wide_combo("What it is subtracted from")
         self.threshold = QDoubleSpinBox()
-        self.threshold.setRange(0.01, 1.0)
+        self.threshold.setDecimals(3)
+        self.threshold.setRange(0.001, 1.0)
         self.threshold.setSingleStep(0.05)
         self.threshold.setValue(0.5)
-        self.threshold.setToolTip("Probability from which a voxel belongs to a class, for the overlap")
+        self.threshold.setToolTip(
+            "Probability from which a voxel belongs to a class, for overlap and lesions; at first that of the run of A"
+        )
+        self._threshold_of: tuple[Any, float | None] | None = None  # the layer and its own
         self.side_by_side = QPushButton("Side by side")
         self.side_by_side.setToolTip("Show both maps beside each other, with the same slice, zoom and colours")
         self.lesions = QPushButton("Lesions")
@@ -94,11 +99,12 @@ class CompareWidget(QWidget):
         """Compare the regions of the chosen probability maps in the background."""
         layers = [box.currentData() for box in (self.first, self.second)]
         maps = [heatmap for layer in layers if layer is not None and (heatmap := heatmap_of(layer)) is not None]
+        rules = [DEFAULT_RULES if layer is None else layer.metadata.get(RULES_KEY, DEFAULT_RULES) for layer in layers]
         if self.bar.job is None and len(maps) == 2:
             self._of = self._chosen()
             self.bar.start(
                 "LesionLens: comparing lesions",
-                partial(work.compare_lesions, maps[0], maps[1], self.threshold.value()),
+                partial(work.compare_lesions, (maps[0], maps[1]), (rules[0], rules[1]), self.threshold.value()),
                 self._show_lesions,
             )
 
@@ -170,11 +176,20 @@ class CompareWidget(QWidget):
             picture.deleteLater()
 
     def _choice_changed(self, _value: object = None) -> None:
+        self._take_threshold()
         if self._of and self._of != self._chosen():
             self._of = ()
             self._forget()
             self.hide_side_by_side()
         self._allow()
+
+    def _take_threshold(self) -> None:
+        """Begin with the threshold of the case that the first map is of; whoever changes it keeps theirs."""
+        layer = self.first.currentData()
+        of_run = None if layer is None else (layer, layer.metadata.get(THRESHOLD_KEY))
+        if of_run is not None and of_run != self._threshold_of:
+            self._threshold_of = of_run
+            self.threshold.setValue(of_run[1] or self.threshold.value())
 
     def _layers(self) -> list[Any]:
         found = [(layer, heatmap_of(layer)) for layer in self.viewer.layers]

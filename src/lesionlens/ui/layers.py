@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 __all__ = [
+    "RULES_KEY",
     "THRESHOLD_KEY",
     "contour_layer",
     "heatmap_layer",
@@ -66,6 +67,7 @@ AFFINE_KEY = "affine_ras_mm"
 GEOMETRY_KEY = "geometry"
 PROVENANCE_KEY = "provenance"
 THRESHOLD_KEY = "threshold"
+RULES_KEY = "lesionlens_rules"
 NOTICE_KEY = "notice"
 LOADING_KEY = "lesionlens_loading"
 CONTOUR_KEY = "lesionlens_contour"

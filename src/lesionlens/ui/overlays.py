@@ -15,6 +15,7 @@ from lesionlens.styles import ANOMALY, REGIONS, UNCERTAINTY, OverlayKind, Style
 from lesionlens.ui.appearance import kind_of
 from lesionlens.ui.colours import outline
 from lesionlens.ui.layers import (
+    RULES_KEY,
     THRESHOLD_KEY,
     LayerData,
     heatmap_layer,
@@ -90,7 +91,9 @@ class Overlays:
         for heatmap in (*result.attributions, *result.probabilities):
             kind = kind_of(heatmap)
             label = heatmap.label if heatmap.of_class else _EVERY_CLASS
-            self._add(kind, label, heatmap_layer(heatmap, result.volume, self.styles[kind]), units)
+            layer_data = heatmap_layer(heatmap, result.volume, self.styles[kind])
+            layer_data[1]["metadata"] |= _rules(result, label)
+            self._add(kind, label, layer_data, units)
         for label, labels in result.labels.items():
             measured = replace(self.styles[REGIONS], threshold=result.threshold_of(label))
             self._add(REGIONS, label, labels_layer(labels, label, result.volume, measured), units)
@@ -130,7 +133,8 @@ class Overlays:
             layer = self._layers.get((REGIONS, label))
             if layer is not None:
                 layer.data = DisplayView(result.volume.grid).to_display(labels)
-                layer.metadata[THRESHOLD_KEY] = result.threshold_of(label)
+        for (_, label), layer in self._layers.items():
+            layer.metadata.update(_rules(result, label))
         self.select_region(None)
 
     def select_region(self, region: int | None) -> None:
@@ -192,3 +196,8 @@ class Overlays:
         if self._outlined.get(layer) != wanted:  # napari slices and uploads the labels anew for it
             self._outlined[layer] = wanted
             layer.colormap = outline(*wanted)
+
+
+def _rules(result: CaseResult, label: str) -> dict[str, Any]:
+    """Return what a layer notes of how the regions of its class were found: whoever compares finds them by the same."""
+    return {THRESHOLD_KEY: result.threshold_of(label), RULES_KEY: result.rules} if label in result.labels else {}

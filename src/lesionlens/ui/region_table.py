@@ -18,9 +18,9 @@ __all__ = ["NO_REGIONS", "RegionTable"]
 
 NO_REGIONS = "Regions appear here after a run."
 
-# Narrow enough for a dock, with the flags in sight; the last column takes what is left.
-_WIDTHS = (30, 54, 76, 100, 54, 50, 50, 84)
-_SPREAD_WIDTHS = (30, 54, 46, 48, 76, 100, 54, 50, 50, 84)
+# The first six, up to the highest probability, are seen as a whole in a dock; the last column takes what is left.
+_WIDTHS = (30, 54, 60, 90, 54, 48, 50, 84)
+_SPREAD_WIDTHS = (30, 54, 46, 48, 60, 90, 54, 48, 50, 84)
 _ROW_PIXELS = 22
 _SORT_ROLE = Qt.ItemDataRole.UserRole
 

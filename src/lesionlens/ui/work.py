@@ -17,6 +17,7 @@ from lesionlens.pipeline import RunOptions
 from lesionlens.progress import Progress
 from lesionlens.regions import LesionChanges, compare_regions, label_regions, measure_classes
 from lesionlens.results import CaseResult, read_case
+from lesionlens.rules import DEFAULT_RULES
 from lesionlens.ui import checking, comparing, facts, weighing
 from lesionlens.ui.consent import is_trusted
 from lesionlens.ui.masks import scan_in, scans_in
@@ -107,15 +108,23 @@ def compare(
     return comparing.compare(maps, first, second, threshold, progress)
 
 
-def compare_lesions(first: Heatmap, second: Heatmap, threshold: float, progress: Progress) -> LesionChanges:
-    """Compare the regions of two probability maps, the second brought to the grid of the first where they differ."""
+def compare_lesions(
+    maps: tuple[Heatmap, Heatmap], rules: tuple[RegionRules, RegionRules], threshold: float, progress: Progress
+) -> LesionChanges:
+    """Compare the regions of two probability maps, the second brought to the grid of the first where they differ.
+
+    Each has the regions of its own ``rules``, which the notes name where they are not the default ones.
+    """
     found = []
-    for done, heatmap in enumerate((first, second)):
+    for done, (heatmap, own) in enumerate(zip(maps, rules, strict=True)):
         progress("Finding lesions", done, 3)
-        labels = label_regions(heatmap, threshold=threshold)
+        labels = label_regions(heatmap, threshold=threshold, rules=own)
         found.append(LabelMap(heatmap.volume.with_array(labels), heatmap.label, {}, heatmap.provenance))
     progress("Comparing lesions", 2, 3)
-    return compare_regions(found[0], found[1])
+    changes = compare_regions(found[0], found[1])
+    texts = [own.text or "no further rule" for own in rules]
+    said = f"Regions: {texts[0]}." if texts[0] == texts[1] else f"Regions in A: {texts[0]}; in B: {texts[1]}."
+    return changes if set(rules) == {DEFAULT_RULES} else replace(changes, notes=(*changes.notes, said))
 
 
 def measure_again(result: CaseResult, threshold: float, rules: RegionRules, progress: Progress) -> CaseResult:

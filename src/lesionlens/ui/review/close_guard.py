@@ -24,7 +24,7 @@ class CloseGuard(QObject):
     window
         The window.
     stored
-        Says whether all that the window shows is stored. It changes nothing: parts of the window are gone already.
+        Stores what can be stored, and says whether all that the window shows is. Parts of the window may be gone.
     """
 
     def __init__(self, window: QMainWindow, stored: Callable[[], bool]) -> None:
@@ -49,7 +49,8 @@ class CloseGuard(QObject):
         answer = QMessageBox.warning(
             self._window,
             "LesionLens: not saved",
-            "What you drew last could not be saved; the dock Review says why.\n\nClose the window and lose it?",
+            "What you drew or wrote last could not be saved; the dock Review says why."
+            "\n\nClose the window and lose it?",
             buttons.Close | buttons.Cancel,
             buttons.Cancel,
         )
@@ -61,7 +62,10 @@ def end_reading(guard: CloseGuard, shortcuts: Shortcuts, reviewer: Reviewer) -> 
     guard.leave()
     shortcuts.stop()
     reviewer.flush()
+    kept = reviewer.keep_words()
     if reviewer.unsaved:
         show_warning("What you drew last could not be saved; it is lost when its layer is removed.")
+    elif not kept:
+        show_warning("What you wrote last and had not kept could not be saved; it is lost.")
     else:
         reviewer.close_session()

@@ -32,6 +32,7 @@ from lesionlens.ui.review.reviewer import Reviewer
 from lesionlens.ui.review.shortcuts import Shortcuts
 from lesionlens.ui.review.start_form import StartForm
 from lesionlens.ui.review.together import TogetherForm
+from lesionlens.ui.review.words import keep_words, say_words
 from lesionlens.ui.taken_keys import taken_keys
 
 if TYPE_CHECKING:
@@ -178,10 +179,6 @@ class ReviewWidget(QWidget):
         if message:
             self.saved.say("")  # the red banner says what is not
 
-    def _write(self, kind: str, text: str) -> None:
-        if self.reviewer.say(kind, text):
-            self.panel.kept(kind)
-
     def _focus_canvas(self) -> None:
         self.viewer.window._qt_viewer.canvas.native.setFocus()
 
@@ -205,6 +202,7 @@ class ReviewWidget(QWidget):
 
     def _connect(self) -> None:
         reviewer = self.reviewer
+        reviewer.keep_words = lambda: keep_words(self.panel, reviewer)
         reviewer.changed.connect(self._show)
         reviewer.case_shown.connect(self._show_case)
         reviewer.stored.connect(self._acknowledge)
@@ -213,7 +211,7 @@ class ReviewWidget(QWidget):
         self.start.wanted.connect(self.open_session)
         self.shortcuts.pressed.connect(self.actor.do)
         self.panel.pressed.connect(self.actor.do)
-        self.panel.said.connect(self._write)
+        self.panel.said.connect(lambda kind, text: say_words(self.panel, reviewer, kind, text))
         self.panel.left.connect(self._focus_canvas)
         self.actor.text_wanted.connect(self.panel.write)
         self.banners.again.clicked.connect(lambda: self.actor.do("save_again"))
@@ -229,7 +227,7 @@ class ReviewWidget(QWidget):
         self.controls.plane_chosen.connect(lambda plane: show_plane(self.viewer, plane))
         for moved in (self.viewer.scene.camera.events, self.viewer.dims.events):
             moved.connect(self._moved)
-        self.guard = CloseGuard(self.window_of_viewer, lambda: not self.reviewer.unsaved)
+        self.guard = CloseGuard(self.window_of_viewer, lambda: reviewer.keep_words() and not reviewer.unsaved)
 
     def _moved(self, _event: Any = None) -> None:
         if isalive(self):  # type: ignore[no-untyped-call]  # napari's events do not know that the dock was closed

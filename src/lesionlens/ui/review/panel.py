@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Literal
 
 from qtpy.QtCore import QStringListModel, Qt, Signal
 from qtpy.QtGui import QKeyEvent
@@ -38,6 +39,8 @@ _BUTTONS = (
     ("done", "Close case, go on", 9, 8, 14),
     ("next_case", "Case ▸", 9, 22, 8),
 )
+# What can be written.
+Kind = Literal["comment", "category"]
 # Session, reader, case and finding.
 Place = tuple[str, ...]
 _CHECKABLE = {"accept", "reject", "unsure", "hide", "brush", "erase", "lasso", "measure", "flag"} | {
@@ -88,10 +91,10 @@ class JudgingPanel(QWidget):
         self.comment = _Field()
         self.comments = Note()
         self.category = _Field()
-        self.fields: dict[str, _Field] = {"comment": self.comment, "category": self.category}
+        self.fields: dict[Kind, _Field] = {"comment": self.comment, "category": self.category}
         self._categories = QStringListModel(self)
         self._place: Place = ()
-        self._drafts: dict[tuple[Place, str], str] = {}  # by finding and field
+        self._drafts: dict[tuple[Place, Kind], str] = {}  # by finding and field
         completer = QCompleter(self._categories, self)
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.category.setCompleter(completer)
@@ -151,35 +154,51 @@ class JudgingPanel(QWidget):
 
     def _change_place(self, place: Place) -> None:
         """Keep what was begun at a finding for when it is shown again: said of another one it would be wrong."""
-        for kind, field in self.fields.items():
-            if field.isModified() and field.text().strip():
-                self._drafts[self._place, kind] = field.text()
+        self._put_aside()
         self._place = place
         self.comment.setText(self._drafts.get((place, "comment"), ""))
         for kind, field in self.fields.items():
             field.setModified((place, kind) in self._drafts)
 
-    def write(self, kind: str) -> None:
+    def _put_aside(self) -> None:
+        for kind, field in self.fields.items():
+            if field.isModified() and field.text().strip():
+                self._drafts[self._place, kind] = field.text()
+
+    def begun(self) -> list[tuple[str, Kind, str]]:
+        """Return what was begun at findings of the case that is shown and not kept: finding, kind and words."""
+        self._put_aside()
+        *case, _ = self._place or ("",)
+        drafts = self._drafts.items()
+        return [(at[-1], kind, text.strip()) for (at, kind), text in drafts if list(at[:-1]) == case and at[-1]]
+
+    def forget(self, finding: str, kind: Kind) -> None:
+        """Take note that what was begun at a finding of the case that is shown is stored."""
+        place = (*self._place[:-1], finding)
+        self._drafts.pop((place, kind), None)
+        if place == self._place:
+            self.fields[kind].setModified(False)
+            if kind == "comment":
+                self.comment.setText("")
+
+    def write(self, kind: Kind) -> None:
         """Let the reader write."""
         self.fields[kind].setFocus(Qt.FocusReason.ShortcutFocusReason)
         self.fields[kind].selectAll()
 
-    def kept(self, kind: str) -> None:
+    def kept(self, kind: Kind) -> None:
         """Take note that what was written is stored: the field is free for the next one."""
         self._leave(kind)
 
-    def _say(self, kind: str) -> None:
+    def _say(self, kind: Kind) -> None:
         text = self.fields[kind].text().strip()
         if text:
             self.said.emit(kind, text)
         else:
             self.left.emit()
 
-    def _leave(self, kind: str) -> None:
-        self._drafts.pop((self._place, kind), None)
-        self.fields[kind].setModified(False)
-        if kind == "comment":
-            self.comment.setText("")
+    def _leave(self, kind: Kind) -> None:
+        self.forget(self._place[-1] if self._place else "", kind)
         self.left.emit()
 
     def _arrange(self) -> None:

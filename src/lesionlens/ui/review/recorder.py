@@ -38,6 +38,8 @@ class Recorder(QObject):
         The case that is shown or being opened.
     drawing_new : bool
         What is drawn next is a finding of its own.
+    keep_words : Callable[[], bool]
+        Stores what was written and not kept, before the case is left; says whether it is stored.
     changed : Signal()
         What is to be shown has changed.
     stored : Signal(object, str)
@@ -59,6 +61,7 @@ class Recorder(QObject):
         self.view: CaseView | None = None
         self.case = ""
         self.drawing_new = False
+        self.keep_words: Callable[[], bool] = lambda: True
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.timeout.connect(self.keep_view)

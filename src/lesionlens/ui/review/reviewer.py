@@ -95,6 +95,7 @@ class Reviewer(Recorder):
         if self.reading is None:
             return
         self.flush()
+        self.keep_words()
         self.keep_view()
         self._leave_case()
         if self._loader is not None:
@@ -104,7 +105,7 @@ class Reviewer(Recorder):
 
     def open_case(self, case: str) -> None:
         """Go to a case."""
-        if self._loader is None or not self.flush():
+        if self._loader is None or not (self.flush() and self.keep_words()):
             return
         self.keep_view()
         self.case = case
