@@ -10,6 +10,7 @@ from typing import Literal
 
 from lesionlens.batch.cases import BatchCase, FoundCases, find_cases
 from lesionlens.batch.keys import ModelHashes, case_links, model_hashes
+from lesionlens.batch.looks import Looks
 from lesionlens.batch.reports import remove_reports, write_reports
 from lesionlens.batch.store import Store
 from lesionlens.batch.work import Outcome, Task
@@ -71,6 +72,7 @@ def plan_batch(
     out: str | Path,
     *,
     pattern: str = "*",
+    rehash: bool = False,
     progress: Progress = silent,
 ) -> BatchPlan:
     """Find the cases and see which are done; nothing is written.
@@ -83,6 +85,8 @@ def plan_batch(
         Of all cases; ``input`` is not looked at, and what a manifest says of a case goes first.
     out
         Folder of the batch; it need not exist.
+    rehash
+        Read the files of finished cases again, even where size and times are those of when they were read.
     progress
         Called as headers are read, and as results of earlier runs are compared.
 
@@ -98,18 +102,19 @@ def plan_batch(
     states: dict[str, State] = {}
     for done, case in enumerate(found.cases):
         progress("Looking for results", done, len(found.cases))
-        states[case.name] = _state(store, case, options, model)
+        states[case.name] = _state(store, case, options, model, rehash=rehash)
     progress("Looking for results", len(found.cases), len(found.cases))
     return BatchPlan(found, states, model)
 
 
-def _state(store: Store, case: BatchCase, options: RunOptions, model: ModelHashes) -> State:
+def _state(store: Store, case: BatchCase, options: RunOptions, model: ModelHashes, *, rehash: bool = False) -> State:
     """Compare hashes where there is something to compare; what was never tried is not read for it."""
     made, failure = store.key_of(case.name), store.failure_of(case.name)
     if made is None and failure is None:
         return "waiting"
+    looks = Looks({} if rehash else store.looks_of(case.name))
     try:
-        key = case_links(case, options, model)["key"]
+        key = case_links(case, options, model, looks=looks)["key"]
     except LesionLensError:
         key = ""  # it cannot be read now either
     if made is not None:
@@ -128,6 +133,7 @@ def run_batch(
     threads: int | None = None,
     retry_failed: bool = False,
     overwrite: bool = False,
+    rehash: bool = False,
     limit: int | None = None,
     progress: Progress = silent,
 ) -> BatchResult:
@@ -149,6 +155,8 @@ def run_batch(
         Try again what failed.
     overwrite
         Make again what was made from another input, model or options.
+    rehash
+        As for :func:`plan_batch`.
     limit
         Work on so many cases at most.
     progress
@@ -169,7 +177,7 @@ def run_batch(
     store = Store(Path(out))
     store.check()
     with store.opened():
-        plan = plan_batch(inputs, options, out, pattern=pattern, progress=progress)
+        plan = plan_batch(inputs, options, out, pattern=pattern, rehash=rehash, progress=progress)
         _refuse_stale(plan, store, overwrite=overwrite)
         todo = plan.to_do(retry_failed=retry_failed, overwrite=overwrite, limit=limit)
         remove_reports(store)

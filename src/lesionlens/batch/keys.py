@@ -11,6 +11,7 @@ from typing import Any
 from lesionlens import __version__
 from lesionlens.batch.cases import BatchCase, is_url
 from lesionlens.batch.folders import files_below
+from lesionlens.batch.looks import Looks
 from lesionlens.errors import ReadError
 from lesionlens.io.reader import existing_path, is_dicom
 from lesionlens.options import RunOptions
@@ -57,11 +58,20 @@ def model_hashes(options: RunOptions) -> ModelHashes:
     return ModelHashes(one(options.bundle), tuple(map(one, options.ensemble)), calibration)
 
 
-def case_links(case: BatchCase, options: RunOptions, model: ModelHashes) -> dict[str, Any]:
+def case_links(
+    case: BatchCase, options: RunOptions, model: ModelHashes, *, looks: Looks | None = None
+) -> dict[str, Any]:
     """Return the hash of each thing that the results of a case depend on; ``key`` is over all of them.
 
     What a URL leads to counts by what its server says of it (size, time, tag; of a series in an archive the images that
     are listed), as reading it takes as long as working on it.
+
+    Parameters
+    ----------
+    case, options, model
+        What is to be done, and with what.
+    looks
+        What files looked like when they were hashed before; those that look the same are not read again.
 
     Raises
     ------
@@ -73,15 +83,16 @@ def case_links(case: BatchCase, options: RunOptions, model: ModelHashes) -> dict
     asked = {one.name: getattr(options, one.name) for one in fields(options) if one.name not in _NOT_BY_VALUE}
     over, anatomy = case.over or options.over, case.anatomy or options.anatomy
     named = dict(case.channels) or {text: text.partition("=")[2] or text for text in options.channels}
+    look = Looks() if looks is None else looks
     links = {
         "lesionlens": __version__,
-        "input": _digest(case.input, case.files),
+        "input": _digest(case.input, look, case.files),
         # A digest: a series is named by its UID, or by words that may name the patient.
         "which": digest_of_value([case.series or options.series, case.stack or options.stack]),
-        "channels": {name: _digest(place) for name, place in named.items()},
-        "over": _digest(str(over)) if _is_place(over) else str(over),
-        "anatomy": None if anatomy is None else _digest(str(anatomy)),
-        "mask": None if case.mask is None else _digest(case.mask),
+        "channels": {name: _digest(place, look) for name, place in named.items()},
+        "over": _digest(str(over), look) if _is_place(over) else str(over),
+        "anatomy": None if anatomy is None else _digest(str(anatomy), look),
+        "mask": None if case.mask is None else _digest(case.mask, look),
         **asdict(model),
         "options": digest_of_value(asked),
     }
@@ -100,24 +111,33 @@ def digest_of_place(place: str) -> str:
     ReadError
         If it cannot be read.
     """
-    return _digest(place)
+    return _digest(place, Looks())
 
 
-def _digest(place: str, files: Iterable[str] = ()) -> str:
+def _digest(place: str, looks: Looks, files: Iterable[str] = ()) -> str:
     if is_url(place):
         return _of_url(place)
     path = existing_path(place)
     try:
-        if path.is_dir():
-            return _of_files(path, files or _below(path))
-        if is_dicom(path):  # it stands for its series, which lies beside it
-            return _of_files(path.parent, _below(path.parent))
-        if path.name.lower().endswith(_DETACHED):
-            stem = path.name.split(".")[0]
-            return _of_files(path.parent, (one.name for one in path.parent.glob("*") if one.name.split(".")[0] == stem))
-        return hash_file(path)
+        folder, names = _parts(path, files)
+        if names is None:
+            return looks.hash_of([path], lambda: hash_file(path), kind="file")
+        parts = sorted(names)
+        return looks.hash_of([folder / name for name in parts], lambda: _of_files(folder, parts), kind="files")
     except OSError as error:
         raise ReadError(f"{path.name} cannot be read: {error.strerror or error}. Check the file.") from error
+
+
+def _parts(path: Path, files: Iterable[str]) -> tuple[Path, Iterable[str] | None]:
+    """Return the folder of a scan and the files in it that are the scan; None where the path is all of it."""
+    if path.is_dir():
+        return path, files or _below(path)
+    if is_dicom(path):  # it stands for its series, which lies beside it
+        return path.parent, _below(path.parent)
+    if path.name.lower().endswith(_DETACHED):
+        stem = path.name.split(".")[0]
+        return path.parent, [one.name for one in path.parent.glob("*") if one.name.split(".")[0] == stem]
+    return path.parent, None
 
 
 def _below(folder: Path) -> list[str]:
@@ -127,7 +147,7 @@ def _below(folder: Path) -> list[str]:
 
 def _of_files(folder: Path, names: Iterable[str]) -> str:
     found = hashlib.sha256()
-    for name in sorted(names):
+    for name in names:
         found.update(name.encode() + b"\0" + bytes.fromhex(hash_file(folder / name)))
     return found.hexdigest()
 

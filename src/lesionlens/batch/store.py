@@ -137,6 +137,11 @@ class Store:
         found = links.get("mask") if isinstance(links, dict) else None
         return None if found is None else str(found)
 
+    def looks_of(self, name: str) -> dict[str, str]:
+        """Return what the input files of a case looked like when they were hashed, with the hashes."""
+        looks = (_read(self.cases / name / CASE) or {}).get("looks")
+        return {str(look): str(digest) for look, digest in looks.items()} if isinstance(looks, dict) else {}
+
     def failure_of(self, name: str) -> dict[str, Any] | None:
         """Return why a case has no results, where it was tried."""
         return _read(self.failed / f"{name}.json")

@@ -14,6 +14,7 @@ import numpy as np
 from lesionlens.batch.cases import BatchCase
 from lesionlens.batch.fetching import fetched
 from lesionlens.batch.keys import ModelHashes, case_links, options_of
+from lesionlens.batch.looks import Looks
 from lesionlens.batch.store import Store
 from lesionlens.errors import BundleError, Cancelled, ExplainError, LesionLensError
 from lesionlens.io import read
@@ -97,6 +98,7 @@ class Loaded:
     volume: Volume
     folder: Path
     links: dict[str, Any]
+    looks: dict[str, str]
     mask: str | None
 
 
@@ -113,7 +115,8 @@ def load(task: Task, *, progress: Progress = silent) -> Loaded | Outcome:
     job = Job(task)
     with _caught(job) as failed:
         store = Store(Path(task.out))
-        links = case_links(task.case, task.options, task.model)
+        looks = Looks()
+        links = case_links(task.case, task.options, task.model, looks=looks)
         job.key = links["key"]
         if store.key_of(task.case.name) == job.key:  # whoever did it died before he could say so
             return job.done()
@@ -130,7 +133,7 @@ def load(task: Task, *, progress: Progress = silent) -> Loaded | Outcome:
             progress=progress,
         )
         mask = task.case.mask and places.get(task.case.mask, task.case.mask)
-        return Loaded(job, options, volume, folder, links, mask)
+        return Loaded(job, options, volume, folder, links, looks.noted, mask)
     return failed[0]
 
 
@@ -157,7 +160,7 @@ def write(made: Made | Outcome, *, progress: Progress = silent) -> Outcome:
         agreement = _agreement(made) if loaded.mask else None
         folder = write_case(made.result, loaded.folder / "results" / case.name, progress=progress)
         seconds = round(time.perf_counter() - job.start, 3)
-        more = {"mask": agreement, "seconds": seconds}
+        more = {"mask": agreement, "seconds": seconds, "looks": loaded.looks}
         Store(Path(job.task.out)).commit(folder, case.name, loaded.links, more)
         return job.done()
     return failed[0]

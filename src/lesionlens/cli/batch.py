@@ -52,6 +52,12 @@ Pattern = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and write nothing.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Work on so many cases at most. [default: all]")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed.")]
+Rehash = Annotated[
+    bool,
+    typer.Option(
+        "--rehash", help="Read the inputs of finished cases again, even where sizes and times say nothing has changed."
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Processes on this machine that do a case each. [default: this one, stages overlapping]"),
@@ -84,6 +90,7 @@ def batch(
     dry_run: DryRun = False,
     limit: Limit = None,
     retry_failed: RetryFailed = False,
+    rehash: Rehash = False,
     workers: Workers = None,
     scheduler: Scheduler = None,
     threads: Threads = None,
@@ -101,7 +108,7 @@ def batch(
     options = run_options(Path(), running, asking, regions, computes, reading, loading)
     loading.permitted(options.bundle)
     if dry_run:
-        _dry_run(inputs, options, out, pattern, limit, retry_failed, printing)
+        _dry_run(inputs, options, out, pattern, limit, retry_failed, rehash, printing)
         return
     try:
         with progress_bars(printing.silent) as progress:
@@ -115,6 +122,7 @@ def batch(
                 threads=threads,
                 retry_failed=retry_failed,
                 overwrite=printing.overwrite,
+                rehash=rehash,
                 limit=limit,
                 progress=progress,
             )
@@ -135,12 +143,13 @@ def _dry_run(
     pattern: str,
     limit: int | None,
     retry_failed: bool,
+    rehash: bool,
     printing: Printing,
 ) -> None:
     from lesionlens.batch import plan_batch
 
     with progress_bars(printing.silent) as progress:
-        plan = plan_batch(inputs, options, out, pattern=pattern, progress=progress)
+        plan = plan_batch(inputs, options, out, pattern=pattern, rehash=rehash, progress=progress)
     todo = {one.name for one in plan.to_do(retry_failed=retry_failed, overwrite=printing.overwrite, limit=limit)}
     if printing.as_json:
         print_json({"cases": plan.states, "to_do": sorted(todo), "left_out": plan.found.left_out})
