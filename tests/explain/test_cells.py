@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from lesionlens.explain import ClassLogit, Inference, Windows, apply_method, cells
+from lesionlens.explain import BoxScore, ClassLogit, DetectionNetwork, Inference, Windows, apply_method, cells
 from lesionlens.explain.capture import cut_at
 from lesionlens.explain.cells import cells_of, even_cells
 from lesionlens.explain.registration import displacements
@@ -212,3 +212,38 @@ def test_unpadded_convolutions_through_windows() -> None:
     )
 
     assert peak(explained.values) == (13, 18, 9)
+
+
+class _Heads(nn.Module):
+    """One anchor at each cell of a layer of stride 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv3d(1, 3, 3, stride=2, padding=1)
+        self.classes, self.offsets = nn.Conv3d(3, 1, 1), nn.Conv3d(3, 6, 1)
+
+    def forward(self, x: Tensor) -> dict[str, list[Tensor]]:
+        """Return both maps of the only level."""
+        features = torch.tanh(self.layer(x))
+        return {"classification": [self.classes(features)], "box_regression": [self.offsets(features)]}
+
+
+@pytest.mark.parametrize("shape", [(8, 12, 13), (16, 9, 11)])
+def test_a_map_of_a_padding_detection_network_is_that_of_the_padded_image(shape: tuple[int, int, int]) -> None:
+    """Cells behind the end of the image are no reason to stretch those on it: 8 voxels padded to 16 have 8 cells."""
+    torch.manual_seed(0)
+    network, image = _Heads(), torch.rand(1, 1, *shape)
+    padded = functional.pad(image, [width for n in reversed(shape) for width in (0, -n % 16)])
+    one, whole = (
+        apply_method(
+            Inference(DetectionNetwork(network, lambda *_: torch.empty(0), 1, divisible=divisible), seen),
+            BoxScore(0, anchor=5),
+            method="layercam",
+            layer="network.layer",
+        )
+        for divisible, seen in (((16, 16, 16), image), ((1, 1, 1), padded))
+    )
+
+    assert one.stride == whole.stride == (2.0, 2.0, 2.0)
+    assert not one.notes
+    np.testing.assert_allclose(one.values, whole.values[tuple(map(slice, shape))], rtol=1e-5, atol=1e-9)

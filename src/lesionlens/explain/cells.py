@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from lesionlens.errors import Cancelled
 from lesionlens.explain.capture import Cut
+from lesionlens.explain.detection_network import DetectionNetwork
 from lesionlens.explain.fingerprint import fingerprint
 
 __all__ = ["Cells", "cells_of", "even_cells", "evenly"]
@@ -39,7 +40,7 @@ class Cells:
     Parameters
     ----------
     stride
-        Voxels from one cell to the next.
+        Voxels from one cell to the next. Of a network that pads the image at its end some cells may lie behind that.
     border
         Voxels by which all cells lie further than the half-voxel convention puts them: cell ``c`` is centred on voxel
         ``stride * c + (stride - 1) / 2 + border``.
@@ -57,7 +58,7 @@ class Cells:
         Beyond the outermost centres a map keeps its outermost value.
         """
         shape = tuple(coarse.shape[2:])
-        if shape == tuple(size) and not any(self.border):
+        if shape == tuple(size) and not any(self.border) and set(self.stride) == {1.0}:
             return coarse
         if not any(self.border) and all(s * n == m for s, n, m in zip(self.stride, shape, size, strict=True)):
             mode = "trilinear" if len(shape) == 3 else "bilinear"
@@ -112,7 +113,7 @@ def cells_of(network: nn.Module, cut: Cut, view: Tensor, shape: Sequence[int]) -
     shape
         Of the layer's output for it: (*cells).
     """
-    size = tuple(view.shape[2:])
+    size = _seen(network, view.shape[2:])
     even = even_cells(size, shape)
     padded = _pads(network)
     if padded and all(_is_power_of_two(stride) for stride in even.stride):
@@ -120,8 +121,15 @@ def cells_of(network: nn.Module, cut: Cut, view: Tensor, shape: Sequence[int]) -
     key = (fingerprint(network), cut.layer, size, tuple(shape))
     known = _KNOWN.setdefault(network, {})
     if key not in known:
-        known[key] = _found(cut, view, tuple(shape), padded=padded)
+        known[key] = _found(network, cut, view, tuple(shape), padded=padded)
     return known[key]
+
+
+def _seen(network: nn.Module, size: Sequence[int]) -> tuple[int, ...]:
+    """Return the voxels along each axis that a network sees of an image: a detection network pads it at its end."""
+    if not isinstance(network, DetectionNetwork):
+        return tuple(size)
+    return tuple(n + missing for n, missing in zip(size, network.padding(size), strict=True))
 
 
 def _pads(network: nn.Module) -> bool:
@@ -156,21 +164,22 @@ def _is_power_of_two(value: float) -> bool:
     return value > 0 and log2(value).is_integer()
 
 
-def _found(cut: Cut, view: Tensor, shape: tuple[int, ...], *, padded: bool) -> Cells:
+def _found(network: nn.Module, cut: Cut, view: Tensor, shape: tuple[int, ...], *, padded: bool) -> Cells:
     """Measure stride and border; even cells, and why, where the network takes no other image or nothing fits."""
-    size = tuple(view.shape[2:])
-    first = _count(cut, view, _LENGTH)
+    size, axes = _seen(network, view.shape[2:]), view.ndim - 2
+    first, short = _count(cut, view, _LENGTH), _seen(network, (_LENGTH,) * axes)
     if first is None:
         return _assumed(size, shape, "the network takes no image of another size")
     for longer in _LONGER:
-        second = _count(cut, view, _LENGTH + longer)
+        second, long = _count(cut, view, _LENGTH + longer), _seen(network, (_LENGTH + longer,) * axes)
         if second is None:
             return _assumed(size, shape, "the network takes no image of another size")
         more = [b - a for a, b in zip(first, second, strict=True)]
-        if any(n <= 0 or longer % n for n in more):
+        voxels = [b - a for a, b in zip(short, long, strict=True)]
+        if any(n <= 0 or m % n for n, m in zip(more, voxels, strict=True)):
             continue
-        stride = tuple(longer // n for n in more)
-        lost = [_LENGTH - s * n for s, n in zip(stride, first, strict=True)]
+        stride = tuple(m // n for n, m in zip(more, voxels, strict=True))
+        lost = [m - s * n for m, s, n in zip(short, stride, first, strict=True)]
         here = [n - s * m for n, s, m in zip(size, stride, shape, strict=True)]
         if all(abs(a - b) < s for a, b, s in zip(lost, here, stride, strict=True)):
             # Padded networks begin at the first voxel, whatever the length of the image: less than a cell is a rest at
