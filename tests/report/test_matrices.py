@@ -49,6 +49,17 @@ def test_the_title_touches_nothing() -> None:
     assert title.x1 <= figure.bbox.x1
 
 
+@pytest.mark.parametrize("count", [2, 5])
+def test_long_names_leave_room_for_the_numbers(count: int) -> None:
+    """Two maps of one class: their names took the width, and the numbers ran into each other."""
+    names = [f"{letter}: attribution of 'high' by integrated_gradients" for letter in "ABCDE"[:count]]
+    figure = draw_matrix(-np.ones((count, count)), names, kind="correlation")
+    figure.draw_without_rendering()  # lays it out
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+
+    assert all(not one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
 def test_a_row_without_anything_is_no_error() -> None:
     """A class that one model never finds."""
     axes = draw_matrix([[0, 0], [1, 1]], NAMES, kind="counts").axes[0]

@@ -28,6 +28,9 @@ _DPI = 120
 _TITLE_POINTS, _TITLE_CHARACTERS_PER_INCH = 11, 11
 # Names of maps and classes are anybody's; longer ones would leave no room for the cells.
 _LONGEST_NAME = 40
+# What a character of a name takes beside the cells, and below them, where names are turned by 45 degrees; and what
+# title, colour bar and notice take.
+_CHARACTER_INCHES, _TURNED_INCHES, _AROUND_INCHES = 0.085, 0.06, 1.8
 
 
 def write_matrix(
@@ -83,7 +86,13 @@ def draw_matrix(
     columns = rows if columns is None else columns
     if array.shape != (len(rows), len(columns)):
         raise InputError(f"A matrix of {array.shape} needs as many names; found {len(rows)} and {len(columns)}.")
-    size = [max(_LEAST_INCHES, 2.2 + _CELL_INCHES * n) for n in (len(columns), len(rows))]
+    size = [
+        max(
+            _LEAST_INCHES,
+            _AROUND_INCHES + _CELL_INCHES * len(along) + each * max(map(len, map(_short, names)), default=0),
+        )
+        for along, names, each in ((columns, rows, _CHARACTER_INCHES), (rows, columns, _TURNED_INCHES))
+    ]
     figure = Figure(figsize=(size[0], size[1]), layout="constrained")
     axes = figure.add_subplot()
     shown, low, colours = _colours(array, kind)
