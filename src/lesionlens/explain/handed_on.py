@@ -7,10 +7,11 @@ into the tensor. Uses before it lead to where the tensor came from, in a graph t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import _unsafe_preserve_version_counter
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.autograd.graph import GradientEdge
 
 __all__ = ["Before", "carrying_on"]
@@ -34,7 +35,7 @@ class Before:
 
     def gradient(self, logits: Tensor, leaf: Tensor, seed: Tensor, *, keep: bool) -> Tensor:
         """Return the gradient of logits by all uses of the tensor; see ``Cut.gradient``."""
-        places = (leaf, self.edge, self.image)
+        places: Any = (leaf, self.edge, self.image)  # torch takes them together, its annotation either kind
         *parts, _ = torch.autograd.grad(logits, places, seed, retain_graph=keep, allow_unused=True)
         return torch.stack([part for part in parts if part is not None]).sum(dim=0)
 
