@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -134,6 +135,30 @@ def test_links_are_refused_in_archives_and_folders(tmp_path: Path) -> None:
     for source in (archive, folder):
         with pytest.raises(BundleError, match="link or special file"):
             add_bundle(source)
+
+
+def test_archives_with_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    """What is shown before somebody trusts it must be what runs, whoever unpacks it."""
+    archive = _zipped(write_bundle(tmp_path / "b"), tmp_path / "b.zip")
+    with warnings.catch_warnings(), zipfile.ZipFile(archive, "a") as zipped:
+        warnings.simplefilter("ignore")  # of zipfile, about just this
+        zipped.writestr("b/configs/inference.json", "{}")
+
+    with pytest.raises(BundleError, match=r"holds 'b/configs/inference.json' twice"):
+        add_bundle(archive)
+
+
+def test_archives_that_unfold_to_far_more_than_they_are_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zeros unpack to a thousand times their size; weights do not."""
+    monkeypatch.setattr("lesionlens.model.archive.HARMLESS_BYTES", 1_000_000)
+    monkeypatch.setattr("lesionlens.model.archive.MOST_TIMES", 20)
+    bundle = write_bundle(tmp_path / "b")
+    add_bundle(_zipped(bundle, tmp_path / "b.zip", {"b/noise": os.urandom(2_000_000)}))
+
+    with pytest.raises(BundleError, match="which no bundle does"):
+        add_bundle(_zipped(bundle, tmp_path / "c.zip", {"b/zeros": bytes(2_000_000)}), name="c")
 
 
 def test_archives_that_unfold_to_too_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

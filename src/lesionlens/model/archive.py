@@ -14,6 +14,9 @@ __all__ = ["extract_zip"]
 # The largest bundles of the MONAI model zoo hold about 1 GB of weights; more is taken for a bomb.
 MAX_TOTAL_BYTES = 4 * 1024**3
 MAX_FILES = 10_000
+# Weights shrink by a tenth; what unpacks to this many times its size, and more than does no harm, is a bomb.
+MOST_TIMES = 200
+HARMLESS_BYTES = 256 * 1024**2
 
 
 def extract_zip(archive: Path, folder: Path) -> None:
@@ -43,6 +46,9 @@ def _check_sizes(archive: Path, members: list[zipfile.ZipInfo]) -> None:
             f"{archive} unpacks to {total:,} bytes in {len(members):,} files;"
             f" at most {MAX_TOTAL_BYTES:,} bytes in {MAX_FILES:,} files are accepted."
         )
+    size = archive.stat().st_size
+    if total > max(MOST_TIMES * size, HARMLESS_BYTES):
+        raise BundleError(f"{archive} has {size:,} bytes and unpacks to {total:,}, which no bundle does.")
 
 
 def _extract(zipped: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path, folder: Path) -> None:
@@ -57,6 +63,10 @@ def _extract(zipped: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path, fo
         target.mkdir(parents=True, exist_ok=True)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with zipped.open(member) as source, target.open("wb") as sink:
+    try:  # of two files of one name, which of them is judged must not be a matter of who unpacks them
+        sink = target.open("xb")
+    except FileExistsError:
+        raise BundleError(f"{archive} holds {member.filename!r} twice; it is not extracted.") from None
+    with sink, zipped.open(member) as source:
         # The directory's sizes were checked; zipfile stops at the size that the entry states.
         shutil.copyfileobj(source, sink)

@@ -197,3 +197,11 @@ def test_weights_from_the_net_are_switched_off_with_a_notice() -> None:
     assert judged.config["network_def"]["pretrained"] is False
     assert "pretrained is set to False" in judged.notices[0]
     assert "pretrained" not in config["network_def"]
+
+
+def test_names_that_this_monai_does_not_have_are_said_to_be_unknown() -> None:
+    """Trust would not help: the config is of another version, or misspelt."""
+    problem = call_problem("FrobnicateD")
+    assert problem is not None
+    assert "no name of the MONAI that is installed" in problem
+    assert "neither of MONAI" in (call_problem("os.system") or "")

@@ -14,7 +14,7 @@ import monai.apps.detection
 import monai.inferers
 import monai.networks
 import monai.transforms
-import monai.utils  # noqa: F401  # MONAI finds a short name only in modules that are loaded
+import monai.utils  # MONAI finds a short name only in modules that are loaded
 import numpy as np
 import torch
 from monai.bundle import ComponentLocator
@@ -103,6 +103,8 @@ def call_problem(
     full = resolved(name)
     if full in ("torch.device", READER):
         return None
+    if "." not in full and full.isidentifier():
+        return f"{name} is no name of the MONAI that is installed, {monai.__version__}"
     if not _NAME.fullmatch(full) or not full.startswith(("monai.", "torch.")):
         return f"{name} is neither of MONAI nor of torch.nn"
     try:
