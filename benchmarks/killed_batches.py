@@ -7,13 +7,15 @@ every case that is there is whole: each of its files has the hash that its recor
 have not been touched. When all cases are done, or after so many kills, the batch is left to end; every file but the
 records, which hold times, is equal byte by byte to those of a batch that nobody killed. Then a new round begins.
 
-Each process is forked from one that has loaded the programs, so that it is killed at its work, not while it loads them;
-that needs Linux or macOS.
+Each process is forked from one that has loaded all that a batch loads, so that it is killed at its work, not while it
+loads programs; that needs Linux or macOS. When it is killed follows how long the work takes: a moment that came too
+late brings the next ones forward.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import random
 import sys
@@ -28,8 +30,9 @@ from batch_cases import write_scans, write_voxelwise  # noqa: E402 - the tests' 
 from lesionlens.batch import verify  # noqa: E402 - likewise
 from lesionlens.cli import main as command  # noqa: E402 - likewise
 
-# What a batch loads when it begins.
-_PROGRAMS = ("monai.networks.nets", "lesionlens.batch.local", "lesionlens.pipeline", "lesionlens.report.montage")
+# By how much the time in which a process is killed shrinks when one ended before, and grows when one was killed: one of
+# six ends before its kill, and the last steps of a batch are met as well.
+_SHRINK, _GROW = 0.8, 1.05
 
 # The records of a run hold times; case.json is sealed over its record's hash.
 _WITH_TIMES = ("record.json", "case.json")
@@ -43,12 +46,15 @@ class Batch:
         self._scans = write_scans(folder / "scans", {f"c{n}": 2.0 + n for n in range(cases)})
         self._bundle = write_voxelwise(folder / "bundle")
         self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(list(_PROGRAMS))
+        self._processes.set_forkserver_preload(_loaded(self._words(folder / "loading"), folder / "programs.json"))
+
+    def _words(self, out: Path) -> list[str]:
+        words = ["batch", str(self._scans), "--bundle", str(self._bundle), "--trust", "--layer", "0", "-q"]
+        return [*words, "--out", str(out)]
 
     def begin(self, out: Path) -> multiprocessing.process.BaseProcess:
         """Begin it, or go on."""
-        words = ["batch", str(self._scans), "--bundle", str(self._bundle), "--trust", "--layer", "0", "-q"]
-        process = self._processes.Process(target=do, args=([*words, "--out", str(out)],))
+        process = self._processes.Process(target=do, args=(self._words(out),))
         process.start()
         return process
 
@@ -62,11 +68,28 @@ class Batch:
         self.seconds = time.perf_counter() - start
 
 
-def do(words: list[str]) -> None:
-    """Give a command, whose words go nowhere."""
+def _loaded(words: list[str], note: Path) -> list[str]:
+    """Return the modules that a command loads, in their order."""
+    process = multiprocessing.get_context("spawn").Process(target=do, args=(words, note))
+    process.start()
+    process.join()
+    found: list[str] = json.loads(note.read_text())
+    return found
+
+
+def do(words: list[str], note: Path | None = None) -> None:
+    """Give a command, whose words go nowhere; the modules that it loaded go into a file, if one is named."""
     with Path("/dev/null").open("w") as nothing:
         sys.stdout = sys.stderr = nothing
-        sys.exit(command(words))
+        code = command(words)
+        if note is not None:
+            note.write_text(json.dumps([name for name in sys.modules if _loadable(name)]))
+        sys.exit(code)
+
+
+def _loadable(name: str) -> bool:
+    """Say whether a module can be loaded by its name."""
+    return getattr(sys.modules[name], "__spec__", None) is not None and not name.startswith("_")
 
 
 def finished(out: Path) -> dict[str, dict[str, bytes]]:
@@ -85,8 +108,10 @@ def one_round(batch: Batch, out: Path, right: dict[str, dict[str, bytes]], kills
     before, done = dict[str, dict[str, bytes]](), 0
     while done < kills and len(before) < len(right):
         process = batch.begin(out)
-        process.join(rng.uniform(0, 0.8) * batch.seconds)
-        done += process.exitcode is None
+        process.join(rng.uniform(0, batch.seconds))
+        killed = process.exitcode is None
+        done += killed
+        batch.seconds *= _GROW if killed else _SHRINK
         process.kill()
         process.join()
         after = finished(out) if out.exists() else {}
