@@ -15,6 +15,7 @@ from lesionlens.cli import main
 from lesionlens.errors import ExplainError, InputError, OutputError
 from lesionlens.heatmap import FeatureFall, Importance, LabelMap, Provenance
 from lesionlens.report.importance import MOST_BARS, draw_bars
+from lesionlens.rules import RegionRules
 from lesionlens.volume import Grid, Volume
 from orientations import ORIENTATIONS, reoriented
 from tiny_bundles import CENTRE, SLIDING, blob, classifier, oblique_grid, straight_grid, write_bundle
@@ -93,6 +94,26 @@ def test_regions_are_those_that_the_bundle_finds(tmp_path: Path) -> None:
     assert fall.fall == pytest.approx(10 * float(scan.array[region].mean()), rel=1e-4)
     assert np.array_equal(found.heatmap.array != 0, region)
     assert found.provenance.options["threshold"] == 0.5
+
+
+def test_regions_follow_the_rules_of_a_run(tmp_path: Path) -> None:
+    """Two specks that touch by a corner and one alone: three regions by faces, one of them when small ones are out."""
+    scan = blob(straight_grid(), CENTRE)
+    array = np.zeros(scan.grid.shape, dtype=np.float32)
+    array[2:5, 2:5, 2:5] = array[5, 5, 5] = array[9, 9, 9] = 1.0
+    scan, bundle = scan.with_array(array), ll.load_bundle(write_bundle(tmp_path / "b"), trust=True)
+    voxel = scan.grid.voxel_volume_mm3
+
+    def volumes(**rules: Any) -> list[float]:
+        found = ll.feature_importance(bundle, scan, features="regions", fill="zero", rules=RegionRules(**rules))
+        assert {name: found.provenance.options[name] for name in rules} == rules
+        return sorted(float(fall.volume_mm3) / voxel for fall in found.falls)
+
+    assert volumes() == pytest.approx([1, 28])
+    assert volumes(connectivity=6) == pytest.approx([1, 1, 27])
+    assert volumes(connectivity=6, minimum_mm3=2 * voxel) == pytest.approx([27])
+    with pytest.raises(InputError, match=r"finds no region at probability 0.5 or more by the rules \(at least"):
+        volumes(minimum_mm3=1e6)
 
 
 def test_nothing_to_take_away_is_said(tmp_path: Path, high: Any) -> None:

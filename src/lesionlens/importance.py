@@ -15,6 +15,7 @@ from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
 from lesionlens.regions import label_regions
 from lesionlens.results import RESEARCH_USE
+from lesionlens.rules import DEFAULT_RULES, RegionRules
 from lesionlens.seals import file_hashes, sealed_text
 from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Volume
@@ -44,6 +45,7 @@ def feature_importance(
     seed: int = 0,
     budget_mib: int = 1024,
     threshold: float = 0.5,
+    rules: RegionRules = DEFAULT_RULES,
     progress: Progress = silent,
 ) -> Importance:
     """Take away one feature of the input after another, and see how far the target falls.
@@ -73,6 +75,8 @@ def feature_importance(
         MiB of tensors that one batch may hold.
     threshold
         Probability from which a voxel belongs to a region.
+    rules
+        What counts as one region: those of a run give the regions, and the numbers, that it has.
     progress
         Called after each batch.
 
@@ -85,7 +89,7 @@ def feature_importance(
     """
     from lesionlens.model import Wish, channel_importance, check_question, label_importance
 
-    spec = TargetSpec(score, over, against, gamma, threshold)
+    spec = TargetSpec(score, over, against, gamma, threshold, rules)
     wish = Wish(target=target, spec=spec)
     options: dict[str, Value] = {"how": how, "repeats": repeats, "seed": seed, "budget_mib": budget_mib}
     if fill is not None:
@@ -97,16 +101,21 @@ def feature_importance(
     if features != "regions":
         raise InputError(f"Features are a LabelMap, 'channels' or 'regions'; found {features!r}.")
     check_question(bundle, volume, wish)
-    regions = _regions(bundle, volume, target, threshold, progress)
+    regions = _regions(bundle, volume, target, threshold, rules, progress)
     wish = replace(wish, target=regions.label)
     found = label_importance(bundle, volume, regions, wish, options=options, progress=progress)
-    made = replace(found.provenance, options={**found.provenance.options, "threshold": threshold})
+    made = replace(found.provenance, options={**found.provenance.options, "threshold": threshold, **asdict(rules)})
     heatmap = None if found.heatmap is None else replace(found.heatmap, provenance=made)
     return replace(found, provenance=made, heatmap=heatmap)
 
 
 def _regions(
-    bundle: Bundle, volume: Volume | Sequence[Volume], target: str | int | None, threshold: float, progress: Progress
+    bundle: Bundle,
+    volume: Volume | Sequence[Volume],
+    target: str | int | None,
+    threshold: float,
+    rules: RegionRules,
+    progress: Progress,
 ) -> LabelMap:
     """Return the regions of the wanted class, by default of the one with most voxels."""
     from lesionlens.model import predict
@@ -120,10 +129,13 @@ def _regions(
     if target is not None:
         wanted = bundle.info.outputs[bundle.channel(target)]
         maps = [heatmap for heatmap in maps if heatmap.label == wanted]
-    labelled = [(heatmap, label_regions(heatmap, threshold=threshold)) for heatmap in maps]
+    labelled = [(heatmap, label_regions(heatmap, threshold=threshold, rules=rules)) for heatmap in maps]
     heatmap, labels = max(labelled, key=lambda pair: int((pair[1] > 0).sum()), default=(None, None))
     if heatmap is None or labels is None or not labels.any():
-        raise InputError(f"{bundle.name} finds no region at probability {threshold:g} or more; lower the threshold.")
+        by = f" by the rules ({rules.text})" if rules.text else ""
+        raise InputError(
+            f"{bundle.name} finds no region at probability {threshold:g} or more{by}; lower the threshold."
+        )
     return LabelMap(heatmap.volume.with_array(labels), heatmap.label, {}, Provenance())
 
 

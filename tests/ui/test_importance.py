@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 
 from lesionlens.display import DisplayView
+from lesionlens.rules import RegionRules
 from lesionlens.ui import consent
 from lesionlens.ui.appearance import default_styles
+from lesionlens.ui.current import current_of
 from lesionlens.ui.importance import ImportanceWidget
 from lesionlens.ui.layers import heatmap_of, volume_layer
 from lesionlens.ui.looks import Looks
-from ui_cases import BLOB, SMALL_BLOB, phantom, write_bundle
+from ui_cases import BLOB, SMALL_BLOB, phantom, result_of, write_bundle
 from ui_window import WAIT_MS
 
 
@@ -64,6 +67,17 @@ def test_the_falls_of_regions_are_bars_and_lie_over_the_scan(dock: ImportanceWid
     assert heatmap_of(layer) is not None
     assert f"by {large:.3g}" in unescape(dock.words.text())
     assert dock._pictures.count() == 1
+
+
+def test_regions_are_counted_as_in_the_table_that_is_shown(dock: ImportanceWidget, qtbot: Any) -> None:
+    """By the rules of the result that is seen: the smaller blob of 360 mm³ is no region there."""
+    shown = replace(result_of(phantom()), rules=RegionRules(minimum_mm3=1000.0))
+    current_of(dock.viewer).show(shown, "lesion", 0.5)
+
+    press(dock, qtbot)
+
+    assert dock.weighed is not None
+    assert [fall.volume_mm3 for fall in dock.weighed.found.falls] == pytest.approx([3840.0])
 
 
 def test_a_small_fall_keeps_its_colour_beside_the_style_of_attributions(dock: ImportanceWidget, qtbot: Any) -> None:

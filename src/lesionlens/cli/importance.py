@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lesionlens.cli.groups import Asking, Loading, Printing, Reading, spelt_out
+from lesionlens.cli.groups import Asking, Loading, Printing, Reading, Regions, spelt_out
 from lesionlens.cli.options import (
     BundleName,
     Command,
@@ -64,6 +64,7 @@ def importance(
     repeats: Repeats = 5,
     seed: Seed = 0,
     threshold: Threshold = 0.5,
+    regions: Regions,
     reading: Reading,
     other_frame: OtherFrame = False,
     loading: Loading,
@@ -91,6 +92,7 @@ def importance(
             repeats=repeats,
             seed=seed,
             threshold=threshold,
+            rules=regions.rules,
             progress=progress,
         )
         found = write_importance(work, volume, out, overwrite=printing.overwrite)

@@ -10,6 +10,7 @@ from napari.layers import Layer
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
 from lesionlens.errors import InputError
+from lesionlens.rules import DEFAULT_RULES
 from lesionlens.styles import DIVERGING, Style
 from lesionlens.ui import weighing, work
 from lesionlens.ui.canvas import annotate
@@ -115,7 +116,7 @@ class ImportanceWidget(QWidget):
         layer, info, labels = self.scan.volume_layer, self.scan.info, self.labels.currentData()
         assert layer is not None
         assert info is not None
-        features, asked = self.features.currentData(), self.asking.choice()
+        features, asked, shown = self.features.currentData(), self.asking.choice(), current_of(self.viewer)
         return weighing.ImportanceOptions(
             bundle=bundle_name(info),
             features=anatomy_of(labels, scan_in(layer)) if features == "labels" else features,
@@ -125,7 +126,8 @@ class ImportanceWidget(QWidget):
             against=asked.against,
             gamma=asked.gamma,
             how=self.how.currentData(),
-            threshold=current_of(self.viewer).threshold,
+            threshold=shown.threshold,
+            rules=DEFAULT_RULES if shown.result is None else shown.result.rules,
             budget_mib=preferences().budget_mib,
             allowed=is_trusted(info),
             channels=scans_in(self.scan.channel_layers),

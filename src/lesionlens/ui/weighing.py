@@ -12,6 +12,7 @@ from lesionlens.heatmap import Importance, LabelMap
 from lesionlens.importance import feature_importance
 from lesionlens.progress import Progress
 from lesionlens.report.importance import draw_bars
+from lesionlens.rules import DEFAULT_RULES, RegionRules
 from lesionlens.target import Over, ScoreName
 from lesionlens.ui.drawn import DOCK_INCHES, pixels_of
 
@@ -37,6 +38,7 @@ class ImportanceOptions:
     gamma: float = 1.0
     how: Literal["ablate", "permute"] = "ablate"
     threshold: float = 0.5
+    rules: RegionRules = DEFAULT_RULES
     budget_mib: int = 1024
     allowed: bool = False
     channels: tuple[tuple[str, Volume], ...] = ()
@@ -81,6 +83,7 @@ def weigh(options: ImportanceOptions, scan: Volume, progress: Progress) -> Weigh
         how=options.how,
         budget_mib=options.budget_mib,
         threshold=options.threshold,
+        rules=options.rules,
         progress=progress,
     )
     return Weighed(found, scan, pixels_of(draw_bars(found, width=DOCK_INCHES)))
