@@ -36,6 +36,7 @@ def dock(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[ImportanceWidget]:
     consent.allow(folder)
     widget.scan.open_bundle(str(folder))
     yield widget
+    current_of(viewer).show(None, "", 0.5)  # the window is that of all tests
     if isalive(widget):
         widget.cancel()
         qtbot.waitUntil(lambda: widget.bar.job is None, timeout=WAIT_MS)
