@@ -205,6 +205,37 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
         pass
 
 
+def _age() -> None:
+    """Make the worker that this runs on one of an older LesionLens."""
+    from lesionlens.batch import work
+
+    work.__version__ = "0.0.1"
+    cluster._LOADED.clear()
+
+
+def test_a_worker_that_can_do_nothing_fails_no_case(tmp_path: Path) -> None:
+    """One of two has another version: it is named, and the other one does every case; where both have, it ends."""
+    scans, bundle = write_scans(tmp_path / "scans"), write_voxelwise(tmp_path / "voxelwise")
+    store = Store(tmp_path / "out")
+    plan = driver.plan_batch(scans, options_for(bundle), store.root)
+    work = [Task(case, options_for(bundle), plan.model, str(store.root), 1) for case in plan.found.cases]
+    found: list[Outcome] = []
+
+    with store.opened(), connected(2, None) as client:
+        first, second = client.nthreads()
+        client.run(_age, workers=[first])
+        unfit = run_on_cluster(work, client, found.append)
+        client.run(_age, workers=[second])
+        with pytest.raises(ClusterError, match=r"No worker can do the work \(2 workers\); of tcp://.*install the same"):
+            run_on_cluster(work, client, found.append)
+
+    assert sorted(one.name for one in found) == sorted(RADII)
+    assert {(one.error, one.worker) for one in found} == {("", second)}
+    assert unfit.keys() == {first}
+    assert "LesionLens is 0.0.1 here" in unfit[first]
+    assert all(store.key_of(name) for name in RADII)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_write_what_one_process_writes(workers: int, tmp_path: Path) -> None:

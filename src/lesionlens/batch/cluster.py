@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from asyncio import CancelledError as AsyncCancelled
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from lesionlens.batch.keys import case_links
@@ -34,6 +34,9 @@ _LOOK_S: Final = 5
 _ALONE_S: Final = 15
 # How often they are started again in one batch.
 _REVIVALS: Final = 20
+# How long a worker that can do none of the cases keeps each from those that can, seconds: a fit one that is free has it
+# sooner, and where all are busy the case does not go round and round.
+_UNFIT_S: Final = 2
 # So often a case may take its worker down before it counts as failed.
 _DEATHS: Final = 3
 
@@ -94,8 +97,11 @@ def run_on_cluster(
     *,
     do: Callable[[Task], Outcome] | None = None,
     progress: Progress = silent,
-) -> None:
+) -> dict[str, str]:
     """Let the workers of a cluster do cases; few are handed out at a time, and nothing large comes back.
+
+    A worker that can do none of the cases, as its bundle or LesionLens is another one, fails none of them: others do
+    them.
 
     Parameters
     ----------
@@ -110,16 +116,25 @@ def run_on_cluster(
     progress
         Called between cases; raise ``Cancelled`` from it to stop.
 
+    Returns
+    -------
+    dict
+        The address of each worker that could do nothing, and why.
+
     Raises
     ------
     ClusterError
-        If the scheduler goes away; what is finished stays.
+        If the scheduler goes away, or no worker can do anything; what is finished stays.
     """
+    again, unfit = deque[Task](), dict[str, str]()
     waiting = iter(tasks)
     running: dict[Any, Task] = {}
 
     def hand_out(workers: int) -> None:
-        for task in islice(waiting, max(0, max(1, _WAITING * workers) - len(running))):
+        while len(running) < max(1, _WAITING * workers):
+            task = again.popleft() if again else next(waiting, None)
+            if task is None:
+                return
             running[client.submit(do or _work, task, pure=False)] = task
 
     hand_out(len(client.nthreads()))
@@ -128,12 +143,31 @@ def run_on_cluster(
         workers = watch.look()  # those of a queue come one by one, long after the first cases were handed out
         for future in _finished(running, client):
             outcome = _outcome(future, running[future], client)
-            if outcome is not None:
-                del running[future]
-                future.release()
+            if outcome is None:
+                continue
+            task = running.pop(future)
+            future.release()
+            if outcome.unfit:
+                unfit[outcome.worker] = outcome.error
+                again.append(task)
+                _refuse_none(client, unfit)
+            else:
+                unfit.pop(outcome.worker, None)
                 report(outcome)
         hand_out(workers)
         progress("Cases", 0, 1)
+    return unfit
+
+
+def _refuse_none(client: Client, unfit: Mapping[str, str]) -> None:
+    """Give up where every worker that is there can do nothing: cases would go round for ever."""
+    there = set(client.nthreads())
+    if there and there <= unfit.keys():
+        address = next(one for one in unfit if one in there)
+        raise ClusterError(
+            f"No worker can do the work ({counted(len(there), 'worker')}); of {address}: {unfit[address]}"
+            " Finished cases are kept."
+        )
 
 
 class _Watch:
@@ -218,13 +252,17 @@ def _key(task: Task) -> str:
 
 def _work(task: Task) -> Outcome:
     """Do a case on a worker, with the bundle that it loaded before."""
+    from distributed import get_worker
+
+    address = get_worker().address
     with _TURN:
         task = replace(task, device=_device())
         try:
             bundle = _bundle(task)
-        except Exception as error:  # the loop over cases: it is on record, and the others go on
-            return Outcome(task.case.name, error=sentence(error), kind=type(error).__name__)
-        return work(task, bundle)
+        except Exception as error:  # whoever hands the cases out says so, and gives this one to another worker
+            time.sleep(_UNFIT_S)
+            return Outcome(task.case.name, 0.0, sentence(error), type(error).__name__, worker=address, unfit=True)
+        return replace(work(task, bundle), worker=address)
 
 
 def _bundle(task: Task) -> Bundle:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -57,13 +57,17 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What came of a batch: the names of cases that are done, that failed, and that were not tried yet."""
+    """What came of a batch: the names of cases that are done, that failed, and that were not tried yet.
+
+    ``unfit`` has the address of each worker that could do none of them, and why; others did its cases.
+    """
 
     out: Path
     done: tuple[str, ...]
     failed: tuple[str, ...]
     waiting: tuple[str, ...]
     worked_on: int
+    unfit: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_batch(
@@ -183,12 +187,11 @@ def run_batch(
         remove_reports(store)
         counted = _Counted(store, len(todo), progress)
         tasks = _tasks(todo, options, plan.model, store, threads, workers)
-        if todo:
-            _work(tasks, counted, workers, scheduler)
+        unfit = _work(tasks, counted, workers, scheduler) if todo else {}
         names = [case.name for case in plan.found.cases]
         states = write_reports(store, names, plan.found.left_out, progress=progress)
     done, failed, waiting = (tuple(states[state]) for state in ("done", "failed", "waiting"))
-    return BatchResult(store.root, done, failed, waiting, counted.done)
+    return BatchResult(store.root, done, failed, waiting, counted.done, unfit)
 
 
 def _refuse_stale(plan: BatchPlan, store: Store, *, overwrite: bool) -> None:
@@ -244,13 +247,14 @@ def _work(
     counted: _Counted,
     workers: int | None,
     scheduler: str | None,
-) -> None:
+) -> dict[str, str]:
+    """Work on cases; return which workers could do none of them, and why."""
     if workers is None and scheduler is None:
         from lesionlens.batch.local import run_here
 
         run_here(tasks, counted, progress=counted.still)
-        return
+        return {}
     from lesionlens.batch.cluster import connected, run_on_cluster
 
     with connected(workers, scheduler) as client:
-        run_on_cluster(tasks, client, counted, progress=counted.still)
+        return run_on_cluster(tasks, client, counted, progress=counted.still)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lesionlens import __version__
 from lesionlens.batch.cases import BatchCase
 from lesionlens.batch.fetching import fetched
 from lesionlens.batch.keys import ModelHashes, case_links, options_of
 from lesionlens.batch.looks import Looks
 from lesionlens.batch.store import Store
-from lesionlens.errors import BundleError, Cancelled, ExplainError, LesionLensError
+from lesionlens.errors import BundleError, Cancelled, ClusterError, ExplainError, LesionLensError
 from lesionlens.io import read
 from lesionlens.io.labels import read_labels
 from lesionlens.options import RunOptions
@@ -49,6 +50,8 @@ class Task:
         That compute; another number gives other rounding errors. None leaves it as it is.
     memory_gib, device
         What a prediction may take and where it runs, where the options do not say: the share of one of several workers.
+    version
+        Of LesionLens where the batch was begun.
     """
 
     case: BatchCase
@@ -58,17 +61,23 @@ class Task:
     threads: int | None = None
     memory_gib: float | None = None
     device: str | None = None
+    version: str = __version__
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case: ``error`` is empty where it is done, and ``kind`` names the class of the error."""
+    """What became of a case: ``error`` is empty where it is done, and ``kind`` names the class of the error.
+
+    ``worker`` is the address of who did it, and ``unfit`` says that this one can do none of the cases.
+    """
 
     name: str
     seconds: float = 0.0
     error: str = ""
     kind: str = ""
     key: str = ""
+    worker: str = ""
+    unfit: bool = False
 
 
 @dataclass
@@ -179,7 +188,13 @@ def load_model(task: Task) -> Bundle:
     ------
     BundleError
         If it is another one.
+    ClusterError
+        If LesionLens is another one.
     """
+    if task.version != __version__:
+        raise ClusterError(
+            f"LesionLens is {__version__} here and {task.version} where the batch was begun; install the same version."
+        )
     import torch
 
     from lesionlens.model.bundle import load_bundle

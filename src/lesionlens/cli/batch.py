@@ -169,7 +169,7 @@ def _print_left_out(plan: BatchPlan) -> None:
 
 def _summary(result: BatchResult) -> dict[str, Any]:
     names = {"done": result.done, "failed": result.failed, "waiting": result.waiting}
-    return {"out": str(result.out), "worked_on": result.worked_on, **names}
+    return {"out": str(result.out), "worked_on": result.worked_on, **names, "unfit_workers": dict(result.unfit)}
 
 
 def _print(result: BatchResult) -> None:
@@ -183,6 +183,8 @@ def _print(result: BatchResult) -> None:
     words += [f"{len(result.failed)} failed"] if result.failed else []
     words += [f"{len(result.waiting)} wait"] if result.waiting else []
     typer.echo(f"{', '.join(words)}. Results are in {printable(str(result.out))}.")
+    for address, why in result.unfit.items():
+        typer.echo(f"worker {address} did nothing: {printable(why)}", err=True)
     for name in result.failed[:_MOST]:
         typer.echo(f"failed: {printable(name)}", err=True)
     if result.failed:
