@@ -112,6 +112,9 @@ def test_regions_follow_the_rules_of_a_run(tmp_path: Path) -> None:
     assert volumes() == pytest.approx([1, 28])
     assert volumes(connectivity=6) == pytest.approx([1, 1, 27])
     assert volumes(connectivity=6, minimum_mm3=2 * voxel) == pytest.approx([27])
+    asked = RegionRules(minimum_mm3=2 * voxel)
+    found = ll.feature_importance(bundle, scan, features="regions", fill="zero", rules=asked)
+    assert any("1 region left out as too small" in note for note in found.provenance.notes)
     with pytest.raises(InputError, match=r"finds no region at probability 0.5 or more by the rules \(at least"):
         volumes(minimum_mm3=1e6)
 

@@ -13,9 +13,9 @@ from lesionlens.io import write
 from lesionlens.io.atomic import atomic_folder
 from lesionlens.methods import Value
 from lesionlens.progress import Progress, silent
-from lesionlens.regions import label_regions
+from lesionlens.regions import find_regions
 from lesionlens.results import RESEARCH_USE
-from lesionlens.rules import DEFAULT_RULES, RegionRules
+from lesionlens.rules import DEFAULT_RULES, RegionRules, RegionSteps
 from lesionlens.seals import file_hashes, sealed_text
 from lesionlens.target import Over, ScoreName, TargetSpec
 from lesionlens.volume import Volume
@@ -101,10 +101,12 @@ def feature_importance(
     if features != "regions":
         raise InputError(f"Features are a LabelMap, 'channels' or 'regions'; found {features!r}.")
     check_question(bundle, volume, wish)
-    regions = _regions(bundle, volume, target, threshold, rules, progress)
+    regions, steps = _regions(bundle, volume, target, threshold, rules, progress)
     wish = replace(wish, target=regions.label)
     found = label_importance(bundle, volume, regions, wish, options=options, progress=progress)
-    made = replace(found.provenance, options={**found.provenance.options, "threshold": threshold, **asdict(rules)})
+    asked = {**found.provenance.options, "threshold": threshold, **asdict(rules)}
+    notes = (f"Regions: {steps.text}.",) if steps.text else ()
+    made = replace(found.provenance, options=asked, notes=(*found.provenance.notes, *notes))
     heatmap = None if found.heatmap is None else replace(found.heatmap, provenance=made)
     return replace(found, provenance=made, heatmap=heatmap)
 
@@ -116,8 +118,8 @@ def _regions(
     threshold: float,
     rules: RegionRules,
     progress: Progress,
-) -> LabelMap:
-    """Return the regions of the wanted class, by default of the one with most voxels."""
+) -> tuple[LabelMap, RegionSteps]:
+    """Return the regions of the wanted class, by default of the one with most voxels, and what the rules did."""
     from lesionlens.model import predict
 
     if bundle.info.task != "segmentation":
@@ -129,14 +131,14 @@ def _regions(
     if target is not None:
         wanted = bundle.info.outputs[bundle.channel(target)]
         maps = [heatmap for heatmap in maps if heatmap.label == wanted]
-    labelled = [(heatmap, label_regions(heatmap, threshold=threshold, rules=rules)) for heatmap in maps]
-    heatmap, labels = max(labelled, key=lambda pair: int((pair[1] > 0).sum()), default=(None, None))
-    if heatmap is None or labels is None or not labels.any():
-        by = f" by the rules ({rules.text})" if rules.text else ""
+    labelled = [(heatmap, find_regions(heatmap, threshold=threshold, rules=rules)) for heatmap in maps]
+    heatmap, found = max(labelled, key=lambda pair: int((pair[1].labels > 0).sum()), default=(None, None))
+    if heatmap is None or found is None or not found.labels.any():
+        by, rest = (f" by the rules ({rules.text})", ", or ask for less") if rules.text else ("", "")
         raise InputError(
-            f"{bundle.name} finds no region at probability {threshold:g} or more{by}; lower the threshold."
+            f"{bundle.name} finds no region at probability {threshold:g} or more{by}; lower the threshold{rest}."
         )
-    return LabelMap(heatmap.volume.with_array(labels), heatmap.label, {}, Provenance())
+    return LabelMap(heatmap.volume.with_array(found.labels), heatmap.label, {}, Provenance()), found.steps
 
 
 def write_importance(

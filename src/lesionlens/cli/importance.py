@@ -108,4 +108,6 @@ def _print(found: Importance, out: Path) -> None:
     typer.echo(f"{found.provenance.target}: {found.score:.4g}")
     rows = [(fall.name, f"{fall.fall:+.4g}", f"{fall.sd:.2g}" if fall.sd else "-") for fall in found.falls]
     print_table(("feature", "fall without it", "sd"), rows)
+    for note in found.provenance.notes:
+        typer.echo(f"note: {note}")
     typer.echo(f"Results are in {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")

@@ -17,7 +17,6 @@ from lesionlens.review.backups import copies
 __all__ = ["check", "connect", "in_memory", "recognise", "set_up", "take"]
 
 # What SQLite says of a file whose content is wrong; a full disk, a lock or a lost network drive say nothing about that.
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY = 0xFF  # extended codes have the primary one in their lowest byte
 
 
@@ -96,7 +95,13 @@ def _read(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & _PRIMARY in _DAMAGED:
+        primary = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+        if primary == sqlite3.SQLITE_NOTADB:
+            raise ReadError(
+                f"{path} is no LesionLens session, or is damaged at its beginning; choose a file that"
+                f" 'lesionlens review start' made. {copies(path)}"
+            ) from None
+        if primary == sqlite3.SQLITE_CORRUPT:
             raise _damaged(path, str(error)) from None
         raise ReadError(
             f"The session {path} cannot be read now: {error}. Nothing says that it is damaged: make room where the"
