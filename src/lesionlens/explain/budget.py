@@ -26,6 +26,11 @@ class AliveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
         self.highest = 0
         self._known: set[int] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch asks it: to be skipped by its compiler a mode imports all of that, which takes seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and note what it gives."""
         inputs = {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}

@@ -23,6 +23,11 @@ __all__ = ["TooMuchMemoryError", "bounded", "check_padding", "too_much"]
 
 # Bytes of a number, as far as an operation on each voxel is asked for no more than the shape of its result.
 _ITEM: Final = 4
+# Operations that give no more numbers are not asked: for affines that takes longer than the work, and the forms of some
+# without values import torch's compiler, which takes seconds.
+_FEW: Final = 2**20
+# Of means and sums, which give no more than they are given; older versions of torch do not mark them.
+_REDUCTION: Final = getattr(torch.Tag, "reduction", None)
 
 
 class TooMuchMemoryError(MemoryError):
@@ -118,6 +123,8 @@ def _result_bytes(func: Any, args: Any, kwargs: Any) -> int:
     """Return the bytes of what an operation gives, beside what it was given; 0 where only its values say that."""
     if func._schema.is_mutable:  # what it writes into is there
         return 0
+    if _REDUCTION in func.tags or _most_numbers(args, kwargs) <= _FEW:
+        return 0
     if torch.Tag.pointwise in func.tags:
         shapes = [leaf.shape for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         return _ITEM * math.prod(max(sizes) for sizes in zip_longest(*map(reversed, shapes), fillvalue=1))
@@ -129,6 +136,13 @@ def _result_bytes(func: Any, args: Any, kwargs: Any) -> int:
         return 0
     made = {_storage(leaf): leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)}
     return sum(leaf.untyped_storage().nbytes() for address, leaf in made.items() if address not in given)
+
+
+def _most_numbers(args: Any, kwargs: Any) -> float:
+    """Return more numbers than an operation can give: it repeats what it is given, by the numbers it is given."""
+    leaves = tree_leaves((args, kwargs))
+    there = 1 + sum(leaf.numel() for leaf in leaves if isinstance(leaf, Tensor))
+    return there * math.prod(2.0 * abs(leaf) + 1 for leaf in leaves if isinstance(leaf, int | float))
 
 
 def _without_values(leaf: Any) -> Any:
