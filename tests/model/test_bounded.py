@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,23 @@ def test_steps_that_take_more_than_is_free_are_refused_by_name(tmp_path: Path, n
 
     with pytest.raises(BundleError, match=rf"was stopped at \w*{name.removesuffix('d')}\w*: it would take .* GiB"):
         predict(bundle, blob(straight_grid(), CENTRE))
+
+
+def test_torch_s_compiler_is_not_imported_for_it(tmp_path: Path) -> None:
+    """It takes seconds, in the first scan of every process; the image is too large to be passed over."""
+    bundle = write_bundle(tmp_path / "b")
+    code = (
+        "import sys, numpy as np, lesionlens as ll;"
+        "from lesionlens.model.preprocess import prepare;"
+        "from lesionlens.volume import Grid, Volume;"
+        f"bundle = ll.load_bundle({str(bundle)!r});"
+        "array = np.random.default_rng(0).random((120, 120, 120), dtype=np.float32);"
+        "prepare(bundle, Volume(array, Grid(array.shape, np.diag([1.0, 1.0, 1.2, 1.0]))));"
+        "print(bundle.info.embedded, 'torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stdout.split() == ["False", "False"], done.stderr
 
 
 def test_what_fits_runs_as_before(tmp_path: Path) -> None:
